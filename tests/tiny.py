@@ -1,0 +1,150 @@
+"""A small random LLaVA, whole in memory: stock transformers classes, seeded weights, a tokenizer that knows every text.
+
+Its answers mean nothing. Everything else is real: the processor, the chat template, the vision tower, the decoder, and
+attention that is far from flat, so that a wrong ranking of visual tokens shows.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from PIL import Image
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from transformers import (
+    CLIPImageProcessorPil,
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+    MistralConfig,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+)
+
+# The chat template of llava-hf/llava-1.5-7b-hf.
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{% if message['role'] != 'system' %}{{ message['role'].upper() + ': '}}{% endif %}"
+    "{% for content in message['content'] | selectattr('type', 'equalto', 'image') %}{{ '<image>\n' }}{% endfor %}"
+    "{% for content in message['content'] | selectattr('type', 'equalto', 'text') %}{{ content['text'] + ' '}}"
+    "{% endfor %}{% endfor %}{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
+)
+DECODERS = {"llama": LlamaConfig, "mistral": MistralConfig, "qwen2": Qwen2Config}
+
+
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
+    """One token a byte, and Llama's special tokens; a prompt begins with <s>, as Llama's does."""
+    special = ["<s>", "</s>", "<pad>", "<image>"]
+    pieces = special + sorted(pre_tokenizers.ByteLevel.alphabet())
+    backend = Tokenizer(models.BPE(vocab={piece: index for index, piece in enumerate(pieces)}, merges=[]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        extra_special_tokens={"image_token": "<image>"},
+        padding_side="left",
+    )
+
+
+def tiny_processor(grid: int = 6, patch_size: int = 4) -> LlavaProcessor:
+    side = grid * patch_size
+    image_processor = CLIPImageProcessorPil(
+        size={"shortest_edge": side}, crop_size={"height": side, "width": side}, do_center_crop=True
+    )
+    return LlavaProcessor(
+        image_processor=image_processor,
+        tokenizer=tiny_tokenizer(),
+        patch_size=patch_size,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=CHAT_TEMPLATE,
+    )
+
+
+def tiny_llava(
+    *,
+    decoder: str = "llama",
+    num_layers: int = 4,
+    grid: int = 6,
+    hidden_size: int = 64,
+    num_heads: int = 4,
+    num_key_value_heads: int | None = None,
+    attention: str = "sdpa",
+    seed: int = 0,
+) -> tuple[LlavaForConditionalGeneration, LlavaProcessor]:
+    """A seeded LLaVA with `grid * grid` visual tokens, in float32 on the CPU, and its processor.
+
+    decoder: "llama", "mistral" or "qwen2". attention: the decoder's backend, "sdpa" or "eager".
+    """
+    processor = tiny_processor(grid)
+    tokenizer = processor.tokenizer
+    side = grid * processor.patch_size
+    extra = {} if decoder == "llama" else {"sliding_window": None}
+    text = DECODERS[decoder](
+        hidden_size=hidden_size,
+        intermediate_size=2 * hidden_size,
+        num_hidden_layers=num_layers,
+        num_attention_heads=num_heads,
+        num_key_value_heads=num_key_value_heads or num_heads,
+        vocab_size=len(tokenizer),
+        max_position_embeddings=4096,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        **extra,
+    )
+    vision = CLIPVisionConfig(
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        image_size=side,
+        patch_size=processor.patch_size,
+    )
+    config = LlavaConfig(
+        vision_config=vision,
+        text_config=text,
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        image_seq_length=grid * grid,
+        vision_feature_layer=-2,
+        vision_feature_select_strategy="default",
+    )
+    config._attn_implementation = {"text_config": attention}
+    model = LlavaForConditionalGeneration(config).float().eval()
+    _scale_weights(model, seed)
+    return model, processor
+
+
+def save_tiny_llava(path: str | Path, **options) -> Path:
+    """Write a tiny LLaVA as a folder in the layout of the Hub, ready for `from_pretrained`; returns the folder."""
+    model, processor = tiny_llava(**options)
+    model.save_pretrained(path)
+    processor.save_pretrained(path)
+    return Path(path)
+
+
+def random_picture(width: int = 48, height: int = 36, seed: int = 0) -> Image.Image:
+    """An RGB picture of noise, so that no two patches look alike."""
+    generator = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(0, 256, (height, width, 3), generator=generator, dtype=torch.uint8)
+    return Image.fromarray(pixels.numpy(), "RGB")
+
+
+def _scale_weights(model: LlavaForConditionalGeneration, seed: int) -> None:
+    """Draw weights at the scale that keeps activations at one; queries and keys larger, for peaked attention."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.dim() < 2:
+                if name.endswith(("bias", "class_embedding")):
+                    weight.normal_(0, 0.1, generator=generator)
+                continue
+            gain = 1.6 if ("q_proj" in name or "k_proj" in name) else 1.0
+            fan_in = 1 if "embed" in name else weight[0].numel()
+            weight.normal_(0, gain / math.sqrt(fan_in), generator=generator)
