@@ -1,0 +1,277 @@
+"""What a request costs: floating-point operations of a LLaVA, from its configuration and the tokens at each layer.
+
+Two conventions live here, and every figure says which one it follows:
+
+* **visual**: the decoder's work on the visual tokens alone, which is what the authors of FitPrune call the budget
+  (arXiv 2409.10197; `statistical_analysis.py` of github.com/ywh187/FitPrune counts the same terms);
+* **request**: vision tower, projector, prefill with the text, scoring, and decoding, as a FLOP counter would see it.
+
+FLOPs are 2 per multiply-add and cover matrix products (and the patch convolution) only: no norms, softmax, rotary
+embedding or activation. Attention is counted as the full square, queries times keys, whether or not a kernel skips
+its causal half. Everything is integer arithmetic, so equal inputs give equal figures on every machine.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from itertools import accumulate
+from typing import Any
+
+SCORE_KINDS = ("both", "self", "cross", "none")
+
+# Tokens that a vision tower carries beside its patches. CLIP keeps a class token through all of its layers.
+_CLASS_TOKENS = {"clip_vision_model": 1, "siglip_vision_model": 0}
+
+
+@dataclass(frozen=True)
+class DecoderGeometry:
+    """The sizes of a decoder that decide its cost: a gated MLP and grouped-query attention (Llama, Mistral, Qwen2).
+
+    `query_width` is heads times head size, `kv_width` key/value heads times head size.
+    """
+
+    num_layers: int
+    hidden_size: int
+    intermediate_size: int
+    query_width: int
+    kv_width: int
+    vocab_size: int
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not _is_integer(value) or value < 1:
+                raise ValueError(f"{field.name} of a decoder must be a positive whole number, not {value!r}")
+            object.__setattr__(self, field.name, operator.index(value))
+
+    @classmethod
+    def from_config(cls, model_config: Any) -> DecoderGeometry:
+        """Read the sizes off a composite configuration (its `text_config`), a text configuration, or another geometry.
+
+        Raises ValueError naming the field that is missing.
+        """
+        if isinstance(model_config, cls):
+            return model_config
+        text = getattr(model_config, "text_config", None) or model_config
+        heads = _field(text, "num_attention_heads")
+        hidden_size = _field(text, "hidden_size")
+        head_dim = getattr(text, "head_dim", None) or hidden_size // heads
+        return cls(
+            num_layers=_field(text, "num_hidden_layers"),
+            hidden_size=hidden_size,
+            intermediate_size=_field(text, "intermediate_size"),
+            query_width=heads * head_dim,
+            kv_width=(getattr(text, "num_key_value_heads", None) or heads) * head_dim,
+            vocab_size=_field(text, "vocab_size"),
+        )
+
+    def before_drop(self, tokens: int) -> int:
+        """Multiply-adds of a layer until its attention is done, over `tokens` rows: q, k, v, scores, weighted sum."""
+        return tokens * self.hidden_size * (self.query_width + 2 * self.kv_width) + 2 * tokens**2 * self.query_width
+
+    def after_drop(self, tokens: int) -> int:
+        """Multiply-adds of a layer from its output projection on, over `tokens` rows: o, and the three of the MLP."""
+        return tokens * self.hidden_size * (self.query_width + 3 * self.intermediate_size)
+
+
+@dataclass(frozen=True)
+class RequestFlops:
+    """FLOPs of one request, 2 per multiply-add, by the part of the work that spends them."""
+
+    vision_tower: int
+    projector: int
+    prefill: int
+    scoring: int
+    decode: int
+
+    @property
+    def total(self) -> int:
+        """All parts together."""
+        return self.vision_tower + self.projector + self.prefill + self.scoring + self.decode
+
+
+def check_removed(removed: Sequence[int], num_visual_tokens: int, num_layers: int | None = None) -> tuple[int, ...]:
+    """Return `removed` as a tuple of ints, or raise ValueError naming the layer and the value that cannot be.
+
+    `removed[l]` is the number of visual tokens that layer l removes. Counts are whole and not negative, there is one
+    for each layer, and together they are at most `num_visual_tokens`.
+    """
+    if not _is_integer(num_visual_tokens) or num_visual_tokens < 0:
+        raise ValueError(f"the number of visual tokens must be a whole number from 0 up, not {num_visual_tokens!r}")
+    for layer, count in enumerate(removed):
+        if not _is_integer(count):
+            raise ValueError(f"removed[{layer}] is {count!r}; the count at each layer must be a whole number")
+        if count < 0:
+            raise ValueError(f"removed[{layer}] is {count}; a layer cannot remove fewer than 0 visual tokens")
+    if num_layers is not None and len(removed) != num_layers:
+        raise ValueError(f"removed has {len(removed)} entries; a model of {num_layers} layers needs {num_layers}")
+    counts = tuple(operator.index(count) for count in removed)
+    if sum(counts) > num_visual_tokens:
+        raise ValueError(f"removed adds up to {sum(counts)} visual tokens, but there are only {num_visual_tokens}")
+    return counts
+
+
+def tokens_per_layer(removed: Sequence[int], num_visual_tokens: int) -> list[int]:
+    """Visual tokens that leave each layer, one count a layer. Raises ValueError as `check_removed` does."""
+    counts = check_removed(removed, num_visual_tokens)
+    return [num_visual_tokens - gone for gone in accumulate(counts)]
+
+
+def layer_visual_flops(model_config: Any, removed: Sequence[int], num_visual_tokens: int) -> list[int]:
+    """FLOPs (2 per multiply-add) that each layer spends on visual tokens alone.
+
+    `model_config` is anything that `DecoderGeometry.from_config` takes. A layer's attention runs over the tokens that
+    arrive, its output projection and MLP over those that leave (arXiv 2409.10197, section 3).
+    """
+    geometry = DecoderGeometry.from_config(model_config)
+    check_removed(removed, num_visual_tokens, geometry.num_layers)
+    leaving = tokens_per_layer(removed, num_visual_tokens)
+    arriving = [num_visual_tokens, *leaving[:-1]]
+    return [2 * (geometry.before_drop(n) + geometry.after_drop(m)) for n, m in zip(arriving, leaving, strict=True)]
+
+
+def visual_flops(model_config: Any, removed: Sequence[int], num_visual_tokens: int) -> int:
+    """FLOPs (2 per multiply-add) of all layers on visual tokens alone; see `layer_visual_flops`."""
+    return sum(layer_visual_flops(model_config, removed, num_visual_tokens))
+
+
+def visual_reduction(model_config: Any, removed: Sequence[int], num_visual_tokens: int) -> float:
+    """Share of the decoder's compute on visual tokens that a recipe saves, 0 for an empty one and always below 1.
+
+    This is the "FLOPs budget" of the paper. `removed[l]` visual tokens are dropped at layer l, between its attention
+    and its output projection. Raises ValueError for counts that cannot be, or when there are no visual tokens.
+    """
+    geometry = DecoderGeometry.from_config(model_config)
+    if num_visual_tokens == 0:
+        raise ValueError("there are 0 visual tokens, so there is no visual compute of which a share could be saved")
+    full = visual_flops(geometry, [0] * geometry.num_layers, num_visual_tokens)
+    return (full - visual_flops(geometry, removed, num_visual_tokens)) / full
+
+
+def request_flops(
+    model_config: Any,
+    removed: Sequence[int],
+    num_visual_tokens: int,
+    num_text_tokens: int,
+    num_text_after: int,
+    new_tokens: int,
+    *,
+    num_tiles: int = 1,
+    scores: str = "both",
+) -> RequestFlops:
+    """FLOPs of one whole request on a LLaVA with `model_config` (a composite configuration).
+
+    Args:
+        removed: visual tokens that each layer drops.
+        num_visual_tokens: visual tokens in the prompt; 0 for a prompt without a picture, whose tower never runs.
+        num_text_tokens: text tokens in the prompt, before and after the picture.
+        num_text_after: those of them that come after the picture.
+        new_tokens: tokens that are generated. The first comes out of the prefill, so decoding has one step fewer.
+        num_tiles: pictures that the vision tower sees (LLaVA-NeXT cuts one picture into several).
+        scores: which rows of attention a layer that drops is scored by: "both" (visual and later text), "self"
+            (visual), "cross" (later text) or "none" (a method that needs no attention).
+
+    The language-model head is counted once for each new token, as `generate` runs it; a bare `model(**inputs)` without
+    `logits_to_keep=1` would run it on every row. Raises ValueError for counts that cannot be.
+    """
+    geometry = DecoderGeometry.from_config(model_config)
+    counts = check_removed(removed, num_visual_tokens, geometry.num_layers)
+    _check_counts(num_text_tokens=num_text_tokens, num_text_after=num_text_after, new_tokens=new_tokens)
+    if num_text_after > num_text_tokens:
+        raise ValueError(f"num_text_after is {num_text_after}, more than all {num_text_tokens} text tokens")
+    if scores not in SCORE_KINDS:
+        raise ValueError(f"scores is {scores!r}; choose one of {', '.join(SCORE_KINDS)}")
+    leaving = tokens_per_layer(counts, num_visual_tokens)
+    arriving = [num_visual_tokens, *leaving[:-1]] if leaving else []
+    head = geometry.hidden_size * geometry.vocab_size
+    prefill = sum(
+        geometry.before_drop(n + num_text_tokens) + geometry.after_drop(m + num_text_tokens)
+        for n, m in zip(arriving, leaving, strict=True)
+    )
+    cached = [n + num_text_tokens for n in arriving]
+    decode = sum(_decode_step(geometry, cached, step) + head for step in range(1, new_tokens))
+    tiles = num_tiles if num_visual_tokens else 0
+    return RequestFlops(
+        vision_tower=2 * tiles * _tower_multiply_adds(model_config) if tiles else 0,
+        projector=2 * tiles * _projector_multiply_adds(model_config, geometry) if tiles else 0,
+        prefill=2 * (prefill + (head if new_tokens else 0)),
+        scoring=2 * _scoring_multiply_adds(geometry, counts, arriving, num_text_tokens, num_text_after, scores),
+        decode=2 * decode,
+    )
+
+
+def _decode_step(geometry: DecoderGeometry, cached: Sequence[int], step: int) -> int:
+    """Multiply-adds of the decoder for one new row that attends to each layer's own cache and `step` new tokens."""
+    row = geometry.hidden_size * (geometry.query_width + 2 * geometry.kv_width) + geometry.after_drop(1)
+    return sum(row + 2 * (keys + step) * geometry.query_width for keys in cached)
+
+
+def _scoring_multiply_adds(
+    geometry: DecoderGeometry,
+    removed: Sequence[int],
+    arriving: Sequence[int],
+    num_text_tokens: int,
+    num_text_after: int,
+    scores: str,
+) -> int:
+    """Multiply-adds of the scores: query rows times every key, since a softmax needs the whole row to normalise."""
+    total = 0
+    for count, visual in zip(removed, arriving, strict=True):
+        rows = {"both": visual + num_text_after, "self": visual, "cross": num_text_after, "none": 0}[scores]
+        if count:
+            total += rows * (visual + num_text_tokens) * geometry.query_width
+    return total
+
+
+def _tower_multiply_adds(model_config: Any) -> int:
+    """Multiply-adds of a CLIP-like vision tower for one picture: patch convolution and all layers.
+
+    transformers runs every layer of the tower, also those after `vision_feature_layer`, so every layer counts.
+    """
+    vision = _field(model_config, "vision_config")
+    kind = getattr(vision, "model_type", None)
+    if kind not in _CLASS_TOKENS:
+        raise ValueError(f"the cost of a vision tower of type {kind!r} is not known; known: {', '.join(_CLASS_TOKENS)}")
+    width, mlp = _field(vision, "hidden_size"), _field(vision, "intermediate_size")
+    patch = _field(vision, "patch_size")
+    patches = (_field(vision, "image_size") // patch) ** 2
+    rows = patches + _CLASS_TOKENS[kind]
+    layer = 4 * rows * width**2 + 2 * rows**2 * width + 2 * rows * width * mlp
+    convolution = patches * width * _field(vision, "num_channels") * patch**2
+    pooling = 0
+    if kind == "siglip_vision_model" and getattr(vision, "vision_use_head", True):
+        # SigLIP's attention pooling: one probe row attends to all patches, then goes through an MLP.
+        pooling = 2 * (patches + 1) * width**2 + 2 * patches * width + 2 * width * mlp
+    return convolution + _field(vision, "num_hidden_layers") * layer + pooling
+
+
+def _projector_multiply_adds(model_config: Any, geometry: DecoderGeometry) -> int:
+    """Multiply-adds of LLaVA's two-layer projector for one picture, over the rows that its tower hands on."""
+    vision = model_config.vision_config
+    feature_layer = getattr(model_config, "vision_feature_layer", -1)
+    num_feature_layers = 1 if _is_integer(feature_layer) else len(feature_layer)
+    rows = (vision.image_size // vision.patch_size) ** 2
+    if getattr(model_config, "vision_feature_select_strategy", "default") == "full":
+        rows += _CLASS_TOKENS[vision.model_type]
+    width = geometry.hidden_size
+    return rows * (vision.hidden_size * num_feature_layers * width + width**2)
+
+
+def _field(config: Any, name: str) -> Any:
+    value = getattr(config, name, None)
+    if value is None:
+        raise ValueError(f"{type(config).__name__} has no {name}, which is needed to count its FLOPs")
+    return value
+
+
+def _check_counts(**counts: int) -> None:
+    for name, count in counts.items():
+        if not _is_integer(count) or count < 0:
+            raise ValueError(f"{name} must be a whole number from 0 up, not {count!r}")
+
+
+def _is_integer(value: Any) -> bool:
+    """Whether a value is a whole number of an integer type: Python's or numpy's, but neither a bool nor 3.0."""
+    return hasattr(value, "__index__") and not isinstance(value, bool)
