@@ -19,7 +19,10 @@ from dataclasses import dataclass, fields
 from itertools import accumulate
 from typing import Any
 
-SCORE_KINDS = ("both", "self", "cross", "none")
+SCORE_KINDS = ("both", "self", "cross", "last", "none")
+
+# Scores are computed for this many query rows at a time, each block over the keys that its last row can see.
+SCORED_ROWS_AT_ONCE = 64
 
 # Tokens that a vision tower carries beside its patches. CLIP keeps a class token through all of its layers.
 _CLASS_TOKENS = {"clip_vision_model": 1, "siglip_vision_model": 0}
@@ -171,7 +174,7 @@ def request_flops(
         new_tokens: tokens that are generated. The first comes out of the prefill, so decoding has one step fewer.
         num_tiles: pictures that the vision tower sees (LLaVA-NeXT cuts one picture into several).
         scores: which rows of attention a layer that drops is scored by: "both" (visual and later text), "self"
-            (visual), "cross" (later text) or "none" (a method that needs no attention).
+            (visual), "cross" (later text), "last" (the last row) or "none" (a method that needs no attention).
 
     The language-model head is counted once for each new token, as `generate` runs it; a bare `model(**inputs)` without
     `logits_to_keep=1` would run it on every row. Raises ValueError for counts that cannot be.
@@ -216,13 +219,26 @@ def _scoring_multiply_adds(
     num_text_after: int,
     scores: str,
 ) -> int:
-    """Multiply-adds of the scores: query rows times every key, since a softmax needs the whole row to normalise."""
-    total = 0
+    """Multiply-adds of the scores of every layer that drops: blocks of query rows times the keys that they can see."""
+    before = num_text_tokens - num_text_after
+    pairs = 0
     for count, visual in zip(removed, arriving, strict=True):
-        rows = {"both": visual + num_text_after, "self": visual, "cross": num_text_after, "none": 0}[scores]
-        if count:
-            total += rows * (visual + num_text_tokens) * geometry.query_width
-    return total
+        rows = before + visual + num_text_after
+        spans = {
+            "both": [(before, before + visual), (before + visual, rows)],
+            "self": [(before, before + visual)],
+            "cross": [(before + visual, rows)],
+            "last": [(rows - 1, rows)],
+            "none": [],
+        }[scores]
+        pairs += sum(_block_pairs(start, stop) for start, stop in spans) if count else 0
+    return pairs * geometry.query_width
+
+
+def _block_pairs(start: int, stop: int) -> int:
+    """Query-key pairs that scoring the rows from `start` to `stop` multiplies; a softmax needs all keys so far."""
+    blocks = ((at, min(at + SCORED_ROWS_AT_ONCE, stop)) for at in range(start, stop, SCORED_ROWS_AT_ONCE))
+    return sum((end - at) * end for at, end in blocks)
 
 
 def _tower_multiply_adds(model_config: Any) -> int:

@@ -244,10 +244,13 @@ class TestRequestParts:
         assert none.scoring == 0
         cost = {
             kind: request_flops(self.config, self.removed, 576, 60, 40, 1, scores=kind).scoring
-            for kind in ("both", "self", "cross", "none")
+            for kind in ("both", "self", "cross", "last", "none")
         }
-        rows_by_keys = 576 * (576 + 60) + 476 * (476 + 60)
-        assert cost["self"] == 2 * rows_by_keys * 4096
+        # Blocks of 64 query rows, from row 20 on, each times the keys up to its own last row.
+        pairs_of_all = 64 * sum(20 + 64 * block for block in range(1, 10))
+        pairs_of_the_rest = 64 * sum(20 + 64 * block for block in range(1, 8)) + 28 * (20 + 476)
+        assert cost["self"] == 2 * (pairs_of_all + pairs_of_the_rest) * 4096
+        assert cost["last"] == 2 * (636 + 536) * 4096
         assert cost["both"] == cost["self"] + cost["cross"]
         assert cost["none"] == 0
 
