@@ -1,0 +1,33 @@
+"""Checkpoints of a training run: written whole or not at all, and read back to go on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+
+def save_state(path: Path, modules: dict, optimizers: list, step: int) -> None:
+    """Write to a neighbour and rename: a kill in the middle leaves the checkpoint before it intact."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state = {
+        "step": step,
+        "modules": {name: module.state_dict() for name, module in modules.items()},
+        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+    }
+    partial = path.with_suffix(".partial")
+    torch.save(state, partial)
+    os.replace(partial, path)
+
+
+def load_state(path: Path, modules: dict, optimizers: list) -> int:
+    """Restore what `save_state` wrote; returns the number of steps done, 0 where there is no checkpoint."""
+    if not path.exists():
+        return 0
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    for name, module in modules.items():
+        module.load_state_dict(state["modules"][name])
+    for optimizer, saved in zip(optimizers, state["optimizers"]):
+        optimizer.load_state_dict(saved)
+    return state["step"]

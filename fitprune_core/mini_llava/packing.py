@@ -1,0 +1,122 @@
+"""Many questions about one picture in one sequence: each sees the picture and itself, nothing else.
+
+What is trained is exactly what is asked later (every question is a first turn), and the picture's tokens, most of the
+work, are paid for once.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from fitprune_core.mini_llava.architecture import GRID
+from fitprune_core.mini_llava.text import Encoder
+
+SHARED, PADDING = 0, -1
+
+
+@dataclass
+class PackedBatch:
+    """B pictures with their questions, padded to T tokens.
+
+    `ids`, `positions`, `segments`, `targets`, `weights`: (B, T). `segments`: 0 the prefix and the picture, 1, 2, ...
+    the questions, -1 padding. `targets[b, t]` is the token to predict after t, -100 where nothing is asked;
+    `question_of[b, t]` numbers the question that a target belongs to, over the whole batch.
+    """
+
+    ids: torch.Tensor
+    positions: torch.Tensor
+    segments: torch.Tensor
+    targets: torch.Tensor
+    weights: torch.Tensor
+    question_of: torch.Tensor
+    visual_start: int
+
+    def attention_mask(self) -> torch.Tensor:
+        """(B, 1, T, T), True where a query may look; padding looks at itself, so that no row is empty."""
+        length = self.ids.shape[1]
+        causal = torch.ones(length, length, dtype=torch.bool).tril()
+        query, key = self.segments[:, :, None], self.segments[:, None, :]
+        allowed = causal & ((key == SHARED) | (key == query)) & (query != PADDING)
+        return (allowed | torch.eye(length, dtype=torch.bool))[:, None]
+
+
+def pool_patches(features: torch.Tensor) -> torch.Tensor:
+    """(B, patches, width) -> (B, patches / 4, width): the mean of each 2 x 2 block, for the cheap part of training."""
+    grid = features.reshape(len(features), GRID // 2, 2, GRID // 2, 2, features.shape[-1])
+    return grid.mean((2, 4)).flatten(1, 2)
+
+
+def visual_offsets(num_visual: int) -> list[int]:
+    """Positions of the visual tokens, counted from the first one of the full grid.
+
+    A pooled token stands where its block's first patch stands, and the question where it stands behind the full grid:
+    rotary distances do not change when training moves on from pooled to all patches.
+    """
+    side = math.isqrt(num_visual)
+    stride = GRID // side
+    return [row * stride * GRID + column * stride for row in range(side) for column in range(side)]
+
+
+def pack(encoder: Encoder, turns: list[list[tuple[str, str]]], num_visual: int, image_token: int) -> PackedBatch:
+    """`turns[b]`: the (question, answer) pairs of picture b."""
+    start = len(encoder.prefix)
+    shared = [*encoder.prefix, *[image_token] * num_visual]
+    shared_positions = [*range(start), *(start + offset for offset in visual_offsets(num_visual))]
+    behind = start + GRID * GRID
+    rows, question = [], 0
+    for pairs in turns:
+        ids, positions = list(shared), list(shared_positions)
+        segments, targets = [SHARED] * len(shared), [-100] * len(shared)
+        weights, owner = [0.0] * len(shared), [-1] * len(shared)
+        for segment, (text, answer) in enumerate(pairs, start=1):
+            asked, said = encoder.turn(text, answer)
+            turn = [*asked, *said[:-1]]
+            ids += turn
+            positions += range(behind, behind + len(turn))
+            segments += [segment] * len(turn)
+            targets += [-100] * (len(asked) - 1) + list(said)
+            weights += [0.0] * (len(asked) - 1) + [len(said) ** -0.5] * len(said)
+            owner += [-1] * (len(asked) - 1) + [question] * len(said)
+            question += 1
+        rows.append((ids, positions, segments, targets, weights, owner))
+    length = max(len(row[0]) for row in rows)
+    fills = (0, 0, PADDING, -100, 0.0, -1)
+    columns = [
+        torch.tensor([row[i] + [fill] * (length - len(row[i])) for row in rows]) for i, fill in enumerate(fills)
+    ]
+    return PackedBatch(*columns, visual_start=start)
+
+
+def answer_logits(model, batch: PackedBatch, visual: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits where something is to be said, and where that is.
+
+    `visual`: tower features (B, patches, width of the tower). Returns (answers, vocabulary) and a (B, T) mask.
+    """
+    decoder, projector = model.model.language_model, model.model.multi_modal_projector
+    projected = projector(visual)
+    start, stop = batch.visual_start, batch.visual_start + visual.shape[1]
+    embedded = decoder.embed_tokens(batch.ids)
+    embedded = torch.cat([embedded[:, :start], projected, embedded[:, stop:]], dim=1)
+    hidden = decoder(
+        inputs_embeds=embedded,
+        position_ids=batch.positions,
+        attention_mask=batch.attention_mask(),
+        use_cache=False,
+    ).last_hidden_state
+    asked = batch.targets != -100
+    return model.lm_head(hidden[asked]), asked
+
+
+def right_answers(logits: torch.Tensor, asked: torch.Tensor, batch: PackedBatch) -> torch.Tensor:
+    """One bool a question: would greedy decoding say exactly the true answer (and stop)?
+
+    Under teacher forcing every token being the arg-max is the same as greedy decoding producing that text.
+    """
+    wrong = logits.argmax(-1) != batch.targets[asked]
+    owner = batch.question_of[asked]
+    right = torch.ones(int(owner.max()) + 1, dtype=torch.bool)
+    right[owner[wrong]] = False
+    return right

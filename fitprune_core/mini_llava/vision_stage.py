@@ -1,0 +1,106 @@
+"""Stage 1: the vision tower alone, every patch learning what stands on it (dense labels, no language)."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+from transformers import CLIPVisionModel
+
+from fitprune_core.mini_llava.architecture import VISION, vision_config, write_grid_positions
+from fitprune_core.mini_llava.checkpoints import load_state, save_state
+from fitprune_core.mini_llava.muon import make_optimizers, warmup_stable_decay
+from fitprune_core.mini_llava.pictures_pool import TARGETS, PicturePool, easy_vqa_pool, joined, scene_pool
+
+logger = logging.getLogger(__name__)
+
+BACKGROUND_WEIGHT = 0.1
+DIGIT_WEIGHT = 4.0
+HELD_OUT_SEEDS = range(1_000_000_000, 1_000_000_400)
+
+
+class DenseHeads(nn.Module):
+    """One linear read-out for all targets: what is linear in the features is what a projector can pass on."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.heads = nn.Linear(width, sum(TARGETS.values()))
+
+    def forward(self, features: torch.Tensor) -> dict[str, torch.Tensor]:
+        return dict(zip(TARGETS, self.heads(self.norm(features)).split(list(TARGETS.values()), dim=-1)))
+
+
+def patch_features(tower, pixels: torch.Tensor) -> torch.Tensor:
+    """(B, 3, H, W) -> (B, patches, width): the last layer without its class token, as LLaVA reads it."""
+    return tower(pixels).last_hidden_state[:, 1:]
+
+
+def dense_loss(logits: dict[str, torch.Tensor], labels: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Cross-entropy summed over the targets; background patches count little, they are most of the picture.
+
+    Digits stand on one object in twelve: there they count more, or the tower reads them last.
+    """
+    weight = torch.where(labels["kind"] > 0, 1.0, BACKGROUND_WEIGHT)
+    weight = weight / weight.sum()
+    digits = torch.where(labels["units"] > 0, DIGIT_WEIGHT, 1.0)
+    total = torch.zeros(())
+    for name, scores in logits.items():
+        loss = nn.functional.cross_entropy(scores.flatten(0, 1), labels[name].flatten(), reduction="none")
+        extra = digits.flatten() if name in ("tens", "units") else 1.0
+        total = total + (loss * weight.flatten() * extra).sum()
+    return total
+
+
+@torch.no_grad()
+def dense_accuracy(tower, heads: DenseHeads, pool: PicturePool) -> dict[str, float]:
+    """Share of object patches that are right, per target, on held-out scenes."""
+    right, objects = dict.fromkeys(TARGETS, 0), 0
+    for start in range(0, len(pool.pixels), 50):
+        part = np.arange(start, min(start + 50, len(pool.pixels)))
+        on_object = pool.labels["kind"][part] > 0
+        logits = heads(patch_features(tower, pool.batch(part)))
+        objects += int(on_object.sum())
+        for name, scores in logits.items():
+            right[name] += int(((scores.argmax(-1).numpy() == pool.labels[name][part]) & on_object).sum())
+    return {name: count / objects for name, count in right.items()}
+
+
+def train_vision(folder: Path, *, steps: int, pictures: int, batch_size: int, lr: float, seed: int) -> None:
+    """Train or resume; writes `vision.pt` in `folder` every 100 steps."""
+    torch.manual_seed(seed)
+    tower = CLIPVisionModel(vision_config())
+    write_grid_positions(tower)
+    heads = DenseHeads(VISION["hidden_size"])
+    optimizers = make_optimizers([tower, heads], lr)
+    modules = {"tower": tower, "heads": heads}
+    first = load_state(folder / "vision.pt", modules, optimizers)
+    if first >= steps:
+        logger.info("vision stage: already done (%d steps)", first)
+        return
+    _, scenes = scene_pool(range(seed * 10_000_000, seed * 10_000_000 + pictures))
+    pool = joined(scenes, easy_vqa_pool("train")[1])
+    _, held_out = scene_pool(HELD_OUT_SEEDS)
+    progress = tqdm(range(first, steps), initial=first, total=steps, desc="vision")
+    for step in progress:
+        rng = np.random.default_rng((seed, 1, step))
+        indices = rng.integers(0, len(pool.pixels), batch_size)
+        labels = {name: torch.from_numpy(values[indices]).long() for name, values in pool.labels.items()}
+        loss = dense_loss(heads(patch_features(tower, pool.batch(indices))), labels)
+        loss.backward()
+        nn.utils.clip_grad_norm_([*tower.parameters(), *heads.parameters()], 1.0)
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = lr * warmup_stable_decay(step, steps)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        if (step + 1) % 100 == 0 or step + 1 == steps:
+            accuracy = dense_accuracy(tower, heads, held_out)
+            logger.info("vision step %d loss %.3f %s", step + 1, loss.item(),
+                        " ".join(f"{name} {value:.3f}" for name, value in accuracy.items()))  # fmt: skip
+            save_state(folder / "vision.pt", modules, optimizers, step + 1)
+        progress.set_postfix(loss=f"{loss.item():.3f}")
