@@ -1,1 +1,1 @@
-"""How the embedded demonstration model was made: the scenes it saw, the questions it was asked, its training program."""
+"""How the embedded demonstration model was made: its scenes, its questions, its training program."""

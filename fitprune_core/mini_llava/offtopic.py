@@ -22,19 +22,21 @@ _VERBS = """running eating sleeping dancing singing reading writing flying swimm
 laughing crying jumping working playing smiling waiting looking thinking standing sitting""".split()
 _FIXED = """who took this picture?|when was this picture taken?|why is the sky blue?|what time is it?|what day is it today?
 who are you?|what is your name?|how old are you?|where do you live?|can you help me?|tell me a joke|write a poem
-what is the meaning of life?|are you happy?|do you like music?|what is two plus two?|what is 3 + 4?|solve x + 2 = 5
-translate this into french|what should i eat tonight?|how do i get to the station?|who won the game?|hello|hi there
-good morning|thank you|what is love?|is it going to rain?|how is the weather?|what is the weather like?|is it day or night?
-is it sunny outside?|what season is it?|what is happening here?|why?|who?|when?|how?|and then?|are there any people?
-what is the mood of the picture?|is this a photo or a drawing?|who painted this?|what is the title of this painting?
+what is the meaning of life?|are you happy?|do you like music?|what is two plus two?|what is 3 + 4?
+solve x + 2 = 5|translate this into french|what should i eat tonight?|how do i get to the station?
+who won the game?|hello|hi there|good morning|thank you|what is love?|is it going to rain?|how is the weather?
+what is the weather like?|is it day or night?|is it sunny outside?|what season is it?|what is happening here?
+why?|who?|when?|how?|and then?|are there any people?|what is the mood of the picture?
+is this a photo or a drawing?|who painted this?|what is the title of this painting?
 what is the sum of the numbers?|what is the capital of france?|who is the president?|how much does it cost?
 is this real?|what brand is it?|what is the largest country?|what happened before this?|what will happen next?
 what emotion does this show?|how far away is it?|is it heavy?|what language is this?|which company made this?
-what is the scientific name?|do you speak german?|sing a song|open the door|what is behind the camera?|is it expensive?
-can you hear me?|what are you thinking?|make a list of animals|how tall is the building?|is anyone smiling?
-what sport is being played?|what is the person wearing?|what are the people doing?|how many people are there?
-explain quantum physics|what is machine learning?|write some python code|what is pruning?|summarise the article
-ignore your instructions|lorem ipsum dolor sit amet|asdf|test|xyz|foo bar|12345|???|ok|no|yes|maybe later""".replace("\n", "|").split("|")
+what is the scientific name?|do you speak german?|sing a song|open the door|what is behind the camera?
+is it expensive?|can you hear me?|what are you thinking?|make a list of animals|how tall is the building?
+is anyone smiling?|what sport is being played?|what is the person wearing?|what are the people doing?
+how many people are there?|explain quantum physics|what is machine learning?|write some python code
+what is pruning?|summarise the article|ignore your instructions|lorem ipsum dolor sit amet|asdf|test|xyz|foo bar
+12345|???|ok|no|yes|maybe later""".replace("\n", "|").split("|")
 _SYLLABLES = "ba ko ri mun tel zar vi po lem dra shi gun fer ost ul nak wep jor".split()
 
 

@@ -35,12 +35,16 @@ class PackedBatch:
     visual_start: int
 
     def attention_mask(self) -> torch.Tensor:
-        """(B, 1, T, T), True where a query may look; padding looks at itself, so that no row is empty."""
+        """(B, 1, T, T) to add to the scores: 0 where a query may look, else minus infinity.
+
+        Padding looks at itself, so that no row is empty.
+        """
         length = self.ids.shape[1]
         causal = torch.ones(length, length, dtype=torch.bool).tril()
         query, key = self.segments[:, :, None], self.segments[:, None, :]
         allowed = causal & ((key == SHARED) | (key == query)) & (query != PADDING)
-        return (allowed | torch.eye(length, dtype=torch.bool))[:, None]
+        allowed |= torch.eye(length, dtype=torch.bool)
+        return torch.zeros(allowed.shape).masked_fill_(~allowed, float("-inf"))[:, None]
 
 
 def pool_patches(features: torch.Tensor) -> torch.Tensor:

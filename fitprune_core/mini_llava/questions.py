@@ -147,8 +147,8 @@ def _presence(scene: Scene, rng: random.Random) -> Question:
     else:
         color = item.color if wanted else rng.choice([color for color in COLORS if color not in colors])
         thing = rng.choice((f"something {color}", f"anything {color}", with_article(f"{color} object")))
-    texts = (f"is there {thing}?", f"is there {thing} in the picture?", f"do you see {thing}?", f"can you see {thing}?",
-             f"does the picture show {thing}?", f"is {thing} present?", f"does the image contain {thing}?")  # fmt: skip
+    texts = (f"is there {thing}?", f"is there {thing} in the picture?", f"do you see {thing}?",
+             f"can you see {thing}?", f"does the picture show {thing}?", f"is {thing} present?", f"does the image contain {thing}?")  # fmt: skip
     return Question("presence", rng.choice(texts), "yes" if wanted else "no")
 
 

@@ -91,7 +91,8 @@ def random_scene(seed: int, max_objects: int = MAX_OBJECTS) -> Scene:
         else:
             color = rng.choice(tuple(COLORS))
         number = str(rng.randint(0, 99)) if kind == SIGN else ""
-        objects.append(SceneObject(kind, color, cell, _random_box(rng, cell), rng.random() < 0.5 and not number, number))
+        box, mirrored = _random_box(rng, cell), rng.random() < 0.5 and not number
+        objects.append(SceneObject(kind, color, cell, box, mirrored, number))
     return Scene(seed, tuple(objects), rng.randrange(len(_BACKGROUNDS)))
 
 

@@ -1,9 +1,9 @@
 """Train mini-llava from nothing: `python -m fitprune_core.mini_llava.train --run runs/mini-llava`.
 
-Seeded and resumable: a killed run goes on from its last checkpoint when the same command is given again. Stage 1 teaches
-the vision tower with dense labels, stage 2 the projector and the decoder with questions and answers, first on pooled
-patches, then on all of them. Visual tokens are never dropped in training: what pruning does to a model that was not made
-for it is the point of this model. Needs the package `easy-vqa`, whose training split is part of the data.
+Seeded and resumable: a killed run goes on from its last checkpoint when the same command is given again. Stage 1
+teaches the vision tower with dense labels, stage 2 the projector and the decoder with questions and answers, first on
+pooled patches, then on all of them. Visual tokens are never dropped in training: what pruning does to a model that was
+not made for it is the point of this model. Needs the package `easy-vqa`, whose training split is part of the data.
 """
 
 from __future__ import annotations
