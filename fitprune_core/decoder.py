@@ -1,0 +1,102 @@
+"""What this library knows of a LLaVA's decoder in transformers, and how it borrows one: in turns, and given back.
+
+Llama, Mistral and Qwen2 share one decoder layer and one attention, and nothing here reaches beyond what they share.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import LlavaForConditionalGeneration, LlavaNextForConditionalGeneration, PreTrainedModel
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.llama.modeling_llama import apply_rotary_pos_emb, eager_attention_forward
+
+MODELS = (LlavaForConditionalGeneration, LlavaNextForConditionalGeneration)
+DECODERS = ("llama", "mistral", "qwen2")
+
+_turns: weakref.WeakKeyDictionary[PreTrainedModel, threading.RLock] = weakref.WeakKeyDictionary()
+_turns_lock = threading.Lock()
+
+
+def check_decoder(model: PreTrainedModel) -> None:
+    """Raise ValueError, saying why, for a model whose layers this library cannot work inside."""
+    if not isinstance(model, MODELS):
+        names = " or ".join(kind.__name__ for kind in MODELS)
+        raise ValueError(f"the model is a {type(model).__name__}; it must be a {names}")
+    text = model.config.text_config
+    if text.model_type not in DECODERS:
+        raise ValueError(f"the decoder is of type {text.model_type!r}; known are {', '.join(DECODERS)}")
+    if getattr(text, "sliding_window", None) is not None:
+        raise ValueError(f"the decoder attends in a sliding window of {text.sliding_window}; only full attention works")
+    devices = {str(device) for device in (getattr(model, "hf_device_map", None) or {}).values()}
+    if len(devices) > 1:
+        raise ValueError(f"the model is spread over {', '.join(sorted(devices))}; load it on one device")
+    if model.training and model.is_gradient_checkpointing:
+        raise ValueError("the model is training with gradient checkpointing; call model.eval() or switch it off")
+
+
+def decoder_layers(model: PreTrainedModel) -> nn.ModuleList:
+    """The decoder layers of a LLaVA, first to last."""
+    return model.get_decoder().layers
+
+
+@contextmanager
+def exclusive_use(model: PreTrainedModel) -> Iterator[None]:
+    """Hold a model for this thread; another thread that wants it waits here.
+
+    Whatever changes a model while it runs does so under this lock. A thread may enter it again while it holds it, and
+    must leave it itself: a generator that is resumed on several threads must not hold it across a `yield`.
+    """
+    with _turns_lock:
+        turn = _turns.setdefault(model, threading.RLock())
+    with turn:
+        yield
+
+
+@contextmanager
+def replaced(replacements: list[tuple[nn.Module, str, Any]]) -> Iterator[None]:
+    """Set attributes of instances; on the way out, whatever happened, put back or remove every one."""
+    with ExitStack() as undo:
+        for owner, name, value in replacements:
+            if name in vars(owner):
+                undo.callback(setattr, owner, name, vars(owner)[name])
+            else:
+                undo.callback(delattr, owner, name)
+            setattr(owner, name, value)
+        yield
+
+
+def attend(
+    attention: nn.Module,
+    hidden_states: torch.Tensor,
+    position_embeddings: tuple[torch.Tensor, torch.Tensor],
+    attention_mask: torch.Tensor | None,
+    past_key_values: Any,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor, torch.Tensor]:
+    """The attention of Llama, Mistral and Qwen2 up to its output projection, by the model's own backend.
+
+    It follows `LlamaAttention.forward` of transformers (models/llama/modeling_llama.py), which keeps queries and keys
+    to itself. hidden_states: (batch, rows, width). Returns the heads' output (batch, rows, heads * head size), the
+    attention probabilities where the backend makes them, and queries (batch, heads, rows, head size) and keys
+    (batch, key/value heads, keys, head size) after rotary embedding.
+    """
+    shape = (*hidden_states.shape[:-1], -1, attention.head_dim)
+    query = attention.q_proj(hidden_states).view(shape).transpose(1, 2)
+    key = attention.k_proj(hidden_states).view(shape).transpose(1, 2)
+    value = attention.v_proj(hidden_states).view(shape).transpose(1, 2)
+    query, key = apply_rotary_pos_emb(query, key, *position_embeddings)
+    if past_key_values is not None:
+        key, value = past_key_values.update(key, value, attention.layer_idx)
+    backend = ALL_ATTENTION_FUNCTIONS.get_interface(attention.config._attn_implementation, eager_attention_forward)
+    dropout = attention.attention_dropout if attention.training else 0.0
+    output, weights = backend(
+        attention, query, key, value, attention_mask, dropout=dropout, scaling=attention.scaling, **kwargs
+    )
+    return output.reshape(*hidden_states.shape[:-1], -1), weights, query, key
