@@ -37,8 +37,8 @@ clean:
 	rm -rf .venv .pytest_cache .ruff_cache
 
 .venv/created:
-	@$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed; $(PYTHON) is " + sys.version.split()[0]) \
-		if sys.version_info < (3, 10) else None'
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; $(PYTHON) is " + sys.version.split()[0]) \
+		if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv .venv
 	@touch $@
 
