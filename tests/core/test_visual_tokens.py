@@ -1,0 +1,131 @@
+"""Boxes are checked against what the image processors of transformers really do with a picture."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.tiny import tiny_llava
+from transformers import CLIPImageProcessorPil, LlavaImageProcessorPil, LlavaProcessor
+
+from fitprune_core import build_inputs, visual_layout
+
+SIZES = [(336, 336), (640, 480), (480, 640), (427, 640), (1000, 300), (97, 101), (300, 1000), (24, 24), (50, 20)]
+GRID, PATCH = 12, 14
+
+
+def processor_with(image_processor) -> LlavaProcessor:
+    return LlavaProcessor(
+        image_processor=image_processor,
+        tokenizer=tiny_llava()[1].tokenizer,
+        patch_size=PATCH,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+    )
+
+
+def config_with(**vision):
+    config = tiny_llava()[0].config
+    config.vision_config.patch_size = PATCH
+    config.vision_config.image_size = GRID * PATCH
+    for name, value in vision.items():
+        setattr(config.vision_config, name, value)
+    return config
+
+
+def cropping():
+    side = GRID * PATCH
+    return processor_with(
+        CLIPImageProcessorPil(size={"shortest_edge": side}, crop_size={"height": side, "width": side})
+    )
+
+
+def padding():
+    side = GRID * PATCH
+    return processor_with(
+        LlavaImageProcessorPil(do_pad=True, size={"shortest_edge": side}, crop_size={"height": side, "width": side})
+    )
+
+
+def stretching():
+    side = GRID * PATCH
+    return processor_with(CLIPImageProcessorPil(size={"height": side, "width": side}, do_center_crop=False))
+
+
+def ramp(image_size, middle, reach) -> Image.Image:
+    """Red rises from left to right and green from top to bottom, both half-way at `middle`, over `reach` pixels."""
+    axes = []
+    for length, at, span in zip(image_size, middle, reach, strict=True):
+        axes.append(np.clip(127.5 + 255 * (np.arange(length) + 0.5 - at) / span, 0, 255))
+    red, green = np.meshgrid(*axes)
+    return Image.fromarray(np.stack([red, green, np.zeros_like(red)], -1).round().astype(np.uint8), "RGB")
+
+
+def colours(processor, image) -> np.ndarray:
+    """Mean red and green of each patch that the model sees, (rows, columns, 2), from 0 to 255."""
+    pixels = processor.image_processor(image, return_tensors="np", do_normalize=False)["pixel_values"][0] * 255
+    channels, height, width = pixels.shape
+    patches = pixels.reshape(channels, height // PATCH, PATCH, width // PATCH, PATCH).mean(axis=(2, 4))
+    return patches[:2].transpose(1, 2, 0)
+
+
+@pytest.mark.parametrize("image_size", SIZES)
+@pytest.mark.parametrize("make", [cropping, padding, stretching])
+def test_box_centres_are_where_the_processor_looks(make, image_size):
+    processor, config = make(), config_with()
+    layout = visual_layout(config, processor, image_size)
+    assert layout.num_tokens == GRID * GRID == layout.rows * layout.columns
+    step = [
+        max(x1 - x0 for x0, x1 in pairs)
+        for pairs in ([(b[0], b[2]) for b in layout.boxes if b], [(b[1], b[3]) for b in layout.boxes if b])
+    ]
+    checked = 0
+    for token in range(0, GRID * GRID, 7):
+        box = layout.boxes[token]
+        if box is None or box[2] - box[0] < 0.99 * step[0] or box[3] - box[1] < 0.99 * step[1]:
+            continue  # padding, and patches that a picture's edge cuts
+        middle = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+        reach = [max(4 * length, 8) for length in step]
+        found = colours(processor, ramp(image_size, middle, reach))[token // GRID, token % GRID]
+        error = np.abs(found - 127.5) / 255 * reach / step
+        assert error.max() < 0.1, f"token {token}: {error}"
+        checked += 1
+    assert checked >= 3
+    assert layout.seen == _union(layout.boxes)
+
+
+def _union(boxes):
+    real = [box for box in boxes if box is not None]
+    return (min(b[0] for b in real), min(b[1] for b in real), max(b[2] for b in real), max(b[3] for b in real))
+
+
+def test_crop_leaves_the_sides_unseen():
+    layout = visual_layout(config_with(), cropping(), (640, 480))
+    assert layout.aspect == "crop"
+    assert layout.seen == pytest.approx((80, 0, 560, 480), abs=3)
+    assert all(view == "grid" for view in layout.views)
+
+
+def test_pad_sees_everything_and_has_tokens_without_picture():
+    layout = visual_layout(config_with(), padding(), (640, 320))
+    assert layout.aspect == "pad" and layout.seen == (0, 0, 640, 320)
+    assert layout.boxes[0] is None and layout.boxes[GRID * GRID // 2] is not None
+    assert sum(box is None for box in layout.boxes) == GRID * GRID // 2
+
+
+def test_class_token_is_counted_but_shows_nothing():
+    processor = cropping()
+    processor.vision_feature_select_strategy = "full"
+    layout = visual_layout(config_with(), processor, (100, 100))
+    assert layout.num_tokens == GRID * GRID + 1
+    assert layout.boxes[0] is None and layout.views[0] == "class"
+
+
+def test_as_many_boxes_as_placeholders(tiny):
+    model, processor = tiny
+    layout = visual_layout(model.config, processor, (48, 36))
+    ids = build_inputs(processor, Image.new("RGB", (48, 36)), "What?")["input_ids"]
+    assert layout.num_tokens == (ids == model.config.image_token_id).sum()
+
+
+def test_empty_picture_is_refused():
+    with pytest.raises(ValueError, match="0 x 5"):
+        visual_layout(config_with(), cropping(), (0, 5))
