@@ -39,16 +39,17 @@ _pruned: weakref.WeakSet[PreTrainedModel] = weakref.WeakSet()
 def prune_visual_tokens(
     model: PreTrainedModel, recipe: PruningRecipe, *, method: str | Method = "fitprune"
 ) -> Iterator[PruningTrace]:
-    """Inside the `with` block `model(...)` and `model.generate(...)` drop visual tokens; outside the model is as it was.
+    """Inside the `with` block `model(...)` and `model.generate(...)` drop visual tokens; outside nothing has changed.
 
     recipe: how many go at each layer; for an image with another number of visual tokens it is scaled. method: which go,
     a name in `METHODS` or an instance. Yields the trace of the latest prompt: a new prompt starts it anew. A prompt
-    without an image runs as it always does. Threads that prune one model take turns, block by block.
+    without an image runs as it always does. Threads that prune one model take turns, block by block; to keep a model
+    to yourself for longer, and for what holds of generators, see `decoder.exclusive_use`.
 
-    Raises ValueError, here or at the call that cannot work, for: a recipe of another depth; a decoder that is not known,
-    attends in a window, is spread over devices or trains with gradient checkpointing; a model that is being pruned
-    already; images of different token counts in one batch; a static cache, a prompt in chunks, an image added to a
-    filled cache; a mask that is not 2-D.
+    Raises ValueError, here or at the call that cannot work, for: a recipe of another depth; a decoder that is not
+    known, attends in a window, is spread over devices or trains with gradient checkpointing; a model that is being
+    pruned already; images of different token counts in one batch; a static cache, a prompt in chunks, an image added
+    to a filled cache; a mask that is not 2-D.
     """
     with exclusive_use(model):
         check_decoder(model)
@@ -126,7 +127,7 @@ class _Pruner:
         counts = sorted(set(is_visual.sum(dim=1).tolist()))
         if len(counts) > 1:
             raise ValueError(
-                f"the prompts of this batch have {', '.join(map(str, counts))} visual tokens; a batch needs equal counts"
+                f"the prompts of this batch have {' and '.join(map(str, counts))} visual tokens; counts must be equal"
             )
         tokens = torch.arange(counts[0], device=is_visual.device).expand(is_visual.shape[0], -1)
         self.trace.start(tokens, num_layers)

@@ -40,31 +40,60 @@ class PruningTrace:
         self.dropped[layer] = _squeeze(dropped)
 
 
-class Request:
-    """The state of one prompt (a batch of them with equally many visual tokens), from its prefill to its last token.
+class Prompt:
+    """Where the visual tokens and the text after them stand, in a batch of prompts with equally many visual tokens.
 
-    Rows are numbered in the sequence that arrives at the layer at hand. `visual` holds the rows of the visual tokens
-    that are still there and `tokens` their numbers in the image, both (batch, count), ascending.
+    `visual`: the rows of the visual tokens, LongTensor (batch, count), ascending; `real`: for each sample the rows that
+    are no padding; `text_after`: for each sample how many text tokens follow its last visual token.
+
+    Raises ValueError for a prompt without text after its image, or a mask with holes.
+    """
+
+    def __init__(self, is_visual: torch.Tensor, padding: torch.Tensor | None) -> None:
+        """is_visual: (batch, length) bool, which ids stand for the image; padding: the 2-D attention mask, if any."""
+        batch, self.length = is_visual.shape
+        self.visual = is_visual.nonzero()[:, 1].view(batch, -1)
+        self.num_visual_tokens = self.visual.shape[1]
+        self.real = real_rows(padding, batch, self.length)
+        first, last = self.visual[:, 0].tolist(), self.visual[:, -1].tolist()
+        self.text_after = [real.stop - 1 - at for real, at in zip(self.real, last, strict=True)]
+        if min(self.text_after) < 1:
+            raise ValueError("the prompt ends with its image: without text after it no visual token can be scored")
+        # One unbroken run of visual tokens stays one: its rows are then a slice, which costs nothing to read.
+        unbroken = all(b - a + 1 == self.num_visual_tokens for a, b in zip(first, last, strict=True))
+        self.first_visual = first if unbroken else None
+
+    def attention_of(self, sample: int, query: torch.Tensor, key: torch.Tensor, scaling: float) -> LayerAttention:
+        """One sample's queries and keys without its padding, and where its visual tokens and later text stand."""
+        real, rows = self.real[sample], query.shape[2]
+        end = rows - (self.length - real.stop) - real.start
+        visual: Rows = self.visual[sample] - real.start
+        if self.first_visual is not None:
+            first = self.first_visual[sample] - real.start
+            visual = slice(first, first + self.visual.shape[1])
+        return LayerAttention(
+            query=query[sample, :, real.start : real.start + end],
+            key=key[sample, :, real.start : real.start + end],
+            scaling=scaling,
+            visual=visual,
+            text_after=slice(end - self.text_after[sample], end),
+        )
+
+
+class Request(Prompt):
+    """The state of one prompt (or batch) that loses visual tokens, from its prefill to its last new token.
+
+    Rows are numbered in the sequence that arrives at the layer at hand, so `visual` shrinks and moves with every drop;
+    `tokens`, (batch, count), are the same visual tokens by their numbers in the image.
     """
 
     def __init__(
         self, is_visual: torch.Tensor, padding: torch.Tensor | None, counts: Sequence[int], method: Method
     ) -> None:
-        """is_visual, padding: (batch, length), which ids are the image's and the 2-D attention mask; counts: tokens
-        to drop at each layer."""
-        batch, self.length = is_visual.shape
+        """counts: visual tokens to drop at each layer; the rest as for `Prompt`."""
+        super().__init__(is_visual, padding)
         self.counts, self.method = counts, method
-        self.visual = is_visual.nonzero()[:, 1].view(batch, -1)
-        self.num_visual_tokens = self.visual.shape[1]
-        self.tokens = torch.arange(self.num_visual_tokens, device=is_visual.device).expand(batch, -1)
-        self.real = real_rows(padding, batch, self.length)
-        first, last = self.visual[:, 0].tolist(), self.visual[:, -1].tolist()
-        self.text_after = [real.stop - 1 - at for real, at in zip(self.real, last, strict=True)]
-        if min(self.text_after) < 1:
-            raise ValueError("the prompt ends with its image: without text after it no token can be ranked")
-        # One unbroken run of visual tokens stays one: its rows are then a slice, which costs nothing to read.
-        unbroken = all(b - a + 1 == self.num_visual_tokens for a, b in zip(first, last, strict=True))
-        self.first_visual = first if unbroken else None
+        self.tokens = torch.arange(self.num_visual_tokens, device=is_visual.device).expand_as(self.visual)
         # Rows of the prompt that arrive at each layer, (batch, rows); None while that is all of them.
         self.arriving: list[torch.Tensor | None] = [None] * len(counts)
         self.position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None
@@ -89,22 +118,6 @@ class Request:
         trace.drop(layer, self.tokens.gather(1, staying), self.tokens.gather(1, gone))
         self._go_on_with(layer, staying, kept_rows)
         return kept_rows
-
-    def attention_of(self, sample: int, query: torch.Tensor, key: torch.Tensor, scaling: float) -> LayerAttention:
-        """One sample's queries and keys without its padding, and where its visual tokens and later text stand."""
-        real, rows = self.real[sample], query.shape[2]
-        end = rows - (self.length - real.stop) - real.start
-        visual: Rows = self.visual[sample] - real.start
-        if self.first_visual is not None:
-            first = self.first_visual[sample] - real.start
-            visual = slice(first, first + self.visual.shape[1])
-        return LayerAttention(
-            query=query[sample, :, real.start : real.start + end],
-            key=key[sample, :, real.start : real.start + end],
-            scaling=scaling,
-            visual=visual,
-            text_after=slice(end - self.text_after[sample], end),
-        )
 
     def mask_for(self, layer: int, hidden_states: torch.Tensor, padding: torch.Tensor | None, cache, config):
         """The attention mask of one layer for rows that arrive there now, in the form the model's backend wants.

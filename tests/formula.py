@@ -48,10 +48,10 @@ def visual(sample: int, width: int) -> torch.Tensor:
     return torch.from_numpy(values.astype(np.float32))[None]
 
 
-def inputs_of(sample: int) -> dict[str, torch.Tensor]:
-    """Prefix, image and question of a sample, for `model(**inputs)`; the picture itself is the sample's number."""
+def inputs_of(sample: int, num_text: int = 24) -> dict[str, torch.Tensor]:
+    """Prefix, image and `num_text` words of a sample, for `model(**inputs)`; the picture is the sample's number."""
     prefix = [(7 * i + 1 + 5 * sample) % VOCABULARY for i in range(PREFIX)]
-    text = [(11 * i + 3 + 13 * sample) % VOCABULARY for i in range(24)]
+    text = [(11 * i + 3 + 13 * sample) % VOCABULARY for i in range(num_text)]
     ids = torch.tensor([prefix + [IMAGE_TOKEN] * GRID**2 + text])
     return {"input_ids": ids, "pixel_values": torch.full((1, 3, GRID, GRID), float(sample))}
 

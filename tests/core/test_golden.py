@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from tests.formula import OFFICIAL, VOCABULARY, formula_llava, inputs_of
 
 from fitprune_core import PruningRecipe, prune_visual_tokens
+from tests.formula import OFFICIAL, VOCABULARY, formula_llava, inputs_of
 
 
 @pytest.fixture(scope="module")

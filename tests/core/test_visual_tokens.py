@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from PIL import Image
-from tests.tiny import tiny_llava
 from transformers import CLIPImageProcessorPil, LlavaImageProcessorPil, LlavaProcessor
 
 from fitprune_core import build_inputs, visual_layout
+from tests.tiny import tiny_llava
 
 SIZES = [(336, 336), (640, 480), (480, 640), (427, 640), (1000, 300), (97, 101), (300, 1000), (24, 24), (50, 20)]
 GRID, PATCH = 12, 14
