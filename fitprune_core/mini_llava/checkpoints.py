@@ -28,6 +28,6 @@ def load_state(path: Path, modules: dict, optimizers: list) -> int:
     state = torch.load(path, map_location="cpu", weights_only=True)
     for name, module in modules.items():
         module.load_state_dict(state["modules"][name])
-    for optimizer, saved in zip(optimizers, state["optimizers"]):
+    for optimizer, saved in zip(optimizers, state["optimizers"], strict=False):
         optimizer.load_state_dict(saved)
     return state["step"]

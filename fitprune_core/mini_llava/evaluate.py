@@ -1,8 +1,8 @@
 """Accuracy of mini-llava by kind of question, original and pruned: `python -m fitprune_core.mini_llava.evaluate`.
 
 Greedy answers of `model.generate`, exact match after trimming and lower-casing, on scenes from seeds that training
-never drew, on easy-VQA's test split (needs the package `easy-vqa`), and on questions off its topic that share no template
-with the training ones. Prints a Markdown table, one column a reduction.
+never drew, on easy-VQA's test split (needs the package `easy-vqa`), and on questions off its topic that share no
+template with the training ones. Prints a Markdown table, one column a reduction.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def easy_vqa_items(most: int) -> Iterator[Item]:
     """Up to `most` questions of easy-VQA's untouched test split, evenly spread over it."""
     import easy_vqa
 
-    paths, questions = easy_vqa.get_test_image_paths(), list(zip(*easy_vqa.get_test_questions()))
+    paths, questions = easy_vqa.get_test_image_paths(), list(zip(*easy_vqa.get_test_questions(), strict=True))
     for text, answer, picture in questions[:: max(1, len(questions) // most)][:most] if most else ():
         yield EASY_VQA, Image.open(paths[picture]).convert("RGB"), text, answer
 

@@ -95,7 +95,7 @@ def accuracy(model, encoder: Encoder, features: torch.Tensor, asked: list[list[t
         batch = pack(encoder, [[turn[1:] for turn in turns] for turns in part], features.shape[1], image_token)
         logits, mask = answer_logits(model, batch, features[start : start + 16].float())
         right = right_answers(logits, mask, batch).tolist()
-        for (kind, *_), hit in zip((turn for turns in part for turn in turns), right):
+        for (kind, *_), hit in zip((turn for turns in part for turn in turns), right, strict=True):
             tally[kind][0] += hit
             tally[kind][1] += 1
     return {kind: tuple(counts) for kind, counts in tally.items()}

@@ -52,7 +52,7 @@ class Muon(torch.optim.Optimizer):
             state["momentum"].lerp_(param.grad, 1 - momentum)
             updates.append(param.grad.lerp(state["momentum"], momentum))  # Nesterov
         scale = group["lr"] * 0.2 * max(shape) ** 0.5
-        for param, update in zip(params, orthogonalize(torch.stack(updates))):
+        for param, update in zip(params, orthogonalize(torch.stack(updates)), strict=True):
             param.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-scale)
 
 

@@ -88,9 +88,7 @@ def pack(encoder: Encoder, turns: list[list[tuple[str, str]]], num_visual: int, 
         rows.append((ids, positions, segments, targets, weights, owner))
     length = max(len(row[0]) for row in rows)
     fills = (0, 0, PADDING, -100, 0.0, -1)
-    columns = [
-        torch.tensor([row[i] + [fill] * (length - len(row[i])) for row in rows]) for i, fill in enumerate(fills)
-    ]
+    columns = [torch.tensor([row[i] + [fill] * (length - len(row[i])) for row in rows]) for i, fill in enumerate(fills)]
     return PackedBatch(*columns, visual_start=start)
 
 

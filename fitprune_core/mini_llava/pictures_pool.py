@@ -69,7 +69,7 @@ def easy_vqa_pool(split: str, labelled_only: bool = True) -> tuple[list[int], Pi
     )
     if not labelled_only:
         return ids, PicturePool(pixels, {})
-    labels = [shape_labels(picture, *facts[i]) for i, picture in zip(ids, pixels)]
+    labels = [shape_labels(picture, *facts[i]) for i, picture in zip(ids, pixels, strict=True)]
     return ids, PicturePool(pixels, {name: np.stack([label[name] for label in labels]) for name in TARGETS})
 
 
@@ -83,7 +83,9 @@ def easy_vqa_questions(split: str) -> list[tuple[str, str, int]]:
     """(question, answer, picture id) of one split."""
     import easy_vqa
 
-    return list(zip(*(easy_vqa.get_train_questions() if split == "train" else easy_vqa.get_test_questions())))
+    return list(
+        zip(*(easy_vqa.get_train_questions() if split == "train" else easy_vqa.get_test_questions()), strict=True)
+    )
 
 
 def easy_vqa_facts(split: str) -> dict[int, tuple[str, str]]:

@@ -27,7 +27,7 @@ def with_article(noun: str) -> str:
 
 
 def name_object(item: SceneObject) -> str:
-    """"a red car"; a sign with its number: "a red sign with the number 27"."""
+    """An object in words: a red car; a sign with its number: a red sign with the number 27."""
     name = with_article(f"{item.color} {item.kind}")
     return f"{name} with the number {item.number}" if item.number else name
 
@@ -148,7 +148,8 @@ def _presence(scene: Scene, rng: random.Random) -> Question:
         color = item.color if wanted else rng.choice([color for color in COLORS if color not in colors])
         thing = rng.choice((f"something {color}", f"anything {color}", with_article(f"{color} object")))
     texts = (f"is there {thing}?", f"is there {thing} in the picture?", f"do you see {thing}?",
-             f"can you see {thing}?", f"does the picture show {thing}?", f"is {thing} present?", f"does the image contain {thing}?")  # fmt: skip
+             f"can you see {thing}?", f"does the picture show {thing}?", f"is {thing} present?",
+             f"does the image contain {thing}?")  # fmt: skip
     return Question("presence", rng.choice(texts), "yes" if wanted else "no")
 
 
@@ -190,7 +191,8 @@ def _number(scene: Scene, rng: random.Random) -> Question | None:
 def _describe(scene: Scene, rng: random.Random) -> Question:
     texts = ("describe the picture", "describe the image", "what is in the picture?", "what do you see?",
              "what does the picture show?", "describe what you see", "tell me what is in the picture",
-             "list the objects", "what objects are there?", "please describe the scene", "what can you see?")  # fmt: skip
+             "list the objects", "what objects are there?", "please describe the scene",
+             "what can you see?")  # fmt: skip
     return Question("describe", rng.choice(texts), describe(scene))
 
 

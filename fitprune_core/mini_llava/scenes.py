@@ -126,7 +126,7 @@ def _draw_part(pen: ImageDraw.ImageDraw, part: Part, item: SceneObject, side: in
 
     def place(values: tuple[float, ...]) -> list[float]:
         flat = []
-        for x, y in zip(values[0::2], values[1::2]):
+        for x, y in zip(values[0::2], values[1::2], strict=True):
             flat += [x0 * side + ((1 - x) if item.mirrored else x) * scale, y0 * side + y * scale]
         return flat
 

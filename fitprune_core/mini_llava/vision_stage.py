@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 BACKGROUND_WEIGHT = 0.1
 DIGIT_WEIGHT = 4.0
+SIGN_CHANCE = 2.0  # so much more often than others is a picture with a sign drawn
 HELD_OUT_SEEDS = range(1_000_000_000, 1_000_000_400)
 
 
@@ -32,7 +33,8 @@ class DenseHeads(nn.Module):
         self.heads = nn.Linear(width, sum(TARGETS.values()))
 
     def forward(self, features: torch.Tensor) -> dict[str, torch.Tensor]:
-        return dict(zip(TARGETS, self.heads(self.norm(features)).split(list(TARGETS.values()), dim=-1)))
+        scores = self.heads(self.norm(features)).split(list(TARGETS.values()), dim=-1)
+        return dict(zip(TARGETS, scores, strict=True))
 
 
 def patch_features(tower, pixels: torch.Tensor) -> torch.Tensor:
@@ -84,11 +86,13 @@ def train_vision(folder: Path, *, steps: int, pictures: int, batch_size: int, lr
         return
     _, scenes = scene_pool(range(seed * 10_000_000, seed * 10_000_000 + pictures))
     pool = joined(scenes, easy_vqa_pool("train")[1])
+    chances = 1.0 + SIGN_CHANCE * (pool.labels["units"] > 0).any(1)
+    chances /= chances.sum()
     _, held_out = scene_pool(HELD_OUT_SEEDS)
     progress = tqdm(range(first, steps), initial=first, total=steps, desc="vision")
     for step in progress:
         rng = np.random.default_rng((seed, 1, step))
-        indices = rng.integers(0, len(pool.pixels), batch_size)
+        indices = rng.choice(len(pool.pixels), batch_size, p=chances)
         labels = {name: torch.from_numpy(values[indices]).long() for name, values in pool.labels.items()}
         loss = dense_loss(heads(patch_features(tower, pool.batch(indices))), labels)
         loss.backward()
