@@ -22,7 +22,8 @@ canada russia egypt vienna cairo delhi""".split()
 _VERBS = """running eating sleeping dancing singing reading writing flying swimming fighting cooking driving talking
 laughing crying jumping working playing smiling waiting looking thinking standing sitting""".split()
 _FIXED = """who took this picture?|when was this picture taken?|why is the sky blue?|what time is it?
-what day is it today?|who are you?|what is your name?|how old are you?|where do you live?|can you help me?|tell me a joke|write a poem
+what day is it today?|who are you?|what is your name?|how old are you?|where do you live?|can you help me?
+tell me a joke|write a poem
 what is the meaning of life?|are you happy?|do you like music?|what is two plus two?|what is 3 + 4?
 solve x + 2 = 5|translate this into french|what should i eat tonight?|how do i get to the station?
 who won the game?|hello|hi there|good morning|thank you|what is love?|is it going to rain?|how is the weather?
