@@ -20,6 +20,7 @@ from transformers.models.llama.modeling_llama import apply_rotary_pos_emb, eager
 MODELS = (LlavaForConditionalGeneration, LlavaNextForConditionalGeneration)
 DECODERS = ("llama", "mistral", "qwen2")
 
+_borrowed: weakref.WeakSet[PreTrainedModel] = weakref.WeakSet()
 _turns: weakref.WeakKeyDictionary[PreTrainedModel, threading.RLock] = weakref.WeakKeyDictionary()
 _turns_lock = threading.Lock()
 
@@ -37,7 +38,7 @@ def check_decoder(model: PreTrainedModel) -> None:
     devices = {str(device) for device in (getattr(model, "hf_device_map", None) or {}).values()}
     if len(devices) > 1:
         raise ValueError(f"the model is spread over {', '.join(sorted(devices))}; load it on one device")
-    if model.training and model.is_gradient_checkpointing:
+    if model.training and model.is_activation_checkpointing:
         raise ValueError("the model is training with gradient checkpointing; call model.eval() or switch it off")
 
 
@@ -57,6 +58,20 @@ def exclusive_use(model: PreTrainedModel) -> Iterator[None]:
         turn = _turns.setdefault(model, threading.RLock())
     with turn:
         yield
+
+
+@contextmanager
+def borrowed(model: PreTrainedModel) -> Iterator[None]:
+    """Hold a model to work inside its layers. Raises ValueError if that cannot be, or is being done already."""
+    with exclusive_use(model):
+        check_decoder(model)
+        if model in _borrowed:
+            raise ValueError("the model is being pruned or measured already; such blocks cannot be nested")
+        _borrowed.add(model)
+        try:
+            yield
+        finally:
+            _borrowed.discard(model)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ visual tokens go, before the output projection, so that projection, MLP and ever
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from fitprune_core.decoder import attend, check_decoder, decoder_layers, exclusive_use, replaced
+from fitprune_core.decoder import attend, borrowed, decoder_layers, replaced
 from fitprune_core.loading import model_name
 from fitprune_core.methods import Method, find_method
 from fitprune_core.recipe import PruningRecipe
@@ -31,8 +31,6 @@ UNSUITED_GENERATION = {
     "assistant_model": "assisted generation (assistant_model)",
     "prompt_lookup_num_tokens": "prompt lookup (prompt_lookup_num_tokens)",
 }
-
-_pruned: weakref.WeakSet[PreTrainedModel] = weakref.WeakSet()
 
 
 @contextmanager
@@ -51,28 +49,34 @@ def prune_visual_tokens(
     pruned already; images of different token counts in one batch; a static cache, a prompt in chunks, an image added
     to a filled cache; a mask that is not 2-D.
     """
-    with exclusive_use(model):
-        check_decoder(model)
+    with pruned(model, recipe, partial(Request, method=find_method(method))) as trace:
+        yield trace
+
+
+@contextmanager
+def pruned(
+    model: PreTrainedModel, recipe: PruningRecipe, make_request: Callable[..., Request]
+) -> Iterator[PruningTrace]:
+    """As `prune_visual_tokens`, for any kind of request: every layer from the first that drops on asks it what goes.
+
+    make_request: called with the arguments of `Request` but for the method, once for every prompt with an image.
+    """
+    with borrowed(model):
         recipe.check_model(len(decoder_layers(model)), model_name(model))
-        chosen = find_method(method)
-        if model in _pruned:
-            raise ValueError("the model is being pruned already; blocks of prune_visual_tokens cannot be nested")
-        pruner = _Pruner(model, recipe, chosen)
-        _pruned.add(model)
+        pruner = _Pruner(model, recipe, make_request)
         hook = model.model.register_forward_pre_hook(pruner.before_model, with_kwargs=True)
         try:
             with replaced(pruner.replacements()):
                 yield pruner.trace
         finally:
             hook.remove()
-            _pruned.discard(model)
 
 
 class _Pruner:
     """One `with` block: the forwards that stand in for the model's own, and the requests that run through them."""
 
-    def __init__(self, model: PreTrainedModel, recipe: PruningRecipe, method: Method) -> None:
-        self.model, self.recipe, self.method = model, recipe, method
+    def __init__(self, model: PreTrainedModel, recipe: PruningRecipe, make_request: Callable[..., Request]) -> None:
+        self.model, self.recipe, self.make_request = model, recipe, make_request
         self.config = model.config.text_config
         self.trace = PruningTrace()
         self.request: Request | None = None  # of the call that is running; None where nothing is to be done
@@ -133,7 +137,7 @@ class _Pruner:
         self.trace.start(tokens, num_layers)
         removed = self.recipe.scaled_to(counts[0]).removed
         if any(removed):
-            self.request = Request(is_visual, self.padding, removed, self.method)
+            self.request = self.make_request(is_visual, self.padding, removed)
 
     def go_on(self, cache: Any) -> None:
         """A call on a cache that is filled: the request that filled it goes on."""

@@ -107,17 +107,27 @@ class Request(Prompt):
         ascending, (batch, fewer rows).
         """
         batch, _, rows, _ = query.shape
-        count = self.counts[layer]
-        importance = torch.stack([self._importance(layer, sample, query, key, scaling) for sample in range(batch)])
-        order = importance.argsort(dim=1, stable=True)
-        gone, staying = order[:, :count], order[:, count:].sort(dim=1).values
+        gone, staying = self.choose(layer, query, key, scaling)
         # Dropped rows are numbered past the end, so that sorting leaves the others in order, without a look at values.
         numbers = torch.arange(rows, device=query.device).repeat(batch, 1)
         numbers.scatter_(1, self.visual.gather(1, gone), rows)
-        kept_rows = numbers.sort(dim=1).values[:, : rows - count].contiguous()
+        kept_rows = numbers.sort(dim=1).values[:, : rows - gone.shape[1]].contiguous()
         trace.drop(layer, self.tokens.gather(1, staying), self.tokens.gather(1, gone))
         self._go_on_with(layer, staying, kept_rows)
         return kept_rows
+
+    def choose(
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, scaling: float
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What goes at `layer`, least important first, and what stays, ascending: (batch, count) positions in `visual`.
+
+        query, key: as for `drop`.
+        """
+        count = self.counts[layer]
+        samples = range(query.shape[0])
+        importance = torch.stack([self._importance(layer, sample, query, key, scaling) for sample in samples])
+        order = importance.argsort(dim=1, stable=True)
+        return order[:, :count], order[:, count:].sort(dim=1).values
 
     def mask_for(self, layer: int, hidden_states: torch.Tensor, padding: torch.Tensor | None, cache, config):
         """The attention mask of one layer for rows that arrive there now, in the form the model's backend wants.

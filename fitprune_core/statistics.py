@@ -19,7 +19,7 @@ from PIL import Image
 from torch import nn
 from transformers import PreTrainedModel, ProcessorMixin
 
-from fitprune_core.decoder import attend, check_decoder, decoder_layers, exclusive_use, replaced
+from fitprune_core.decoder import attend, borrowed, decoder_layers, replaced
 from fitprune_core.flops import DecoderGeometry
 from fitprune_core.loading import build_inputs, model_name
 from fitprune_core.request import Prompt
@@ -124,7 +124,7 @@ def collect_statistics(
     (`attention.LayerAttention`). progress: called after every sample with samples done and, where `samples` has a
     length, samples in all. source: where the samples come from, in words, kept in the provenance.
 
-    Raises ValueError for an empty batch, samples with different token counts, and what `check_decoder` refuses.
+    Raises ValueError for an empty batch, samples with different token counts, and what `decoder.borrowed` refuses.
     """
     total = len(samples) if hasattr(samples, "__len__") else None
     rows: list[np.ndarray] = []
@@ -161,7 +161,7 @@ def sample_attention(model: PreTrainedModel, inputs: Any) -> np.ndarray:
         raise ValueError("statistics are collected from one prompt with one image at a time")
     prompt = Prompt(is_visual, inputs.get("attention_mask"))
     received: list[torch.Tensor] = []
-    with exclusive_use(model), observed(model, prompt, received), torch.no_grad():
+    with observed(model, prompt, received), torch.no_grad():
         # The decoder alone: the language-model head would add nothing.
         model.model(**inputs, use_cache=False)
     return torch.stack(received, dim=1).cpu().numpy()
@@ -170,11 +170,9 @@ def sample_attention(model: PreTrainedModel, inputs: Any) -> np.ndarray:
 @contextmanager
 def observed(model: PreTrainedModel, prompt: Prompt, received: list[torch.Tensor]) -> Iterator[None]:
     """Inside the block every layer appends the attention that its visual tokens receive, (2, visual tokens)."""
-    check_decoder(model)
     attentions = [layer.self_attn for layer in decoder_layers(model)]
-    with replaced(
-        [(module, "forward", partial(_attend_and_reduce, module, prompt, received)) for module in attentions]
-    ):
+    forwards = [(module, "forward", partial(_attend_and_reduce, module, prompt, received)) for module in attentions]
+    with borrowed(model), replaced(forwards):
         yield
 
 
