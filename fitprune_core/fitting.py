@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from fitprune_core.flops import visual_reduction
-from fitprune_core.recipe import ATTENTIONS, PruningRecipe, check_share
-from fitprune_core.rounding import largest_reduction, round_to_budget, saved_share, trim_to_budget
+from fitprune_core.recipe import PruningRecipe, check_attention, check_share
+from fitprune_core.rounding import check_reachable, round_to_budget, saved_share, trim_to_budget
 
 # Alpha is looked for on a grid ten times finer than the authors' tolerance of 0.01.
 ALPHA_STEPS = 1024
@@ -80,15 +80,9 @@ class Fitter:
     def fit(self, reduction: float, *, attention: str = "both") -> PruningRecipe:
         """The recipe that saves `reduction`, 0 <= reduction < 1. See `fit_recipe`."""
         reduction = check_share("reduction", reduction)
-        if attention not in ATTENTIONS:
-            raise ValueError(f"attention is {attention!r}; it must be one of {', '.join(ATTENTIONS)}")
+        check_attention(attention)
         tokens = self.num_visual_tokens
-        most = largest_reduction(self.geometry, tokens)
-        if reduction > most:
-            raise ValueError(
-                f"reduction is {reduction:g}, but a model of {self.num_layers} layers saves {most:.4f} at most: "
-                "the attention of its first layer always sees every visual token"
-            )
+        check_reachable(self.geometry, tokens, reduction)
         alpha, removed = 0.0, (0,) * self.num_layers
         if reduction > 0.0:
             step = self.smallest_step(reduction, attention)

@@ -11,7 +11,7 @@ import numpy as np
 
 from fitprune_core.flops import DecoderGeometry, visual_reduction
 from fitprune_core.recipe import PruningRecipe, check_share, checkpoint_key
-from fitprune_core.rounding import largest_reduction, round_to_budget, saved_share
+from fitprune_core.rounding import check_reachable, round_to_budget, saved_share
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 
@@ -69,9 +69,7 @@ def interpolate_published(
     for recipe in published:
         recipe.check_model(geometry.num_layers)
     tokens = published[0].num_visual_tokens if num_visual_tokens is None else num_visual_tokens
-    most = largest_reduction(geometry, tokens)
-    if reduction > most:
-        raise ValueError(f"reduction is {reduction:g}, but a recipe for this model saves {most:.4f} at most")
+    check_reachable(geometry, tokens, reduction)
     below, above = _neighbours(published, reduction, geometry, tokens)
     counts = round_to_budget(geometry, _mix(geometry, below[1], above[1], tokens, reduction), tokens, reduction)
     return PruningRecipe(

@@ -60,7 +60,7 @@ class PruningRecipe:
         if not isinstance(self.source, str):
             raise ValueError(f"source must be a text, not {self.source!r}")
         _check_choice("procedure", self.procedure, PROCEDURES)
-        _check_choice("attention", self.attention, ATTENTIONS)
+        check_attention(self.attention)
         # Plain numbers and a plain tuple, whatever came in, so that recipes compare, hash and print alike.
         for name in ("num_layers", "num_visual_tokens", "num_samples"):
             if name != "num_samples" or self.num_samples is not None:
@@ -180,6 +180,11 @@ def check_share(name: str, value: Any) -> float:
         hint = "; 60 % is written 0.6" if 1.0 <= number <= 100.0 else ""
         raise ValueError(f"{name} must be a share from 0 up to, but not including, 1, not {value!r}{hint}")
     return number
+
+
+def check_attention(attention: Any) -> None:
+    """Raise ValueError unless `attention` is a kind of attention that a fit can look at."""
+    _check_choice("attention", attention, ATTENTIONS)
 
 
 def _number(value: Any) -> float:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fitprune_core.flops import DecoderGeometry
+from fitprune_core.flops import DecoderGeometry, visual_reduction
 
 # Half of what a readout with one decimal of a percent would show; a contract of the project allows 0.2 points.
 TOLERANCE = 0.0005
@@ -34,14 +34,16 @@ def trim_to_budget(
 ) -> np.ndarray:
     """Stop the removal at the point where it has saved `reduction`: the counts after that are 0.
 
-    removed: (num_layers,) mean tokens removed at each layer, which together save at least `reduction`. The layer in
-    which the budget is met removes only the part of its tokens that is needed. Returns (num_layers,) float64.
+    removed: (num_layers,) mean tokens removed at each layer. The layer in which the budget is met removes only the part
+    of its tokens that is needed; counts that never meet it stay as they are. Returns (num_layers,) float64.
     """
     removed = np.asarray(removed, dtype=np.float64)
     num_layers = len(removed)
     # Row l: the recipe that stops after layer l.
-    stopped = saved_share(geometry, np.tril(np.broadcast_to(removed, (num_layers, num_layers))), num_visual_tokens)
-    layer = int(np.argmax(stopped >= reduction))
+    meets = saved_share(geometry, np.tri(num_layers) * removed, num_visual_tokens) >= reduction
+    if not meets.any():
+        return removed
+    layer = int(np.argmax(meets))
     trimmed = np.where(np.arange(num_layers) <= layer, removed, 0.0)
     low, high = 0.0, removed[layer]
     while True:
@@ -97,9 +99,17 @@ def round_to_budget(
 
 def largest_reduction(geometry: DecoderGeometry, num_visual_tokens: int) -> float:
     """The share that is saved when the first layer drops every visual token: no recipe can save more."""
-    everything = np.zeros(geometry.num_layers)
-    everything[0] = num_visual_tokens
-    return float(saved_share(geometry, everything, num_visual_tokens))
+    return visual_reduction(geometry, (num_visual_tokens,) + (0,) * (geometry.num_layers - 1), num_visual_tokens)
+
+
+def check_reachable(geometry: DecoderGeometry, num_visual_tokens: int, reduction: float) -> None:
+    """Raise ValueError, naming what is possible, for a budget that no recipe can meet."""
+    most = largest_reduction(geometry, num_visual_tokens)
+    if reduction > most:
+        raise ValueError(
+            f"reduction is {reduction:g}, but a model of {geometry.num_layers} layers saves {most:.4f} at most: "
+            "the attention of its first layer always sees every visual token"
+        )
 
 
 def _coefficients(geometry: DecoderGeometry) -> tuple[int, int, int]:
