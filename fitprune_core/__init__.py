@@ -16,7 +16,7 @@ _HOME = {
     "collect_statistics": "statistics",
     "AttentionStatistics": "statistics",
     "fit_recipe": "fitting",
-    "fit_recipe_sequential": "fitting",
+    "fit_recipe_sequential": "sequential",
     "PruningRecipe": "recipe",
     "prune_visual_tokens": "pruning",
     "PruningTrace": "pruning",

@@ -87,7 +87,9 @@ def model_name(model: PreTrainedModel) -> str:
     source = model.config._name_or_path
     if source and Path(source).resolve() == MINI_LLAVA_FOLDER:
         return MINI_LLAVA
-    return Path(source).name if Path(source).is_dir() else source or type(model).__name__
+    if not source:
+        return type(model).__name__
+    return Path(source).name if Path(source).is_dir() else source
 
 
 def describe_device(model: PreTrainedModel) -> str:
