@@ -1,0 +1,110 @@
+"""What cannot be pruned is refused with a sentence, and the model stays as it was."""
+
+import logging
+
+import pytest
+import torch
+
+from fitprune_core import build_inputs, load_model, prune_visual_tokens
+from tests.pruned import recipe_of, state_of
+from tests.tiny import random_picture, tiny_llava
+
+
+@pytest.fixture(autouse=True)
+def _no_grad():
+    with torch.no_grad():
+        yield
+
+
+@pytest.fixture
+def inputs(tiny):
+    return build_inputs(tiny[1], random_picture(), "what is in the picture?")
+
+
+def refused(model, words, recipe=None, **options):
+    with pytest.raises(ValueError, match=words), prune_visual_tokens(model, recipe or recipe_of(), **options):
+        raise AssertionError("the block was entered")
+
+
+def test_recipe_of_another_depth(tiny):
+    refused(tiny[0], "5 layers", recipe_of((1, 1, 1, 1, 1)))
+
+
+def test_recipe_of_another_checkpoint_is_warned_about(tiny_folder, caplog):
+    model, _ = load_model(tiny_folder, device="cpu")
+    with caplog.at_level(logging.WARNING), prune_visual_tokens(model, recipe_of(model="somebody/other-llava")):
+        pass
+    assert "somebody/other-llava" in caplog.text
+
+
+def test_unknown_method(tiny):
+    refused(tiny[0], "'best'.*fitprune", method="best")
+
+
+def test_nested_blocks(tiny, inputs):
+    model, _ = tiny
+    model(**inputs)
+    before = state_of(model)
+    with prune_visual_tokens(model, recipe_of()):
+        refused(model, "nested")
+        model(**inputs)
+    assert state_of(model) == before
+
+
+def test_models_that_cannot_be_pruned():
+    refused(torch.nn.Linear(2, 2), "Linear")
+    model, _ = tiny_llava(decoder="mistral")
+    model.config.text_config.sliding_window = 16
+    refused(model, "sliding window of 16")
+    model, _ = tiny_llava()
+    model.config.text_config.model_type = "opt"
+    refused(model, "'opt'")
+    model, _ = tiny_llava()
+    model.hf_device_map = {"model.language_model": 0, "lm_head": "cpu"}
+    refused(model, "spread over 0, cpu")
+    model, _ = tiny_llava()
+    model.activation_checkpointing_enable()
+    model.train()
+    refused(model, "gradient checkpointing")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"cache_implementation": "static"}, "static cache"),
+        ({"prefill_chunk_size": 8}, "in chunks"),
+        ({"prompt_lookup_num_tokens": 3}, "prompt lookup"),
+    ],
+)
+def test_ways_to_generate_that_cannot_work(tiny, inputs, options, words):
+    model, _ = tiny
+    model(**inputs)
+    before = state_of(model)
+    with prune_visual_tokens(model, recipe_of()), pytest.raises(ValueError, match=words):
+        model.generate(**inputs, max_new_tokens=2, **options)
+    assert state_of(model) == before
+
+
+def test_calls_that_cannot_work(tiny, inputs):
+    model, processor = tiny
+    with prune_visual_tokens(model, recipe_of()):
+        cache = model(**inputs, use_cache=True).past_key_values
+        with pytest.raises(ValueError, match="filled cache"):
+            model(**inputs, past_key_values=cache)
+        with pytest.raises(ValueError, match="4 dimensions"):
+            model(**{**inputs, "attention_mask": torch.ones(1, 1, 5, 5)})
+        with pytest.raises(ValueError, match="without input_ids"):
+            model(inputs_embeds=torch.zeros(1, 5, 64))
+        with pytest.raises(ValueError, match="inside a prompt"):
+            holes = inputs["attention_mask"].clone()
+            holes[0, -3] = 0
+            model(**{**inputs, "attention_mask": holes})
+        ids = torch.cat([inputs["input_ids"], inputs["input_ids"]])
+        ids[1, -1] = model.config.image_token_id
+        with pytest.raises(ValueError, match="36 and 37 visual tokens"):
+            model(input_ids=ids)
+        with pytest.raises(ValueError, match="ends with its image"):
+            ending = inputs["input_ids"][:, : int((inputs["input_ids"][0] == 3).nonzero()[-1]) + 1]
+            model(input_ids=ending, pixel_values=inputs["pixel_values"])
+    with prune_visual_tokens(model, recipe_of()), pytest.raises(ValueError, match="outside this block"):
+        model(input_ids=torch.tensor([[70]]), past_key_values=cache)

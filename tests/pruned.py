@@ -1,0 +1,44 @@
+"""Shared by the tests of pruning: recipes, batches, and what a model looks like from outside."""
+
+from __future__ import annotations
+
+import torch
+
+from fitprune_core import PruningRecipe, build_inputs
+from tests.tiny import random_picture
+
+# Instance attributes that transformers' generate leaves behind when it makes a static cache.
+GENERATES_OWN = {"_cache", "_previous_max_cache_length"}
+REMOVED = (5, 0, 12, 9)
+DECODERS = ["llama", "mistral", "qwen2"]
+
+
+def recipe_of(removed=REMOVED, num_visual_tokens=36, model="tiny") -> PruningRecipe:
+    return PruningRecipe(
+        model=model,
+        num_layers=len(removed),
+        num_visual_tokens=num_visual_tokens,
+        reduction=0.5,
+        achieved_reduction=0.5,
+        removed=tuple(removed),
+    )
+
+
+def batch_of(processor, questions) -> dict[str, torch.Tensor]:
+    """Prompts of unequal length, padded on the left, with different pictures."""
+    singles = [build_inputs(processor, random_picture(seed=seed), text) for seed, text in enumerate(questions)]
+    padded = processor.tokenizer.pad({"input_ids": [s["input_ids"][0].tolist() for s in singles]}, return_tensors="pt")
+    return {**padded, "pixel_values": torch.cat([s["pixel_values"] for s in singles])}, singles
+
+
+def state_of(model) -> dict:
+    """What pruning could leave behind: classes, instance attributes, hooks; two are generate's own."""
+    return {
+        name: (
+            type(module),
+            vars(module).keys() - GENERATES_OWN,
+            [*module._forward_hooks],
+            [*module._forward_pre_hooks],
+        )
+        for name, module in model.named_modules()
+    }
