@@ -1,0 +1,40 @@
+"""Serve FitPrune Studio: `python app.py [--model M] [--host H] [--port P]`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+# Both are read once, at import: no telemetry, no version check.
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+from app.engine import Engine
+from app.interface import build_demo, launch_options
+from app.settings import Settings
+
+
+def main() -> int:
+    """Run the server until it is interrupted. Returns the exit status: 2, after one line, for what cannot start."""
+    logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    settings = Settings.read()
+    try:
+        demo = build_demo(Engine.from_settings(settings))
+        demo.launch(server_name=settings.host, server_port=settings.port, **launch_options())
+    except (ValueError, OSError) as error:
+        print(f"app.py: {_one_line(error, settings)}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _one_line(error: Exception, settings: Settings) -> str:
+    """What went wrong, in one line. Gradio says that it found no empty port where the port is in use."""
+    if isinstance(error, OSError) and "empty port" in str(error):
+        return f"port {settings.port} on {settings.host} is in use; choose another with --port"
+    return " ".join(str(error).split())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""FitPrune Studio: the web app on top of `fitprune_core`."""

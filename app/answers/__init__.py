@@ -1,0 +1,3 @@
+from app.answers.component import Answers, Board, Card, Row
+
+__all__ = ["Answers", "Board", "Card", "Row"]

@@ -1,0 +1,68 @@
+const board = find(".board");
+const body = find("tbody");
+const HEROES = 2; // the first rows are what the page is about
+const MARKS = { right: "✓ right", wrong: "✗ wrong" };
+const EMPTY = { idle: "", waiting: "waiting for the original", running: "…", done: "(empty answer)" };
+
+// The rows are made once for their labels; after that only texts and lengths change, and nothing moves.
+function makeRows(rows) {
+  body.replaceChildren(...rows.map((row, index) => {
+    const line = make("tr", index < HEROES ? "hero" : "");
+    const spine = make("th", "spine");
+    spine.scope = "row";
+    const label = make("span", "label", row.label);
+    label.append(infoButton(row.label, row.about));
+    const ratio = make("span", "ratio");
+    ratio.append(make("b"), make("span", "word"));
+    spine.append(ratio, label);
+    line.append(make("td", "value left"), bar("left"), spine, bar("right"), make("td", "value right"));
+    return line;
+  }));
+}
+
+function bar(side) {
+  const cell = make("td", "bar " + side);
+  cell.setAttribute("aria-hidden", "true");
+  cell.append(make("i"));
+  return cell;
+}
+
+function fillRow(line, row) {
+  setText(line.querySelector(".value.left"), row.original || "–");
+  setText(line.querySelector(".value.right"), row.pruned || "–");
+  setText(line.querySelector(".ratio b"), row.ratio || "–");
+  setText(line.querySelector(".ratio .word"), row.word || "");
+  line.querySelector(".fp-info").dataset.about = row.about;
+  line.querySelector(".bar.left i").style.width = 100 * row.original_share + "%";
+  line.querySelector(".bar.right i").style.width = 100 * row.pruned_share + "%";
+}
+
+function fillCard(side, card) {
+  const node = find(".card[data-side=" + side + "]");
+  node.dataset.state = card.state;
+  const answer = node.querySelector(".answer");
+  setText(answer, card.answer || EMPTY[card.state]);
+  answer.classList.toggle("empty", !card.answer);
+  answer.classList.toggle("long", card.answer.length > 70);
+  answer.scrollTop = card.state === "running" ? answer.scrollHeight : 0;
+  setText(node.querySelector(".mark"), MARKS[card.mark] || "");
+  node.querySelector(".mark").dataset.mark = card.mark;
+}
+
+onValue((value) => {
+  if (body.children.length !== value.rows.length) makeRows(value.rows);
+  board.dataset.state = value.state;
+  board.dataset.verdict = value.verdict;
+  value.rows.forEach((row, index) => fillRow(body.children[index], row));
+  fillCard("original", value.original);
+  fillCard("pruned", value.pruned);
+  setText(find(".percent"), value.state === "idle" ? "" : value.percent + " %");
+  const words = { same: "Same answer", different: "Different answers" };
+  const waiting = value.state === "running" ? "Answering" : "No run yet";
+  setText(find(".verdict .word"), words[value.verdict] || waiting);
+  setText(find(".truth"), value.truth);
+  const hint = value.state === "running" ? "Both runs use the same weights, one after the other."
+    : "Press Run, or R, to answer once with every visual token and once with FitPrune.";
+  setText(find(".sentence"), value.sentence || hint);
+  window.dispatchEvent(new CustomEvent("fitprune:state", { detail: value.state }));
+});

@@ -1,0 +1,56 @@
+"""Components that live in the browser: a page fragment, its style and its script, fed with one typed value.
+
+The fragment is static. Texts of visitors and models reach the page only as `textContent`, set by the script: Gradio
+would run a value inside a template as JavaScript.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.components.base import Component
+
+HERE = Path(__file__).resolve().parent
+
+# Gradio wraps the script in a function of its own, so that what a file declares stays in its component.
+SHARED_SCRIPTS = (HERE / "shared.js",)
+
+from gradio.events import Dependency
+
+class BrowserComponent(gr.HTML):
+    """A gr.HTML made of the files <folder>/<name>.html, .css and .js. A subclass names its folder and `data_model`."""
+
+    folder: Path
+    scripts: tuple[str, ...] = ()
+
+    def __init__(self, value: Any = None, **options: Any) -> None:
+        name = self.folder.name
+        files = [*SHARED_SCRIPTS, *(self.folder / script for script in self.scripts), self.folder / f"{name}.js"]
+        super().__init__(
+            value,
+            html_template=_template(self.folder / f"{name}.html"),
+            css_template=_template(self.folder / f"{name}.css"),
+            js_on_load="\n".join(path.read_text(encoding="utf-8") for path in files),
+            apply_default_css=False,
+            **options,
+        )
+
+    def api_info(self) -> dict[str, Any]:
+        """The schema of `data_model`; gr.HTML would call every value a string."""
+        return Component.api_info(self)
+    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
+    from gradio.blocks import Block
+    if TYPE_CHECKING:
+        from gradio.components import Timer
+        from gradio.components.base import Component
+
+
+def _template(path: Path) -> str:
+    """Gradio reads templates as JavaScript template strings with Handlebars; ours must hold neither."""
+    text = path.read_text(encoding="utf-8")
+    for sign in ("`", "${", "{{", "\\"):
+        if sign in text:
+            raise ValueError(f"{path.name} holds {sign!r}, which Gradio would run as a template")
+    return text

@@ -1,0 +1,28 @@
+const WIDTH = 300, HEIGHT = 54;
+const RISKY = 70; // percent: above it the published results fall off quickly
+
+function steps(tokens, most) {
+  const across = WIDTH / tokens.length;
+  const y = (count) => (HEIGHT - 1 - (HEIGHT - 5) * count / most).toFixed(2);
+  return "M0 " + y(tokens[0]) + tokens.map((count, layer) => "V" + y(count) + "H" + ((layer + 1) * across).toFixed(2)).join("");
+}
+
+function show(percent) {
+  const plans = props.value;
+  if (!plans) return;
+  const at = Math.min(Math.max(0, Math.round(percent) || 0), plans.tokens.length - 1);
+  const tokens = plans.tokens[at], last = tokens[tokens.length - 1], all = plans.num_visual_tokens;
+  const line = steps(tokens, all);
+  find(".line").setAttribute("d", line);
+  find(".area").setAttribute("d", line + "V" + HEIGHT + "H0Z");
+  setText(find(".first"), "layer 1");
+  setText(find(".last"), "layer " + tokens.length);
+  setText(find(".prediction"), at === 0 ? "Keeps all " + all + " visual tokens in every layer."
+    : "Predicted: −" + (100 * plans.saving[at]).toFixed(1) + " % visual FLOPs, " + last + " of " + all + " tokens left at the end.");
+  setText(find(".note"), at > RISKY
+    ? "Above " + RISKY + " % methods like this one lose accuracy; reading text suffers first." : "");
+  element.dataset.percent = at;
+}
+
+onPage(window, "fitprune:budget", (event) => show(event.detail));
+onValue((plans) => show(plans.percent));

@@ -1,0 +1,173 @@
+"""The engine: one model, its recipes, and one comparison at a time. It knows nothing of Gradio."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from app.settings import Settings
+from fitprune_core.comparison import Comparison, Partial, stream_comparison
+from fitprune_core.fitting import fit_recipe
+from fitprune_core.flops import DecoderGeometry, tokens_per_layer
+from fitprune_core.loading import MINI_LLAVA, describe_device, load_model, model_name
+from fitprune_core.published import interpolate_published, published_recipes, recipe_folder
+from fitprune_core.recipe import PruningRecipe
+from fitprune_core.statistics import AttentionStatistics
+
+LARGEST_PERCENT = 90
+STATISTICS = "statistics.npz"
+
+# Someone who waits for the model looks this often, in seconds, whether he still wants it.
+_PATIENCE = 0.1
+
+# On a ZeroGPU Space a call gets the GPU for so many seconds at most: both runs of a long answer of a 7B model.
+_GPU_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a budget will do to a picture of `num_visual_tokens`, before anything runs.
+
+    `tokens` leave each layer; `saving` is the predicted share of visual FLOPs.
+    """
+
+    percent: float
+    num_visual_tokens: int
+    tokens: list[int]
+    saving: float
+
+
+class Engine:
+    """Compares the original and the pruned answer of one model; requests from several threads take turns."""
+
+    def __init__(self, model: Any, processor: Any, *, recipes: Path, max_new_tokens: int = 64) -> None:
+        """model, processor: as `load_model` returns them. recipes: folder that holds a folder for each model.
+
+        Raises ValueError if there is neither statistics nor a published recipe for the model.
+        """
+        self.model, self.processor = model, processor
+        self.max_new_tokens = max_new_tokens
+        self.model_name = model_name(model)
+        self.device = describe_device(model)
+        self.geometry = DecoderGeometry.from_config(model.config)
+        self._fit = _recipe_source(self.model_name, self.geometry, recipes)
+        self._recipe = lru_cache(maxsize=256)(lambda percent: self._fit(percent / 100))
+        self._turn = threading.Lock()
+        self._stream = _on_zero_gpu(self._stream_here)
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Engine:
+        """Load the model that the settings name. Raises ValueError for what cannot be loaded."""
+        model, processor = load_model(settings.model, device=settings.device, dtype=settings.dtype)
+        return cls(model, processor, recipes=settings.recipes, max_new_tokens=settings.max_new_tokens)
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether this is the small embedded model, whose answers show the method and nothing else."""
+        return self.model_name == MINI_LLAVA
+
+    def recipe_for(self, percent: float) -> PruningRecipe:
+        """The recipe that saves `percent` of the visual FLOPs. Raises ValueError as `check_percent` does."""
+        return self._recipe(check_percent(percent))
+
+    def preview(self, percent: float) -> Preview:
+        """What the recipe for a budget will do. Milliseconds at the first call, nothing at the next."""
+        recipe = self.recipe_for(percent)
+        tokens = tokens_per_layer(recipe.removed, recipe.num_visual_tokens)
+        return Preview(percent, recipe.num_visual_tokens, tokens, recipe.achieved_reduction)
+
+    def previews(self) -> list[Preview]:
+        """The previews of all whole percents that the app offers, from 0 up."""
+        return [self.preview(percent) for percent in range(LARGEST_PERCENT + 1)]
+
+    def compare(
+        self,
+        image: Image.Image,
+        question: str,
+        percent: float,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> Iterator[Partial | Comparison]:
+        """Answer a question with the original and the pruned model; the last item is the `Comparison`.
+
+        While another comparison runs it waits. It ends without a `Comparison` once `should_stop` says so. Raises
+        ValueError for a question or a budget that cannot be.
+        """
+        recipe = self.recipe_for(percent)
+        with self._exclusively(should_stop) as is_mine:
+            if is_mine:
+                yield from self._stream(image, question, recipe, should_stop)
+
+    def _stream_here(
+        self, image: Image.Image, question: str, recipe: PruningRecipe, should_stop: Callable[[], bool]
+    ) -> Iterator[Partial | Comparison]:
+        yield from stream_comparison(
+            self.model,
+            self.processor,
+            image,
+            question,
+            recipe,
+            max_new_tokens=self.max_new_tokens,
+            should_stop=should_stop,
+        )
+
+    @contextlib.contextmanager
+    def _exclusively(self, should_stop: Callable[[], bool]) -> Iterator[bool]:
+        """Wait for the model; yields whether it is ours, which it is not if the visitor gave up first.
+
+        Two comparisons that ran at once would spoil each other's times. The lock is a plain one because Gradio may
+        resume a generator, and so release it, on another thread.
+        """
+        while not self._turn.acquire(timeout=_PATIENCE):
+            if should_stop():
+                yield False
+                return
+        try:
+            yield not should_stop()
+        finally:
+            self._turn.release()
+
+
+def check_percent(value: Any) -> float:
+    """Return a budget in percent as a number, or raise ValueError: from 0 to 90, neither NaN nor a text."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not is_number or not 0 <= value <= LARGEST_PERCENT:
+        shown = repr(value) if len(repr(value)) <= 40 else f"{repr(value)[:40]}..."
+        raise ValueError(
+            f"The budget is the percentage of visual FLOPs to save, a number from 0 to {LARGEST_PERCENT}, not {shown}."
+        )
+    return value
+
+
+def _recipe_source(name: str, geometry: DecoderGeometry, recipes: Path) -> Callable[[float], PruningRecipe]:
+    """Where a model's recipes come from: its statistics if there are any, else the authors' published recipes."""
+    folder = recipe_folder(name, recipes)
+    if folder is not None and (folder / STATISTICS).is_file():
+        statistics = AttentionStatistics.load(folder / STATISTICS)
+        if statistics.geometry != geometry:
+            raise ValueError(f"the statistics in {folder} are of a model of another shape than {name}")
+        return lambda share: fit_recipe(statistics, share)
+    published = published_recipes(name, recipes)
+    if published:
+        return lambda share: interpolate_published(published, share, geometry)
+    raise ValueError(
+        f"there are no statistics for {name} in {recipes}: make {Path(recipes) / name / STATISTICS} with "
+        "`python -m fitprune_core calibrate`"
+    )
+
+
+def _on_zero_gpu(stream: Callable) -> Callable:
+    """On a Hugging Face Space with ZeroGPU, borrow a GPU for each call; anywhere else, the function itself."""
+    if os.environ.get("SPACES_ZERO_GPU") != "true":
+        return stream
+    import spaces  # only such a Space has it
+
+    return spaces.GPU(duration=_GPU_SECONDS)(stream)

@@ -1,0 +1,48 @@
+"""The page around the tabs: furniture, theme, and how it is served."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from app.engine import Engine
+from app.masthead import Identity, Masthead
+from app.tabs.compare import CLICK_RUN, create_compare
+from app.theme import CSS, make_theme
+
+TITLE = "FitPrune Studio"
+_QUEUE = 20  # visitors that may wait; the next one is told that the queue is full
+_UPLOAD = "16mb"
+_KEEP = 86_400  # seconds that an uploaded picture stays on the server
+
+
+def build_demo(engine: Engine) -> gr.Blocks:
+    """The whole app for one engine, with its queue set up, ready to be launched."""
+    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(3600, _KEEP)) as demo:
+        with gr.Column(elem_id="page"):
+            Masthead(
+                Identity(model=engine.model_name, device=engine.device, is_demo=engine.is_demo), elem_id="masthead"
+            )
+            page = create_compare(engine)
+        demo.unload(page.forget)
+        if engine.is_demo:
+            # The embedded model is quick, so a visitor meets a result, not an empty page.
+            demo.load(None, js=CLICK_RUN)
+    return demo.queue(max_size=_QUEUE, default_concurrency_limit=1, api_open=False)
+
+
+def launch_options() -> dict[str, Any]:
+    """What `Blocks.launch` is told besides host and port."""
+    return {
+        "theme": make_theme(),
+        "css_paths": [CSS],
+        "max_file_size": _UPLOAD,
+        "show_error": False,
+        "ssr_mode": False,
+        "enable_monitoring": False,
+        "run_history": False,
+        "mcp_server": False,
+        "footer_links": ["api", "settings"],
+        "share": False,
+    }

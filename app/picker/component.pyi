@@ -1,0 +1,31 @@
+"""The gallery of example pictures. A click fires `pick` with the example's number."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gradio.data_classes import GradioModel
+
+from app.browser import BrowserComponent
+
+
+class Choice(GradioModel):
+    """One example: a thumbnail as a data URI, and what it is for."""
+
+    thumbnail: str
+    title: str
+
+
+class Choices(GradioModel):
+    choices: list[Choice]
+
+from gradio.events import Dependency
+
+class Picker(BrowserComponent):
+    folder = Path(__file__).resolve().parent
+    data_model = Choices
+    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
+    from gradio.blocks import Block
+    if TYPE_CHECKING:
+        from gradio.components import Timer
+        from gradio.components.base import Component

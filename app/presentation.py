@@ -1,0 +1,175 @@
+"""From a comparison to what the page shows: texts, bar lengths and the trace for the scrubber. No Gradio events."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+
+from PIL import Image
+
+from app import figures
+from app.answers import Board, Card, Row
+from app.charts import layer_series
+from app.scenes import is_right
+from app.scrubber import Trace
+from fitprune_core.comparison import Comparison, Partial, Run
+from fitprune_core.flops import DecoderGeometry
+
+# The scrubber's picture: sharp on a laptop, and small enough to send with every result.
+_PICTURE_SIDE, _PICTURE_QUALITY = 640, 88
+
+_COUNTED = "Counted, not measured: matrix products, 2 FLOPs per multiply-add."
+_ABOUT = {
+    "Visual FLOPs": f"The decoder's work on visual tokens during the prefill: what the budget is about. {_COUNTED}",
+    "Prefill": "From pixels and token ids to the first token of the answer, vision tower included.",
+    "Total FLOPs": "The whole request: vision tower, projector, prefill with the text, scoring of tokens, and decoding. "
+    + _COUNTED,
+    "Per token": "Mean time of a token after the first. A dash where the answer is one token.",
+    "Total time": "From the request to the last token of the answer.",
+    "KV cache": "Measured: keys and values of all layers after the last token, read from the cache itself. 1 MB is a million bytes.",
+    "Answer tokens": "Counted: tokens generated, the end mark included. Decoding is greedy in both runs.",
+}
+_TIMED = ("Prefill", "Per token", "Total time")
+
+
+@dataclass(frozen=True)
+class _Figure:
+    """A row's two figures as numbers, with how to write them and how to compare them."""
+
+    label: str
+    original: float | None
+    pruned: float | None
+    write: object
+    compare: object
+
+
+def idle_board(percent: float) -> Board:
+    """Before anything has run: every slot in its place, empty."""
+    rows = [Row(label=label, about=about) for label, about in _ABOUT.items()]
+    return Board(state="idle", percent=percent, original=Card(), pruned=Card(), rows=rows)
+
+
+def running_board(partial: Partial | None, percent: float) -> Board:
+    """While the answers stream; `partial` is None until the first token of the original."""
+    board = idle_board(percent)
+    is_pruned = partial is not None and partial.stage == "pruned"
+    original = Card(answer=partial.original if partial else "", state="done" if is_pruned else "running")
+    pruned = Card(answer=partial.pruned if partial else "", state="running" if is_pruned else "waiting")
+    return board.model_copy(update={"state": "running", "original": original, "pruned": pruned})
+
+
+def done_board(comparison: Comparison, truth: str | None) -> Board:
+    """The result. truth: the answer that is known to be right, or None."""
+    cards = [_card(run, truth) for run in (comparison.original, comparison.pruned)]
+    return Board(
+        state="done",
+        percent=round(100 * comparison.reduction, 2),
+        original=cards[0],
+        pruned=cards[1],
+        rows=[_row(figure, comparison.device, comparison.timing) for figure in _figures(comparison)],
+        verdict="same" if comparison.agree else "different",
+        truth=_truth_sentence(cards[0].mark, cards[1].mark, truth),
+        sentence=_sentence(comparison),
+    )
+
+
+def trace_of(comparison: Comparison, image: Image.Image, geometry: DecoderGeometry) -> Trace:
+    """What the scrubber draws. image: the picture that was asked about, as the model's processor got it."""
+    layout = comparison.layout
+    series = layer_series(geometry, comparison.removed, layout.num_tokens)
+    return Trace(
+        image=data_uri(image, _PICTURE_SIDE, _PICTURE_QUALITY),
+        width=layout.image_size[0],
+        height=layout.image_size[1],
+        seen=_rounded(layout.seen),
+        boxes=[None if box is None else _rounded(box) for box in layout.boxes],
+        views=list(layout.views),
+        rows=layout.rows,
+        columns=layout.columns,
+        layers=len(comparison.removed),
+        dropped_after=list(comparison.dropped_after),
+        rank=list(comparison.rank),
+        tokens=series.tokens,
+        original_gflops=series.original_gflops,
+        pruned_gflops=series.pruned_gflops,
+    )
+
+
+def data_uri(image: Image.Image, side: int, quality: int = 85) -> str:
+    """An RGB picture as a JPEG data URI, its longer side at most `side` pixels."""
+    small = image.copy()
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=quality)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _figures(comparison: Comparison) -> list[_Figure]:
+    a, b = comparison.original, comparison.pruned
+    return [
+        _Figure("Visual FLOPs", a.visual_gflops, b.visual_gflops, figures.flops, figures.saving),
+        _Figure("Prefill", a.prefill_ms, b.prefill_ms, figures.milliseconds, figures.speed),
+        _Figure("Total FLOPs", a.total_gflops, b.total_gflops, figures.flops, figures.saving),
+        _Figure("Per token", a.per_token_ms, b.per_token_ms, figures.milliseconds, figures.speed),
+        _Figure("Total time", a.total_ms, b.total_ms, figures.milliseconds, figures.speed),
+        _Figure("KV cache", a.kv_cache_bytes, b.kv_cache_bytes, figures.size, figures.saving),
+        _Figure("Answer tokens", a.new_tokens, b.new_tokens, str, figures.difference),
+    ]
+
+
+def _row(figure: _Figure, device: str, timing: str) -> Row:
+    ratio = figure.compare(figure.original, figure.pruned)
+    longest = max(figure.original or 0, figure.pruned or 0)
+    about = _ABOUT[figure.label]
+    if figure.label in _TIMED:
+        about = f"{about} Measured on {device}; {timing}"
+    return Row(
+        label=figure.label,
+        about=about,
+        original=figure.write(figure.original),
+        pruned=figure.write(figure.pruned),
+        ratio=ratio.text,
+        word=ratio.word,
+        original_share=round((figure.original or 0) / longest, 4) if longest else 0.0,
+        pruned_share=round((figure.pruned or 0) / longest, 4) if longest else 0.0,
+    )
+
+
+def _card(run: Run, truth: str | None) -> Card:
+    mark = "" if truth is None else "right" if is_right(run.answer, truth) else "wrong"
+    return Card(answer=run.answer, state="done", mark=mark)
+
+
+def _truth_sentence(original: str, pruned: str, truth: str | None) -> str:
+    if truth is None:
+        return ""
+    who = {
+        ("right", "right"): "Both are right",
+        ("right", "wrong"): "Only the original is right",
+        ("wrong", "right"): "Only the pruned one is right",
+        ("wrong", "wrong"): "Both are wrong",
+    }[original, pruned]
+    return f"{who}: it is “{truth}”."
+
+
+def _sentence(comparison: Comparison) -> str:
+    """What was gained, in one sentence that does not flatter."""
+    total = comparison.layout.num_tokens
+    dropped = sum(comparison.removed)
+    if not dropped:
+        return "Nothing was pruned at this budget, so both runs did the same work."
+    what = f"{dropped} of {total} visual tokens were dropped on the way through the layers"
+    faster = figures.speed(comparison.original.prefill_ms, comparison.pruned.prefill_ms)
+    if faster.word == "faster":
+        return f"{what}; the first token came {faster.text} faster."
+    if faster.word == "slower":
+        return f"{what}, but no time was gained: choosing them cost more than the work it saved here."
+    return f"{what}, but no time was gained on this device: the work that is left takes as long."
+
+
+def _rounded(box: tuple[float, float, float, float]) -> list[float]:
+    return [round(value, 2) for value in box]
+
+
+__all__ = ["data_uri", "done_board", "idle_board", "running_board", "trace_of"]

@@ -1,0 +1,177 @@
+const root = find(".scrubber");
+const canvas = find("canvas");
+const range = find("input[type=range]");
+const picture = new Image();
+const BEAT = 420; // milliseconds a layer while playing
+
+const at = { layer: 0, mode: "patches", view: "grid", tokens: [], hovered: -1, pinned: -1, timer: 0, place: null };
+
+function repaint() {
+  const trace = props.value;
+  const frame = find(".frame");
+  if (!trace || !picture.naturalWidth || !sizeCanvas(canvas, frame.clientWidth, frame.clientHeight)) return;
+  const marked = at.hovered >= 0 ? at.hovered : at.pinned;
+  at.place = paintPicture(canvas, trace, picture, { layer: at.layer, mode: at.mode, tokens: at.tokens, marked });
+}
+
+function repaintStrip() {
+  const trace = props.value;
+  if (!trace || !picture.naturalWidth) return;
+  find(".strip").querySelectorAll("canvas").forEach((small, layer) => {
+    if (sizeCanvas(small, small.clientWidth, small.clientHeight)) paintSmall(small, trace, picture, layer, at.tokens);
+  });
+}
+
+function tell() {
+  const trace = props.value, { layer } = at;
+  const marked = at.hovered >= 0 ? at.hovered : at.pinned;
+  setText(find(".layer"), "Layer " + (layer + 1) + " of " + trace.layers);
+  setText(find(".count"), describeLayer(trace, layer));
+  setText(find(".detail"), marked >= 0 ? describeToken(trace, marked) : "Point at a patch, or tap it, to see where it went.");
+  const gflops = (value) => (value >= 1000 ? (value / 1000).toPrecision(3) + " T" : value >= 1 ? value.toPrecision(3) + " G"
+    : (value * 1000).toPrecision(3) + " M");
+  setText(find("[data-chart=tokens] span"), trace.tokens[layer] + " of " + trace.boxes.length);
+  setText(find("[data-chart=flops] span"), gflops(trace.pruned_gflops[layer]) + " of " + gflops(trace.original_gflops[layer]));
+  range.setAttribute("aria-valuetext", "layer " + (layer + 1) + ", " + describeLayer(trace, layer));
+  root.dataset.layer = layer + 1;
+}
+
+function goTo(layer) {
+  const trace = props.value;
+  if (!trace) return;
+  at.layer = Math.min(Math.max(0, layer), trace.layers - 1);
+  range.value = at.layer + 1;
+  range.style.setProperty("--done", trace.layers > 1 ? at.layer / (trace.layers - 1) : 1);
+  find(".strip").querySelectorAll("button").forEach((button, index) => {
+    if (index === at.layer) button.setAttribute("aria-current", "true");
+    else button.removeAttribute("aria-current");
+  });
+  for (const chart of element.querySelectorAll(".chart")) moveChart(chart, at.layer, trace.layers);
+  tell();
+  repaint();
+}
+
+function play(on) {
+  clearInterval(at.timer);
+  at.timer = 0;
+  root.classList.toggle("playing", on);
+  find(".play").setAttribute("aria-label", on ? "Pause" : "Play through the layers");
+  if (!on || !props.value) return;
+  if (at.layer >= props.value.layers - 1) goTo(0);
+  at.timer = setInterval(() => {
+    if (!element.isConnected || !props.value) return play(false);
+    goTo(at.layer + 1);
+    if (at.layer >= props.value.layers - 1) play(false);
+  }, BEAT);
+}
+
+function setMode(mode) {
+  at.mode = mode;
+  root.dataset.mode = mode;
+  for (const button of element.querySelectorAll("[data-mode][aria-pressed]")) {
+    button.setAttribute("aria-pressed", String(button.dataset.mode === mode));
+  }
+  repaint();
+}
+
+function setView(view) {
+  at.view = view;
+  at.tokens = tokensOf(props.value, view);
+  at.hovered = at.pinned = -1;
+}
+
+function makeStrip(trace) {
+  const buttons = trace.tokens.map((count, layer) => {
+    const button = make("button");
+    button.type = "button";
+    button.setAttribute("aria-label", "Layer " + (layer + 1) + ": " + count + " of " + trace.boxes.length + " patches kept");
+    button.append(make("canvas"), make("span", "", String(layer + 1)));
+    button.addEventListener("click", () => { play(false); goTo(layer); });
+    return button;
+  });
+  find(".strip").style.setProperty("--columns", Math.min(trace.layers, 16));
+  find(".strip").replaceChildren(...buttons);
+}
+
+function makeViews(trace) {
+  const names = { grid: "Picture", tile: "Tiles", base: "Whole picture" };
+  const views = viewsOf(trace), select = find(".views");
+  select.replaceChildren(...views.map((view) => new Option(names[view], view)));
+  select.hidden = views.length < 2;
+  setView(views.includes(at.view) ? at.view : views[0]);
+  select.value = at.view;
+}
+
+// The token under a pointer, by the place at which the picture was last drawn.
+function tokenUnder(event) {
+  if (!at.place || !props.value) return -1;
+  const box = canvas.getBoundingClientRect(), ratio = canvas.width / box.width;
+  const x = ((event.clientX - box.left) * ratio - at.place.left) / at.place.scale;
+  const y = ((event.clientY - box.top) * ratio - at.place.top) / at.place.scale;
+  return tokenAt(props.value, at.tokens, x, y);
+}
+
+function hover(index) {
+  if (index === at.hovered) return;
+  at.hovered = index;
+  tell();
+  repaint();
+}
+
+canvas.addEventListener("pointermove", (event) => { if (event.pointerType === "mouse") hover(tokenUnder(event)); });
+canvas.addEventListener("pointerleave", () => { if (props.value) hover(-1); });
+canvas.addEventListener("click", (event) => {
+  const index = tokenUnder(event);
+  at.pinned = index === at.pinned ? -1 : index;
+  if (props.value) { tell(); repaint(); }
+});
+range.addEventListener("input", () => { play(false); goTo(range.value - 1); });
+find(".play").addEventListener("click", () => play(!at.timer));
+find(".views").addEventListener("change", (event) => { setView(event.target.value); repaintStrip(); goTo(at.layer); });
+for (const button of element.querySelectorAll("[data-mode]")) button.addEventListener("click", () => setMode(button.dataset.mode));
+
+// Keys work anywhere on the page except where they mean something else: in a field, on a button, on a slider.
+onPage(document, "keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+  const target = event.target;
+  if (target.closest("input, textarea, select, [contenteditable=true], [role=slider], [role=dialog], dialog")) return;
+  if (event.key === "r" || event.key === "R") {
+    const run = document.querySelector("#run");
+    if (run && !run.disabled) run.click();
+  } else if (event.key === "ArrowRight" || event.key === "ArrowLeft") {
+    if (!props.value) return;
+    event.preventDefault();
+    play(false);
+    goTo(at.layer + (event.key === "ArrowRight" ? 1 : -1));
+  } else if (event.key === " " && !target.closest("button, a, summary")) {
+    if (!props.value) return;
+    event.preventDefault();
+    play(!at.timer);
+  }
+});
+onPage(window, "fitprune:state", (event) => {
+  root.classList.toggle("stale", event.detail === "running");
+  if (event.detail === "running") play(false);
+});
+
+new ResizeObserver(() => { repaint(); repaintStrip(); }).observe(find(".frame"));
+// Colours of the canvas follow a switch between light and dark.
+new MutationObserver(() => { repaint(); repaintStrip(); }).observe(document.body, { attributeFilter: ["class"] });
+
+setMode("patches");
+setText(find(".hint"), "The picture appears here with the patches that each layer drops.");
+onValue((trace) => {
+  play(false);
+  root.dataset.state = "full";
+  root.dataset.cropped = String(unseenParts(trace.width, trace.height, trace.seen).length > 0);
+  range.max = trace.layers;
+  setText(find(".deepest"), String(trace.layers));
+  makeViews(trace);
+  makeStrip(trace);
+  const all = trace.boxes.length;
+  makeChart(find("[data-chart=tokens]"), trace.tokens.map(() => all), trace.tokens, (layer) => { play(false); goTo(layer); });
+  makeChart(find("[data-chart=flops]"), trace.original_gflops, trace.pruned_gflops, (layer) => { play(false); goTo(layer); });
+  goTo(trace.layers - 1);
+  picture.onload = () => { repaint(); repaintStrip(); };
+  picture.src = trace.image;
+});

@@ -1,0 +1,71 @@
+// Shared by every component; the script of the component itself follows in the same function.
+// Gradio passes `element`, `props`, `trigger` and `watch`.
+
+const find = (selector) => element.querySelector(selector);
+
+function make(tag, className, text) {
+  const node = document.createElement(tag);
+  if (className) node.className = className;
+  if (text !== undefined) node.textContent = text;
+  return node;
+}
+
+// Texts are set only where they changed, so that screen readers are not told twice.
+function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+// Run `show` with the value now and after every update from the server.
+function onValue(show) {
+  const run = () => { if (props.value) show(props.value); };
+  watch("value", run);
+  run();
+}
+
+// Listen on the page for as long as this component is on it: Gradio may take it off and mount it anew.
+function onPage(target, type, listener) {
+  const guarded = (event) => {
+    if (element.isConnected) listener(event);
+    else target.removeEventListener(type, guarded);
+  };
+  target.addEventListener(type, guarded);
+}
+
+// A small "i" that says what a figure is: on hover, on focus, and on a tap.
+function infoButton(label, about) {
+  const button = make("button", "fp-info", "i");
+  button.type = "button";
+  button.setAttribute("aria-label", "What is " + label + "?");
+  button.dataset.about = about;
+  const show = () => showTip(button);
+  button.addEventListener("pointerenter", show);
+  button.addEventListener("focus", show);
+  button.addEventListener("click", show);
+  button.addEventListener("pointerleave", (event) => { if (event.pointerType === "mouse") hideTip(); });
+  button.addEventListener("blur", hideTip);
+  button.addEventListener("keydown", (event) => { if (event.key === "Escape") hideTip(); });
+  return button;
+}
+
+function showTip(button) {
+  let tip = document.getElementById("fp-tip");
+  if (!tip) {
+    tip = make("div");
+    tip.id = "fp-tip";
+    tip.setAttribute("role", "tooltip");
+    (document.querySelector(".gradio-container") || document.body).append(tip);
+  }
+  setText(tip, button.dataset.about);
+  button.setAttribute("aria-describedby", "fp-tip");
+  tip.hidden = false;
+  const at = button.getBoundingClientRect();
+  const left = Math.min(Math.max(8, at.left + at.width / 2 - tip.offsetWidth / 2), innerWidth - tip.offsetWidth - 8);
+  const below = at.bottom + 8 + tip.offsetHeight < innerHeight;
+  tip.style.left = left + "px";
+  tip.style.top = (below ? at.bottom + 8 : at.top - 8 - tip.offsetHeight) + "px";
+}
+
+function hideTip() {
+  const tip = document.getElementById("fp-tip");
+  if (tip) tip.hidden = true;
+}

@@ -1,0 +1,1 @@
+"""One page each: components, events, and the translation of errors into messages. No model code."""
