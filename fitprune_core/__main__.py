@@ -1,0 +1,237 @@
+"""The command line: `python -m fitprune_core compare | calibrate | fit | evaluate`.
+
+Results go to standard output. Bad input ends with exit status 2 and one line on standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from fitprune_core.published import RECIPES
+from fitprune_core.recipe import ATTENTIONS, PruningRecipe, check_share
+
+PROGRAM = "python -m fitprune_core"
+BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
+
+
+class _OneLineParser(argparse.ArgumentParser):
+    """An argument parser whose complaint is one line, without the usage above it."""
+
+    def error(self, message: str) -> NoReturn:
+        _complain(message)
+        raise SystemExit(BAD_INPUT)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status: 0, 1 (the machine gave up), 2 (bad input), 130 (interrupted)."""
+    options = _parser().parse_args(arguments)
+    _quiet_libraries()
+    try:
+        options.run(options)
+    except (ValueError, OSError) as error:
+        return _failed(options, error, BAD_INPUT)
+    except MemoryError as error:
+        return _failed(options, error, FAILED)
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return INTERRUPTED
+    return 0
+
+
+def run_compare(options: argparse.Namespace) -> None:
+    """Answer one question with the original and the pruned model."""
+    from fitprune_core.comparison import compare
+    from fitprune_core.flops import DecoderGeometry
+    from fitprune_core.loading import model_name
+    from fitprune_core.pictures import check_question, open_picture
+    from fitprune_core.recipe_store import recipe_source
+
+    # Everything that costs nothing is looked at before a model is loaded.
+    question, image = check_question(options.question), open_picture(options.image)
+    recipe = PruningRecipe.load(options.recipe) if options.recipe else None
+    model, processor = _load(options)
+    if recipe is None:
+        geometry = DecoderGeometry.from_config(model.config)
+        recipe = recipe_source(model_name(model), geometry, options.recipes)(options.reduction)
+    comparison = compare(
+        model, processor, image, question, recipe, method=options.method, max_new_tokens=options.max_new_tokens
+    )
+    if options.json:
+        print(json.dumps(comparison.to_json(), ensure_ascii=False))
+    else:
+        from fitprune_core.tables import comparison_table
+
+        print(comparison_table(comparison))
+
+
+def run_calibrate(options: argparse.Namespace) -> None:
+    """Collect the statistics of a model over a samples file."""
+    from tqdm import tqdm
+
+    from fitprune_core.samples import check_samples
+    from fitprune_core.statistics import collect_statistics
+
+    _check_output(options.out)
+    total = check_samples(options.samples)
+    model, processor = _load(options)
+    with tqdm(total=total, unit="sample", disable=None) as bar:
+        statistics = collect_statistics(
+            model,
+            processor,
+            _pictures_and_questions(options.samples),
+            progress=lambda done, _: bar.update(done - bar.n),
+            source=options.samples.name,
+        )
+    statistics.save(options.out)
+    print(f"{options.out}: {statistics.num_samples} samples, {statistics.num_visual_tokens} visual tokens each")
+
+
+def run_fit(options: argparse.Namespace) -> None:
+    """Fit a recipe from statistics."""
+    from fitprune_core.fitting import fit_recipe
+    from fitprune_core.statistics import AttentionStatistics
+
+    _check_output(options.out)
+    statistics = AttentionStatistics.load(options.statistics)
+    recipe = fit_recipe(statistics, options.reduction, attention=options.attention)
+    recipe.save(options.out)
+    print(
+        f"{options.out}: saves {recipe.achieved_reduction:.2%} of visual FLOPs ({recipe.reduction:.2%} asked), "
+        f"removes {' '.join(map(str, recipe.removed))} of {recipe.num_visual_tokens} visual tokens"
+    )
+
+
+def _pictures_and_questions(path: Path) -> Iterator[tuple[Any, str]]:
+    """The pictures and questions of a samples file, one at a time; an error names the file and line."""
+    from fitprune_core.pictures import check_question, open_picture
+    from fitprune_core.samples import read_samples
+
+    for sample in read_samples(path):
+        try:
+            yield open_picture(sample.image), check_question(sample.question)
+        except ValueError as error:
+            raise ValueError(f"{sample.place}: {error}") from error
+
+
+def _load(options: argparse.Namespace) -> tuple[Any, Any]:
+    from fitprune_core.loading import load_model
+
+    return load_model(options.model, device=options.device, dtype=options.dtype)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _OneLineParser(prog=PROGRAM, description="Prune the visual tokens of LLaVA to a FLOPs budget.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
+
+    def command(run: Callable[[argparse.Namespace], None], name: str) -> argparse.ArgumentParser:
+        adding = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
+        adding.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        adding.set_defaults(run=run)
+        return adding
+
+    _add_compare(command(run_compare, "compare"))
+    _add_calibrate(command(run_calibrate, "calibrate"))
+    _add_fit(command(run_fit, "fit"))
+    return parser
+
+
+def _add_compare(adding: argparse.ArgumentParser) -> None:
+    _add_model(adding)
+    adding.add_argument("--image", required=True, type=Path, metavar="FILE", help="the picture")
+    adding.add_argument("--question", required=True, metavar="Q", help="what to ask about it")
+    budget = adding.add_mutually_exclusive_group(required=True)
+    budget.add_argument("--reduction", type=_share, metavar="R", help="share of visual FLOPs to save, 0 <= R < 1")
+    budget.add_argument("--recipe", type=Path, metavar="FILE", help="a recipe file instead of a share")
+    adding.add_argument(
+        "--recipes", type=Path, default=RECIPES, metavar="FOLDER", help="statistics and recipes [%(default)s]"
+    )
+    _add_method(adding)
+    adding.add_argument(
+        "--max-new-tokens", type=_positive, default=64, metavar="N", help="longest answer [%(default)s]"
+    )
+    adding.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+
+
+def _add_calibrate(adding: argparse.ArgumentParser) -> None:
+    _add_model(adding)
+    adding.add_argument("--samples", required=True, type=Path, metavar="FILE.jsonl", help="pictures and questions")
+    adding.add_argument("--out", required=True, type=Path, metavar="STATS.npz", help="file to write")
+
+
+def _add_fit(adding: argparse.ArgumentParser) -> None:
+    adding.add_argument("--statistics", required=True, type=Path, metavar="STATS.npz", help="from `calibrate`")
+    adding.add_argument(
+        "--reduction", required=True, type=_share, metavar="R", help="share of visual FLOPs to save, 0 <= R < 1"
+    )
+    adding.add_argument("--attention", choices=ATTENTIONS, default="both", help="which attention decides [%(default)s]")
+    adding.add_argument("--out", required=True, type=Path, metavar="RECIPE.json", help="file to write")
+
+
+def _add_model(adding: argparse.ArgumentParser) -> None:
+    about = "model folder, Hub id, mini-llava, or auto: LLaVA-1.5-7B where there is CUDA, else mini-llava [%(default)s]"
+    adding.add_argument("--model", default="auto", metavar="M", help=about)
+    adding.add_argument("--device", default="auto", metavar="D", help="auto, cpu or cuda [%(default)s]")
+    adding.add_argument("--dtype", default="auto", metavar="T", help="auto, float32, float16 or bfloat16 [%(default)s]")
+
+
+def _add_method(adding: argparse.ArgumentParser) -> None:
+    adding.add_argument("--method", default="fitprune", metavar="NAME", help="what ranks the tokens [%(default)s]")
+
+
+def _share(text: str) -> float:
+    try:
+        return check_share("reduction", float(text))
+    except ValueError as error:
+        known = str(error) if str(error).startswith("reduction") else f"{text!r} is not a number"
+        raise argparse.ArgumentTypeError(known) from error
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
+    return int(text)
+
+
+def _check_output(path: Path) -> None:
+    """Raise ValueError, before any work is done, if a file cannot be written here."""
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; name a file to write")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise ValueError(f"{path} cannot be written: {folder} is no folder that may be written to")
+
+
+def _quiet_libraries() -> None:
+    """Keep what libraries say off standard error, where only our own lines are expected."""
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    warnings.filterwarnings("ignore", module="PIL")
+    from huggingface_hub.utils import logging as hub_logging
+    from transformers.utils import logging as transformers_logging
+
+    hub_logging.set_verbosity_error()
+    transformers_logging.set_verbosity_error()
+    if not sys.stderr.isatty():
+        transformers_logging.disable_progress_bar()
+
+
+def _failed(options: argparse.Namespace, error: Exception, status: int) -> int:
+    if options.debug:
+        logging.getLogger(__name__).error("", exc_info=error)
+    _complain(str(error) or type(error).__name__)
+    return status
+
+
+def _complain(message: str) -> None:
+    print(f"{PROGRAM}: {' '.join(message.split())}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+"""Where a model's recipes come from: its own statistics if there are any, else what its authors published."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from fitprune_core.fitting import fit_recipe
+from fitprune_core.flops import DecoderGeometry
+from fitprune_core.published import RECIPES, interpolate_published, published_recipes, recipe_folder
+from fitprune_core.recipe import PruningRecipe
+from fitprune_core.statistics import AttentionStatistics
+
+STATISTICS = "statistics.npz"
+
+
+def recipe_source(
+    model_name: str, geometry: DecoderGeometry, recipes: str | os.PathLike = RECIPES
+) -> Callable[[float], PruningRecipe]:
+    """A function from a reduction (0 <= reduction < 1) to a recipe for the model; files are read once, here.
+
+    recipes: folder that holds a folder for each model, with its `statistics.npz` or its `published-*.json`. Raises
+    ValueError where there is neither, or the statistics are of a model of another shape.
+    """
+    folder = recipe_folder(model_name, recipes)
+    if folder is not None and (folder / STATISTICS).is_file():
+        statistics = AttentionStatistics.load(folder / STATISTICS)
+        if statistics.geometry != geometry:
+            raise ValueError(f"the statistics in {folder} are of a model of another shape than {model_name}")
+        return lambda reduction: fit_recipe(statistics, reduction)
+    published = published_recipes(model_name, recipes)
+    if published:
+        return lambda reduction: interpolate_published(published, reduction, geometry)
+    raise ValueError(
+        f"there are no statistics of {model_name} in {Path(recipes)}; make {Path(recipes) / model_name / STATISTICS} "
+        "with `python -m fitprune_core calibrate`, or name a recipe file"
+    )
