@@ -15,8 +15,10 @@ from fitprune_core.mini_llava.muon import make_optimizers, orthogonalize, warmup
 from fitprune_core.mini_llava.offtopic import offtopic_question
 from fitprune_core.mini_llava.pictures_pool import normalise, scene_labels, scene_pool
 from fitprune_core.mini_llava.questions import KINDS, ask, describe, questions_about
+from fitprune_core.mini_llava.samples import drawn_samples, write_samples
 from fitprune_core.mini_llava.scenes import COLUMNS, PLACES, random_scene
 from fitprune_core.mini_llava.shapes import COLORS, SHAPES, plural
+from fitprune_core.samples import read_samples
 
 
 @pytest.fixture(scope="module")
@@ -244,3 +246,11 @@ def test_curriculum_starts_with_one_object_and_ends_with_all():
     assert language_stage.max_objects_at(0.5) >= 6
     scenes, pool = scene_pool(range(3))
     assert pool.pixels.shape == (3, 192, 192, 3) and len(scenes) == 3
+
+
+def test_samples_are_the_same_for_a_seed_and_can_be_read_back(tmp_path):
+    first, again = (write_samples(tmp_path / name, 13, seed=2) for name in ("a", "b"))
+    assert first.read_text() == again.read_text()
+    read = list(read_samples(first))
+    assert [sample.question for sample in read] == [question.text for _, question in drawn_samples(13, 2)]
+    assert len({question.kind for _, question in drawn_samples(40, 2)}) == len(KINDS)
