@@ -110,16 +110,20 @@ class _Pruner:
             raise ValueError(
                 f"the attention mask has {self.padding.dim()} dimensions; give the 2-D one of the processor"
             )
+        filled = cache is not None and cache.get_seq_length() > 0
+        if filled and (ids is None or ids.shape[1] == 1):
+            self.go_on(cache)  # one new token: no look at its value, which would wait for the device
+            return
         is_visual = None if ids is None else ids == self.model.config.image_token_id
         has_image = is_visual is not None and bool(is_visual.any())
-        if cache is None or cache.get_seq_length() == 0:
-            if ids is None and any(self.recipe.removed):
-                raise ValueError("inputs_embeds came without input_ids, which tell visual tokens from text; pass both")
-            self.start(is_visual if has_image else None)
-        elif has_image:
+        if filled and has_image:
             raise ValueError("an image came on top of a filled cache; give the whole prompt to an empty one, at once")
-        else:
+        if filled:
             self.go_on(cache)
+        elif ids is None and any(self.recipe.removed):
+            raise ValueError("inputs_embeds came without input_ids, which tell visual tokens from text; pass both")
+        else:
+            self.start(is_visual if has_image else None)
 
     def start(self, is_visual: torch.Tensor | None) -> None:
         """A new prompt: begin its trace and its request."""

@@ -6,17 +6,17 @@ import torch
 
 
 @torch.no_grad()
-def reference_logits(model, input_ids, pixel_values, kept, attention_mask=None) -> torch.Tensor:
+def reference_logits(model, input_ids, pixel_values, kept, attention_mask=None, **images) -> torch.Tensor:
     """Logits (batch, length, vocabulary) of a whole sequence, without a cache, by transformers' own layers.
 
     kept: for each layer the visual tokens that leave it, (count,) or (batch, count). Rows of visual tokens that were
-    dropped hold meaningless logits.
+    dropped hold meaningless logits. images: what else `get_image_features` wants.
     """
     llava, decoder = model.model, model.get_decoder()
     hidden = llava.get_input_embeddings()(input_ids)
     is_image = input_ids == model.config.image_token_id
     if pixel_values is not None:
-        features = torch.cat(llava.get_image_features(pixel_values, return_dict=True).pooler_output)
+        features = torch.cat(llava.get_image_features(pixel_values, return_dict=True, **images).pooler_output)
         hidden = hidden.masked_scatter(is_image[..., None], features)
     batch, length = input_ids.shape
     padding = torch.ones_like(input_ids) if attention_mask is None else attention_mask

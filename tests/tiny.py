@@ -18,6 +18,10 @@ from transformers import (
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
+    LlavaNextConfig,
+    LlavaNextForConditionalGeneration,
+    LlavaNextImageProcessorPil,
+    LlavaNextProcessor,
     LlavaProcessor,
     MistralConfig,
     PreTrainedTokenizerFast,
@@ -52,12 +56,19 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def tiny_processor(grid: int = 6, patch_size: int = 4) -> LlavaProcessor:
+def pinpoints(side: int) -> list[list[int]]:
+    """The canvases (height, width) of LLaVA-NeXT's tiles of `side` pixels."""
+    return [[side * down, side * across] for down, across in ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))]
+
+
+def tiny_processor(grid: int = 6, patch_size: int = 4, family: str = "llava") -> LlavaProcessor | LlavaNextProcessor:
     side = grid * patch_size
-    image_processor = CLIPImageProcessorPil(
-        size={"shortest_edge": side}, crop_size={"height": side, "width": side}, do_center_crop=True
-    )
-    return LlavaProcessor(
+    size = {"size": {"shortest_edge": side}, "crop_size": {"height": side, "width": side}}
+    if family == "llava_next":
+        image_processor = LlavaNextImageProcessorPil(**size, image_grid_pinpoints=pinpoints(side))
+    else:
+        image_processor = CLIPImageProcessorPil(**size)
+    return (LlavaNextProcessor if family == "llava_next" else LlavaProcessor)(
         image_processor=image_processor,
         tokenizer=tiny_tokenizer(),
         patch_size=patch_size,
@@ -69,6 +80,7 @@ def tiny_processor(grid: int = 6, patch_size: int = 4) -> LlavaProcessor:
 
 def tiny_llava(
     *,
+    family: str = "llava",
     decoder: str = "llama",
     num_layers: int = 4,
     grid: int = 6,
@@ -77,16 +89,45 @@ def tiny_llava(
     num_key_value_heads: int | None = None,
     attention: str = "sdpa",
     seed: int = 0,
-) -> tuple[LlavaForConditionalGeneration, LlavaProcessor]:
-    """A seeded LLaVA with `grid * grid` visual tokens, in float32 on the CPU, and its processor.
+) -> tuple[LlavaForConditionalGeneration | LlavaNextForConditionalGeneration, LlavaProcessor | LlavaNextProcessor]:
+    """A seeded LLaVA with `grid * grid` visual tokens a view, in float32 on the CPU, and its processor.
 
-    decoder: "llama", "mistral" or "qwen2". attention: the decoder's backend, "sdpa" or "eager".
+    family: "llava" or "llava_next". decoder: "llama", "mistral" or "qwen2". attention: the decoder's backend, "sdpa" or
+    "eager".
     """
-    processor = tiny_processor(grid)
-    tokenizer = processor.tokenizer
+    processor = tiny_processor(grid, family=family)
     side = grid * processor.patch_size
+    text = _decoder_config(decoder, processor.tokenizer, num_layers, hidden_size, num_heads, num_key_value_heads)
+    vision = CLIPVisionConfig(
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        image_size=side,
+        patch_size=processor.patch_size,
+    )
+    options = {
+        "vision_config": vision,
+        "text_config": text,
+        "image_token_index": processor.tokenizer.convert_tokens_to_ids("<image>"),
+        "image_seq_length": grid * grid,
+        "vision_feature_layer": -2,
+        "vision_feature_select_strategy": "default",
+    }
+    if family == "llava_next":
+        config = LlavaNextConfig(**options, image_grid_pinpoints=pinpoints(side))
+    else:
+        config = LlavaConfig(**options)
+    config._attn_implementation = {"text_config": attention}
+    classes = {"llava": LlavaForConditionalGeneration, "llava_next": LlavaNextForConditionalGeneration}
+    model = classes[family](config).float().eval()
+    _scale_weights(model, seed)
+    return model, processor
+
+
+def _decoder_config(decoder, tokenizer, num_layers, hidden_size, num_heads, num_key_value_heads):
     extra = {} if decoder == "llama" else {"sliding_window": None}
-    text = DECODERS[decoder](
+    return DECODERS[decoder](
         hidden_size=hidden_size,
         intermediate_size=2 * hidden_size,
         num_hidden_layers=num_layers,
@@ -99,26 +140,6 @@ def tiny_llava(
         pad_token_id=tokenizer.pad_token_id,
         **extra,
     )
-    vision = CLIPVisionConfig(
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        image_size=side,
-        patch_size=processor.patch_size,
-    )
-    config = LlavaConfig(
-        vision_config=vision,
-        text_config=text,
-        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
-        image_seq_length=grid * grid,
-        vision_feature_layer=-2,
-        vision_feature_select_strategy="default",
-    )
-    config._attn_implementation = {"text_config": attention}
-    model = LlavaForConditionalGeneration(config).float().eval()
-    _scale_weights(model, seed)
-    return model, processor
 
 
 def save_tiny_llava(path: str | Path, **options) -> Path:
@@ -142,7 +163,7 @@ def _scale_weights(model: LlavaForConditionalGeneration, seed: int) -> None:
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if weight.dim() < 2:
-                if name.endswith(("bias", "class_embedding")):
+                if name.endswith(("bias", "class_embedding", "image_newline")):
                     weight.normal_(0, 0.1, generator=generator)
                 continue
             gain = 1.6 if ("q_proj" in name or "k_proj" in name) else 1.0

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fitprune_core import build_inputs, describe_device, load_model, loading, model_name
-from tests.tiny import random_picture, tiny_llava
+from tests.tiny import random_picture, save_tiny_llava, tiny_llava
 
 
 def spoken(processor, inputs) -> str:
@@ -102,3 +102,12 @@ def test_auto_with_cuda_asks_the_hub(monkeypatch, caplog):
         monkeypatch.setattr(loading.AutoConfig, "from_pretrained", lambda name: None)
         assert loading.resolve_name("auto") == loading.HUB_DEFAULT
     assert "so the model is mini-llava" in caplog.text and loading.HUB_DEFAULT in caplog.text
+
+
+def test_llava_next_folder(tmp_path):
+    model, processor = load_model(save_tiny_llava(tmp_path / "next", family="llava_next"), device="cpu")
+    assert type(model).__name__ == "LlavaNextForConditionalGeneration"
+    inputs = build_inputs(processor, random_picture(), "is <image> a word?")
+    assert spoken(processor, inputs) == "<s>USER: \nis <image> a word? ASSISTANT:"
+    assert inputs["image_sizes"].tolist() == [[36, 48]]
+    assert model(**inputs).logits.shape[1] == inputs["input_ids"].shape[1]

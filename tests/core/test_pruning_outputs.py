@@ -45,6 +45,25 @@ def test_cached_decoding_equals_an_uncached_reference(decoder, attention):
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("image_size", [(48, 36), (30, 90)])
+def test_llava_next_equals_an_uncached_reference(decoder, image_size):
+    model, processor = tiny_llava(family="llava_next", decoder=decoder)
+    inputs = build_inputs(processor, random_picture(*image_size), "what is this?")
+    options = {"max_new_tokens": 4, "do_sample": False, "output_logits": True, "return_dict_in_generate": True}
+    options["suppress_tokens"] = [model.config.image_token_id]  # the reference would take it for an image
+    recipe = recipe_of((50, 0, 120, 90), num_visual_tokens=360)
+    with prune_visual_tokens(model, recipe) as trace:
+        output = model.generate(**inputs, **options)
+    count = int((inputs["input_ids"] == model.config.image_token_id).sum())
+    assert [dropped.numel() for dropped in trace.dropped] == list(recipe.scaled_to(count).removed)
+    expected = reference_logits(
+        model, output.sequences, inputs["pixel_values"], trace.kept, image_sizes=inputs["image_sizes"]
+    )
+    for step, logits in enumerate(output.logits):
+        assert (logits[0] - expected[0, inputs["input_ids"].shape[1] - 1 + step]).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_left_padding_changes_nothing(decoder, attention):
     model, processor = tiny_llava(decoder=decoder, num_key_value_heads=2, attention=attention)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from transformers import CLIPImageProcessorPil, LlavaImageProcessorPil, LlavaProcessor
 
@@ -129,3 +130,74 @@ def test_as_many_boxes_as_placeholders(tiny):
 def test_empty_picture_is_refused():
     with pytest.raises(ValueError, match="0 x 5"):
         visual_layout(config_with(), cropping(), (0, 5))
+
+
+# ---- LLaVA-NeXT: tiles of any resolution
+
+ANYRES_SIZES = [
+    (336, 336), (640, 480), (480, 640), (427, 640), (1000, 300), (300, 1000), (97, 101), (333, 1999), (1999, 333),
+    (20, 20), (1280, 720), (500, 501), (768, 1024),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def next_model():
+    return tiny_llava(family="llava_next")
+
+
+def next_colours(model, processor, image) -> np.ndarray:
+    """Mean red and green (from 0 to 255) of what each visual token sees, by the model's own packing; newlines -1."""
+    inputs = processor.image_processor(image, return_tensors="pt", do_normalize=False)
+    pixels, sizes = inputs["pixel_values"][0] * 255, inputs["image_sizes"]
+    patch = model.config.vision_config.patch_size
+    features = torch.nn.functional.avg_pool2d(pixels, patch).flatten(2).transpose(1, 2)
+    newline = torch.full((features.shape[-1],), -1.0)
+    packed, _ = model.model.pack_image_features([features], sizes, "default", image_newline=newline)
+    return packed[0][:, :2].numpy()
+
+
+@pytest.mark.parametrize("image_size", ANYRES_SIZES)
+def test_anyres_boxes_are_where_the_model_looks(next_model, image_size):
+    model, processor = next_model
+    layout = visual_layout(model.config, processor, image_size)
+    blank = next_colours(model, processor, Image.new("RGB", image_size, (200, 200, 200)))
+    assert layout.num_tokens == len(blank)
+    assert [view == "newline" for view in layout.views] == (blank[:, 0] == -1).tolist()
+    checked = {"base": 0, "tile": 0}
+    for view in checked:
+        tokens = [
+            token
+            for token, (box, name) in enumerate(zip(layout.boxes, layout.views, strict=True))
+            if name == view and box
+        ]
+        step = [max(layout.boxes[t][axis + 2] - layout.boxes[t][axis] for t in tokens) for axis in (0, 1)]
+        whole = [t for t in tokens if all(layout.boxes[t][a + 2] - layout.boxes[t][a] > 0.99 * step[a] for a in (0, 1))]
+        for token in whole[:: max(len(whole) // 4, 1)]:
+            box = layout.boxes[token]
+            middle = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+            reach = [max(4 * length, 8) for length in step]
+            found = next_colours(model, processor, ramp(image_size, middle, reach))[token]
+            error = np.abs(found - 127.5) / 255 * reach / step
+            assert error.max() < 0.1, f"{view} token {token}: {error}"
+            checked[view] += 1
+    assert min(checked.values()) >= 3
+
+
+def test_anyres_names_views_and_grids(next_model):
+    model, processor = next_model
+    layout = visual_layout(model.config, processor, (640, 480))
+    assert layout.aspect == "anyres" and layout.seen == (0, 0, 640, 480)
+    assert layout.views[:36] == ("base",) * 36
+    line = layout.columns + 1
+    assert layout.num_tokens == 36 + layout.rows * line
+    assert layout.views[36 : 36 + line] == ("tile",) * layout.columns + ("newline",)
+    assert layout.boxes[36 + line - 1] is None
+
+
+def test_anyres_has_as_many_boxes_as_placeholders(next_model):
+    model, processor = next_model
+    for image_size in ANYRES_SIZES:
+        ids = build_inputs(processor, Image.new("RGB", image_size), "What?")["input_ids"]
+        assert (
+            visual_layout(model.config, processor, image_size).num_tokens == (ids == model.config.image_token_id).sum()
+        )
