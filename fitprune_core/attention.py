@@ -7,6 +7,7 @@ once is heads x block x keys.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -47,10 +48,27 @@ class LayerAttention:
         """c_j: attention that visual token j receives from the mean text token after the image; (visual tokens,)."""
         return self._received(self.text_after)
 
+    def observed(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Self- and cross-attention as above, (2, visual tokens), and the shares that they are parts of, (2,).
+
+        A share is how much of all attention of the visual tokens, or of the text after them, goes to visual tokens at
+        all (mean over queries and heads). The rest goes to the text, and would not be spread anew over fewer tokens.
+        """
+        received, shares = zip(*(self._observed(queries) for queries in (self.visual, self.text_after)), strict=True)
+        return torch.stack(received), torch.stack(shares)
+
     def last_query_attention(self) -> torch.Tensor:
         """Attention received from the prompt's last token, averaged over heads as FastV does; (visual tokens,)."""
         last = slice(self.text_after.stop - 1, self.text_after.stop)
         return self._received(last, over_heads="mean")
+
+    def _observed(self, queries: Rows) -> tuple[torch.Tensor, torch.Tensor]:
+        received = torch.zeros(self.num_visual_tokens, dtype=torch.float32, device=self.query.device)
+        share = received.new_zeros(())
+        for seen in _seen(self.query, self.key, self.scaling, queries, self.visual):
+            received[: seen.shape[-1]] += seen.amax(dim=0).sum(dim=0)
+            share += seen.mean(dim=0).sum()
+        return received / _count(queries), share / _count(queries)
 
     def _received(self, queries: Rows, over_heads: str = "max") -> torch.Tensor:
         return received_attention(
@@ -73,20 +91,26 @@ def received_attention(
     over_heads: "max" (arXiv 2409.10197) or "mean". Returns float32 (visual tokens,), on the device of `query`.
     Raises ValueError when there is no query to average over.
     """
-    count = _count(queries)
-    if count == 0:
+    received = torch.zeros(_count(visual), dtype=torch.float32, device=query.device)
+    for seen in _seen(query, key, scaling, queries, visual):
+        reduced = seen.amax(dim=0) if over_heads == "max" else seen.mean(dim=0)
+        received[: reduced.shape[-1]] += reduced.sum(dim=0)
+    return received / _count(queries)
+
+
+def _seen(
+    query: torch.Tensor, key: torch.Tensor, scaling: float, queries: Rows, visual: Rows
+) -> Iterator[torch.Tensor]:
+    """Attention probabilities of the visual columns that a block of queries can see: (heads, block, columns) each."""
+    if _count(queries) == 0:
         raise ValueError("there is no query to average attention over: the prompt needs text after its image")
     heads, rows, _ = query.shape
-    received = torch.zeros(_count(visual), dtype=torch.float32, device=query.device)
     keys = key.float().transpose(1, 2)
     for block in _blocks(queries, _block_rows(query.device, heads, rows)):
         logits = _causal_logits(query, keys, scaling, block)
         probabilities = torch.softmax(logits, dim=-1)
         columns = slice(visual.start, min(visual.stop, logits.shape[-1])) if isinstance(visual, slice) else visual
-        seen = probabilities[..., columns]
-        reduced = seen.amax(dim=0) if over_heads == "max" else seen.mean(dim=0)
-        received[: reduced.shape[-1]] += reduced.sum(dim=0)
-    return received / count
+        yield probabilities[..., columns]
 
 
 def _causal_logits(query: torch.Tensor, keys: torch.Tensor, scaling: float, block: Rows) -> torch.Tensor:

@@ -5,6 +5,9 @@ one number alpha, walk the layers. At each, order the visual tokens that are lef
 and take the longest run from the bottom after which at least (1 - alpha) of the layer's attention remains. Do this for
 self-attention and for cross-attention; the tokens in both runs go. A larger alpha removes more, so the smallest one
 that meets the budget is found by bisection.
+
+Here the attention is that of the unpruned model. In a model that has lost tokens, every softmax spreads what they would
+have received over what is left, text included; the fit scales the stored attention accordingly, see `_allowed_loss`.
 """
 
 from __future__ import annotations
@@ -30,7 +33,8 @@ def fit_recipe(statistics: Any, reduction: float, *, attention: str = "both") ->
 
     Args:
         statistics: an `AttentionStatistics`, or any object with `self_attention` and `cross_attention` of shape
-            (num_samples, num_layers, num_visual_tokens), `geometry`, `model` and `num_samples`.
+            (num_samples, num_layers, num_visual_tokens), `geometry`, `model` and `num_samples`; if it has `self_share`
+            and `cross_share`, (num_samples, num_layers), they tell how attention is spread anew, else none is.
         reduction: share of visual compute to save, 0 <= reduction < 1, as `flops.visual_reduction` counts it. The
             recipe meets it within 0.05 percentage points where whole tokens allow that.
         attention: "both" removes what is low in self- and in cross-attention, "self" and "cross" look at one alone.
@@ -74,6 +78,7 @@ class Fitter:
         self.model = statistics.model
         self.num_samples, self.num_layers, self.num_visual_tokens = attention["self"].shape
         self._attention = attention
+        self._shares = {name: self._share_of(statistics, name) for name in attention}
         self._rankings: dict[str, _Ranking] = {}
         self._walks: dict[tuple[str, int], np.ndarray] = {}
 
@@ -119,10 +124,20 @@ class Fitter:
         if (attention, step) not in self._walks:
             if attention not in self._rankings:
                 kinds = ("self", "cross") if attention == "both" else (attention,)
-                self._rankings[attention] = _Ranking([self._attention[kind] for kind in kinds])
+                self._rankings[attention] = _Ranking(
+                    [self._attention[kind] for kind in kinds], [self._shares[kind] for kind in kinds]
+                )
             removed = _walk(self._rankings[attention], step / ALPHA_STEPS)
             self._walks[attention, step] = removed / self.num_samples
         return self._walks[attention, step]
+
+    def _share_of(self, statistics: Any, name: str) -> np.ndarray:
+        shape = (self.num_samples, self.num_layers)
+        share = getattr(statistics, f"{name}_share", None)
+        share = np.zeros(shape) if share is None else np.asarray(share)
+        if share.shape != shape:
+            raise ValueError(f"{name}_share must be (samples, layers), here {shape}, not {share.shape}")
+        return share
 
 
 class _Ranking:
@@ -132,7 +147,7 @@ class _Ranking:
     weighs nothing and comes last.
     """
 
-    def __init__(self, kinds: list[np.ndarray]) -> None:
+    def __init__(self, kinds: list[np.ndarray], shares: list[np.ndarray]) -> None:
         self.num_samples, self.num_layers, self.num_tokens = kinds[0].shape
         self.rows = len(kinds) * self.num_samples
         self.padded = -(-self.num_tokens // _BLOCK) * _BLOCK
@@ -141,6 +156,7 @@ class _Ranking:
         self.order = np.empty((self.num_layers, self.rows * self.padded), dtype=np.intp)
         self.rank = np.empty(shape, dtype=np.min_scalar_type(self.padded))
         self.total = np.empty(shape[:2], dtype=np.float32)
+        self.share = np.concatenate(shares).T
         keys = np.empty(shape[1:], dtype=np.uint64)
         self._block_ones = np.ones(_BLOCK, dtype=np.float32)
         for layer in range(self.num_layers):
@@ -156,7 +172,8 @@ class _Ranking:
         kinds = (-1, *left.shape)
         values = (self.values[layer].reshape(kinds) * left).reshape(self.rows, -1)
         ordered, sums = self._sorted(layer, values)
-        allowed = _allowed_loss(self.total[layer], self.total[layer] - sums[:, -1], alpha)[:, None]
+        lost = self.total[layer] - sums[:, -1]
+        allowed = _allowed_loss(self.total[layer], lost, self.share[layer], alpha)[:, None]
         whole = (sums <= allowed).sum(axis=1)
         rows, last = np.arange(self.rows), sums.shape[1] - 1
         before = np.where(whole > 0, sums[rows, whole - 1], np.float32(0))[:, None]
@@ -193,9 +210,14 @@ class _Ranking:
         return ordered, (ordered @ self._block_ones).cumsum(axis=1)
 
 
-def _allowed_loss(total: np.ndarray, lost: np.ndarray, alpha: float) -> np.ndarray:
-    """Attention that the tokens of a run may hold in one layer, from what all tokens held and what has gone before."""
-    return (alpha * total - lost).astype(np.float32)
+def _allowed_loss(total: np.ndarray, lost: np.ndarray, share: np.ndarray, alpha: float) -> np.ndarray:
+    """Attention, by the stored figures, that the tokens of a run may hold in one layer; (rows,) float32.
+
+    Of a layer's attention `total`, the tokens that went before held `lost`, about share * lost / total of all that its
+    queries give. Softmax makes up for that: what is left grows by g = 1 / (1 - share * lost / total). After the run at
+    least (1 - alpha) * total must be left, so g * (total - lost - run) >= (1 - alpha) * total.
+    """
+    return (alpha * total - lost * (1 - (1 - alpha) * share)).astype(np.float32)
 
 
 def _walk(ranking: _Ranking, alpha: float) -> np.ndarray:

@@ -23,7 +23,7 @@ from fitprune_core.pruning import pruned
 from fitprune_core.recipe import PruningRecipe, check_attention, check_share
 from fitprune_core.request import Request
 from fitprune_core.rounding import check_reachable, round_to_budget, saved_share, trim_to_budget
-from fitprune_core.statistics import sample_attention
+from fitprune_core.statistics import observe
 
 # The authors halve the interval from 0 to 1 until it is no longer than this.
 TOLERANCE = 0.01 + 1e-6
@@ -136,7 +136,7 @@ def search(
     """
     geometry = cost or DecoderGeometry.from_config(model.config)
     kinds = {"both": [0, 1], "self": [0], "cross": [1]}[attention]
-    received = [sample_attention(model, prompt) for prompt in inputs]
+    received = [observe(model, prompt)[0] for prompt in inputs]
     tokens = np.array([values.shape[2] for values in received])
     check_reachable(geometry, int(tokens.max()), reduction)
     totals = [values[kinds].sum(axis=2, dtype=np.float64) for values in received]

@@ -25,6 +25,7 @@ from fitprune_core.loading import build_inputs, model_name
 from fitprune_core.request import Prompt
 
 SCHEMA = 1
+SHARES = ("self_share", "cross_share")
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,10 @@ class AttentionStatistics:
         cross_attention: from the mean text token after the image, likewise.
         model: name of the checkpoint.
         geometry: sizes of its decoder.
+        self_share: how much of all attention of the visual tokens goes to visual tokens, mean over queries and heads,
+            float32 (samples, layers), or None where it is not known. The fit estimates from it how attention is spread
+            anew when tokens are gone.
+        cross_share: the same for the text after the image.
         provenance: where the figures come from, in words: the samples, the versions of torch and transformers.
 
     Raises ValueError naming the array that cannot be.
@@ -45,6 +50,8 @@ class AttentionStatistics:
     cross_attention: np.ndarray
     model: str
     geometry: DecoderGeometry
+    self_share: np.ndarray | None = None
+    cross_share: np.ndarray | None = None
     provenance: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -62,6 +69,17 @@ class AttentionStatistics:
                 f"self_attention has shape {self.self_attention.shape}, cross_attention {self.cross_attention.shape}"
             )
 
+        for name in SHARES:
+            if getattr(self, name) is None:
+                continue
+            shares = np.ascontiguousarray(getattr(self, name), dtype=np.float32)
+            object.__setattr__(self, name, shares)
+            if shares.shape != self.self_attention.shape[:2]:
+                raise ValueError(f"{name} has shape {shares.shape}; it needs (samples, layers)")
+            # A softmax may add up to a little more than 1.
+            if not ((shares >= 0) & (shares <= 1.001)).all():
+                raise ValueError(f"{name} holds values that are no shares")
+
     @property
     def num_samples(self) -> int:
         """Samples in the batch."""
@@ -78,13 +96,10 @@ class AttentionStatistics:
         path.parent.mkdir(parents=True, exist_ok=True)
         about = {"schema": SCHEMA, "model": self.model, "geometry": asdict(self.geometry), **self.provenance}
         partial_path = path.with_name(path.name + ".partial")
+        arrays = {name: getattr(self, name) for name in ("self_attention", "cross_attention", *SHARES)}
+        known = {name: values for name, values in arrays.items() if values is not None}
         with open(partial_path, "wb") as file:
-            np.savez_compressed(
-                file,
-                self_attention=self.self_attention,
-                cross_attention=self.cross_attention,
-                about=np.array(json.dumps(about)),
-            )
+            np.savez_compressed(file, **known, about=np.array(json.dumps(about)))
         partial_path.replace(path)
 
     @classmethod
@@ -100,7 +115,8 @@ class AttentionStatistics:
                     arrays["cross_attention"],
                     about.pop("model"),
                     DecoderGeometry(**about.pop("geometry")),
-                    about,
+                    **{name: arrays[name] for name in SHARES if name in arrays},
+                    provenance=about,
                 )
         except OSError as error:
             raise ValueError(f"cannot read statistics {path}: {error.strerror or error}") from error
@@ -128,9 +144,12 @@ def collect_statistics(
     """
     total = len(samples) if hasattr(samples, "__len__") else None
     rows: list[np.ndarray] = []
+    shares: list[np.ndarray] = []
     for image, question in samples:
         inputs = build_inputs(processor, image, question).to(model.device)
-        rows.append(sample_attention(model, inputs))
+        received, share = observe(model, inputs)
+        rows.append(received)
+        shares.append(share)
         if rows[-1].shape != rows[0].shape:
             raise ValueError(
                 f"sample {len(rows)} has {rows[-1].shape[-1]} visual tokens and the first {rows[0].shape[-1]}; "
@@ -140,47 +159,54 @@ def collect_statistics(
             progress(len(rows), total)
     if not rows:
         raise ValueError("there are no samples to collect statistics from")
-    attention = np.stack(rows, axis=1)
+    attention, share = np.stack(rows, axis=1), np.stack(shares, axis=1)
     versions = {"torch": torch.__version__, "transformers": transformers.__version__, "dtype": str(model.dtype)}
     return AttentionStatistics(
         attention[0],
         attention[1],
         model_name(model),
         DecoderGeometry.from_config(model.config),
+        share[0],
+        share[1],
         {"source": source, **versions},
     )
 
 
-def sample_attention(model: PreTrainedModel, inputs: Any) -> np.ndarray:
-    """Self- and cross-attention received in one unpruned run: float32 (2, layers, visual tokens).
+def observe(model: PreTrainedModel, inputs: Any) -> tuple[np.ndarray, np.ndarray]:
+    """One unpruned run: self- and cross-attention received, and the shares that they are parts of.
 
-    inputs: of one prompt, from `build_inputs`, on the model's device.
+    inputs: of one prompt, from `build_inputs`, on the model's device. Returns float32 (2, layers, visual tokens) and
+    (2, layers); see `attention.LayerAttention.observed`.
     """
     is_visual = inputs["input_ids"] == model.config.image_token_id
     if is_visual.shape[0] != 1 or not is_visual.any():
         raise ValueError("statistics are collected from one prompt with one image at a time")
     prompt = Prompt(is_visual, inputs.get("attention_mask"))
-    received: list[torch.Tensor] = []
-    with observed(model, prompt, received), torch.no_grad():
+    layers: list[tuple[torch.Tensor, torch.Tensor]] = []
+    with observed(model, prompt, layers), torch.no_grad():
         # The decoder alone: the language-model head would add nothing.
         model.model(**inputs, use_cache=False)
-    return torch.stack(received, dim=1).cpu().numpy()
+    received, shares = zip(*layers, strict=True)
+    return torch.stack(received, dim=1).cpu().numpy(), torch.stack(shares, dim=1).cpu().numpy()
 
 
 @contextmanager
-def observed(model: PreTrainedModel, prompt: Prompt, received: list[torch.Tensor]) -> Iterator[None]:
-    """Inside the block every layer appends the attention that its visual tokens receive, (2, visual tokens)."""
+def observed(model: PreTrainedModel, prompt: Prompt, layers: list[tuple[torch.Tensor, torch.Tensor]]) -> Iterator[None]:
+    """Inside the block every layer appends what `LayerAttention.observed` finds in it."""
     attentions = [layer.self_attn for layer in decoder_layers(model)]
-    forwards = [(module, "forward", partial(_attend_and_reduce, module, prompt, received)) for module in attentions]
+    forwards = [(module, "forward", partial(_attend_and_reduce, module, prompt, layers)) for module in attentions]
     with borrowed(model), replaced(forwards):
         yield
 
 
 def _attend_and_reduce(
-    attention: nn.Module, prompt: Prompt, received: list[torch.Tensor], hidden_states: torch.Tensor, **kwargs: Any
+    attention: nn.Module,
+    prompt: Prompt,
+    layers: list[tuple[torch.Tensor, torch.Tensor]],
+    hidden_states: torch.Tensor,
+    **kwargs: Any,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Stands in for an attention's forward: the same output, and its visual tokens' scores on the side."""
     output, weights, query, key = attend(attention, hidden_states, **kwargs)
-    scores = prompt.attention_of(0, query, key, attention.scaling)
-    received.append(torch.stack([scores.self_attention(), scores.cross_attention()]))
+    layers.append(prompt.attention_of(0, query, key, attention.scaling).observed())
     return attention.o_proj(output), weights

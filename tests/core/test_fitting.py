@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import time
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
@@ -21,6 +22,8 @@ class Statistics:
     cross_attention: np.ndarray
     geometry: DecoderGeometry
     model: str = "a-model"
+    self_share: np.ndarray | None = None
+    cross_share: np.ndarray | None = None
 
     @property
     def num_samples(self) -> int:
@@ -54,7 +57,8 @@ def peaked_statistics(samples: int, layers: int, tokens: int, seed: int = 0, wid
 
 
 def naive_removal(statistics: Statistics, alpha: float, attention: str) -> np.ndarray:
-    """(samples, layers) tokens removed at alpha, from the rule as the paper words it: slow, plain, whole numbers."""
+    """(samples, layers) tokens removed at alpha, from the rule as the paper words it: slow, plain, exact."""
+    alpha = Fraction(alpha)
     kinds = {"both": ("self", "cross"), "self": ("self",), "cross": ("cross",)}[attention]
     counts = np.zeros(statistics.self_attention.shape[:2], dtype=int)
     for sample, layer in np.ndindex(*counts.shape):
@@ -62,11 +66,19 @@ def naive_removal(statistics: Statistics, alpha: float, attention: str) -> np.nd
             left = set(range(statistics.self_attention.shape[2]))
         low = set(left)
         for kind in kinds:
-            received = [float(value) for value in getattr(statistics, f"{kind}_attention")[sample, layer]]
+            received = [int(value) for value in getattr(statistics, f"{kind}_attention")[sample, layer]]
+            share = getattr(statistics, f"{kind}_share")
+            share = 0 if share is None else Fraction(float(share[sample, layer]))
+            total = sum(received)
+            # What the tokens that went before had of all attention; the rest grows until it adds up to 1 again.
+            gone = share * (total - sum(received[token] for token in left)) / total if total else 0
+            growth = 1 / (1 - gone) if gone < 1 else 1
             ascending = sorted(left, key=lambda token: (received[token], token))
-            run = 0
-            for length in range(len(ascending) + 1):
-                if sum(received[token] for token in ascending[length:]) >= (1 - alpha) * sum(received):
+            needed = (1 - alpha) * total / growth
+            run, rest = 0, sum(received[token] for token in ascending)
+            for length, token in enumerate(ascending, start=1):
+                rest -= received[token]
+                if rest >= needed:
                     run = length
             low &= set(ascending[:run])
         counts[sample, layer] = len(low)
@@ -82,6 +94,21 @@ class TestRule:
         statistics = whole_number_statistics(3, 5, tokens, seed=tokens)
         expected = naive_removal(statistics, step / ALPHA_STEPS, attention).mean(axis=0)
         assert Fitter(statistics).mean_removed(step, attention).tolist() == expected.tolist()
+
+    @pytest.mark.parametrize("share", [0.25, 0.75, 1.0])
+    @pytest.mark.parametrize("step", [64, 200, 512, 1024])
+    def test_attention_is_spread_anew_over_what_is_left(self, step, share):
+        statistics = whole_number_statistics(3, 5, 40)
+        statistics.self_share = np.full((3, 5), share)
+        statistics.cross_share = np.linspace(0, 7, 15).reshape(3, 5).round() / 8
+        expected = naive_removal(statistics, step / ALPHA_STEPS, "both").mean(axis=0)
+        assert Fitter(statistics).mean_removed(step, "both").tolist() == expected.tolist()
+
+    def test_shares_of_another_shape_are_refused(self):
+        statistics = whole_number_statistics(3, 5, 40)
+        statistics.self_share = np.zeros((5, 3))
+        with pytest.raises(ValueError, match=r"self_share must be .* \(3, 5\), not \(5, 3\)"):
+            Fitter(statistics)
 
     def test_both_removes_no_more_than_either_at_the_first_layer(self):
         fitter = Fitter(peaked_statistics(8, 6, 100))

@@ -7,7 +7,7 @@ import torch
 
 from fitprune_core import AttentionStatistics, build_inputs, collect_statistics
 from fitprune_core.flops import DecoderGeometry
-from fitprune_core.statistics import sample_attention
+from fitprune_core.statistics import observe
 from tests.formula import formula_llava, inputs_of
 from tests.tiny import random_picture, tiny_llava
 
@@ -42,6 +42,10 @@ def test_statistics_are_the_maps_of_eager_attention_reduced(decoder):
             expected = highest[visual][:, visual].mean(0), highest[visual[-1] + 1 :, visual].mean(0)
             for ours, theirs in zip(found, expected, strict=True):
                 np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-4, atol=1e-7)
+            to_visual = attention[0][..., visual].sum(-1).mean(0)
+            shares = to_visual[visual].mean(), to_visual[visual[-1] + 1 :].mean()
+            np.testing.assert_allclose(statistics.self_share[index, layer], shares[0], rtol=1e-4)
+            np.testing.assert_allclose(statistics.cross_share[index, layer], shares[1], rtol=1e-4)
 
 
 def test_totals_are_the_authors():
@@ -49,7 +53,7 @@ def test_totals_are_the_authors():
     totals = official["unpruned_attention_sums"]
     model = formula_llava()
     for index, sample in enumerate(official["inputs"]["samples"]):
-        sums = sample_attention(model, inputs_of(sample["sample"], len(sample["text_ids"]))).sum(-1)
+        sums = observe(model, inputs_of(sample["sample"], len(sample["text_ids"])))[0].sum(-1)
         np.testing.assert_allclose(sums[0], totals["self"][index], rtol=2e-6)
         np.testing.assert_allclose(sums[1], totals["cross"][index], rtol=2e-6)
 
@@ -86,11 +90,13 @@ def test_a_stream_of_samples_has_no_total(tiny):
 
 
 def test_saved_statistics_come_back(tmp_path):
-    statistics = small(provenance={"source": "here"})
+    statistics = small(provenance={"source": "here"}, self_share=np.full((3, 2), 0.5))
     statistics.save(tmp_path / "deep" / "s.npz")
     loaded = AttentionStatistics.load(tmp_path / "deep" / "s.npz")
     assert np.array_equal(loaded.self_attention, statistics.self_attention)
     assert np.array_equal(loaded.cross_attention, statistics.cross_attention)
+    assert np.array_equal(loaded.self_share, statistics.self_share)
+    assert loaded.cross_share is None
     assert (loaded.model, loaded.geometry, loaded.provenance) == ("m", GEOMETRY, {"source": "here"})
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["s.npz"]
 
@@ -103,6 +109,8 @@ def test_saved_statistics_come_back(tmp_path):
         ({"self_attention": np.zeros((1, 2, 2))}, "cross_attention"),
         ({"cross_attention": np.full((3, 2, 2), np.nan)}, "no numbers"),
         ({"cross_attention": np.full((3, 2, 2), -1.0)}, "negative"),
+        ({"self_share": np.zeros((2, 2))}, "self_share has shape"),
+        ({"cross_share": np.full((3, 2), 2.0)}, "no shares"),
     ],
 )
 def test_arrays_that_cannot_be_are_refused(changes, words):
@@ -131,4 +139,4 @@ def test_no_samples_and_no_image_are_refused(tiny):
     with pytest.raises(ValueError, match="no samples"):
         collect_statistics(model, processor, [])
     with pytest.raises(ValueError, match="one image"):
-        sample_attention(model, build_inputs(processor, None, "What?"))
+        observe(model, build_inputs(processor, None, "What?"))
