@@ -32,20 +32,20 @@ def milliseconds(value: float | None) -> str:
 
 @dataclass(frozen=True)
 class Ratio:
-    """What the pruned figure is to the original one: `text` ("−60.1 %", "1.6×") and one word for it ("faster")."""
+    """What the pruned figure is to the original one: `text` ("−60.1 %", "1.6×"), and a word for it ("faster") or ""."""
 
     text: str
     word: str
 
 
 def saving(original: float, pruned: float) -> Ratio:
-    """The share that is saved of something counted."""
+    """By how many percent something became less."""
     if not original:
         return Ratio(BLANK, "")
     percent = round(100 * (pruned / original - 1), 1)
     if percent == 0:
-        return Ratio("0 %", "saved")
-    return Ratio(f"{'−' if percent < 0 else '+'}{abs(percent):.1f} %", "saved" if percent < 0 else "more")
+        return Ratio("0 %", "")
+    return Ratio(f"{'−' if percent < 0 else '+'}{abs(percent):.1f} %", "")
 
 
 def speed(original: float | None, pruned: float | None) -> Ratio:

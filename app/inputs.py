@@ -22,6 +22,10 @@ class Picture(gr.Image):
         # PNG, because what the server draws must reach the model as it was drawn.
         super().__init__(value, type="filepath", format="png", sources=["upload", "clipboard"], buttons=[], **options)
 
+    def get_config(self) -> dict[str, Any]:  # type: ignore[override]
+        """All settings of gr.Image; Gradio would read only the names in this class's own signature."""
+        return super().get_config(gr.Image)
+
     def preprocess(self, payload: ImageData | None) -> str | None:
         """The path of the file, or None where there is no picture."""
         if payload is None:

@@ -23,11 +23,11 @@ _COUNTED = "Counted, not measured: matrix products, 2 FLOPs per multiply-add."
 _ABOUT = {
     "Visual FLOPs": f"The decoder's work on visual tokens during the prefill: what the budget is about. {_COUNTED}",
     "Prefill": "From pixels and token ids to the first token of the answer, vision tower included.",
-    "Total FLOPs": "The whole request: vision tower, projector, prefill with the text, scoring of tokens, and decoding. "
+    "Total FLOPs": "The whole request: vision tower, projector, prefill with the text, scoring and decoding. "
     + _COUNTED,
     "Per token": "Mean time of a token after the first. A dash where the answer is one token.",
     "Total time": "From the request to the last token of the answer.",
-    "KV cache": "Measured: keys and values of all layers after the last token, read from the cache itself. 1 MB is a million bytes.",
+    "KV cache": "Measured: keys and values of all layers after the last token, as the cache holds them. 1 MB is 1e6 bytes.",
     "Answer tokens": "Counted: tokens generated, the end mark included. Decoding is greedy in both runs.",
 }
 _TIMED = ("Prefill", "Per token", "Total time")

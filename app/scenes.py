@@ -11,13 +11,14 @@ from pathlib import Path
 
 from PIL import Image
 
-from fitprune_core.mini_llava.questions import questions_about
+from fitprune_core.comparison import normalised
+from fitprune_core.mini_llava.questions import UNKNOWN_ANSWER, Question, questions_about
 from fitprune_core.mini_llava.scenes import Scene, random_scene
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "assets" / "examples"
 _DRAWN_SIDE = 576
 
-# Random scenes use seeds that training never sees: it counts up from 0.
+# Far above the seeds of training, so that nobody has seen these scenes.
 _FIRST_SEED, _LAST_SEED = 2**40, 2**41
 
 # So many phrasings of every kind of question are recognised, so that a question that is typed anew has a truth too.
@@ -62,8 +63,8 @@ def new_scene(seed: int | None = None) -> Example:
     rng = random.Random(seed)
     number = rng.randrange(_FIRST_SEED, _LAST_SEED)
     scene = random_scene(number)
-    question = rng.choice(questions_about(scene, rng.randrange(_PHRASINGS)))
-    return Example("Random scene", None, sentence_case(question.text), known_truths(scene), number)
+    questions = [q for n in range(_PHRASINGS) for q in questions_about(scene, n) if _is_plain(q)]
+    return Example("Random scene", None, rng.choice(questions).text, known_truths(scene), number)
 
 
 def known_truths(scene: Scene) -> dict[str, str]:
@@ -81,9 +82,11 @@ def question_key(question: str) -> str:
 
 
 def is_right(answer: str, truth: str) -> bool:
-    """Whether an answer is the true one, apart from case and punctuation."""
-    return question_key(answer) == question_key(truth)
+    """Whether an answer is the true one, apart from what does not change it (see `normalised`)."""
+    return normalised(answer) == normalised(truth)
 
 
-def sentence_case(text: str) -> str:
-    return text[:1].upper() + text[1:]
+def _is_plain(question: Question) -> bool:
+    """Whether a question is typed with care and has an answer in the picture: good to begin with."""
+    text = question.text
+    return text[:1].isupper() and not text.isupper() and text.endswith("?") and question.answer != UNKNOWN_ANSWER

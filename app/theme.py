@@ -23,8 +23,9 @@ def make_theme() -> gr.themes.Base:
         spacing_size=gr.themes.sizes.spacing_sm,
         radius_size=gr.themes.sizes.radius_sm,
         text_size=gr.themes.sizes.text_sm,
-        font=(gr.themes.LocalFont("IBM Plex Sans", weights=(400, 600)), "system-ui", "sans-serif"),
-        font_mono=(gr.themes.LocalFont("IBM Plex Mono"), "ui-monospace", "monospace"),
+        # Bold, not semibold: Gradio's semibold file of this font holds no Latin letters.
+        font=(gr.themes.LocalFont("IBM Plex Sans", weights=(400, 700)), "system-ui", "sans-serif"),
+        font_mono=(gr.themes.LocalFont("IBM Plex Mono", weights=(400,)), "ui-monospace", "monospace"),
     )
     return theme.set(
         **_both("body_background_fill", _PAGE),

@@ -14,7 +14,9 @@ function makeRows(rows) {
     label.append(infoButton(row.label, row.about));
     const ratio = make("span", "ratio");
     ratio.append(make("b"), make("span", "word"));
-    spine.append(ratio, label);
+    const both = make("div");
+    both.append(label, ratio);
+    spine.append(both);
     line.append(make("td", "value left"), bar("left"), spine, bar("right"), make("td", "value right"));
     return line;
   }));
@@ -23,7 +25,10 @@ function makeRows(rows) {
 function bar(side) {
   const cell = make("td", "bar " + side);
   cell.setAttribute("aria-hidden", "true");
-  cell.append(make("i"));
+  const track = make("div");
+  if (side === "right") track.append(make("i", "ghost")); // as long as the original's bar: what was saved shows
+  track.append(make("i", "length"));
+  cell.append(track);
   return cell;
 }
 
@@ -33,8 +38,8 @@ function fillRow(line, row) {
   setText(line.querySelector(".ratio b"), row.ratio || "–");
   setText(line.querySelector(".ratio .word"), row.word || "");
   line.querySelector(".fp-info").dataset.about = row.about;
-  line.querySelector(".bar.left i").style.width = 100 * row.original_share + "%";
-  line.querySelector(".bar.right i").style.width = 100 * row.pruned_share + "%";
+  for (const bar of line.querySelectorAll(".bar.left .length, .ghost")) bar.style.width = 100 * row.original_share + "%";
+  line.querySelector(".bar.right .length").style.width = 100 * row.pruned_share + "%";
 }
 
 function fillCard(side, card) {
@@ -64,5 +69,7 @@ onValue((value) => {
   const hint = value.state === "running" ? "Both runs use the same weights, one after the other."
     : "Press Run, or R, to answer once with every visual token and once with FitPrune.";
   setText(find(".sentence"), value.sentence || hint);
+  const stop = document.querySelector("#stop");
+  if (stop) stop.disabled = value.state !== "running";
   window.dispatchEvent(new CustomEvent("fitprune:state", { detail: value.state }));
 });

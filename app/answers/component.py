@@ -23,7 +23,7 @@ class Row(GradioModel):
 
 
 class Card(GradioModel):
-    """One answer. state: "idle", "waiting", "running" or "done"; mark: "right", "wrong" or "" where truth is unknown."""
+    """One answer. state: "idle", "waiting", "running" or "done"; mark: "right", "wrong", or "" if nobody knows."""
 
     answer: str = ""
     state: str = "idle"

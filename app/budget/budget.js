@@ -15,7 +15,6 @@ function show(percent) {
   const line = steps(tokens, all);
   find(".line").setAttribute("d", line);
   find(".area").setAttribute("d", line + "V" + HEIGHT + "H0Z");
-  setText(find(".first"), "layer 1");
   setText(find(".last"), "layer " + tokens.length);
   setText(find(".prediction"), at === 0 ? "Keeps all " + all + " visual tokens in every layer."
     : "Predicted: −" + (100 * plans.saving[at]).toFixed(1) + " % visual FLOPs, " + last + " of " + all + " tokens left at the end.");

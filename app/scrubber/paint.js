@@ -4,8 +4,8 @@
 function palette() {
   const style = getComputedStyle(element);
   const read = (name) => style.getPropertyValue(name).trim();
-  return { veil: read("--fp-veil"), hatch: read("--fp-hatch"), unseen: read("--fp-unseen"), grid: read("--fp-grid"),
-    accent: read("--fp-accent") };
+  return { veil: read("--fp-veil"), hatch: read("--fp-hatch"), wash: read("--fp-wash"),
+    unseen: read("--fp-unseen"), grid: read("--fp-grid"), accent: read("--fp-accent") };
 }
 
 // A tile of slanted lines; `gap` in device pixels.
@@ -83,7 +83,7 @@ function paintUnseen(context, trace, at, colors, gap) {
   const parts = unseenParts(trace.width, trace.height, trace.seen).map(at);
   const crossed = hatching(context, colors.unseen, gap * 2, -1);
   for (const part of parts) {
-    context.fillStyle = colors.veil;
+    context.fillStyle = colors.wash;
     context.fillRect(...part);
     context.fillStyle = crossed;
     context.fillRect(...part);

@@ -30,10 +30,11 @@ function tell() {
   setText(find(".detail"), marked >= 0 ? describeToken(trace, marked) : "Point at a patch, or tap it, to see where it went.");
   const gflops = (value) => (value >= 1000 ? (value / 1000).toPrecision(3) + " T" : value >= 1 ? value.toPrecision(3) + " G"
     : (value * 1000).toPrecision(3) + " M");
-  setText(find("[data-chart=tokens] span"), trace.tokens[layer] + " of " + trace.boxes.length);
-  setText(find("[data-chart=flops] span"), gflops(trace.pruned_gflops[layer]) + " of " + gflops(trace.original_gflops[layer]));
+  setText(find("[data-chart=tokens] .now"), trace.tokens[layer] + " of " + trace.boxes.length);
+  setText(find("[data-chart=flops] .now"), gflops(trace.pruned_gflops[layer]) + " of " + gflops(trace.original_gflops[layer]));
   range.setAttribute("aria-valuetext", "layer " + (layer + 1) + ", " + describeLayer(trace, layer));
   root.dataset.layer = layer + 1;
+  root.style.setProperty("--now", layerColor(layer, trace.layers, 0.8));
 }
 
 function goTo(layer) {
@@ -166,6 +167,7 @@ onValue((trace) => {
   root.dataset.cropped = String(unseenParts(trace.width, trace.height, trace.seen).length > 0);
   range.max = trace.layers;
   setText(find(".deepest"), String(trace.layers));
+  for (const end of element.querySelectorAll(".ends .last")) setText(end, "layer " + trace.layers);
   makeViews(trace);
   makeStrip(trace);
   const all = trace.boxes.length;

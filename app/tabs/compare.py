@@ -191,7 +191,7 @@ def create_compare(engine: Engine) -> ComparePage:
 
 
 def _create_controls(engine: Engine, examples: tuple[Example, ...], first: Example) -> dict[str, Any]:
-    picture = Picture(first.open(), label="Picture", show_label=False, height=208, elem_id="picture")
+    picture = Picture(first.open(), label="Picture", show_label=False, height=232, elem_id="picture")
     with gr.Row(elem_id="gallery"):
         thumbnails = [Choice(thumbnail=data_uri(e.open(), _THUMBNAIL), title=e.title) for e in examples]
         picker = Picker(Choices(choices=thumbnails), elem_classes="picker-box", min_width=0)
@@ -199,10 +199,11 @@ def _create_controls(engine: Engine, examples: tuple[Example, ...], first: Examp
     question = gr.Textbox(
         first.question, label="Question", max_lines=2, elem_id="question", placeholder="What do you want to know?"
     )
-    percent = gr.Slider(
-        0, LARGEST_PERCENT, FIRST_PERCENT, step=1, label="Budget: visual FLOPs to save, in %", elem_id="budget"
-    )
-    Budget(plans_of(engine.previews(), FIRST_PERCENT), elem_id="preview")
+    with gr.Group(elem_id="budget-card"):
+        percent = gr.Slider(
+            0, LARGEST_PERCENT, FIRST_PERCENT, step=1, label="Visual FLOPs to save, %", elem_id="budget", buttons=[]
+        )
+        Budget(plans_of(engine.previews(), FIRST_PERCENT), elem_id="preview")
     with gr.Row(elem_id="actions"):
         run = gr.Button("Run", variant="primary", elem_id="run")
         stop = gr.Button("Stop", elem_id="stop")
