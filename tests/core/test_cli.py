@@ -1,0 +1,245 @@
+"""The command line: what it prints, what it writes, and one line with exit status 2 for whatever cannot be."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fitprune_core import AttentionStatistics, PruningRecipe
+from fitprune_core.__main__ import main
+from tests.tiny import random_picture
+
+ROOT = Path(__file__).resolve().parents[2]
+RUN_KEYS = ["answer", "new_tokens", "prefill_ms", "decode_ms", "visual_gflops", "total_gflops", "kv_cache_bytes"]
+
+
+@pytest.fixture(autouse=True)
+def _loggers_as_they_were(monkeypatch):
+    """`main` quiets libraries for a whole process; a test must not."""
+    monkeypatch.setattr("fitprune_core.__main__._quiet_libraries", lambda: None)
+
+
+@pytest.fixture(scope="module")
+def place(tiny_folder, tmp_path_factory):
+    """A folder with a model, a picture, samples, statistics and a recipe."""
+    folder = tmp_path_factory.mktemp("cli")
+    random_picture().save(folder / "picture.png")
+    (folder / "notes.png").write_text("no picture")
+    lines = [{"id": str(n), "image": "picture.png", "question": f"What is {n}?", "answer": "a key"} for n in range(3)]
+    (folder / "samples.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    store = folder / "recipes"
+    main(["calibrate", "--model", str(tiny_folder), "--samples", str(folder / "samples.jsonl"),
+          "--out", str(store / tiny_folder.name / "statistics.npz")])  # fmt: skip
+    main(["fit", "--statistics", str(store / tiny_folder.name / "statistics.npz"), "--reduction", "0.5",
+          "--out", str(folder / "recipe.json")])  # fmt: skip
+    return folder
+
+
+@pytest.fixture
+def compare(place, tiny_folder):
+    """Runs `compare` on the tiny model, with these options in place of the usual ones; None leaves one out."""
+
+    def run(**options):
+        options = {
+            "model": tiny_folder,
+            "image": place / "picture.png",
+            "question": "What is this?",
+            "reduction": 0.5,
+            "recipes": place / "recipes",
+            "max_new_tokens": 3,
+        } | options
+        arguments = ["compare"]
+        for name, value in options.items():
+            if value is not None:
+                arguments += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+        try:
+            return main(arguments)
+        except SystemExit as stop:
+            return stop.code
+
+    return run
+
+
+def complaint(capsys):
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+def test_calibrate_and_fit_write_what_they_say(place, tiny_folder):
+    statistics = AttentionStatistics.load(place / "recipes" / tiny_folder.name / "statistics.npz")
+    assert (statistics.num_samples, statistics.model) == (3, tiny_folder.name)
+    recipe = PruningRecipe.load(place / "recipe.json")
+    assert (recipe.model, recipe.reduction, recipe.num_samples) == (tiny_folder.name, 0.5, 3)
+    assert recipe.achieved_reduction == pytest.approx(0.5, abs=0.02)
+
+
+def test_compare_prints_one_json_object(compare, capsys):
+    assert compare(json=True) == 0
+    captured = capsys.readouterr()
+    entries = json.loads(captured.out)
+    assert captured.out.count("\n") == 1
+    assert captured.err == ""
+    assert list(entries)[:5] == ["model", "reduction", "achieved_reduction", "removed", "kept"]
+    assert list(entries["original"])[:7] == list(entries["pruned"])[:7] == RUN_KEYS
+    assert entries["reduction"] == 0.5
+    assert sum(entries["removed"]) > 0
+
+
+def test_compare_prints_a_table(compare, capsys):
+    assert compare(method="random") == 0
+    table = capsys.readouterr().out
+    for words in ("visual FLOPs", "prefill", "KV cache", "ranked by random", "Times: median of 5 runs"):
+        assert words in table
+
+
+def test_compare_takes_a_recipe_file(compare, place, capsys):
+    assert compare(reduction=None, recipe=place / "recipe.json", json=True) == 0
+    entries = json.loads(capsys.readouterr().out)
+    assert entries["removed"] == list(PruningRecipe.load(place / "recipe.json").removed)
+
+
+def test_nothing_is_pruned_at_zero(compare, capsys):
+    assert compare(reduction=0, json=True) == 0
+    entries = json.loads(capsys.readouterr().out)
+    assert entries["agree"] is True
+    assert entries["removed"] == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"reduction": "-1"}, "must be a share from 0 up to, but not including, 1, not -1.0"),
+        ({"reduction": "60"}, "60 % is written 0.6"),
+        ({"reduction": "1"}, "not including, 1"),
+        ({"reduction": "nan"}, "not nan"),
+        ({"reduction": "much"}, "'much' is not a number"),
+        ({"reduction": None}, "one of the arguments --reduction --recipe is required"),
+        ({"question": " "}, "the question is empty"),
+        ({"question": "x" * 100_000}, "100,000 characters"),
+        ({"image": "missing.png"}, "there is no file missing.png"),
+        ({"image": "."}, "is a folder"),
+        ({"model": "no-such-folder"}, "no-such-folder"),
+        ({"method": "guess"}, "guess"),
+        ({"max_new_tokens": "0"}, "'0' is not a whole number from 1 up"),
+        ({"device": "toaster"}, "toaster"),
+        ({"dtype": "int3"}, "int3"),
+        ({"recipes": "."}, "there are no statistics of tiny-llava in ."),
+    ],
+)
+def test_bad_input_of_compare(compare, capsys, options, words):
+    assert compare(**options) == 2
+    assert words in complaint(capsys)
+
+
+def test_bad_files_are_named(compare, place, tmp_path, capsys):
+    assert compare(image=place / "notes.png") == 2
+    assert f"{place / 'notes.png'} is not a picture" in complaint(capsys)
+    assert compare(reduction=None, recipe=place / "samples.jsonl") == 2
+    assert "samples.jsonl" in complaint(capsys)
+    entries = json.loads((place / "recipe.json").read_text())
+    deeper = tmp_path / "deeper.json"
+    deeper.write_text(json.dumps(entries | {"num_layers": 5, "removed": [1] * 5}))
+    assert compare(reduction=None, recipe=deeper) == 2
+    assert "has 5 layers; tiny-llava has 4" in complaint(capsys)
+    deeper.write_text(json.dumps(entries | {"removed": [-1, 0, 0, 0]}))
+    assert compare(reduction=None, recipe=deeper) == 2
+    assert "removed[0] is -1" in complaint(capsys)
+
+
+def test_recipe_of_another_checkpoint_is_used_with_a_warning(compare, place, tmp_path, capsys, caplog):
+    entries = json.loads((place / "recipe.json").read_text())
+    (tmp_path / "other.json").write_text(json.dumps(entries | {"model": "another-llava"}))
+    assert compare(reduction=None, recipe=tmp_path / "other.json", json=True) == 0
+    assert [record.getMessage() for record in caplog.records] == [
+        "the recipe was fitted on another-llava and is applied to tiny-llava"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('{"id": "1", "image": "picture.png"', "line 2"),
+        ('{"id": "1", "image": "gone.png", "question": "What?"}', "line 2: there is no file"),
+        ('{"id": "1", "image": "picture.png", "question": " "}', "line 2"),
+        ('{"id": "0", "image": "picture.png", "question": "Again?"}', "line 2: the id '0' is that of line 1"),
+    ],
+)
+def test_bad_samples_name_the_line(place, tiny_folder, tmp_path, capsys, line, words):
+    random_picture().save(tmp_path / "picture.png")
+    samples = tmp_path / "samples.jsonl"
+    samples.write_text('{"id": "0", "image": "picture.png", "question": "What?"}\n' + line)
+    out = tmp_path / "statistics.npz"
+    assert main(["calibrate", "--model", str(tiny_folder), "--samples", str(samples), "--out", str(out)]) == 2
+    assert words in complaint(capsys)
+    assert not out.exists()
+
+
+def test_outputs_are_looked_at_before_the_work(place, tiny_folder, tmp_path, capsys):
+    samples = str(place / "samples.jsonl")
+    for out in (tmp_path, place / "picture.png" / "statistics.npz"):
+        assert main(["calibrate", "--model", str(tiny_folder), "--samples", samples, "--out", str(out)]) == 2
+        assert str(out) in complaint(capsys)
+
+
+def test_fit_refuses_what_are_no_statistics(place, tmp_path, capsys):
+    for path in (place / "picture.png", tmp_path / "gone.npz"):
+        arguments = ["fit", "--statistics", str(path), "--reduction", "0.5", "--out", str(tmp_path / "r.json")]
+        assert main(arguments) == 2
+        assert str(path) in complaint(capsys)
+
+
+def test_running_out_of_memory_is_no_bad_input(compare, capsys, monkeypatch):
+    def fail(*args, **kwargs):
+        raise MemoryError("cpu ran out of memory on a prompt")
+
+    monkeypatch.setattr("fitprune_core.comparison.compare", fail)
+    assert compare() == 1
+    assert "ran out of memory" in complaint(capsys)
+
+
+def test_interrupt(compare, capsys, monkeypatch):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fitprune_core.loading.load_model", interrupt)
+    assert compare() == 130
+    assert complaint(capsys) == "python -m fitprune_core: interrupted\n"
+
+
+def test_debug_shows_the_traceback(compare, capsys, caplog):
+    assert compare(image="missing.png", debug=True) == 2
+    complaint(capsys)
+    assert caplog.records[0].exc_info[0] is ValueError
+
+
+def run_as_a_user(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "fitprune_core", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def test_as_a_program(place, tiny_folder):
+    done = run_as_a_user(
+        *("compare", "--model", tiny_folder, "--image", place / "picture.png", "--question", "What is <image>?"),
+        *("--recipe", place / "recipe.json", "--max-new-tokens", "2", "--json"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert json.loads(done.stdout)["pruned"]["new_tokens"] >= 1
+
+
+def test_bad_input_as_a_program(tmp_path):
+    done = run_as_a_user("compare", "--image", tmp_path / "no.png", "--question", "What?", "--reduction", "0.5")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"python -m fitprune_core: there is no file {tmp_path / 'no.png'}\n"
