@@ -16,15 +16,12 @@ from PIL import Image
 
 from app.settings import Settings
 from fitprune_core.comparison import Comparison, Partial, stream_comparison
-from fitprune_core.fitting import fit_recipe
 from fitprune_core.flops import DecoderGeometry, tokens_per_layer
 from fitprune_core.loading import MINI_LLAVA, describe_device, load_model, model_name
-from fitprune_core.published import interpolate_published, published_recipes, recipe_folder
 from fitprune_core.recipe import PruningRecipe
-from fitprune_core.statistics import AttentionStatistics
+from fitprune_core.recipe_store import recipe_source
 
 LARGEST_PERCENT = 90
-STATISTICS = "statistics.npz"
 
 # Someone who waits for the model looks this often, in seconds, whether he still wants it.
 _PATIENCE = 0.1
@@ -59,7 +56,7 @@ class Engine:
         self.model_name = model_name(model)
         self.device = describe_device(model)
         self.geometry = DecoderGeometry.from_config(model.config)
-        self._fit = _recipe_source(self.model_name, self.geometry, recipes)
+        self._fit = recipe_source(self.model_name, self.geometry, recipes)
         self._recipe = lru_cache(maxsize=256)(lambda percent: self._fit(percent / 100))
         self._turn = threading.Lock()
         self._stream = _on_zero_gpu(self._stream_here)
@@ -145,23 +142,6 @@ def check_percent(value: Any) -> float:
             f"The budget is the percentage of visual FLOPs to save, a number from 0 to {LARGEST_PERCENT}, not {shown}."
         )
     return value
-
-
-def _recipe_source(name: str, geometry: DecoderGeometry, recipes: Path) -> Callable[[float], PruningRecipe]:
-    """Where a model's recipes come from: its statistics if there are any, else the authors' published recipes."""
-    folder = recipe_folder(name, recipes)
-    if folder is not None and (folder / STATISTICS).is_file():
-        statistics = AttentionStatistics.load(folder / STATISTICS)
-        if statistics.geometry != geometry:
-            raise ValueError(f"the statistics in {folder} are of a model of another shape than {name}")
-        return lambda share: fit_recipe(statistics, share)
-    published = published_recipes(name, recipes)
-    if published:
-        return lambda share: interpolate_published(published, share, geometry)
-    raise ValueError(
-        f"there are no statistics for {name} in {recipes}: make {Path(recipes) / name / STATISTICS} with "
-        "`python -m fitprune_core calibrate`"
-    )
 
 
 def _on_zero_gpu(stream: Callable) -> Callable:
