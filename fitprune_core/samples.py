@@ -78,6 +78,8 @@ def _sample(line: bytes, place: str, folder: Path) -> Sample:
             raise ValueError(f"{place}: there is no {name}")
         if not isinstance(entries[name], str) or not entries[name].strip():
             raise ValueError(f"{place}: {name} must be a text, not {_short(entries[name])}")
+    if not entries["id"].isprintable():
+        raise ValueError(f"{place}: id must be on one line and printable, not {_short(entries['id'])}")
     answer = entries.get("answer")
     if answer is not None and not isinstance(answer, str):
         raise ValueError(f"{place}: answer must be a text, not {_short(answer)}")

@@ -50,6 +50,7 @@ def test_byte_order_mark_and_windows_line_ends(tmp_path):
         ("null", "line 2: not a JSON object: None"),
         ({"id": "2", "image": "a.png"}, "line 2: there is no question"),
         ({**GOOD, "id": 2}, "line 2: id must be a text, not 2"),
+        ({**GOOD, "id": "a\nb"}, r"line 2: id must be on one line and printable, not 'a\\nb'"),
         ({**GOOD, "id": "2", "image": ""}, "line 2: image must be a text, not ''"),
         ({**GOOD, "id": "2", "question": "  "}, "line 2: question must be a text"),
         ({**GOOD, "id": "2", "answer": ["a"]}, r"line 2: answer must be a text, not \['a'\]"),

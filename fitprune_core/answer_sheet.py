@@ -1,0 +1,191 @@
+"""The table of an evaluation: a CSV file with one answer a line, that survives being cut off, and its sums."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+# The method of an answer that comes from the model as it is.
+ORIGINAL = "original"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer, and one line of the file; the fields are its columns.
+
+    Attributes:
+        id: of the sample. Together with `reduction` and `method` it is unique in a file.
+        reduction: share of visual compute to save, as it was asked for; 0 for the original model.
+        method: what ranked the tokens, or "original".
+        answer, expected: what the model said, and the right answer, empty where it is not known; on one line.
+        correct: "1" or "0", empty where the right answer is not known.
+        agrees: "1" if the answer is that of the original model, else "0".
+        new_tokens, visual_tokens: tokens of the answer, and visual tokens of the picture.
+        achieved_reduction: share of visual compute that was saved for this picture.
+        visual_gflops, total_gflops: counted, 1e9 FLOPs, 2 per multiply-add: the decoder's work on visual tokens alone,
+            and the whole request.
+        model, max_new_tokens: what answered, and how long it might.
+    """
+
+    id: str
+    reduction: float
+    method: str
+    answer: str
+    expected: str
+    correct: str
+    agrees: str
+    new_tokens: int
+    visual_tokens: int
+    achieved_reduction: float
+    visual_gflops: float
+    total_gflops: float
+    model: str
+    max_new_tokens: int
+
+    @property
+    def key(self) -> tuple[str, float, str]:
+        """What no other line of a file has."""
+        return self.id, self.reduction, self.method
+
+
+@dataclass(frozen=True)
+class Score:
+    """All answers of one budget and method.
+
+    `accuracy` is the share of right ones among the `asked` whose right answer is known, None where there are none;
+    `agreement` the share that are the original's; the rest are means over `samples` answers.
+    """
+
+    reduction: float
+    method: str
+    samples: int
+    asked: int
+    accuracy: float | None
+    agreement: float
+    achieved_reduction: float
+    visual_gflops: float
+    total_gflops: float
+
+
+COLUMNS = tuple(field.name for field in fields(Answer))
+_TYPES = {"int": int, "float": float, "str": str}
+
+
+class AnswerSheet:
+    """A CSV file that answers are appended to.
+
+    Opening one that exists takes its answers as given and cuts off a last line that was not written to its end. Raises
+    ValueError naming file and line for one that is no such table, or whose answers another model gave, or with another
+    `max_new_tokens`.
+    """
+
+    def __init__(self, path: str | os.PathLike, model: str, max_new_tokens: int) -> None:
+        self.path = Path(path)
+        self._known: set[tuple[str, float, str]] = set()
+        self._originals: dict[str, str] = {}
+        _cut_torn_line(self.path)
+        if not self.path.exists() or self.path.stat().st_size == 0:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.write_text(_line(COLUMNS), encoding="utf-8")
+        for number, answer in enumerate(read_answers(self.path), start=2):
+            for name, ours in (("model", model), ("max_new_tokens", max_new_tokens)):
+                theirs = getattr(answer, name)
+                if theirs != ours:
+                    raise ValueError(f"{self.path}, line {number}: {name} is {theirs}, not {ours}; name another file")
+            self._remember(answer)
+
+    def __contains__(self, key: tuple[str, float, str]) -> bool:
+        """Whether there is an answer for (id, reduction, method)."""
+        return key in self._known
+
+    def __len__(self) -> int:
+        """How many answers there are."""
+        return len(self._known)
+
+    def original(self, sample_id: str) -> str | None:
+        """The original model's answer to a sample, if it is there."""
+        return self._originals.get(sample_id)
+
+    def append(self, answers: Sequence[Answer]) -> None:
+        """Write answers to the end of the file, and to the disk."""
+        if not answers:
+            return
+        with self.path.open("a", encoding="utf-8", newline="") as file:
+            file.write("".join(_line(astuple(answer)) for answer in answers))
+            file.flush()
+            os.fsync(file.fileno())
+        for answer in answers:
+            self._remember(answer)
+
+    def _remember(self, answer: Answer) -> None:
+        self._known.add(answer.key)
+        if answer.method == ORIGINAL:
+            self._originals[answer.id] = answer.answer
+
+
+def read_answers(path: str | os.PathLike) -> Iterator[Answer]:
+    """The answers of a file, in turn. Raises ValueError naming file, line and value for what is no answer."""
+    with open(path, encoding="utf-8", newline="") as file:
+        rows = csv.reader(file)
+        header = next(rows, [])
+        if tuple(header) != COLUMNS:
+            raise ValueError(f"{path} is no table of answers: its first line is not {','.join(COLUMNS)}")
+        for number, row in enumerate(rows, start=2):
+            if len(row) != len(COLUMNS):
+                raise ValueError(f"{path}, line {number}: {len(row)} columns; there are {len(COLUMNS)}")
+            try:
+                yield Answer(*(_TYPES[field.type](text) for field, text in zip(fields(Answer), row, strict=True)))
+            except ValueError as error:
+                raise ValueError(f"{path}, line {number}: {error}") from error
+
+
+def scores(path: str | os.PathLike) -> list[Score]:
+    """Sum up a file: a score for each method and budget, the original first, then in the order of the file."""
+    means = ("achieved_reduction", "visual_gflops", "total_gflops")
+    sums: dict[tuple[float, str], dict[str, float]] = {}
+    for answer in read_answers(path):
+        new = dict.fromkeys(("samples", "asked", "right", "agreeing", *means), 0)
+        total = sums.setdefault((answer.reduction, answer.method), new)
+        total["samples"] += 1
+        total["asked"] += answer.correct != ""
+        total["right"] += answer.correct == "1"
+        total["agreeing"] += answer.agrees == "1"
+        for name in means:
+            total[name] += getattr(answer, name)
+    return [
+        Score(
+            reduction=reduction,
+            method=method,
+            samples=total["samples"],
+            asked=total["asked"],
+            accuracy=total["right"] / total["asked"] if total["asked"] else None,
+            agreement=total["agreeing"] / total["samples"],
+            **{name: total[name] / total["samples"] for name in means},
+        )
+        for (reduction, method), total in sorted(sums.items(), key=lambda item: item[0][1] != ORIGINAL)
+    ]
+
+
+def _line(values: Sequence[object]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(values)
+    return text.getvalue()
+
+
+def _cut_torn_line(path: Path) -> None:
+    """Drop what follows the last line end of a table: the rest of a line that was being written when its writer died.
+
+    A file that does not begin as a table of answers does is somebody else's, and is refused untouched.
+    """
+    if not path.exists():
+        return
+    with path.open("r+b") as file:
+        header, begins = _line(COLUMNS).encode(), file.readline()
+        if not header.startswith(begins.replace(b"\r\n", b"\n")):
+            raise ValueError(f"{path} is no table of answers: its first line is not {','.join(COLUMNS)}")
+        file.seek(0)
+        file.truncate(sum(len(line) for line in file if line.endswith(b"\n")))
