@@ -51,7 +51,8 @@ def decoder_layers(model: PreTrainedModel) -> nn.ModuleList:
 def exclusive_use(model: PreTrainedModel) -> Iterator[None]:
     """Hold a model for this thread; another thread that wants it waits here.
 
-    Whatever changes a model while it runs does so under this lock. A thread may enter it again while it holds it, and
+    Whatever changes a model while it runs does so under this lock; a plain run on another thread needs it as well, or
+    it is pruned along. A thread may enter it again while it holds it, and
     must leave it itself: a generator that is resumed on several threads must not hold it across a `yield`.
     """
     with _turns_lock:

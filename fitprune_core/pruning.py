@@ -78,6 +78,7 @@ class _Pruner:
     def __init__(self, model: PreTrainedModel, recipe: PruningRecipe, make_request: Callable[..., Request]) -> None:
         self.model, self.recipe, self.make_request = model, recipe, make_request
         self.config = model.config.text_config
+        self.drops = any(recipe.removed)
         self.trace = PruningTrace()
         self.request: Request | None = None  # of the call that is running; None where nothing is to be done
         self.is_prefill = False
@@ -87,46 +88,37 @@ class _Pruner:
 
     def replacements(self) -> list[tuple[nn.Module, str, Any]]:
         """The instance attributes to replace: from the first layer that drops on, every layer has its own rows."""
-        changed: list[tuple[nn.Module, str, Any]] = [
-            (self.model, "generate", partial(_checked_generate, self.model, self.model.generate))
+        if not self.drops:
+            return []
+        first = next(index for index, count in enumerate(self.recipe.removed) if count)
+        layers = list(enumerate(decoder_layers(self.model)))[first:]
+        return [
+            (self.model, "generate", partial(_checked_generate, self.model, self.model.generate)),
+            *((layer, "forward", partial(self.layer_forward, index, layer, layer.forward)) for index, layer in layers),
         ]
-        first = next((index for index, count in enumerate(self.recipe.removed) if count), None)
-        if first is None:
-            return changed
-        for index, layer in enumerate(decoder_layers(self.model)):
-            if index >= first:
-                changed.append((layer, "forward", partial(self.layer_forward, index, layer, layer.forward)))
-        return changed
 
     def before_model(self, module: nn.Module, args: tuple, kwargs: dict) -> None:
         """Before every call of the LLaVA inside: find out whether it is a new prompt, and whose tokens these are."""
         ids = args[0] if args else kwargs.get("input_ids")
         cache = kwargs.get("past_key_values")
-        self.padding = kwargs.get("attention_mask")
-        self.masks = {}
-        if cache is not None and getattr(cache, "is_compileable", False):
-            raise ValueError("a static cache keeps every layer at one length; pruning needs the default, dynamic cache")
-        if self.padding is not None and self.padding.dim() != 2:
-            raise ValueError(
-                f"the attention mask has {self.padding.dim()} dimensions; give the 2-D one of the processor"
-            )
+        self.padding, self.masks = kwargs.get("attention_mask"), {}
         filled = cache is not None and cache.get_seq_length() > 0
         if filled and (ids is None or ids.shape[1] == 1):
             self.go_on(cache)  # one new token: no look at its value, which would wait for the device
             return
         is_visual = None if ids is None else ids == self.model.config.image_token_id
         has_image = is_visual is not None and bool(is_visual.any())
-        if filled and has_image:
+        if filled and has_image and self.drops:
             raise ValueError("an image came on top of a filled cache; give the whole prompt to an empty one, at once")
         if filled:
             self.go_on(cache)
-        elif ids is None and any(self.recipe.removed):
+        elif ids is None and self.drops:
             raise ValueError("inputs_embeds came without input_ids, which tell visual tokens from text; pass both")
         else:
-            self.start(is_visual if has_image else None)
+            self.start(is_visual if has_image else None, cache)
 
-    def start(self, is_visual: torch.Tensor | None) -> None:
-        """A new prompt: begin its trace and its request."""
+    def start(self, is_visual: torch.Tensor | None, cache: Any) -> None:
+        """A new prompt: begin its trace and its request. is_visual: (batch, length), or None for text alone."""
         num_layers = self.recipe.num_layers
         self.request, self.is_prefill = None, True
         if is_visual is None:
@@ -141,14 +133,25 @@ class _Pruner:
         self.trace.start(tokens, num_layers)
         removed = self.recipe.scaled_to(counts[0]).removed
         if any(removed):
+            if getattr(cache, "is_compileable", False):
+                raise ValueError("a static cache keeps every layer at one length; pruning needs the dynamic cache")
+            self.check_padding()
             self.request = self.make_request(is_visual, self.padding, removed)
 
     def go_on(self, cache: Any) -> None:
         """A call on a cache that is filled: the request that filled it goes on."""
         self.is_prefill = False
         self.request = self.of_cache.get(cache)
-        if self.request is None and cache.get_seq_length(0) != cache.get_seq_length(self.recipe.num_layers - 1):
+        if self.request is not None:
+            self.check_padding()
+        elif self.drops and cache.get_seq_length(0) != cache.get_seq_length(self.recipe.num_layers - 1):
             raise ValueError("this cache was pruned outside this block, or copied; go on with it where it was filled")
+
+    def check_padding(self) -> None:
+        """Refuse a mask that is not the 2-D one of a processor."""
+        if self.padding is not None and self.padding.dim() != 2:
+            dimensions = self.padding.dim()
+            raise ValueError(f"the attention mask has {dimensions} dimensions; give the 2-D one of the processor")
 
     def layer_forward(
         self, index: int, layer: nn.Module, original: Any, hidden_states: torch.Tensor, **kwargs: Any
