@@ -49,18 +49,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run_compare(options: argparse.Namespace) -> None:
     """Answer one question with the original and the pruned model."""
     from fitprune_core.comparison import compare
-    from fitprune_core.flops import DecoderGeometry
-    from fitprune_core.loading import model_name
     from fitprune_core.pictures import check_question, open_picture
-    from fitprune_core.recipe_store import recipe_source
 
     # Everything that costs nothing is looked at before a model is loaded.
     question, image = check_question(options.question), open_picture(options.image)
     recipe = PruningRecipe.load(options.recipe) if options.recipe else None
     model, processor = _load(options)
-    if recipe is None:
-        geometry = DecoderGeometry.from_config(model.config)
-        recipe = recipe_source(model_name(model), geometry, options.recipes)(options.reduction)
+    recipe = recipe or _recipes_of(model, options)(options.reduction)
     comparison = compare(
         model, processor, image, question, recipe, method=options.method, max_new_tokens=options.max_new_tokens
     )
@@ -70,6 +65,32 @@ def run_compare(options: argparse.Namespace) -> None:
         from fitprune_core.tables import comparison_table
 
         print(comparison_table(comparison))
+
+
+def run_evaluate(options: argparse.Namespace) -> None:
+    """Answer a samples file with the original model and with methods at several budgets."""
+    from tqdm import tqdm
+
+    from fitprune_core.evaluation import evaluate
+    from fitprune_core.samples import check_samples
+    from fitprune_core.tables import scores_table
+
+    _check_output(options.out)
+    total = check_samples(options.samples)
+    model, processor = _load(options)
+    with tqdm(total=total, unit="sample", disable=None) as bar:
+        scores = evaluate(
+            model,
+            processor,
+            options.samples,
+            options.reduction,
+            _recipes_of(model, options),
+            options.out,
+            methods=options.method,
+            max_new_tokens=options.max_new_tokens,
+            progress=lambda done, _: bar.update(done - bar.n),
+        )
+    print(scores_table(scores))
 
 
 def run_calibrate(options: argparse.Namespace) -> None:
@@ -127,6 +148,14 @@ def _load(options: argparse.Namespace) -> tuple[Any, Any]:
     return load_model(options.model, device=options.device, dtype=options.dtype)
 
 
+def _recipes_of(model: Any, options: argparse.Namespace) -> Callable[[float], PruningRecipe]:
+    from fitprune_core.flops import DecoderGeometry
+    from fitprune_core.loading import model_name
+    from fitprune_core.recipe_store import recipe_source
+
+    return recipe_source(model_name(model), DecoderGeometry.from_config(model.config), options.recipes)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _OneLineParser(prog=PROGRAM, description="Prune the visual tokens of LLaVA to a FLOPs budget.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
@@ -140,6 +169,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_compare(command(run_compare, "compare"))
     _add_calibrate(command(run_calibrate, "calibrate"))
     _add_fit(command(run_fit, "fit"))
+    _add_evaluate(command(run_evaluate, "evaluate"))
     return parser
 
 
@@ -150,19 +180,14 @@ def _add_compare(adding: argparse.ArgumentParser) -> None:
     budget = adding.add_mutually_exclusive_group(required=True)
     budget.add_argument("--reduction", type=_share, metavar="R", help="share of visual FLOPs to save, 0 <= R < 1")
     budget.add_argument("--recipe", type=Path, metavar="FILE", help="a recipe file instead of a share")
-    adding.add_argument(
-        "--recipes", type=Path, default=RECIPES, metavar="FOLDER", help="statistics and recipes [%(default)s]"
-    )
-    _add_method(adding)
-    adding.add_argument(
-        "--max-new-tokens", type=_positive, default=64, metavar="N", help="longest answer [%(default)s]"
-    )
+    adding.add_argument("--method", default="fitprune", metavar="NAME", help="what ranks the tokens [%(default)s]")
+    _add_running(adding)
     adding.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
 
 
 def _add_calibrate(adding: argparse.ArgumentParser) -> None:
     _add_model(adding)
-    adding.add_argument("--samples", required=True, type=Path, metavar="FILE.jsonl", help="pictures and questions")
+    _add_samples(adding)
     adding.add_argument("--out", required=True, type=Path, metavar="STATS.npz", help="file to write")
 
 
@@ -175,6 +200,19 @@ def _add_fit(adding: argparse.ArgumentParser) -> None:
     adding.add_argument("--out", required=True, type=Path, metavar="RECIPE.json", help="file to write")
 
 
+def _add_evaluate(adding: argparse.ArgumentParser) -> None:
+    _add_model(adding)
+    _add_samples(adding)
+    adding.add_argument(
+        "--reduction", required=True, nargs="+", type=_share, metavar="R", help="shares of visual FLOPs to save"
+    )
+    adding.add_argument("--method", nargs="+", default=["fitprune"], metavar="NAME", help="what ranks [fitprune]")
+    _add_running(adding)
+    adding.add_argument(
+        "--out", required=True, type=Path, metavar="RESULTS.csv", help="file to write, or to go on with"
+    )
+
+
 def _add_model(adding: argparse.ArgumentParser) -> None:
     about = "model folder, Hub id, mini-llava, or auto: LLaVA-1.5-7B where there is CUDA, else mini-llava [%(default)s]"
     adding.add_argument("--model", default="auto", metavar="M", help=about)
@@ -182,8 +220,15 @@ def _add_model(adding: argparse.ArgumentParser) -> None:
     adding.add_argument("--dtype", default="auto", metavar="T", help="auto, float32, float16 or bfloat16 [%(default)s]")
 
 
-def _add_method(adding: argparse.ArgumentParser) -> None:
-    adding.add_argument("--method", default="fitprune", metavar="NAME", help="what ranks the tokens [%(default)s]")
+def _add_samples(adding: argparse.ArgumentParser) -> None:
+    adding.add_argument("--samples", required=True, type=Path, metavar="FILE.jsonl", help="pictures and questions")
+
+
+def _add_running(adding: argparse.ArgumentParser) -> None:
+    adding.add_argument("--recipes", type=Path, default=RECIPES, metavar="FOLDER", help="a folder for each model")
+    adding.add_argument(
+        "--max-new-tokens", type=_positive, default=64, metavar="N", help="longest answer [%(default)s]"
+    )
 
 
 def _share(text: str) -> float:

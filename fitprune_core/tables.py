@@ -1,9 +1,10 @@
-"""A comparison as plain text for a terminal."""
+"""Comparisons and evaluations as plain text for a terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from fitprune_core.answer_sheet import Score
 from fitprune_core.results import Comparison, Run
 
 
@@ -29,6 +30,26 @@ def comparison_table(comparison: Comparison) -> str:
     return "\n".join([*head, *_aligned(rows), "", f"Times: {comparison.timing}"])
 
 
+def scores_table(scores: Sequence[Score]) -> str:
+    """The sums of an evaluation, a line for each method and budget."""
+    rows = [("method", "asked", "saved", "answers", "right", "as original", "visual", "total")]
+    for score in scores:
+        rows.append((
+            score.method,
+            f"{score.reduction:.0%}",
+            f"{score.achieved_reduction:.1%}",
+            str(score.samples),
+            "-" if score.accuracy is None else f"{score.accuracy:.1%}",
+            f"{score.agreement:.1%}",
+            _gflops(score.visual_gflops),
+            _gflops(score.total_gflops),
+        ))  # fmt: skip
+    about = (
+        "asked, saved: share of visual FLOPs; right: of the samples whose answer is known; visual, total: mean GFLOPs"
+    )
+    return "\n".join([*_aligned(rows), "", about])
+
+
 def _indented(text: str) -> str:
     """A text of several lines, set below each other behind a label."""
     return "\n          ".join(text.splitlines())
@@ -43,12 +64,10 @@ def _written(write: Callable[[float], str], value: float | None) -> str:
     return "-" if value is None else write(value)
 
 
-def _aligned(rows: Sequence[tuple[str, str, str, str]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    return [
-        f"{row[0]:{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}  {row[3]:>{widths[3]}}".rstrip()
-        for row in rows
-    ]
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of equally many cells as lines: the first column to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows]
 
 
 def _gflops(value: float) -> str:
