@@ -27,7 +27,7 @@ _ABOUT = {
     + _COUNTED,
     "Per token": "Mean time of a token after the first. A dash where the answer is one token.",
     "Total time": "From the request to the last token of the answer.",
-    "KV cache": "Measured: keys and values of all layers after the last token, as the cache holds them. 1 MB is 1e6 bytes.",
+    "KV cache": "Measured: keys and values of all layers after the last token. 1 MB is a million bytes.",
     "Answer tokens": "Counted: tokens generated, the end mark included. Decoding is greedy in both runs.",
 }
 _TIMED = ("Prefill", "Per token", "Total time")

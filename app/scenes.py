@@ -6,14 +6,14 @@ import json
 import random
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from PIL import Image
 
 from fitprune_core.comparison import normalised
-from fitprune_core.mini_llava.questions import UNKNOWN_ANSWER, Question, questions_about
-from fitprune_core.mini_llava.scenes import Scene, random_scene
+from fitprune_core.mini_llava.questions import KINDS, UNKNOWN_ANSWER, Question, questions_about
+from fitprune_core.mini_llava.scenes import random_scene
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "assets" / "examples"
 _DRAWN_SIDE = 576
@@ -21,19 +21,20 @@ _DRAWN_SIDE = 576
 # Far above the seeds of training, so that nobody has seen these scenes.
 _FIRST_SEED, _LAST_SEED = 2**40, 2**41
 
-# So many phrasings of every kind of question are recognised, so that a question that is typed anew has a truth too.
-_PHRASINGS = 60
+# Questions are drawn at random; so many draws of every kind meet nearly every phrasing about nearly every object.
+_DRAWS = 3_000
+_ANSWERABLE = tuple(ask for kind, ask in KINDS.items() if kind != "unknown")
 
 
 @dataclass(frozen=True)
 class Example:
-    """A picture to ask about. `truths` maps questions, as `question_key` writes them, to their answers."""
+    """A picture to ask about, and the budget to do it with. `seed` is that of the scene it shows."""
 
     title: str
     picture: Path | None
     question: str
-    truths: dict[str, str]
-    seed: int | None = None
+    seed: int
+    percent: int | None = None
 
     def open(self) -> Image.Image:
         """The picture, RGB."""
@@ -48,32 +49,35 @@ def load_examples(folder: Path = EXAMPLES) -> tuple[Example, ...]:
     index = folder / "examples.json"
     if not index.is_file():
         return ()
-    found = []
-    for entry in json.loads(index.read_text(encoding="utf-8")):
-        seed = entry.get("seed")
-        truths = known_truths(random_scene(seed)) if seed is not None else {}
-        if "answer" in entry:
-            truths = {**truths, question_key(entry["question"]): entry["answer"]}
-        found.append(Example(entry["title"], folder / entry["picture"], entry["question"], truths, seed))
-    return tuple(found)
+    return tuple(
+        Example(entry["title"], folder / entry["picture"], entry["question"], entry["seed"], entry["percent"])
+        for entry in json.loads(index.read_text(encoding="utf-8"))
+    )
 
 
 def new_scene(seed: int | None = None) -> Example:
     """A scene that nobody has seen, with a question about it."""
     rng = random.Random(seed)
     number = rng.randrange(_FIRST_SEED, _LAST_SEED)
-    scene = random_scene(number)
-    questions = [q for n in range(_PHRASINGS) for q in questions_about(scene, n) if _is_plain(q)]
-    return Example("Random scene", None, rng.choice(questions).text, known_truths(scene), number)
+    questions = [q for n in range(20) for q in questions_about(random_scene(number), n) if _is_plain(q)]
+    return Example("Random scene", None, rng.choice(questions).text, number)
 
 
-def known_truths(scene: Scene) -> dict[str, str]:
-    """The questions that a scene can be asked, in many phrasings, with their true answers."""
-    return {
-        question_key(question.text): question.answer
-        for number in range(_PHRASINGS)
-        for question in questions_about(scene, number)
-    }
+def true_answer(seed: int | None, question: str) -> str | None:
+    """The true answer to a question about the scene of a seed; None where it is not known, or there is no scene."""
+    return None if seed is None else _search_answer(seed, question_key(question))
+
+
+@lru_cache(maxsize=256)
+def _search_answer(seed: int, key: str) -> str | None:
+    """Draw questions about a scene until one is the question asked."""
+    scene, rng = random_scene(seed), random.Random(seed)
+    for _ in range(_DRAWS):
+        for ask in _ANSWERABLE:
+            question = ask(scene, rng)
+            if question is not None and question_key(question.text) == key:
+                return question.answer
+    return None
 
 
 def question_key(question: str) -> str:

@@ -14,6 +14,9 @@ from fitprune_core.published import RECIPES
 
 PREFIX = "FITPRUNE_"
 
+# A Hugging Face Space says through Gradio's own variables where an app has to listen.
+_GRADIO = {"host": "GRADIO_SERVER_NAME", "port": "GRADIO_SERVER_PORT"}
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -61,7 +64,8 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
 
     def add(name: str, help: str, type=str) -> None:
         # argparse runs `type` on defaults that are texts, so the environment is checked like the command line.
-        default = environment.get(PREFIX + name.upper()) or getattr(Settings, name)
+        names = (PREFIX + name.upper(), _GRADIO.get(name, ""))
+        default = next((environment[known] for known in names if environment.get(known)), getattr(Settings, name))
         parser.add_argument(f"--{name.replace('_', '-')}", default=default, type=type, help=f"{help} [{default}]")
 
     add("model", "model folder, Hub id, mini-llava, or auto: LLaVA-1.5-7B where there is CUDA, else mini-llava")

@@ -19,7 +19,7 @@ from app.inputs import Percent, Picture
 from app.notice import Message, Notice
 from app.picker import Choice, Choices, Picker
 from app.presentation import data_uri, done_board, idle_board, running_board, trace_of
-from app.scenes import Example, load_examples, new_scene, question_key
+from app.scenes import Example, load_examples, new_scene, true_answer
 from app.scrubber import Scrubber
 from fitprune_core.comparison import Comparison
 from fitprune_core.pictures import check_question, open_picture
@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Parts:
-    """The components that events read and write. `truths` maps known questions to answers; `shown` is a done board."""
+    """The components that events read and write. `seed` is that of the scene, if it is one; `shown` is a done board."""
 
     picture: Picture
     picker: Picker
@@ -49,7 +49,7 @@ class Parts:
     notice: Notice
     board: Answers
     scrubber: Scrubber
-    truths: gr.State
+    seed: gr.State
     shown: gr.State
 
 
@@ -66,7 +66,7 @@ class ComparePage:
         picture: str | None,
         question: str,
         percent: float,
-        truths: dict[str, str],
+        seed: int | None,
         shown: dict[str, Any],
         request: gr.Request,
     ) -> Iterator[dict]:
@@ -88,7 +88,7 @@ class ComparePage:
         if comparison is None:
             yield self._restore(shown, Message(text="Stopped."))
             return
-        board = done_board(comparison, truths.get(question_key(question)))
+        board = done_board(comparison, true_answer(seed, question))
         yield {
             parts.board: board,
             parts.scrubber: trace_of(comparison, image, self.engine.geometry),
@@ -135,7 +135,8 @@ class ComparePage:
         self.forget(request)
         parts = self.parts
         picture = example.open() if example.picture is None else str(example.picture)
-        return {parts.picture: picture, parts.question: example.question, parts.truths: example.truths}
+        percent = {} if example.percent is None else {parts.percent: example.percent}
+        return {parts.picture: picture, parts.question: example.question, parts.seed: example.seed, **percent}
 
     def compare(self, image: str | None, question: str, reduction: float) -> dict[str, Any]:
         """Answer a question about a picture with the original and the pruned model.
@@ -183,8 +184,8 @@ def create_compare(engine: Engine) -> ComparePage:
         with gr.Column(elem_id="results", scale=1):
             board = Answers(idle_board(FIRST_PERCENT), elem_id="answers")
             scrubber = Scrubber(elem_id="scrubber")
-    truths, shown = gr.State(first.truths), gr.State(idle_board(FIRST_PERCENT).model_dump())
-    page.parts = Parts(**controls, board=board, scrubber=scrubber, truths=truths, shown=shown)
+    seed, shown = gr.State(first.seed), gr.State(idle_board(FIRST_PERCENT).model_dump())
+    page.parts = Parts(**controls, board=board, scrubber=scrubber, seed=seed, shown=shown)
     _wire(page)
     _create_api(page)
     return page
@@ -226,7 +227,7 @@ def _wire(page: ComparePage) -> None:
     run = gr.on(
         [parts.run.click, parts.question.submit],
         page.run,
-        [parts.picture, parts.question, parts.percent, parts.truths, parts.shown],
+        [parts.picture, parts.question, parts.percent, parts.seed, parts.shown],
         [parts.board, parts.scrubber, parts.notice, parts.shown],
         trigger_mode="always_last",
         concurrency_id="model",
@@ -234,11 +235,11 @@ def _wire(page: ComparePage) -> None:
     )
     # `cancels` takes a run out of the queue; one that has begun ends by its own stop event (see ComparePage.stop).
     parts.stop.click(page.stop, parts.shown, [parts.board, parts.notice], cancels=[run], **at_once)
-    begun_with = [parts.picture, parts.question, parts.truths]
+    begun_with = [parts.picture, parts.question, parts.seed, parts.percent]
     parts.picker.pick(page.pick, None, begun_with, cancels=[run], **at_once).then(None, js=CLICK_RUN)
     parts.new_scene.click(page.draw_scene, None, begun_with, cancels=[run], **at_once).then(None, js=CLICK_RUN)
     # A picture of the visitor's own: nobody knows its true answers.
-    parts.picture.input(lambda: {}, None, parts.truths, **at_once)
+    parts.picture.input(lambda: None, None, parts.seed, **at_once)
     parts.percent.change(None, parts.percent, None, js=_TELL_BUDGET)
 
 
