@@ -28,7 +28,9 @@ ALPHA_STEPS = 1024
 _BLOCK = 16
 
 
-def fit_recipe(statistics: Any, reduction: float, *, attention: str = "both") -> PruningRecipe:
+def fit_recipe(
+    statistics: Any, reduction: float, *, attention: str = "both", max_drop_layers: int | None = None
+) -> PruningRecipe:
     """Fit a recipe from stored statistics, without the model, in milliseconds.
 
     Args:
@@ -38,11 +40,13 @@ def fit_recipe(statistics: Any, reduction: float, *, attention: str = "both") ->
         reduction: share of visual compute to save, 0 <= reduction < 1, as `flops.visual_reduction` counts it. The
             recipe meets it within 0.05 percentage points where whole tokens allow that.
         attention: "both" removes what is low in self- and in cross-attention, "self" and "cross" look at one alone.
+        max_drop_layers: the most layers that may drop tokens, or None for any number. Every layer that drops has to
+            score its tokens; where layers are narrow, fewer of them cost less time, at a larger alpha.
 
     What a statistics object costs once (sorting it) is kept for as long as the object lives. Raises ValueError for a
-    reduction or attention that cannot be, and for statistics that are broken.
+    reduction, attention or number of layers that cannot be, and for statistics that are broken.
     """
-    return fitter_for(statistics).fit(reduction, attention=attention)
+    return fitter_for(statistics).fit(reduction, attention=attention, max_drop_layers=max_drop_layers)
 
 
 def fitter_for(statistics: Any) -> Fitter:
@@ -80,19 +84,23 @@ class Fitter:
         self._attention = attention
         self._shares = {name: self._share_of(statistics, name) for name in attention}
         self._rankings: dict[str, _Ranking] = {}
-        self._walks: dict[tuple[str, int], np.ndarray] = {}
+        self._walks: dict[tuple[str, int, tuple[int, ...]], np.ndarray] = {}
 
-    def fit(self, reduction: float, *, attention: str = "both") -> PruningRecipe:
+    def fit(self, reduction: float, *, attention: str = "both", max_drop_layers: int | None = None) -> PruningRecipe:
         """The recipe that saves `reduction`, 0 <= reduction < 1. See `fit_recipe`."""
         reduction = check_share("reduction", reduction)
         check_attention(attention)
         tokens = self.num_visual_tokens
         check_reachable(self.geometry, tokens, reduction)
+        layers = tuple(range(self.num_layers))
+        if max_drop_layers is not None:
+            _check_drop_layers(max_drop_layers)
+            layers = self._busiest_layers(reduction, attention, max_drop_layers)
         alpha, removed = 0.0, (0,) * self.num_layers
         if reduction > 0.0:
-            step = self.smallest_step(reduction, attention)
-            wanted = trim_to_budget(self.geometry, self.mean_removed(step, attention), tokens, reduction)
-            alpha, removed = step / ALPHA_STEPS, round_to_budget(self.geometry, wanted, tokens, reduction)
+            step, wanted = self._wanted(reduction, attention, layers)
+            alpha = step / ALPHA_STEPS
+            removed = round_to_budget(self.geometry, wanted, tokens, reduction, layers)
         return PruningRecipe(
             model=self.model,
             num_layers=self.num_layers,
@@ -107,29 +115,49 @@ class Fitter:
             source=f"fitted from attention statistics of {self.num_samples} samples",
         )
 
-    def smallest_step(self, reduction: float, attention: str) -> int:
-        """The smallest step, alpha = step / ALPHA_STEPS, at which the mean removal saves at least `reduction`."""
+    def smallest_step(self, reduction: float, attention: str, layers: tuple[int, ...] | None = None) -> int:
+        """The smallest step, alpha = step / ALPHA_STEPS, at which the mean removal saves at least `reduction`.
+
+        layers: those that may drop, or None for all. Where no alpha saves enough, the last step is returned.
+        """
         fails, meets = -1, ALPHA_STEPS
         while meets - fails > 1:
             step = (fails + meets) // 2
-            saved = saved_share(self.geometry, self.mean_removed(step, attention), self.num_visual_tokens)
+            saved = saved_share(self.geometry, self.mean_removed(step, attention, layers), self.num_visual_tokens)
             fails, meets = (fails, step) if saved >= reduction else (step, meets)
         return meets
 
-    def mean_removed(self, step: int, attention: str) -> np.ndarray:
+    def mean_removed(self, step: int, attention: str, layers: tuple[int, ...] | None = None) -> np.ndarray:
         """Tokens removed at each layer, mean over the samples, at alpha = step / ALPHA_STEPS: (num_layers,) float64.
 
-        The walk goes through all layers whatever they save, so one walk serves every budget.
+        layers: those that may drop, or None for all. The walk goes through all of them whatever they save, so one walk
+        serves every budget.
         """
-        if (attention, step) not in self._walks:
+        layers = tuple(range(self.num_layers)) if layers is None else layers
+        key = (attention, step, layers)
+        if key not in self._walks:
             if attention not in self._rankings:
                 kinds = ("self", "cross") if attention == "both" else (attention,)
                 self._rankings[attention] = _Ranking(
                     [self._attention[kind] for kind in kinds], [self._shares[kind] for kind in kinds]
                 )
-            removed = _walk(self._rankings[attention], step / ALPHA_STEPS)
-            self._walks[attention, step] = removed / self.num_samples
-        return self._walks[attention, step]
+            self._walks[key] = _walk(self._rankings[attention], step / ALPHA_STEPS, layers) / self.num_samples
+        return self._walks[key]
+
+    def _wanted(self, reduction: float, attention: str, layers: tuple[int, ...]) -> tuple[int, np.ndarray]:
+        """The smallest step that meets a budget, and the mean counts there, stopped where it is met."""
+        step = self.smallest_step(reduction, attention, layers)
+        removed = self.mean_removed(step, attention, layers)
+        saved = float(saved_share(self.geometry, removed, self.num_visual_tokens))
+        if saved < reduction:
+            words = f"{len(layers)} layers, of which the first is number {layers[0] + 1}"
+            raise ValueError(f"reduction is {reduction:g}, but dropping at {words} saves {saved:.4f} at most")
+        return step, trim_to_budget(self.geometry, removed, self.num_visual_tokens, reduction)
+
+    def _busiest_layers(self, reduction: float, attention: str, count: int) -> tuple[int, ...]:
+        """The `count` layers that remove most when all may, ascending."""
+        _, wanted = self._wanted(reduction, attention, tuple(range(self.num_layers)))
+        return tuple(sorted(np.argsort(-wanted, kind="stable")[:count].tolist()))
 
     def _share_of(self, statistics: Any, name: str) -> np.ndarray:
         shape = (self.num_samples, self.num_layers)
@@ -220,16 +248,21 @@ def _allowed_loss(total: np.ndarray, lost: np.ndarray, share: np.ndarray, alpha:
     return (alpha * total - lost * (1 - (1 - alpha) * share)).astype(np.float32)
 
 
-def _walk(ranking: _Ranking, alpha: float) -> np.ndarray:
-    """Tokens removed at each layer, summed over the samples: (num_layers,) float64."""
+def _walk(ranking: _Ranking, alpha: float, layers: tuple[int, ...]) -> np.ndarray:
+    """Tokens removed at each layer if `layers` may drop some, summed over the samples: (num_layers,) float64."""
     left = np.zeros((ranking.num_samples, ranking.padded), dtype=bool)
     left[:, : ranking.num_tokens] = True
     removed = np.zeros(ranking.num_layers)
-    for layer in range(ranking.num_layers):
+    for layer in layers:
         going = left & ranking.in_run(layer, left, alpha)
         removed[layer] = np.count_nonzero(going)
         left &= ~going
     return removed
+
+
+def _check_drop_layers(count: Any) -> None:
+    if not hasattr(count, "__index__") or isinstance(count, bool) or count < 1:
+        raise ValueError(f"max_drop_layers must be a whole number from 1 up, or None, not {count!r}")
 
 
 def _check_values(name: str, values: np.ndarray, num_layers: int) -> None:

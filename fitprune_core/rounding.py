@@ -71,17 +71,22 @@ def largest_remainder(wanted: Sequence[float]) -> np.ndarray:
 
 
 def round_to_budget(
-    geometry: DecoderGeometry, wanted: Sequence[float], num_visual_tokens: int, reduction: float
+    geometry: DecoderGeometry,
+    wanted: Sequence[float],
+    num_visual_tokens: int,
+    reduction: float,
+    layers: Sequence[int] | None = None,
 ) -> tuple[int, ...]:
     """Whole counts near `wanted` that save `reduction`, to within `TOLERANCE` where whole tokens allow it.
 
     wanted: (num_layers,) tokens to remove at each layer, not whole. Starting from the largest remainder, one token at a
     time is added, taken away, or moved to another layer: among the moves that meet the budget the one that stays
-    nearest to `wanted`, and as long as none does, the one that comes nearest to the budget.
+    nearest to `wanted`, and as long as none does, the one that comes nearest to the budget. layers: those at which a
+    count may change, or None for all.
     """
     wanted = np.asarray(wanted, dtype=np.float64)
     counts = largest_remainder(wanted)
-    moves = _moves(len(wanted))
+    moves = _moves(len(wanted), range(len(wanted)) if layers is None else layers)
     error = abs(saved_share(geometry, counts, num_visual_tokens) - reduction)
     while error > TOLERANCE:
         candidates = counts + moves
@@ -118,8 +123,8 @@ def _coefficients(geometry: DecoderGeometry) -> tuple[int, int, int]:
     return geometry.before_drop(1) - square, square, geometry.after_drop(1)
 
 
-def _moves(num_layers: int) -> np.ndarray:
-    """(moves, num_layers): a token more, a token fewer, or a token moved, at every layer or pair of layers."""
-    one = np.eye(num_layers, dtype=np.int64)
+def _moves(num_layers: int, layers: Sequence[int]) -> np.ndarray:
+    """(moves, num_layers): a token more, a token fewer, or a token moved, at each of `layers` or pair of them."""
+    one = np.eye(num_layers, dtype=np.int64)[list(layers)]
     moved = (one[:, None] - one[None, :]).reshape(-1, num_layers)
     return np.concatenate([one, -one, moved[moved.any(axis=1)]])

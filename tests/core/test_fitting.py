@@ -226,6 +226,38 @@ class TestBudget:
             fit_recipe(peaked_statistics(5, 4, 36), 0.5, attention="neither")
 
 
+class TestFewerLayers:
+    @pytest.mark.parametrize("most", [1, 2, 4, 12, 40])
+    @pytest.mark.parametrize("percent", [10, 60, 85])
+    def test_budget_is_met_with_fewer_layers_that_drop(self, shapes, most, percent):
+        recipe = fit_recipe(shapes["mini"], percent / 100, max_drop_layers=most)
+        assert sum(count > 0 for count in recipe.removed) <= most
+        # One layer alone can meet it to half of what one token saves, which is 0.4 points.
+        assert recipe.achieved_reduction == pytest.approx(percent / 100, abs=0.0025 if most == 1 else 0.0006)
+
+    def test_fewer_layers_need_a_larger_alpha(self, shapes):
+        alphas = [fit_recipe(shapes["mini"], 0.6, max_drop_layers=most).alpha for most in (1, 2, 3, 6, 12)]
+        assert alphas == sorted(alphas, reverse=True)
+        assert alphas[-1] == fit_recipe(shapes["mini"], 0.6).alpha
+
+    def test_as_many_as_there_are_change_nothing(self, shapes):
+        assert fit_recipe(shapes["mini"], 0.6, max_drop_layers=12) == fit_recipe(shapes["mini"], 0.6)
+
+    def test_zero_is_still_empty(self, shapes):
+        assert set(fit_recipe(shapes["mini"], 0, max_drop_layers=2).removed) == {0}
+
+    def test_layers_that_cannot_save_enough_are_named(self, shapes):
+        with pytest.raises(
+            ValueError, match=r"dropping at 2 layers, of which the first is number 8, saves 0\.\d+ at most"
+        ):
+            fitter_for(shapes["mini"])._wanted(0.5, "both", (7, 9))
+
+    @pytest.mark.parametrize("count", [0, -1, 1.5, True, "2"])
+    def test_impossible_numbers_of_layers_are_refused(self, shapes, count):
+        with pytest.raises(ValueError, match="max_drop_layers must be a whole number"):
+            fit_recipe(shapes["mini"], 0.5, max_drop_layers=count)
+
+
 class TestOddStatistics:
     def test_nothing_crosses_a_threshold_until_alpha_is_large(self):
         # One token holds everything at every layer, and the other attention disagrees about which.

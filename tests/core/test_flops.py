@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,7 +26,9 @@ from fitprune_core.flops import (
     visual_flops,
     visual_reduction,
 )
+from fitprune_core.loading import build_inputs
 from tests.flop_counting import counted_flops
+from tests.tiny import random_picture, tiny_llava
 
 PUBLISHED = json.loads((Path(__file__).parent.parent / "data" / "published_recipes.json").read_text())
 LLAVA_7B = DecoderGeometry(32, 4096, 11008, 4096, 4096, 32064)
@@ -217,6 +220,18 @@ def test_request_equals_what_torch_counts(options, new_tokens):
         lambda: model.generate(**inputs, max_new_tokens=new_tokens, min_new_tokens=new_tokens, do_sample=False)
     )
     assert counted == expected.total
+
+
+@pytest.mark.parametrize("size", [(48, 36), (24, 24), (30, 90)])
+def test_tiles_of_llava_next_are_counted(size):
+    model, processor = tiny_llava(family="llava_next")
+    inputs = build_inputs(processor, random_picture(*size), "What is this?")
+    is_visual = inputs["input_ids"][0] == model.config.image_token_id
+    visual, after = int(is_visual.sum()), len(is_visual) - 1 - int(is_visual.nonzero()[-1])
+    tiles = inputs["pixel_values"].shape[1]
+    expected = request_flops(model.config, [0] * 4, visual, len(is_visual) - visual, after, 3, num_tiles=tiles)
+    generate = partial(model.generate, **inputs, max_new_tokens=3, min_new_tokens=3, do_sample=False)
+    assert counted_flops(generate) == expected.total
 
 
 def test_a_prompt_without_a_picture_runs_no_tower():
