@@ -12,8 +12,9 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from fitprune_core.mini_llava.architecture import build_model
+from fitprune_core.mini_llava.architecture import DECODER
 from fitprune_core.mini_llava.checkpoints import load_state, save_state
+from fitprune_core.mini_llava.lookups import LookupHead, lookup_loss
 from fitprune_core.mini_llava.muon import make_optimizers, warmup_stable_decay
 from fitprune_core.mini_llava.packing import answer_logits, pack, pool_patches, right_answers
 from fitprune_core.mini_llava.pictures_pool import PicturePool, easy_vqa_pool, easy_vqa_questions, scene_pool
@@ -28,7 +29,9 @@ logger = logging.getLogger(__name__)
 KIND_WEIGHTS = {"color": 2, "what is at": 2, "where": 3, "count all": 1.5, "count some": 3, "presence": 2.5,
                 "relation": 3, "number": 2, "describe": 0, "absent": 1, "unknown": 1.5}  # fmt: skip
 # (share of the run, most objects a scene may have): first read one object, then choose among several.
-CURRICULUM = ((0.03, 1), (0.07, 2), (0.12, 4))
+CURRICULUM = ((0.03, 1), (0.36, 2), (0.5, 4))
+MATRIX_SCALE = 0.5
+LOOKUP_LAYER = 6  # the state that enters this layer is asked for facts
 EASY_VQA_SHARE = 1 / 8
 EASY_VQA = "easy-VQA"
 
@@ -54,7 +57,8 @@ class SceneQuestions:
     def sample(self, rng: random.Random, count: int, max_objects: int, questions: int):
         allowed = np.flatnonzero(self.by_count <= max_objects)
         chosen = [int(allowed[rng.randrange(len(allowed))]) for _ in range(count)]
-        return [questions_of(self.scenes[i], rng, questions) for i in chosen], self.features[chosen].float()
+        scenes = [self.scenes[i] for i in chosen]
+        return scenes, [questions_of(scene, rng, questions) for scene in scenes], self.features[chosen].float()
 
 
 class EasyVqaQuestions:
@@ -93,7 +97,7 @@ def accuracy(model, encoder: Encoder, features: torch.Tensor, asked: list[list[t
     for start in range(0, len(asked), 16):
         part = asked[start : start + 16]
         batch = pack(encoder, [[turn[1:] for turn in turns] for turns in part], features.shape[1], image_token)
-        logits, mask = answer_logits(model, batch, features[start : start + 16].float())
+        logits, mask, _ = answer_logits(model, batch, features[start : start + 16].float())
         right = right_answers(logits, mask, batch).tolist()
         for (kind, *_), hit in zip((turn for turns in part for turn in turns), right, strict=True):
             tally[kind][0] += hit
@@ -114,18 +118,16 @@ def max_objects_at(progress: float) -> int:
     return next((most for share, most in CURRICULUM if progress < share), 99)
 
 
-def train_language(folder: Path, tokenizer, tower, *, steps: int, pooled_steps: int, pictures: int, batch_size: int,
+def train_language(folder: Path, tokenizer, model, *, steps: int, pooled_steps: int, pictures: int, batch_size: int,
                    questions: int, lr: float, seed: int, on_checkpoint=None) -> nn.Module:  # fmt: skip
-    """Train or resume; writes `language.pt` in `folder` every 200 steps and calls `on_checkpoint(model)`.
+    """Train projector and decoder, or resume; writes `language.pt` every 200 steps and calls `on_checkpoint(model)`.
 
     The first `pooled_steps` see 2 x 2-pooled features, a quarter of the visual tokens.
     """
-    torch.manual_seed(seed)
-    model = build_model(tokenizer)
-    model.model.vision_tower.load_state_dict(tower.state_dict())
-    model.model.vision_tower.requires_grad_(False)
-    trained = {"decoder": model.model.language_model, "projector": model.model.multi_modal_projector}
-    optimizers = make_optimizers(list(trained.values()), lr)
+    tower = model.model.vision_tower.eval().requires_grad_(False)
+    lookup = LookupHead(DECODER["hidden_size"])
+    trained = {"decoder": model.model.language_model, "projector": model.model.multi_modal_projector, "lookup": lookup}
+    optimizers = make_optimizers(list(trained.values()), lr, MATRIX_SCALE)
     first = load_state(folder / "language.pt", trained, optimizers)
     encoder = Encoder(tokenizer)
     scenes = SceneQuestions(tower, range(seed * 10_000_000, seed * 10_000_000 + pictures))
@@ -138,24 +140,26 @@ def train_language(folder: Path, tokenizer, tower, *, steps: int, pooled_steps: 
     for step in progress:
         rng = random.Random(f"{seed}-language-{step}")
         most = max_objects_at(step / steps)
-        turns, features = scenes.sample(rng, batch_size - from_easy, most, questions)
+        shown, turns, features = scenes.sample(rng, batch_size - from_easy, most, questions)
         easy_turns, easy_features = easy.sample(rng, from_easy, questions)
         features = torch.cat([features, easy_features])
         if step < pooled_steps:
             features = pool_patches(features)
-        batch = pack(encoder, turns + easy_turns, features.shape[1], model.config.image_token_id)
-        logits, asked = answer_logits(model, batch, features)
+        batch = pack(encoder, turns + easy_turns, features.shape[1], model.config.image_token_id,
+                     scenes=[*shown, *[None] * len(easy_turns)])  # fmt: skip
+        logits, asked, states = answer_logits(model, batch, features)
         losses = nn.functional.cross_entropy(logits, batch.targets[asked], reduction="none")
         weights = batch.weights[asked]
         loss = (losses * weights).sum() / weights.sum()
-        loss.backward()
+        looked_up = lookup_loss(lookup, states[LOOKUP_LAYER], batch.facts)
+        (loss + looked_up).backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = lr * warmup_stable_decay(step, steps)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        progress.set_postfix(loss=f"{loss.item():.3f}")
+        progress.set_postfix(loss=f"{loss.item():.3f}", lookup=f"{looked_up.item():.3f}")
         if (step + 1) % 200 == 0 or step + 1 == steps:
             save_state(folder / "language.pt", trained, optimizers, step + 1)
             shown_features = pool_patches(held_features[:150].float()) if step < pooled_steps else held_features[:150]

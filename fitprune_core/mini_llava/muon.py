@@ -27,10 +27,10 @@ def orthogonalize(matrices: torch.Tensor) -> torch.Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum, orthogonalised; the update is scaled to AdamW's usual size so that one learning rate serves both."""
+    """Momentum, orthogonalised; at `scale` 0.2 the update has AdamW's usual size, so one learning rate serves both."""
 
-    def __init__(self, params, lr: float = 1e-3, momentum: float = 0.95, weight_decay: float = 0.01):
-        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+    def __init__(self, params, lr: float = 1e-3, *, scale: float = 0.2, momentum: float = 0.95, decay: float = 0.01):
+        super().__init__(params, {"lr": lr, "scale": scale, "momentum": momentum, "weight_decay": decay})
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -51,12 +51,12 @@ class Muon(torch.optim.Optimizer):
                 state["momentum"] = torch.zeros_like(param)
             state["momentum"].lerp_(param.grad, 1 - momentum)
             updates.append(param.grad.lerp(state["momentum"], momentum))  # Nesterov
-        scale = group["lr"] * 0.2 * max(shape) ** 0.5
+        scale = group["lr"] * group["scale"] * max(shape) ** 0.5
         for param, update in zip(params, orthogonalize(torch.stack(updates)), strict=True):
             param.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-scale)
 
 
-def make_optimizers(modules: list[torch.nn.Module], lr: float) -> list[torch.optim.Optimizer]:
+def make_optimizers(modules: list[torch.nn.Module], lr: float, scale: float = 0.2) -> list[torch.optim.Optimizer]:
     """Muon for hidden matrices, AdamW for embeddings, norms, biases, convolutions and output heads."""
     matrices, rest = [], []
     for module in modules:
@@ -65,7 +65,7 @@ def make_optimizers(modules: list[torch.nn.Module], lr: float) -> list[torch.opt
                 continue
             hidden = param.ndim == 2 and not any(word in name for word in ("embed", "lm_head", "heads"))
             (matrices if hidden else rest).append(param)
-    return [Muon(matrices, lr=lr), torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.98), weight_decay=0.0)]
+    return [Muon(matrices, lr=lr, scale=scale), torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.98), weight_decay=0.0)]
 
 
 def warmup_stable_decay(step: int, total: int, warmup: int = 50, decay: float = 0.3) -> float:

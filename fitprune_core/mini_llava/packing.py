@@ -7,11 +7,14 @@ work, are paid for once.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 
 from fitprune_core.mini_llava.architecture import GRID
+from fitprune_core.mini_llava.lookups import FACTS, NOT_ASKED, lookups
+from fitprune_core.mini_llava.scenes import Scene
 from fitprune_core.mini_llava.text import Encoder
 
 SHARED, PADDING = 0, -1
@@ -23,7 +26,8 @@ class PackedBatch:
 
     `ids`, `positions`, `segments`, `targets`, `weights`: (B, T). `segments`: 0 the prefix and the picture, 1, 2, ...
     the questions, -1 padding. `targets[b, t]` is the token to predict after t, -100 where nothing is asked;
-    `question_of[b, t]` numbers the question that a target belongs to, over the whole batch.
+    `question_of[b, t]` numbers the question that a target belongs to, over the whole batch. `facts`: (B, T, facts) of
+    `lookups`, -100 where nothing is asked.
     """
 
     ids: torch.Tensor
@@ -32,6 +36,7 @@ class PackedBatch:
     targets: torch.Tensor
     weights: torch.Tensor
     question_of: torch.Tensor
+    facts: torch.Tensor
     visual_start: int
 
     def attention_mask(self) -> torch.Tensor:
@@ -64,20 +69,28 @@ def visual_offsets(num_visual: int) -> list[int]:
     return [row * stride * GRID + column * stride for row in range(side) for column in range(side)]
 
 
-def pack(encoder: Encoder, turns: list[list[tuple[str, str]]], num_visual: int, image_token: int) -> PackedBatch:
-    """`turns[b]`: the (question, answer) pairs of picture b."""
+def pack(
+    encoder: Encoder,
+    turns: list[list[tuple[str, str]]],
+    num_visual: int,
+    image_token: int,
+    scenes: list[Scene | None] | None = None,
+) -> PackedBatch:
+    """`turns[b]`: the (question, answer) pairs of picture b; `scenes[b]`: what it shows, where that is known."""
     start = len(encoder.prefix)
     shared = [*encoder.prefix, *[image_token] * num_visual]
     shared_positions = [*range(start), *(start + offset for offset in visual_offsets(num_visual))]
     behind = start + GRID * GRID
-    rows, question = [], 0
-    for pairs in turns:
+    rows, facts, question = [], [], 0
+    for row, pairs in enumerate(turns):
         ids, positions = list(shared), list(shared_positions)
         segments, targets = [SHARED] * len(shared), [-100] * len(shared)
         weights, owner = [0.0] * len(shared), [-1] * len(shared)
         for segment, (text, answer) in enumerate(pairs, start=1):
             asked, said = encoder.turn(text, answer)
             turn = [*asked, *said[:-1]]
+            if scenes is not None and scenes[row] is not None:
+                facts += [(row, len(ids) + at, known) for at, known in _facts(encoder, scenes[row], text, answer)]
             ids += turn
             positions += range(behind, behind + len(turn))
             segments += [segment] * len(turn)
@@ -89,27 +102,45 @@ def pack(encoder: Encoder, turns: list[list[tuple[str, str]]], num_visual: int, 
     length = max(len(row[0]) for row in rows)
     fills = (0, 0, PADDING, -100, 0.0, -1)
     columns = [torch.tensor([row[i] + [fill] * (length - len(row[i])) for row in rows]) for i, fill in enumerate(fills)]
-    return PackedBatch(*columns, visual_start=start)
+    targets = torch.full((len(rows), length, len(FACTS)), NOT_ASKED)
+    for row, token, known in facts:
+        for name, value in known.items():
+            targets[row, token, tuple(FACTS).index(name)] = value
+    return PackedBatch(*columns, facts=targets, visual_start=start)
 
 
-def answer_logits(model, batch: PackedBatch, visual: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits where something is to be said, and where that is.
+def _facts(encoder: Encoder, scene: Scene, question: str, answer: str) -> Iterator[tuple[int, dict[str, int]]]:
+    """(token within the turn, what it should know) for the naming words of a question and its answer."""
+    asked, said = encoder.asked_text(question), f" {answer}"
+    behind = len(encoder.turn(question, answer)[0])
+    for character, known in lookups(scene, asked):
+        yield encoder.token_at(asked, character), known
+    for character, known in lookups(scene, said):
+        yield behind + encoder.token_at(said, character), known
 
-    `visual`: tower features (B, patches, width of the tower). Returns (answers, vocabulary) and a (B, T) mask.
+
+def answer_logits(
+    model, batch: PackedBatch, visual: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, tuple[torch.Tensor, ...]]:
+    """Logits where something is to be said, where that is, and the states between the decoder's layers.
+
+    `visual`: tower features (B, patches, width of the tower). Returns (answers, vocabulary), a (B, T) mask, and the
+    input of every layer, (B, T, width) each.
     """
     decoder, projector = model.model.language_model, model.model.multi_modal_projector
     projected = projector(visual)
     start, stop = batch.visual_start, batch.visual_start + visual.shape[1]
     embedded = decoder.embed_tokens(batch.ids)
     embedded = torch.cat([embedded[:, :start], projected, embedded[:, stop:]], dim=1)
-    hidden = decoder(
+    output = decoder(
         inputs_embeds=embedded,
         position_ids=batch.positions,
         attention_mask=batch.attention_mask(),
         use_cache=False,
-    ).last_hidden_state
+        output_hidden_states=True,
+    )
     asked = batch.targets != -100
-    return model.lm_head(hidden[asked]), asked
+    return model.lm_head(output.last_hidden_state[asked]), asked, output.hidden_states
 
 
 def right_answers(logits: torch.Tensor, asked: torch.Tensor, batch: PackedBatch) -> torch.Tensor:

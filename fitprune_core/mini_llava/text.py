@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from bisect import bisect_right
 from functools import lru_cache
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -84,10 +85,22 @@ class Encoder:
         self.tokenizer = tokenizer
         self.prefix = tokenizer("USER: ").input_ids  # with <s>; the visual tokens follow
         self._ids = lru_cache(maxsize=200_000)(lambda text: tuple(tokenizer(text, add_special_tokens=False).input_ids))
+        self._ends = lru_cache(maxsize=200_000)(self._token_ends)
+
+    def _token_ends(self, text: str) -> tuple[int, ...]:
+        offsets = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True).offset_mapping
+        return tuple(end for _, end in offsets)
+
+    def token_at(self, text: str, character: int) -> int:
+        """The number of the token that holds a character of `text`."""
+        return bisect_right(self._ends(text), character)
+
+    def asked_text(self, question: str) -> str:
+        return f"\n{question.strip()} ASSISTANT:"
 
     def turn(self, question: str, answer: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """(ids of the question's turn, ids of the answer with its end)."""
         return (
-            self._ids(f"\n{question.strip()} ASSISTANT:"),
+            self._ids(self.asked_text(question)),
             (*self._ids(f" {answer}"), self.tokenizer.eos_token_id),
         )

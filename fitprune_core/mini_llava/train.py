@@ -12,9 +12,11 @@ import argparse
 import logging
 from pathlib import Path
 
-from transformers import CLIPVisionModel, PreTrainedTokenizerFast
+import torch
+from transformers import PreTrainedTokenizerFast
 
-from fitprune_core.mini_llava.architecture import vision_config
+from fitprune_core.loading import load_model
+from fitprune_core.mini_llava.architecture import build_model
 from fitprune_core.mini_llava.checkpoints import load_state
 from fitprune_core.mini_llava.language_stage import train_language
 from fitprune_core.mini_llava.pictures_pool import easy_vqa_questions
@@ -29,13 +31,17 @@ def main(argv: list[str] | None = None) -> None:
     args.run.mkdir(parents=True, exist_ok=True)
     handlers = [logging.StreamHandler(), logging.FileHandler(args.run / "train.log")]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", handlers=handlers)
-    train_vision(args.run, steps=args.vision_steps, pictures=args.pictures, batch_size=args.vision_batch,
-                 lr=args.vision_lr, seed=args.seed)  # fmt: skip
-    tower = CLIPVisionModel(vision_config())
-    load_state(args.run / "vision.pt", {"tower": tower}, [])
-    tower.eval().requires_grad_(False)
-    tokenizer = run_tokenizer(args.run, args.seed)
-    train_language(args.run, tokenizer, tower, steps=args.language_steps, pooled_steps=args.pooled_steps,
+    if args.start_from is not None:
+        model, processor = load_model(str(args.start_from))
+        tokenizer = processor.tokenizer
+    else:
+        train_vision(args.run, steps=args.vision_steps, pictures=args.pictures, batch_size=args.vision_batch,
+                     lr=args.vision_lr, seed=args.seed)  # fmt: skip
+        tokenizer = run_tokenizer(args.run, args.seed)
+        torch.manual_seed(args.seed)
+        model = build_model(tokenizer)
+        load_state(args.run / "vision.pt", {"tower": model.model.vision_tower}, [])
+    train_language(args.run, tokenizer, model, steps=args.language_steps, pooled_steps=args.pooled_steps,
                    pictures=args.pictures, batch_size=args.language_batch, questions=args.questions,
                    lr=args.language_lr, seed=args.seed,
                    on_checkpoint=lambda model: export(model, tokenizer, args.run / "checkpoint"))  # fmt: skip
@@ -60,7 +66,8 @@ def export(model, tokenizer, folder: Path) -> None:
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="folder of checkpoints and logs")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=1, help="another seed draws other scenes")
+    parser.add_argument("--start-from", type=Path, help="a finished model to train further instead of a fresh one")
     parser.add_argument("--pictures", type=int, default=20_000, help="scenes in the pool")
     parser.add_argument("--vision-steps", type=int, default=1300)
     parser.add_argument("--vision-batch", type=int, default=32, help="pictures a step")

@@ -11,6 +11,7 @@ import torch
 from fitprune_core.mini_llava import architecture, language_stage, packing, text
 from fitprune_core.mini_llava.checkpoints import load_state, save_state
 from fitprune_core.mini_llava.evaluate import UNSEEN_QUESTIONS
+from fitprune_core.mini_llava.lookups import lookups
 from fitprune_core.mini_llava.muon import make_optimizers, orthogonalize, warmup_stable_decay
 from fitprune_core.mini_llava.offtopic import offtopic_question
 from fitprune_core.mini_llava.pictures_pool import normalise, scene_labels, scene_pool
@@ -169,7 +170,7 @@ def test_packed_questions_see_the_picture_and_themselves_only(tokenizer, model):
     with torch.no_grad():
         features = model.model.vision_tower(pixels).last_hidden_state[:, 1:]
         batch = packing.pack(encoder, [asked], features.shape[1], model.config.image_token_id)
-        logits, mask = packing.answer_logits(model, batch, features)
+        logits, mask, _ = packing.answer_logits(model, batch, features)
         owner = batch.question_of[mask]
         for number, (question, answer) in enumerate(asked):
             turn, said = encoder.turn(question, answer)
@@ -254,3 +255,21 @@ def test_samples_are_the_same_for_a_seed_and_can_be_read_back(tmp_path):
     read = list(read_samples(first))
     assert [sample.question for sample in read] == [question.text for _, question in drawn_samples(13, 2)]
     assert len({question.kind for _, question in drawn_samples(40, 2)}) == len(KINDS)
+
+
+def test_naming_words_look_up_what_the_picture_holds(tokenizer):
+    scene, encoder = random_scene(0), text.Encoder(tokenizer)
+    counts = [sum(item.kind == kind for item in scene.objects) for kind in SHAPES]
+    single = next(item for item in scene.objects if sum(other.kind == item.kind for other in scene.objects) == 1)
+    words = f"Where is the {single.color} {single.kind} at the {single.place}?"
+    known = {words[: end + 1].split()[-1]: facts for end, facts in lookups(scene, words)}
+    assert known[single.kind] == {
+        "count": 1, "cell": single.cell + 1, "color": tuple(COLORS).index(single.color) + 1
+    }  # fmt: skip
+    assert known[single.place.split()[-1]]["kind"] == tuple(SHAPES).index(single.kind) + 1
+    asked = encoder.asked_text(words)
+    for end, _ in lookups(scene, asked):
+        token = encoder.turn(words, "x")[0][encoder.token_at(asked, end)]
+        assert tokenizer.decode([token]).strip().endswith(asked[end].lower())
+    for kind, count in zip(SHAPES, counts, strict=True):
+        assert lookups(scene, f"count the {plural(kind)}")[0][1]["count"] == count

@@ -1,0 +1,77 @@
+"""A second, dense lesson for the decoder: a word that names something in the picture should know what is there.
+
+Answers alone teach slowly: to say where the car is, the word "car" must find its patches and the end of the question
+must find the word, and neither step pays before the other exists. So while training, the state of such a word
+halfway up the decoder is also asked, by a linear head that is thrown away afterwards, for what stands there: for a
+kind of object its place, colour and number, for a colour its number, for a place the kind and colour there.
+"""
+
+from __future__ import annotations
+
+import re
+
+import torch
+from torch import nn
+
+from fitprune_core.mini_llava.scenes import MAX_OBJECTS, PLACES, Scene
+from fitprune_core.mini_llava.shapes import COLORS, SHAPES, plural
+
+FACTS = {"kind": len(SHAPES) + 1, "color": len(COLORS) + 1, "cell": len(PLACES) + 1, "count": MAX_OBJECTS + 1}
+NOT_ASKED = -100
+_KIND_OF_WORD = {word: kind for kind in SHAPES for word in (kind, plural(kind))}
+_KIND_WORDS = re.compile(rf"\b({'|'.join(sorted(_KIND_OF_WORD, key=len, reverse=True))})\b")
+_COLOR_WORDS = re.compile(rf"\b({'|'.join(COLORS)})\b")
+_PLACE_WORDS = re.compile(rf"\b(?:at|in|on) the ({'|'.join(sorted(PLACES, key=len, reverse=True))}|middle)\b")
+
+
+class LookupHead(nn.Module):
+    """Linear read-outs of all facts from a decoder state: (N, width) -> {fact: (N, values)}."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.heads = nn.Linear(width, sum(FACTS.values()))
+
+    def forward(self, states: torch.Tensor) -> dict[str, torch.Tensor]:
+        scores = self.heads(self.norm(states)).split(list(FACTS.values()), dim=-1)
+        return dict(zip(FACTS, scores, strict=True))
+
+
+def lookups(scene: Scene, text: str) -> list[tuple[int, dict[str, int]]]:
+    """What each naming word of `text` should know: (position of its last character, {fact: value}); 0 is "nothing"."""
+    text = text.lower()
+    found = [(match.end() - 1, _facts_of_kind(scene, match.group(1))) for match in _KIND_WORDS.finditer(text)]
+    for match in _COLOR_WORDS.finditer(text):
+        found.append((match.end() - 1, {"count": sum(item.color == match.group(1) for item in scene.objects)}))
+    for match in _PLACE_WORDS.finditer(text):
+        found.append((match.end() - 1, _facts_of_place(scene, match.group(1).replace("middle", "center"))))
+    return found
+
+
+def lookup_loss(head: LookupHead, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy over everything asked. states: (B, T, width); targets: (B, T, facts), -100 where not asked."""
+    asked = (targets != NOT_ASKED).any(-1)
+    if not asked.any():
+        return torch.zeros(())
+    losses = [
+        nn.functional.cross_entropy(scores, targets[asked][:, i], ignore_index=NOT_ASKED, reduction="sum")
+        for i, scores in enumerate(head(states[asked]).values())
+    ]
+    return torch.stack(losses).sum() / (targets != NOT_ASKED).sum()
+
+
+def _facts_of_kind(scene: Scene, word: str) -> dict[str, int]:
+    here = [item for item in scene.objects if item.kind == _KIND_OF_WORD[word]]
+    facts = {"count": len(here)}
+    if not here:
+        facts |= {"cell": 0, "color": 0}
+    elif len(here) == 1:
+        facts |= {"cell": here[0].cell + 1, "color": tuple(COLORS).index(here[0].color) + 1}
+    return facts
+
+
+def _facts_of_place(scene: Scene, place: str) -> dict[str, int]:
+    here = next((item for item in scene.objects if item.place == place), None)
+    if here is None:
+        return {"kind": 0, "color": 0}
+    return {"kind": tuple(SHAPES).index(here.kind) + 1, "color": tuple(COLORS).index(here.color) + 1}
