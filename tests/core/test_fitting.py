@@ -248,7 +248,7 @@ class TestFewerLayers:
 
     def test_layers_that_cannot_save_enough_are_named(self, shapes):
         with pytest.raises(
-            ValueError, match=r"dropping at 2 layers, of which the first is number 8, saves 0\.\d+ at most"
+            ValueError, match=r"dropping at 2 layers, of which the first is number 8 saves 0\.\d+ at most"
         ):
             fitter_for(shapes["mini"])._wanted(0.5, "both", (7, 9))
 
