@@ -24,10 +24,11 @@ def recipe_of(removed=REMOVED, num_visual_tokens=36, model="tiny") -> PruningRec
     )
 
 
-def batch_of(processor, questions) -> dict[str, torch.Tensor]:
-    """Prompts of unequal length, padded on the left, with different pictures."""
+def batch_of(processor, questions, side="left") -> tuple[dict[str, torch.Tensor], list]:
+    """Prompts of unequal length with different pictures, padded on one side; and each of them alone."""
     singles = [build_inputs(processor, random_picture(seed=seed), text) for seed, text in enumerate(questions)]
-    padded = processor.tokenizer.pad({"input_ids": [s["input_ids"][0].tolist() for s in singles]}, return_tensors="pt")
+    ids = {"input_ids": [single["input_ids"][0].tolist() for single in singles]}
+    padded = processor.tokenizer.pad(ids, return_tensors="pt", padding_side=side)
     return {**padded, "pixel_values": torch.cat([s["pixel_values"] for s in singles])}, singles
 
 

@@ -81,6 +81,29 @@ def test_left_padding_changes_nothing(decoder, attention):
                 assert (one[0] - many[index]).abs().max() < 1e-5
 
 
+def test_right_padding_changes_nothing(tiny):
+    model, processor = tiny
+    batch, singles = batch_of(processor, ["what?", "what is in this picture of noise?"], side="right")
+    with prune_visual_tokens(model, recipe_of()) as trace:
+        together = model(**batch).logits
+        kept = list(trace.kept)
+        for index, single in enumerate(singles):
+            alone = model(**single).logits
+            assert all(torch.equal(kept[layer][index], trace.kept[layer]) for layer in range(4))
+            assert (together[index, : alone.shape[1]] - alone[0]).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision(dtype):
+    model, processor = tiny_llava()
+    model.to(dtype)
+    inputs = build_inputs(processor, random_picture(), "what is this?")
+    with prune_visual_tokens(model, recipe_of()) as trace:
+        output = model(**inputs, use_cache=True)
+    assert output.logits.dtype == dtype and output.logits.isfinite().all()
+    assert [kept.numel() for kept in trace.kept] == [31, 31, 19, 10]
+
+
 def test_caches_shrink(tiny, inputs):
     model, _ = tiny
     length = inputs["input_ids"].shape[1]
