@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from fitprune_core.mini_llava.architecture import DECODER
 from fitprune_core.mini_llava.checkpoints import load_state, save_state
-from fitprune_core.mini_llava.lookups import LookupHead, lookup_loss
+from fitprune_core.mini_llava.lookups import NOT_ASKED, LookupHead, lookup_loss
 from fitprune_core.mini_llava.muon import make_optimizers, warmup_stable_decay
 from fitprune_core.mini_llava.packing import answer_logits, pack, pool_patches, right_answers
 from fitprune_core.mini_llava.pictures_pool import PicturePool, easy_vqa_pool, easy_vqa_questions, scene_pool
@@ -31,7 +31,8 @@ KIND_WEIGHTS = {"color": 2, "what is at": 2, "where": 3, "count all": 1.5, "coun
 # (share of the run, most objects a scene may have): first read one object, then choose among several.
 CURRICULUM = ((0.03, 1), (0.36, 2), (0.5, 4))
 MATRIX_SCALE = 0.5
-LOOKUP_LAYER = 6  # the state that enters this layer is asked for facts
+LOOKUP_LAYER, END_LAYER = 6, 9  # the states that enter these layers are asked for facts
+DECAY = 0.2
 EASY_VQA_SHARE = 1 / 8
 EASY_VQA = "easy-VQA"
 
@@ -125,8 +126,9 @@ def train_language(folder: Path, tokenizer, model, *, steps: int, pooled_steps: 
     The first `pooled_steps` see 2 x 2-pooled features, a quarter of the visual tokens.
     """
     tower = model.model.vision_tower.eval().requires_grad_(False)
-    lookup = LookupHead(DECODER["hidden_size"])
-    trained = {"decoder": model.model.language_model, "projector": model.model.multi_modal_projector, "lookup": lookup}
+    lookup, end_lookup = LookupHead(DECODER["hidden_size"]), LookupHead(DECODER["hidden_size"])
+    trained = {"decoder": model.model.language_model, "projector": model.model.multi_modal_projector,
+               "lookup": lookup, "end_lookup": end_lookup}  # fmt: skip
     optimizers = make_optimizers(list(trained.values()), lr, MATRIX_SCALE)
     first = load_state(folder / "language.pt", trained, optimizers)
     encoder = Encoder(tokenizer)
@@ -151,12 +153,14 @@ def train_language(folder: Path, tokenizer, model, *, steps: int, pooled_steps: 
         losses = nn.functional.cross_entropy(logits, batch.targets[asked], reduction="none")
         weights = batch.weights[asked]
         loss = (losses * weights).sum() / weights.sum()
-        looked_up = lookup_loss(lookup, states[LOOKUP_LAYER], batch.facts)
+        words = batch.facts.masked_fill(batch.is_end[..., None], NOT_ASKED)
+        ends = batch.facts.masked_fill(~batch.is_end[..., None], NOT_ASKED)
+        looked_up = lookup_loss(lookup, states[LOOKUP_LAYER], words) + lookup_loss(end_lookup, states[END_LAYER], ends)
         (loss + looked_up).backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         for optimizer in optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = lr * warmup_stable_decay(step, steps)
+                group["lr"] = lr * warmup_stable_decay(step, steps, decay=DECAY)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         progress.set_postfix(loss=f"{loss.item():.3f}", lookup=f"{looked_up.item():.3f}")

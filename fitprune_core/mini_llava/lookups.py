@@ -4,6 +4,8 @@ Answers alone teach slowly: to say where the car is, the word "car" must find it
 must find the word, and neither step pays before the other exists. So while training, the state of such a word
 halfway up the decoder is also asked, by a linear head that is thrown away afterwards, for what stands there: for a
 kind of object its place, colour and number, for a colour its number, for a place the kind and colour there.
+ A little higher the end of the question is asked
+for the same facts of what it was about.
 """
 
 from __future__ import annotations
@@ -46,6 +48,18 @@ def lookups(scene: Scene, text: str) -> list[tuple[int, dict[str, int]]]:
     for match in _PLACE_WORDS.finditer(text):
         found.append((match.end() - 1, _facts_of_place(scene, match.group(1).replace("middle", "center"))))
     return found
+
+
+def asked_facts(scene: Scene, question: str) -> dict[str, int]:
+    """What the end of a question should know: the one object or place that it names, and what is true of it."""
+    text = question.lower()
+    kinds, places = _KIND_WORDS.findall(text), _PLACE_WORDS.findall(text)
+    if len(kinds) == 1 and not places:
+        return _facts_of_kind(scene, kinds[0]) | {"kind": tuple(SHAPES).index(_KIND_OF_WORD[kinds[0]]) + 1}
+    if len(places) == 1 and not kinds:
+        place = places[0].replace("middle", "center")
+        return _facts_of_place(scene, place) | {"cell": PLACES.index(place) + 1}
+    return {}
 
 
 def lookup_loss(head: LookupHead, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from fitprune_core.mini_llava.architecture import GRID
-from fitprune_core.mini_llava.lookups import FACTS, NOT_ASKED, lookups
+from fitprune_core.mini_llava.lookups import FACTS, NOT_ASKED, asked_facts, lookups
 from fitprune_core.mini_llava.scenes import Scene
 from fitprune_core.mini_llava.text import Encoder
 
@@ -27,7 +27,7 @@ class PackedBatch:
     `ids`, `positions`, `segments`, `targets`, `weights`: (B, T). `segments`: 0 the prefix and the picture, 1, 2, ...
     the questions, -1 padding. `targets[b, t]` is the token to predict after t, -100 where nothing is asked;
     `question_of[b, t]` numbers the question that a target belongs to, over the whole batch. `facts`: (B, T, facts) of
-    `lookups`, -100 where nothing is asked.
+    `lookups`, -100 where nothing is asked; `is_end` (B, T) marks the ends of questions.
     """
 
     ids: torch.Tensor
@@ -37,6 +37,7 @@ class PackedBatch:
     weights: torch.Tensor
     question_of: torch.Tensor
     facts: torch.Tensor
+    is_end: torch.Tensor
     visual_start: int
 
     def attention_mask(self) -> torch.Tensor:
@@ -81,7 +82,7 @@ def pack(
     shared = [*encoder.prefix, *[image_token] * num_visual]
     shared_positions = [*range(start), *(start + offset for offset in visual_offsets(num_visual))]
     behind = start + GRID * GRID
-    rows, facts, question = [], [], 0
+    rows, facts, ends, question = [], [], [], 0
     for row, pairs in enumerate(turns):
         ids, positions = list(shared), list(shared_positions)
         segments, targets = [SHARED] * len(shared), [-100] * len(shared)
@@ -89,6 +90,7 @@ def pack(
         for segment, (text, answer) in enumerate(pairs, start=1):
             asked, said = encoder.turn(text, answer)
             turn = [*asked, *said[:-1]]
+            ends.append((row, len(ids) + len(asked) - 1))
             if scenes is not None and scenes[row] is not None:
                 facts += [(row, len(ids) + at, known) for at, known in _facts(encoder, scenes[row], text, answer)]
             ids += turn
@@ -103,10 +105,13 @@ def pack(
     fills = (0, 0, PADDING, -100, 0.0, -1)
     columns = [torch.tensor([row[i] + [fill] * (length - len(row[i])) for row in rows]) for i, fill in enumerate(fills)]
     targets = torch.full((len(rows), length, len(FACTS)), NOT_ASKED)
+    is_end = torch.zeros(len(rows), length, dtype=torch.bool)
+    for row, token in ends:
+        is_end[row, token] = True
     for row, token, known in facts:
         for name, value in known.items():
             targets[row, token, tuple(FACTS).index(name)] = value
-    return PackedBatch(*columns, facts=targets, visual_start=start)
+    return PackedBatch(*columns, facts=targets, is_end=is_end, visual_start=start)
 
 
 def _facts(encoder: Encoder, scene: Scene, question: str, answer: str) -> Iterator[tuple[int, dict[str, int]]]:
@@ -115,6 +120,7 @@ def _facts(encoder: Encoder, scene: Scene, question: str, answer: str) -> Iterat
     behind = len(encoder.turn(question, answer)[0])
     for character, known in lookups(scene, asked):
         yield encoder.token_at(asked, character), known
+    yield behind - 1, asked_facts(scene, asked)
     for character, known in lookups(scene, said):
         yield behind + encoder.token_at(said, character), known
 
