@@ -23,7 +23,10 @@ LOADING_CALLS = {"from_pretrained", "load_model", "open", "load", "read_text", "
 
 
 def name_of(path: Path) -> str:
-    """The dotted name of a module of the project."""
+    """The dotted name of a module of the project; of a script beside the packages, its file name."""
+    if path.parent == ROOT:
+        # app.py has its folder's name, and "import app" means the folder.
+        return path.name
     parts = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
