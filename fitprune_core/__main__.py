@@ -122,7 +122,9 @@ def run_fit(options: argparse.Namespace) -> None:
 
     _check_output(options.out)
     statistics = AttentionStatistics.load(options.statistics)
-    recipe = fit_recipe(statistics, options.reduction, attention=options.attention)
+    recipe = fit_recipe(
+        statistics, options.reduction, attention=options.attention, max_drop_layers=options.max_drop_layers
+    )
     recipe.save(options.out)
     print(
         f"{options.out}: saves {recipe.achieved_reduction:.2%} of visual FLOPs ({recipe.reduction:.2%} asked), "
@@ -197,6 +199,7 @@ def _add_fit(adding: argparse.ArgumentParser) -> None:
         "--reduction", required=True, type=_share, metavar="R", help="share of visual FLOPs to save, 0 <= R < 1"
     )
     adding.add_argument("--attention", choices=ATTENTIONS, default="both", help="which attention decides [%(default)s]")
+    adding.add_argument("--max-drop-layers", type=_positive, metavar="N", help="most layers that may drop [any number]")
     adding.add_argument("--out", required=True, type=Path, metavar="RECIPE.json", help="file to write")
 
 
