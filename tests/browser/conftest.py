@@ -1,0 +1,62 @@
+"""Chromium for the tests of the page: skipped without one, unless FITPRUNE_REQUIRE_BROWSER=1 makes that a failure."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+from tests.ui.fake_engine import FakeEngine
+from tests.ui.serving import served
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PATIENCE = 120_000  # milliseconds; a busy machine is no failure
+
+
+@pytest.fixture(scope="session")
+def browser():
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        reason = f"none of {', '.join(BROWSERS)} is installed"
+        if os.environ.get("FITPRUNE_REQUIRE_BROWSER") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="session")
+def engine():
+    return FakeEngine(("a red car", "a blue car"), delay=0.05)
+
+
+@pytest.fixture(scope="session")
+def url(engine):
+    with served(engine) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def page(browser, url):
+    """The page on a laptop, with the first result on it; `page.problems` lists what the console complained about."""
+    page = browser.new_page(viewport={"width": 1366, "height": 768})
+    page.set_default_timeout(PATIENCE)
+    page.problems = []
+    page.on("pageerror", lambda error: page.problems.append(str(error)))
+    page.goto(url + "?__theme=light")
+    page.wait_for_selector(".board[data-state=done]")
+    page.wait_for_selector(".scrubber[data-state=full]")
+    yield page
+    page.close()

@@ -1,0 +1,199 @@
+"""The page in a real browser: a result, the scrubber's canvas, keys, the budget, errors, and a phone."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from PIL import Image
+
+from tests.browser.conftest import PATIENCE
+from tests.ui.fake_engine import TOKENS
+
+pytestmark = pytest.mark.browser
+
+# Mean brightness of each patch on the canvas, from where the script itself says that the picture lies.
+BRIGHTNESS = """() => {
+  const canvas = document.querySelector('#scrubber .frame canvas'), pen = canvas.getContext('2d');
+  const side = Math.min(canvas.width, canvas.height), patch = side / 16;
+  const left = (canvas.width - side) / 2, top = (canvas.height - side) / 2;
+  return Array.from({ length: 256 }, (_, i) => {
+    const pixels = pen.getImageData(left + (i % 16) * patch + 3, top + Math.floor(i / 16) * patch + 3, patch - 6, patch - 6).data;
+    let sum = 0;
+    for (let k = 0; k < pixels.length; k += 4) sum += pixels[k] + pixels[k + 1] + pixels[k + 2];
+    return sum / (pixels.length / 4 * 3);
+  });
+}"""
+
+
+def to_layer(page, layer: int) -> None:
+    page.click(f"#scrubber .strip button:nth-child({layer})")
+    page.wait_for_selector(f".scrubber[data-layer='{layer}']")
+
+
+def run_with(page, selector: str) -> None:
+    page.click(selector)
+    page.wait_for_selector(".board[data-state=running]")
+    page.wait_for_selector(".board[data-state=done]")
+
+
+def test_first_result_is_there_without_an_error(page):
+    assert page.inner_text(".card[data-side=original] .answer") == "a red car"
+    assert page.inner_text(".card[data-side=pruned] .answer") == "a blue car"
+    assert "Different answers" in page.inner_text(".verdict")
+    assert "demonstration model" in page.inner_text("#masthead")
+    assert page.problems == []
+
+
+def test_a_laptop_needs_no_scrolling(page):
+    assert page.evaluate("document.documentElement.scrollHeight") <= 800
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1366
+
+
+def test_canvas_dims_what_the_layer_has_dropped(page):
+    """The patches that got darker from layer 1 to layer 12 are those that the caption says are gone."""
+    page.set_input_files("#picture input[type=file]", files=[white_picture()])
+    run_with(page, "#run")
+    counts = {}
+    for layer in (1, 12):
+        to_layer(page, layer)
+        dimmed = [index for index, value in enumerate(page.evaluate(BRIGHTNESS)) if value < 235]
+        kept = int(re.match(r"(\d+) of", page.inner_text("#scrubber .count"))[1])
+        assert len(dimmed) == TOKENS - kept
+        counts[layer] = set(dimmed)
+    assert counts[1] < counts[12]
+
+
+def white_picture() -> dict:
+    import io
+
+    buffer = io.BytesIO()
+    Image.new("RGB", (320, 320), "white").save(buffer, "PNG")
+    return {"name": "white.png", "mimeType": "image/png", "buffer": buffer.getvalue()}
+
+
+def test_slider_and_keys_move_the_layer(page):
+    to_layer(page, 3)
+    page.mouse.click(700, 20)
+    page.keyboard.press("ArrowRight")
+    page.wait_for_selector(".scrubber[data-layer='4']")
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_selector(".scrubber[data-layer='3']")
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("Space")
+    page.wait_for_selector(".scrubber[data-layer='5']")
+    page.keyboard.press("Space")
+    assert page.get_attribute("#scrubber .play", "aria-label") == "Play through the layers"
+
+
+def test_moving_through_layers_asks_no_server(page):
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    for layer in (2, 9, 5):
+        to_layer(page, layer)
+    page.click("[data-mode=heat]")
+    page.click("[data-mode=patches]")
+    assert [url for url in asked if "gradio_api" in url and "heartbeat" not in url] == []
+
+
+def test_pointing_at_a_patch_tells_where_it_went(page):
+    to_layer(page, 12)
+    box = page.locator("#scrubber .frame canvas").bounding_box()
+    side = min(box["width"], box["height"])
+    left, top = box["x"] + (box["width"] - side) / 2, box["y"] + (box["height"] - side) / 2
+    page.mouse.move(left + side / 16 * 4.5, top + side / 16 * 2.5)
+    page.wait_for_function("document.querySelector('#scrubber .detail').textContent.startsWith('Row 3, column 5:')")
+    assert re.search(r"dropped after layer \d+, rank \d+ of \d+|kept through all 12", page.inner_text(".detail"))
+
+
+def test_heat_map_colours_by_layer(page):
+    before = page.evaluate(BRIGHTNESS)
+    page.click("[data-mode=heat]")
+    assert page.get_attribute("[data-mode=heat]", "aria-pressed") == "true"
+    assert page.evaluate(BRIGHTNESS) != before
+    page.click("[data-mode=patches]")
+
+
+def test_budget_tells_at_once_what_it_will_do(page):
+    prediction = page.inner_text("#preview .prediction")
+    page.fill("#budget input[type=number]", "80")
+    page.keyboard.press("Tab")
+    page.wait_for_function("document.querySelector('#preview .note').textContent.includes('Above 70 %')")
+    assert page.inner_text("#preview .prediction") != prediction
+    page.fill("#budget input[type=number]", "60")
+    page.keyboard.press("Tab")
+
+
+def test_example_runs_and_cropped_sides_are_marked(page, engine):
+    run_with(page, ".picker button:nth-child(5)")
+    assert engine.asked[-1][0] == (960, 480)
+    page.wait_for_selector(".scrubber[data-cropped=true]")
+    assert page.is_visible("#scrubber .unseen-key")
+
+
+def test_r_runs_but_not_while_typing(page, engine):
+    before = len(engine.asked)
+    page.focus("#question textarea")
+    page.keyboard.press("r")
+    page.evaluate("document.activeElement.blur()")
+    assert len(engine.asked) == before
+    page.keyboard.press("r")
+    page.wait_for_selector(".board[data-state=running]")
+    page.wait_for_selector(".board[data-state=done]")
+    assert len(engine.asked) == before + 1
+
+
+def test_an_error_is_told_and_the_result_stays(page):
+    answer = page.inner_text(".card[data-side=pruned] .answer")
+    page.fill("#question textarea", "")
+    page.click("#run")
+    page.wait_for_function("document.querySelector('#notice [role=alert]').textContent.includes('question is empty')")
+    assert page.inner_text(".card[data-side=pruned] .answer") == answer
+    page.fill("#question textarea", "<b>What</b> is ${1+1} {{it}}?")
+    run_with(page, "#run")
+    assert page.problems == []
+
+
+def test_answers_are_shown_as_text(page, engine):
+    engine.answers = ("<img src=x onerror=alert(1)> ${window.hacked=1} {{1}} `x`", "a blue car")
+    try:
+        run_with(page, "#run")
+        assert page.inner_text(".card[data-side=original] .answer").startswith("<img src=x")
+        assert page.evaluate("window.hacked") is None
+        assert page.locator(".answer img").count() == 0
+    finally:
+        engine.answers = ("a red car", "a blue car")
+
+
+def test_stop_brings_back_the_result_from_before(page, engine):
+    engine.delay, before = 0.8, page.inner_text(".card[data-side=original] .answer")
+    try:
+        page.click("#run")
+        page.wait_for_selector(".board[data-state=running]")
+        page.click("#stop")
+        page.wait_for_function("document.querySelector('#notice').textContent.includes('Stopped')")
+        page.wait_for_selector(".board[data-state=done]")
+        assert page.inner_text(".card[data-side=original] .answer") == before
+    finally:
+        engine.delay = 0.05
+    run_with(page, "#run")
+
+
+def test_every_figure_says_what_it_is(page):
+    page.hover("#answers .hero .fp-info")
+    page.wait_for_selector("#fp-tip:not([hidden])")
+    assert "Counted" in page.inner_text("#fp-tip")
+    assert page.locator("#answers .fp-info").count() == 7
+
+
+def test_a_phone_scrolls_one_way_only_and_a_tap_tells(browser, url):
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    phone = context.new_page()
+    phone.set_default_timeout(PATIENCE)
+    phone.goto(url + "?__theme=dark")
+    phone.wait_for_selector(".scrubber[data-state=full]")
+    assert phone.evaluate("document.documentElement.scrollWidth") <= 390
+    phone.locator("#scrubber .frame canvas").scroll_into_view_if_needed()
+    phone.locator("#scrubber .frame > canvas").tap(position={"x": 170, "y": 170})
+    phone.wait_for_function("document.querySelector('#scrubber .detail').textContent.startsWith('Row')")
+    context.close()

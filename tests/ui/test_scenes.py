@@ -1,0 +1,40 @@
+"""Examples and random scenes, and what is known about them."""
+
+from __future__ import annotations
+
+from app.scenes import is_right, load_examples, new_scene, true_answer
+
+
+def test_every_example_has_a_picture_and_a_known_answer():
+    examples = load_examples()
+    assert len(examples) >= 6
+    for example in examples:
+        assert example.open().mode == "RGB"
+        assert true_answer(example.seed, example.question) is not None
+        assert 0 <= example.percent <= 90
+
+
+def test_a_new_scene_comes_with_a_question_whose_answer_is_known():
+    for seed in range(5):
+        scene = new_scene(seed)
+        assert scene.question.endswith("?")
+        assert true_answer(scene.seed, scene.question)
+
+
+def test_two_new_scenes_differ():
+    assert new_scene().seed != new_scene().seed
+
+
+def test_how_a_question_is_typed_does_not_matter():
+    example = next(e for e in load_examples() if "How many" in e.question)
+    assert true_answer(example.seed, f"  {example.question.upper()} ") == true_answer(example.seed, example.question)
+
+
+def test_nothing_is_known_about_other_questions_and_other_pictures():
+    assert true_answer(load_examples()[0].seed, "Who painted this?") is None
+    assert true_answer(None, "What color is the star?") is None
+
+
+def test_is_right_forgives_case_and_final_punctuation():
+    assert is_right(" Top left. ", "top left")
+    assert not is_right("left", "top left")

@@ -1,0 +1,32 @@
+"""Options from the command line and the environment."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.settings import Settings
+
+
+def test_defaults():
+    assert Settings.read([], {}) == Settings()
+
+
+def test_command_line_wins_over_environment():
+    environment = {"FITPRUNE_MODEL": "some/folder", "FITPRUNE_PORT": "8000"}
+    settings = Settings.read(["--port", "9000"], environment)
+    assert (settings.model, settings.port) == ("some/folder", 9000)
+
+
+def test_a_space_says_where_to_listen():
+    assert Settings.read([], {"GRADIO_SERVER_NAME": "0.0.0.0"}).host == "0.0.0.0"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment"),
+    [(["--port", "x"], {}), (["--port", "70000"], {}), ([], {"FITPRUNE_PORT": "0"}), (["--nonsense"], {})],
+)
+def test_what_cannot_be_ends_with_one_line_and_status_2(arguments, environment, capsys):
+    with pytest.raises(SystemExit) as ended:
+        Settings.read(arguments, environment)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
