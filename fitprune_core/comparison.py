@@ -27,15 +27,24 @@ from fitprune_core.visual_tokens import visual_layout
 
 __all__ = ["Comparison", "Partial", "Run", "compare", "normalised", "stream_comparison"]
 
-# Rounds of the measurement after the answers, and the seconds that it may take; a longer one is not begun.
+# The measurement after the answers: rounds that warm up, rounds that count, and the seconds that these may take.
 WARMUP = 1
 REPEATS = 5
-MEASURING_SECONDS = 6.0
+MEASURING_SECONDS = 5.0
+# Two answers that took longer than this while they were streamed are not measured anew.
+REPEATABLE_SECONDS = 10.0
 
 
-def compare(*args: Any, **kwargs: Any) -> Comparison:
-    """The `Comparison` of one request; takes what `stream_comparison` takes. Raises `Stopped` if it was stopped."""
-    for item in stream_comparison(*args, **kwargs):
+def compare(
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    image: Image.Image,
+    question: str,
+    recipe: PruningRecipe,
+    **options: Any,
+) -> Comparison:
+    """The `Comparison` of one request; options are those of `stream_comparison`. Raises `Stopped` if it was stopped."""
+    for item in stream_comparison(model, processor, image, question, recipe, **options):
         if isinstance(item, Comparison):
             return item
     raise Stopped("the comparison was stopped before it was done")
@@ -58,9 +67,9 @@ def stream_comparison(
     """Answer a question twice, with the model as it is and pruned; the last item is the `Comparison`.
 
     Both runs decode greedily from one set of weights, streamed one after the other as `Partial` items. Then both are
-    timed anew, in turns, without streaming: `warmup` rounds that do not count and up to `repeats` that do. Where that
-    would take longer than `MEASURING_SECONDS`, or `repeats` is 0, the times are those of the streamed runs; `timing`
-    says which. The model works on a thread of its own and is held by it until the end.
+    timed anew, in turns, without streaming: `warmup` rounds that do not count, then up to `repeats` that do, as many as
+    fit into `MEASURING_SECONDS`. Answers that took longer than `REPEATABLE_SECONDS`, or `repeats=0`, keep the times of
+    the streamed runs; `timing` says which. The model works on a thread of its own and is held by it until the end.
 
     should_stop is asked after every token; once it is true the stream ends without a `Comparison`. Raises, at once,
     ValueError for a question, picture, recipe or method that cannot be; later, MemoryError when the device runs out of
@@ -115,14 +124,21 @@ def _run_both(
             pruned = generate(inputs, on_token=lambda ids: emit(("pruned", ids)))
         trace = PruningTrace(trace.num_visual_tokens, list(trace.kept), list(trace.dropped))
         seconds = sum(run.times.prefill_ms + run.times.decode_ms for run in (original, pruned)) / 1e3
-        repeats = min(repeats, int(MEASURING_SECONDS / seconds) - warmup if seconds > 0 else repeats)
-        if repeats < 1:
+        if repeats < 1 or seconds > REPEATABLE_SECONDS:
             timing = "once, while the answers were streamed, without a warm-up."
             return request.result(trace, (original, pruned), (original.times, pruned.times), timing)
-        sides = [Side(nullcontext, original.token_ids), Side(pruning, pruned.token_ids)]
-        times = paired_medians(model, inputs, sides, clock, warmup=warmup, repeats=repeats, should_stop=should_stop)
+        times, rounds = paired_medians(
+            model,
+            inputs,
+            [Side(nullcontext, original.token_ids), Side(pruning, pruned.token_ids)],
+            clock,
+            warmup=warmup,
+            repeats=repeats,
+            seconds=MEASURING_SECONDS,
+            should_stop=should_stop,
+        )
     timing = (
-        f"median of {repeats} run{'s' if repeats > 1 else ''} of each, in turns, after the streamed run and {warmup} "
+        f"median of {rounds} run{'s' if rounds > 1 else ''} of each, in turns, after the streamed run and {warmup} "
         f"warm-up{'s' if warmup != 1 else ''}; the model's work alone, without streaming."
     )
     return request.result(trace, (original, pruned), times, timing)

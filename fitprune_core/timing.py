@@ -6,6 +6,7 @@ each further token of an answer that is known already. Tokenising, streaming and
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -93,24 +94,36 @@ def paired_medians(
     *,
     warmup: int,
     repeats: int,
+    seconds: float = math.inf,
     should_stop: Callable[[], bool] = lambda: False,
-) -> list[Times]:
-    """Time several sides in turns and return each one's medians.
+) -> tuple[list[Times], int]:
+    """Time several sides in turns; returns each one's medians, and the number of rounds behind them.
 
     Every round runs all sides, every other round in reverse, so that a machine that slows down, or a side that finds
-    the caches warm, favours none. The first `warmup` rounds do not count.
+    the caches warm, favours none. The first `warmup` rounds do not count. Of the `repeats` that do, at least one is
+    run, and no further one that would not fit into so many seconds.
     """
-    samples: list[list[Times]] = [[] for _ in sides]
-    for number in range(warmup + repeats):
+
+    def timed_round(number: int) -> list[Times]:
+        found = {}
         order = list(enumerate(sides))
         for index, side in order if number % 2 == 0 else reversed(order):
             if should_stop():
                 raise Stopped
             with side.within():
-                times = timed_pass(model, inputs, side.token_ids, clock, should_stop)
-            if number >= warmup:
-                samples[index].append(times)
-    return [
+                found[index] = timed_pass(model, inputs, side.token_ids, clock, should_stop)
+        return [found[index] for index in range(len(sides))]
+
+    for number in range(warmup):
+        timed_round(number)
+    rounds: list[list[Times]] = []
+    started = clock.now()
+    for number in range(warmup, warmup + repeats):
+        rounds.append(timed_round(number))
+        if (clock.now() - started) * (1 + 1 / len(rounds)) > seconds:
+            break
+    medians = [
         Times(statistics.median(t.prefill_ms for t in times), statistics.median(t.decode_ms for t in times))
-        for times in samples
+        for times in zip(*rounds, strict=True)
     ]
+    return medians, len(rounds)

@@ -91,10 +91,20 @@ def test_sides_take_turns_and_medians_ignore_one_slow_run():
     # One warm-up round (a and b), then three: a b | b a | a b | b a.
     model = StubModel(device, prefill=[9, 9, 2, 1, 1, 2, 2, 70])
     sides = [Side(lambda: noted("a"), (1,)), Side(lambda: noted("b"), (1, 2))]
-    a, b = paired_medians(model, {}, sides, device.clock(), warmup=1, repeats=3)
+    (a, b), rounds = paired_medians(model, {}, sides, device.clock(), warmup=1, repeats=3)
+    assert rounds == 3
     assert order == list("abbaabba")
     assert (a.prefill_ms, a.decode_ms) == (1000.0, 0.0)
     assert (b.prefill_ms, b.decode_ms) == (2000.0, 250.0)
+
+
+def test_rounds_that_take_too_long_are_not_begun():
+    device = StubDevice()
+    model = StubModel(device, prefill=[1.0])
+    sides = [Side(nullcontext, (1,)), Side(nullcontext, (1,))]
+    for seconds, expected in ((0.5, 1), (3.9, 1), (4.0, 2), (100.0, 5)):
+        _, rounds = paired_medians(model, {}, sides, device.clock(), warmup=1, repeats=5, seconds=seconds)
+        assert rounds == expected
 
 
 def test_stops_within_a_step():
