@@ -78,6 +78,8 @@ class Fitter:
         if attention["self"].shape != attention["cross"].shape:
             shapes = f"{attention['self'].shape} and {attention['cross'].shape}"
             raise ValueError(f"self- and cross-attention must have one shape, not {shapes}")
+        where = (getattr(statistics, "provenance", None) or {}).get("source")
+        self._source = f"attention statistics of {len(attention['self'])} samples" + (f" ({where})" if where else "")
         self.geometry = statistics.geometry
         self.model = statistics.model
         self.num_samples, self.num_layers, self.num_visual_tokens = attention["self"].shape
@@ -112,7 +114,7 @@ class Fitter:
             num_samples=self.num_samples,
             procedure="statistics",
             attention=attention,
-            source=f"fitted from attention statistics of {self.num_samples} samples",
+            source=f"fitted from {self._source}",
         )
 
     def smallest_step(self, reduction: float, attention: str, layers: tuple[int, ...] | None = None) -> int:

@@ -192,8 +192,13 @@ class TestBudget:
         recipe = fit_recipe(shapes["mini"], 0.6)
         assert (recipe.model, recipe.num_layers, recipe.num_visual_tokens) == ("a-model", 12, 256)
         assert (recipe.procedure, recipe.num_samples, recipe.attention) == ("statistics", 64, "both")
-        assert "64 samples" in recipe.source
+        assert recipe.source == "fitted from attention statistics of 64 samples"
         assert 0 < recipe.alpha < 1
+
+    def test_recipe_tells_which_samples_they_were(self):
+        statistics = peaked_statistics(8, 6, 100)
+        statistics.provenance = {"source": "samples.jsonl"}
+        assert fit_recipe(statistics, 0.5).source == "fitted from attention statistics of 8 samples (samples.jsonl)"
 
     def test_same_statistics_give_the_same_recipe_in_any_order_of_asking(self):
         one, other = peaked_statistics(8, 6, 100), peaked_statistics(8, 6, 100)
