@@ -19,6 +19,10 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+COUNT_RESULTS = """
+window.results = 0;
+window.addEventListener('fitprune:state', (event) => { window.results += event.detail === 'done'; });
+"""
 PATIENCE = 120_000  # milliseconds; a busy machine is no failure
 
 
@@ -55,6 +59,7 @@ def page(browser, url):
     page.set_default_timeout(PATIENCE)
     page.problems = []
     page.on("pageerror", lambda error: page.problems.append(str(error)))
+    page.add_init_script(COUNT_RESULTS)
     page.goto(url + "?__theme=light")
     page.wait_for_selector(".board[data-state=done]")
     page.wait_for_selector(".scrubber[data-state=full]")

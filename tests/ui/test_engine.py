@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -19,12 +20,17 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def engine(tiny_folder, tmp_path_factory):
-    model, processor = fp.load_model(tiny_folder)
+def recipes(tiny_folder, tmp_path_factory):
+    """A folder of recipes with statistics of the tiny model."""
     samples = [(random_picture(seed=seed), "What is it?") for seed in range(2)]
-    recipes = tmp_path_factory.mktemp("recipes")
-    fp.collect_statistics(model, processor, samples).save(recipes / "tiny-llava" / "statistics.npz")
-    return Engine(model, processor, recipes=recipes, max_new_tokens=3)
+    folder = tmp_path_factory.mktemp("recipes")
+    fp.collect_statistics(*fp.load_model(tiny_folder), samples).save(folder / "tiny-llava" / "statistics.npz")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_folder, recipes):
+    return Engine(*fp.load_model(tiny_folder), recipes=recipes, max_new_tokens=3)
 
 
 def test_previews_tell_what_runs(engine):
@@ -75,6 +81,17 @@ def test_a_model_folder_that_is_not_there_ends_with_one_line_and_status_2(tmp_pa
     done = run_app("--model", str(tmp_path / "nowhere"))
     assert done.returncode == 2
     assert done.stderr.strip().count("\n") == 0 and "nowhere" in done.stderr
+
+
+def test_a_port_in_use_ends_with_one_line_and_status_2(tiny_folder, recipes):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = run_app("--model", str(tiny_folder), "--recipes", str(recipes), "--port", port)
+    assert done.returncode == 2
+    complaints = [line for line in done.stderr.splitlines() if line.startswith("app.py:")]
+    assert complaints == [f"app.py: port {port} on 127.0.0.1 is in use; choose another with --port"]
 
 
 def run_app(*arguments: str) -> subprocess.CompletedProcess:
