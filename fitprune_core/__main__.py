@@ -48,12 +48,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run_compare(options: argparse.Namespace) -> None:
     """Answer one question with the original and the pruned model."""
-    from fitprune_core.comparison import compare
     from fitprune_core.pictures import check_question, open_picture
 
-    # Everything that costs nothing is looked at before a model is loaded.
+    # Everything that costs nothing is looked at before torch and a model are loaded.
     question, image = check_question(options.question), open_picture(options.image)
     recipe = PruningRecipe.load(options.recipe) if options.recipe else None
+    from fitprune_core.comparison import compare
+
     model, processor = _load(options)
     recipe = recipe or _recipes_of(model, options)(options.reduction)
     comparison = compare(
@@ -258,16 +259,17 @@ def _check_output(path: Path) -> None:
 
 
 def _quiet_libraries() -> None:
-    """Keep what libraries say off standard error, where only our own lines are expected."""
+    """Keep what libraries say off standard error, where only our own lines are expected.
+
+    transformers and its Hub client read these variables when they are imported, which costs seconds and is left until
+    the input has been looked at.
+    """
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     warnings.filterwarnings("ignore", module="PIL")
-    from huggingface_hub.utils import logging as hub_logging
-    from transformers.utils import logging as transformers_logging
-
-    hub_logging.set_verbosity_error()
-    transformers_logging.set_verbosity_error()
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     if not sys.stderr.isatty():
-        transformers_logging.disable_progress_bar()
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
 def _failed(options: argparse.Namespace, error: Exception, status: int) -> int:
