@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -99,14 +100,15 @@ class ComparePage:
     def _stream(self, image: Image.Image, question: str, percent: float, stop: threading.Event) -> Iterator[dict]:
         """Show the answers as they grow; returns the Comparison, or None if the visitor stopped it."""
         last = 0.0
-        for item in self.engine.compare(image, question, percent, stop.is_set):
-            if stop.is_set():
-                return None
-            if isinstance(item, Comparison):
-                return item
-            if time.monotonic() - last >= _BEAT:
-                last = time.monotonic()
-                yield {self.parts.board: running_board(item, percent)}
+        with contextlib.closing(self.engine.compare(image, question, percent, stop.is_set)) as items:
+            for item in items:
+                if stop.is_set():
+                    return None
+                if isinstance(item, Comparison):
+                    return item
+                if time.monotonic() - last >= _BEAT:
+                    last = time.monotonic()
+                    yield {self.parts.board: running_board(item, percent)}
         return None
 
     def _restore(self, shown: dict[str, Any], message: Message) -> dict:

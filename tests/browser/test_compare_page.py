@@ -63,6 +63,7 @@ def test_canvas_dims_what_the_layer_has_dropped(page):
     page.wait_for_function("shown => document.querySelector('#picture img')?.src !== shown", arg=shown)
     page.wait_for_selector("#picture img")
     run_with(page, "#run")
+    page.wait_for_timeout(500)  # the browser decodes the picture in the background
     counts = {}
     for layer in (1, 12):
         to_layer(page, layer)
