@@ -18,10 +18,13 @@ ROOT = Path(__file__).resolve().parents[2]
 RUN_KEYS = ["answer", "new_tokens", "prefill_ms", "decode_ms", "visual_gflops", "total_gflops", "kv_cache_bytes"]
 
 
-@pytest.fixture(autouse=True)
-def _loggers_as_they_were(monkeypatch):
-    """`main` quiets libraries for a whole process; a test must not."""
-    monkeypatch.setattr("fitprune_core.__main__._quiet_libraries", lambda: None)
+@pytest.fixture(autouse=True, scope="module")
+def _quiet_libraries():
+    """`main` quiets libraries by the environment, before they are imported; here they are there already."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fitprune_core.__main__._quiet_libraries", lambda: None)
+        patch.setattr("transformers.utils.logging._tqdm_active", False)
+        yield
 
 
 @pytest.fixture(scope="module")
