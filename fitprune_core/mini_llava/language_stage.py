@@ -14,11 +14,12 @@ from tqdm import tqdm
 
 from fitprune_core.mini_llava.architecture import DECODER
 from fitprune_core.mini_llava.checkpoints import load_state, save_state
-from fitprune_core.mini_llava.lookups import NOT_ASKED, LookupHead, lookup_loss
+from fitprune_core.mini_llava.lookups import FACTS, NOT_ASKED, lookup_loss
 from fitprune_core.mini_llava.muon import make_optimizers, warmup_stable_decay
 from fitprune_core.mini_llava.packing import answer_logits, pack, pool_patches, right_answers
 from fitprune_core.mini_llava.pictures_pool import PicturePool, easy_vqa_pool, easy_vqa_questions, scene_pool
 from fitprune_core.mini_llava.questions import KINDS, ask
+from fitprune_core.mini_llava.readouts import ReadOuts
 from fitprune_core.mini_llava.scenes import Scene
 from fitprune_core.mini_llava.text import Encoder
 from fitprune_core.mini_llava.vision_stage import HELD_OUT_SEEDS, patch_features
@@ -126,7 +127,7 @@ def train_language(folder: Path, tokenizer, model, *, steps: int, pooled_steps: 
     The first `pooled_steps` see 2 x 2-pooled features, a quarter of the visual tokens.
     """
     tower = model.model.vision_tower.eval().requires_grad_(False)
-    lookup, end_lookup = LookupHead(DECODER["hidden_size"]), LookupHead(DECODER["hidden_size"])
+    lookup, end_lookup = (ReadOuts(DECODER["hidden_size"], FACTS) for _ in range(2))
     trained = {"decoder": model.model.language_model, "projector": model.model.multi_modal_projector,
                "lookup": lookup, "end_lookup": end_lookup}  # fmt: skip
     optimizers = make_optimizers(list(trained.values()), lr, MATRIX_SCALE)

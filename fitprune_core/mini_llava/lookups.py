@@ -15,6 +15,7 @@ import re
 import torch
 from torch import nn
 
+from fitprune_core.mini_llava.readouts import ReadOuts
 from fitprune_core.mini_llava.scenes import MAX_OBJECTS, PLACES, Scene
 from fitprune_core.mini_llava.shapes import COLORS, SHAPES, plural
 
@@ -24,19 +25,6 @@ _KIND_OF_WORD = {word: kind for kind in SHAPES for word in (kind, plural(kind))}
 _KIND_WORDS = re.compile(rf"\b({'|'.join(sorted(_KIND_OF_WORD, key=len, reverse=True))})\b")
 _COLOR_WORDS = re.compile(rf"\b({'|'.join(COLORS)})\b")
 _PLACE_WORDS = re.compile(rf"\b(?:at|in|on) the ({'|'.join(sorted(PLACES, key=len, reverse=True))}|middle)\b")
-
-
-class LookupHead(nn.Module):
-    """Linear read-outs of all facts from a decoder state: (N, width) -> {fact: (N, values)}."""
-
-    def __init__(self, width: int):
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.heads = nn.Linear(width, sum(FACTS.values()))
-
-    def forward(self, states: torch.Tensor) -> dict[str, torch.Tensor]:
-        scores = self.heads(self.norm(states)).split(list(FACTS.values()), dim=-1)
-        return dict(zip(FACTS, scores, strict=True))
 
 
 def lookups(scene: Scene, text: str) -> list[tuple[int, dict[str, int]]]:
@@ -62,7 +50,7 @@ def asked_facts(scene: Scene, question: str) -> dict[str, int]:
     return {}
 
 
-def lookup_loss(head: LookupHead, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def lookup_loss(head: ReadOuts, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Mean cross-entropy over everything asked. states: (B, T, width); targets: (B, T, facts), -100 where not asked."""
     asked = (targets != NOT_ASKED).any(-1)
     if not asked.any():

@@ -15,6 +15,7 @@ from fitprune_core.mini_llava.architecture import VISION, vision_config, write_g
 from fitprune_core.mini_llava.checkpoints import load_state, save_state
 from fitprune_core.mini_llava.muon import make_optimizers, warmup_stable_decay
 from fitprune_core.mini_llava.pictures_pool import TARGETS, PicturePool, easy_vqa_pool, joined, scene_pool
+from fitprune_core.mini_llava.readouts import ReadOuts
 
 logger = logging.getLogger(__name__)
 
@@ -22,19 +23,6 @@ BACKGROUND_WEIGHT = 0.1
 DIGIT_WEIGHT = 4.0
 SIGN_CHANCE = 2.0  # so much more often than others is a picture with a sign drawn
 HELD_OUT_SEEDS = range(1_000_000_000, 1_000_000_400)
-
-
-class DenseHeads(nn.Module):
-    """One linear read-out for all targets: what is linear in the features is what a projector can pass on."""
-
-    def __init__(self, width: int):
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.heads = nn.Linear(width, sum(TARGETS.values()))
-
-    def forward(self, features: torch.Tensor) -> dict[str, torch.Tensor]:
-        scores = self.heads(self.norm(features)).split(list(TARGETS.values()), dim=-1)
-        return dict(zip(TARGETS, scores, strict=True))
 
 
 def patch_features(tower, pixels: torch.Tensor) -> torch.Tensor:
@@ -59,7 +47,7 @@ def dense_loss(logits: dict[str, torch.Tensor], labels: dict[str, torch.Tensor])
 
 
 @torch.no_grad()
-def dense_accuracy(tower, heads: DenseHeads, pool: PicturePool) -> dict[str, float]:
+def dense_accuracy(tower, heads: ReadOuts, pool: PicturePool) -> dict[str, float]:
     """Share of object patches that are right, per target, on held-out scenes."""
     right, objects = dict.fromkeys(TARGETS, 0), 0
     for start in range(0, len(pool.pixels), 50):
@@ -77,7 +65,7 @@ def train_vision(folder: Path, *, steps: int, pictures: int, batch_size: int, lr
     torch.manual_seed(seed)
     tower = CLIPVisionModel(vision_config())
     write_grid_positions(tower)
-    heads = DenseHeads(VISION["hidden_size"])
+    heads = ReadOuts(VISION["hidden_size"], TARGETS)
     optimizers = make_optimizers([tower, heads], lr)
     modules = {"tower": tower, "heads": heads}
     first = load_state(folder / "vision.pt", modules, optimizers)
