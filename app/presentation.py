@@ -164,8 +164,8 @@ def _sentence(comparison: Comparison) -> str:
     if faster.word == "faster":
         return f"{what}; the first token came {faster.text} faster."
     if faster.word == "slower":
-        return f"{what}, but no time was gained: choosing them cost more than the work it saved here."
-    return f"{what}, but no time was gained on this device: the work that is left takes as long."
+        return f"{what}, but no time was gained here: the first token came {faster.text} slower."
+    return f"{what}, but no time was gained here: the first token took as long."
 
 
 def _rounded(box: tuple[float, float, float, float]) -> list[float]:
