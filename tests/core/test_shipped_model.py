@@ -1,0 +1,73 @@
+"""The checkpoint, statistics and recipes that ship: they belong together, and the model answers, pruned or not."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+import fitprune_core as fp
+from fitprune_core.flops import DecoderGeometry, visual_reduction
+from fitprune_core.mini_llava.evaluate import measure, scene_items, unseen_items
+
+ROOT = Path(__file__).parents[2]
+RECIPES = ROOT / "recipes" / "mini-llava"
+
+
+@pytest.fixture(scope="module")
+def mini_llava():
+    return fp.load_model("mini-llava", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def statistics():
+    return fp.AttentionStatistics.load(RECIPES / "statistics.npz")
+
+
+def total(tally: dict[str, tuple[int, int]]) -> float:
+    return sum(right for right, _ in tally.values()) / sum(asked for _, asked in tally.values())
+
+
+def test_the_checkpoint_is_small_and_deep_enough(mini_llava):
+    model, _ = mini_llava
+    assert DecoderGeometry.from_config(model.config).num_layers >= 12
+    assert model.config.image_seq_length >= 256
+    assert sum(file.stat().st_size for file in (ROOT / "assets" / "mini-llava").iterdir()) <= 25e6
+
+
+def test_the_statistics_are_of_this_model(mini_llava, statistics):
+    model, _ = mini_llava
+    assert statistics.geometry == DecoderGeometry.from_config(model.config)
+    assert statistics.model == "mini-llava" and statistics.num_samples >= 64
+
+
+@pytest.mark.parametrize("percent", range(10, 100, 10))
+def test_every_recipe_file_is_what_its_statistics_give_and_meets_its_budget(mini_llava, statistics, percent):
+    model, _ = mini_llava
+    recipe = fp.PruningRecipe.load(RECIPES / f"{percent}.json")
+    counted = visual_reduction(model.config, recipe.removed, recipe.num_visual_tokens)
+    assert abs(counted - percent / 100) <= 0.002
+    assert recipe.achieved_reduction == pytest.approx(counted)
+    assert recipe.removed == fp.fit_recipe(statistics, percent / 100).removed
+
+
+def test_every_whole_percent_is_met_within_a_fifth_of_a_point(mini_llava, statistics):
+    model, _ = mini_llava
+    for percent in range(1, 91):
+        removed = fp.fit_recipe(statistics, percent / 100).removed
+        assert abs(visual_reduction(model.config, removed, model.config.image_seq_length) - percent / 100) <= 0.002
+
+
+@pytest.mark.slow
+def test_it_answers_and_keeps_nine_tenths_of_that_at_60_percent(mini_llava):
+    """Far below what the model card reports, so that only a broken model or broken pruning fails."""
+    items = [item for item in scene_items(8) if item[0] not in ("describe", "relation")]
+    original = total(measure(*mini_llava, items))
+    pruned = total(measure(*mini_llava, items, fp.PruningRecipe.load(RECIPES / "60.json")))
+    assert original >= 0.8 and pruned >= 0.9 * original
+
+
+@pytest.mark.slow
+def test_it_says_when_it_does_not_know(mini_llava):
+    assert total(measure(*mini_llava, itertools.islice(unseen_items(), 20))) >= 0.7
