@@ -69,7 +69,7 @@ function play(on) {
 function setMode(mode) {
   at.mode = mode;
   root.dataset.mode = mode;
-  for (const button of element.querySelectorAll("[data-mode][aria-pressed]")) {
+  for (const button of element.querySelectorAll("button[data-mode]")) {
     button.setAttribute("aria-pressed", String(button.dataset.mode === mode));
   }
   repaint();
@@ -129,7 +129,7 @@ canvas.addEventListener("click", (event) => {
 range.addEventListener("input", () => { play(false); goTo(range.value - 1); });
 find(".play").addEventListener("click", () => play(!at.timer));
 find(".views").addEventListener("change", (event) => { setView(event.target.value); repaintStrip(); goTo(at.layer); });
-for (const button of element.querySelectorAll("[data-mode]")) button.addEventListener("click", () => setMode(button.dataset.mode));
+for (const button of element.querySelectorAll("button[data-mode]")) button.addEventListener("click", () => setMode(button.dataset.mode));
 
 // Keys work anywhere on the page except where they mean something else: in a field, on a button, on a slider.
 onPage(document, "keydown", (event) => {

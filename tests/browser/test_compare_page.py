@@ -102,8 +102,8 @@ def test_moving_through_layers_asks_no_server(page):
     page.on("request", lambda request: asked.append(request.url))
     for layer in (2, 9, 5):
         to_layer(page, layer)
-    page.click("[data-mode=heat]")
-    page.click("[data-mode=patches]")
+    page.click("button[data-mode=heat]")
+    page.click("button[data-mode=patches]")
     assert [url for url in asked if "gradio_api" in url and "heartbeat" not in url] == []
 
 
@@ -119,10 +119,10 @@ def test_pointing_at_a_patch_tells_where_it_went(page):
 
 def test_heat_map_colours_by_layer(page):
     before = page.evaluate(BRIGHTNESS)
-    page.click("[data-mode=heat]")
-    assert page.get_attribute("[data-mode=heat]", "aria-pressed") == "true"
+    page.click("button[data-mode=heat]")
+    assert page.get_attribute("button[data-mode=heat]", "aria-pressed") == "true"
     assert page.evaluate(BRIGHTNESS) != before
-    page.click("[data-mode=patches]")
+    page.click("button[data-mode=patches]")
 
 
 def test_budget_tells_at_once_what_it_will_do(page):
