@@ -16,7 +16,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check $(PIP_FLAGS) \
 	$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: demo test lint format clean
+.PHONY: demo test lint format bench clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
@@ -24,6 +24,9 @@ demo: .venv/installed
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest $(TEST_FLAGS)
+
+bench: .venv/installed-dev
+	$(BIN)/python -m tests.benchmarks
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
