@@ -1,0 +1,213 @@
+"""A decoder of LLaVA-1.5-7B's width: does time follow FLOPs, what does scoring cost, and what did the published way?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from statistics import median
+
+import torch
+from transformers import PreTrainedModel
+
+from fitprune_core.decoder import decoder_layers
+from fitprune_core.flops import DecoderGeometry, RequestFlops, request_flops
+from fitprune_core.loading import describe_device, model_name
+from fitprune_core.methods import find_method
+from fitprune_core.pruning import prune_visual_tokens, pruned
+from fitprune_core.published import published_recipes
+from fitprune_core.recipe import PruningRecipe
+from fitprune_core.request import Request
+from fitprune_core.timing import Clock, Side, paired_medians, timed_pass
+from tests.benchmarks.published_way import MemoryMeter, published_way
+from tests.benchmarks.report import Report
+from tests.benchmarks.wide_model import (
+    NUM_VISUAL_TOKENS,
+    TEXT_AFTER,
+    TEXT_BEFORE,
+    WIDTHS,
+    compressed,
+    wide_inputs,
+    wide_llava,
+)
+
+REDUCTION = 0.6
+NUM_LAYERS = 2
+WARMUP = 1
+FIRST_TOKEN = (0,)  # an answer of one token: nothing but the prefill
+
+
+def run(rounds: int = 7, **widths: int) -> Report:
+    """Time `rounds` paired prefills of three kinds, then scoring, then memory. widths: other sizes, for a trial."""
+    model, inputs = wide_llava(NUM_LAYERS, **widths), wide_inputs()
+    recipe = profile_recipe(model)
+    with torch.no_grad():
+        check_same_tokens(model, inputs, recipe)
+        sides = [
+            Side(nullcontext, FIRST_TOKEN),
+            Side(partial(prune_visual_tokens, model, recipe), FIRST_TOKEN),
+            Side(partial(published_way, model, recipe), FIRST_TOKEN),
+        ]
+        times, _ = paired_medians(model, inputs, sides, Clock(model.device), warmup=WARMUP, repeats=rounds)
+        shares = scoring_shares(model, inputs, recipe, rounds)
+        memory = score_memory(model, inputs, recipe)
+    return _report(model, recipe, [time.prefill_ms for time in times], shares, memory, rounds)
+
+
+def profile_recipe(model: PreTrainedModel) -> PruningRecipe:
+    """The published 60 % recipe of LLaVA-1.5-7B, its profile compressed to the model's layers."""
+    recipe = next(r for r in published_recipes("llava-1.5-7b") if r.reduction == REDUCTION)
+    return compressed(recipe, NUM_LAYERS, DecoderGeometry.from_config(model.config), model_name(model))
+
+
+def check_same_tokens(model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], recipe: PruningRecipe) -> None:
+    """Both ways must be the same method: raise RuntimeError if they keep different tokens (2 may swap by rounding)."""
+    kept = []
+    for way in (prune_visual_tokens, published_way):
+        with way(model, recipe) as trace:
+            model(**inputs, use_cache=True, logits_to_keep=1)
+        kept.append([set(tokens.tolist()) for tokens in trace.kept])
+    different = [len(ours - theirs) for ours, theirs in zip(*kept, strict=True)]
+    if max(different) > 2:
+        raise RuntimeError(f"the published way keeps other tokens, {different} at each layer: no fair comparison")
+
+
+def prefill_flops(model: PreTrainedModel, removed: tuple[int, ...]) -> RequestFlops:
+    """FLOPs of the whole prefill of `wide_inputs`."""
+    return request_flops(model.config, removed, NUM_VISUAL_TOKENS, TEXT_BEFORE + TEXT_AFTER, TEXT_AFTER, 1)
+
+
+def scoring_shares(
+    model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], recipe: PruningRecipe, rounds: int
+) -> list[tuple[float, float]]:
+    """For each layer that drops: milliseconds of scoring and choosing, and of the whole layer; medians."""
+    clock = Clock(model.device)
+    scoring: dict[int, list[float]] = {}
+    layers: dict[int, list[float]] = {}
+    with timed_layers(model, clock, layers):
+        for _ in range(WARMUP + rounds):
+            with pruned(model, recipe, partial(TimedRequest, clock=clock, seconds=scoring)):
+                timed_pass(model, inputs, FIRST_TOKEN, clock, lambda: False)
+    return [
+        (1e3 * median(seconds[WARMUP:]), 1e3 * median(layers[layer][WARMUP:]))
+        for layer, seconds in sorted(scoring.items())
+    ]
+
+
+class TimedRequest(Request):
+    """A request that notes how long each layer's scoring and choosing take, in seconds."""
+
+    def __init__(self, *args, clock: Clock, seconds: dict[int, list[float]]) -> None:
+        super().__init__(*args, method=find_method("fitprune"))
+        self.clock, self.seconds = clock, seconds
+
+    def drop(self, layer: int, *args) -> torch.Tensor:
+        """As `Request.drop`."""
+        started = self.clock.now()
+        kept_rows = super().drop(layer, *args)
+        self.seconds.setdefault(layer, []).append(self.clock.now() - started)
+        return kept_rows
+
+
+class MeteredRequest(Request):
+    """A request whose scoring and choosing run under a memory meter."""
+
+    def __init__(self, *args, meter: MemoryMeter) -> None:
+        super().__init__(*args, method=find_method("fitprune"))
+        self.meter = meter
+
+    def choose(self, *args) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `Request.choose`."""
+        with self.meter:
+            return super().choose(*args)
+
+
+@contextmanager
+def timed_layers(model: PreTrainedModel, clock: Clock, seconds: dict[int, list[float]]) -> Iterator[None]:
+    """Inside the block every run of a decoder layer adds its duration to `seconds[layer]`."""
+    started: dict[int, float] = {}
+
+    def before(layer: int, module, args) -> None:
+        started[layer] = clock.now()
+
+    def after(layer: int, module, args, output) -> None:
+        seconds.setdefault(layer, []).append(clock.now() - started[layer])
+
+    hooks = []
+    try:
+        for index, layer in enumerate(decoder_layers(model)):
+            hooks.append(layer.register_forward_pre_hook(partial(before, index)))
+            hooks.append(layer.register_forward_hook(partial(after, index)))
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def score_memory(model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], recipe: PruningRecipe) -> tuple[int, int]:
+    """Peak bytes of all that scoring makes here, and of the attention matrices alone in the published way."""
+    ours = MemoryMeter()
+    with pruned(model, recipe, partial(MeteredRequest, meter=ours)):
+        model(**inputs, use_cache=True, logits_to_keep=1)
+    heads = model.config.text_config.num_attention_heads
+    matrices = MemoryMeter(lambda tensor: tensor.dim() == 4 and tensor.shape[1] == heads and _is_square(tensor))
+    with published_way(model, recipe), matrices:
+        model(**inputs, use_cache=True, logits_to_keep=1)
+    return ours.peak, matrices.peak
+
+
+def _is_square(tensor: torch.Tensor) -> bool:
+    """As many keys as queries; queries and keys themselves are not that."""
+    return tensor.shape[-1] == tensor.shape[-2]
+
+
+def _report(
+    model: PreTrainedModel,
+    recipe: PruningRecipe,
+    prefills: list[float],
+    shares: list[tuple[float, float]],
+    memory: tuple[int, int],
+    rounds: int,
+) -> Report:
+    original, ours, published = prefills
+    whole, part = prefill_flops(model, (0,) * NUM_LAYERS), prefill_flops(model, recipe.removed)
+    flops_saved = 1 - (part.total - part.scoring) / whole.total
+    rows = [("prefill", "time", "time saved", "FLOPs saved", "time/FLOPs", "peak memory of scores")]
+    rows.append(("original, SDPA", f"{original:.0f} ms", "", "", "", ""))
+    for label, spent, peak in zip(("pruned", "pruned the published way"), prefills[1:], memory, strict=True):
+        saved = 1 - spent / original
+        figures = (f"{saved:.1%}", f"{flops_saved:.1%}", f"{saved / flops_saved:.2f}")
+        rows.append((label, f"{spent:.0f} ms", *figures, f"{peak / 1e6:.1f} MB"))
+    layers = [("layer", "scoring and choosing", "the whole layer", "share")]
+    for number, (scoring, layer) in enumerate(shares, start=1):
+        layers.append((str(number), f"{scoring:.1f} ms", f"{layer:.1f} ms", f"{scoring / layer:.1%}"))
+    notes = [
+        f"The published way takes {published / ours:.2f} times as long as this one, and {memory[1] / memory[0]:.1f} "
+        f"times the memory for scores. Attention there is eager, and its matrices are kept for all {NUM_LAYERS} layers "
+        "(a real decoder has 16 times as many); both ways keep the same tokens.",
+        f"{_sizes(model)}, {NUM_VISUAL_TOKENS} visual and {TEXT_BEFORE + TEXT_AFTER} text tokens, random weights "
+        f"({describe_device(model)}); medians of {rounds} rounds in turns after {WARMUP} that warmed up. Recipe: as "
+        f"many tokens leave each layer as leave, on average, the layers of its half in the published {REDUCTION:.0%} "
+        f"recipe of LLaVA-1.5-7B; {recipe.removed} are removed, which saves {recipe.achieved_reduction:.1%} of "
+        "the visual FLOPs. FLOPs saved: of the whole prefill with text, before what scoring costs.",
+    ]
+    about = _sizes(model)
+    return Report(about, [rows, layers], notes, {"wide decoder,\n2 layers drop": (flops_saved, 1 - ours / original)})
+
+
+def _sizes(model: PreTrainedModel) -> str:
+    text = model.config.text_config
+    is_full = all(getattr(text, name) == size for name, size in WIDTHS.items())
+    return (
+        f"A decoder of {'LLaVA-1.5-7B' if is_full else 'trial'} width: {text.hidden_size}/{text.intermediate_size}, "
+        f"{text.num_attention_heads} heads, {NUM_LAYERS} layers"
+    )
+
+
+def main() -> None:
+    """Print the tables."""
+    print(run().markdown())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""A LLaVA with a decoder as wide as LLaVA-1.5-7B's and two layers deep, random weights, made in seconds in memory."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration, PreTrainedModel
+
+from fitprune_core.flops import DecoderGeometry, tokens_per_layer, visual_reduction
+from fitprune_core.recipe import PruningRecipe
+
+WIDTHS = {"hidden_size": 4096, "intermediate_size": 11008, "num_attention_heads": 32}
+GRID, PATCH_SIZE = 24, 4
+NUM_VISUAL_TOKENS = GRID * GRID
+# The system prompt of LLaVA-1.5 comes before the picture; question and "ASSISTANT:" after it.
+TEXT_BEFORE, TEXT_AFTER = 35, 30
+VOCABULARY = 320
+IMAGE_TOKEN = VOCABULARY - 1
+# Weights are this many random numbers, over and over: drawing billions takes minutes, and no product is faster for it.
+POOL = 1_000_003
+
+
+def wide_llava(num_layers: int = 2, **widths: int) -> PreTrainedModel:
+    """The model, float32 on the CPU; 1.6 GB at its full width. widths: other sizes, for a trial."""
+    vision = CLIPVisionConfig(
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=GRID * PATCH_SIZE,
+        patch_size=PATCH_SIZE,
+    )
+    text = LlamaConfig(num_hidden_layers=num_layers, vocab_size=VOCABULARY, **{**WIDTHS, **widths})
+    config = LlavaConfig(
+        vision_config=vision, text_config=text, image_token_index=IMAGE_TOKEN, image_seq_length=NUM_VISUAL_TOKENS
+    )
+    with torch.device("meta"):
+        model = LlavaForConditionalGeneration(config)
+    model.to_empty(device="cpu")
+    # What is computed from the configuration is no weight, and was left empty.
+    decoder, embeddings = model.get_decoder(), model.model.vision_tower.embeddings
+    decoder.rotary_emb = type(decoder.rotary_emb)(config=config.text_config)
+    embeddings.position_ids = torch.arange(NUM_VISUAL_TOKENS + 1)[None]
+    _fill(model)
+    return model.eval()
+
+
+def wide_inputs() -> dict[str, torch.Tensor]:
+    """One prompt: 35 tokens of text, 576 of a random picture, 30 of text."""
+    generator = torch.Generator().manual_seed(1)
+    length = TEXT_BEFORE + NUM_VISUAL_TOKENS + TEXT_AFTER
+    ids = torch.randint(0, IMAGE_TOKEN, (1, length), generator=generator)
+    ids[:, TEXT_BEFORE : TEXT_BEFORE + NUM_VISUAL_TOKENS] = IMAGE_TOKEN
+    pixels = torch.randn(1, 3, GRID * PATCH_SIZE, GRID * PATCH_SIZE, generator=generator)
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "pixel_values": pixels}
+
+
+def compressed(recipe: PruningRecipe, num_layers: int, geometry: DecoderGeometry, model: str) -> PruningRecipe:
+    """A recipe for a shallower decoder with the profile of a deep one.
+
+    Each layer stands for an equal run of the deep decoder's layers, and as many tokens leave it as leave the layers of
+    that run on average.
+    """
+    run = recipe.num_layers // num_layers
+    if run * num_layers != recipe.num_layers:
+        raise ValueError(f"{recipe.num_layers} layers cannot be divided among {num_layers} evenly")
+    deep = tokens_per_layer(recipe.removed, recipe.num_visual_tokens)
+    leaving = [round(sum(deep[at : at + run]) / run) for at in range(0, recipe.num_layers, run)]
+    arriving = [recipe.num_visual_tokens, *leaving]
+    removed = tuple(n - m for n, m in zip(arriving, leaving, strict=False))
+    return PruningRecipe(
+        model=model,
+        num_layers=num_layers,
+        num_visual_tokens=recipe.num_visual_tokens,
+        reduction=recipe.reduction,
+        achieved_reduction=visual_reduction(geometry, removed, recipe.num_visual_tokens),
+        removed=removed,
+        procedure="published",
+        source=f"{recipe.source}; its profile at {num_layers} layers",
+    )
+
+
+@torch.no_grad()
+def _fill(model: PreTrainedModel) -> None:
+    """Weights at the scale that keeps activations at one; norms and biases as a new model has them."""
+    pool = torch.randn(POOL, generator=torch.Generator().manual_seed(0))
+    for name, weight in model.named_parameters():
+        if weight.dim() < 2:
+            weight.fill_(0.0 if name.endswith("bias") else 1.0)
+            continue
+        scale = 1.0 if "embed_tokens" in name else 1.0 / math.sqrt(weight[0].numel())
+        flat = weight.view(-1)
+        for start in range(0, flat.numel(), POOL):
+            part = flat[start : start + POOL]
+            part.copy_(pool[: part.numel()])
+        flat.mul_(scale)
