@@ -17,6 +17,8 @@ from transformers import (
     ProcessorMixin,
 )
 
+from fitprune_core import llava_hr
+
 logger = logging.getLogger(__name__)
 
 MINI_LLAVA = "mini-llava"
@@ -49,6 +51,7 @@ def load_model(
     device = _choose_device(device)
     dtype = _choose_dtype(dtype, device)
     source = _find_source(name)
+    llava_hr.register()
     try:
         config = AutoConfig.from_pretrained(source)
         if config.model_type not in MODEL_TYPES:
