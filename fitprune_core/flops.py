@@ -25,7 +25,7 @@ SCORE_KINDS = ("both", "self", "cross", "last", "none")
 SCORED_ROWS_AT_ONCE = 64
 
 # Tokens that a vision tower carries beside its patches. CLIP keeps a class token through all of its layers.
-_CLASS_TOKENS = {"clip_vision_model": 1, "siglip_vision_model": 0}
+_CLASS_TOKENS = {"clip_vision_model": 1, "siglip_vision_model": 0, "llava_hr_vision": 0}
 
 
 @dataclass(frozen=True)
@@ -250,6 +250,8 @@ def _tower_multiply_adds(model_config: Any) -> int:
     kind = getattr(vision, "model_type", None)
     if kind not in _CLASS_TOKENS:
         raise ValueError(f"the cost of a vision tower of type {kind!r} is not known; known: {', '.join(_CLASS_TOKENS)}")
+    if kind == "llava_hr_vision":
+        return _two_path_multiply_adds(vision)
     width, mlp = _field(vision, "hidden_size"), _field(vision, "intermediate_size")
     patch = _field(vision, "patch_size")
     patches = (_field(vision, "image_size") // patch) ** 2
@@ -261,6 +263,27 @@ def _tower_multiply_adds(model_config: Any) -> int:
         # SigLIP's attention pooling: one probe row attends to all patches, then goes through an MLP.
         pooling = 2 * (patches + 1) * width**2 + 2 * patches * width + 2 * width * mlp
     return convolution + _field(vision, "num_hidden_layers") * layer + pooling
+
+
+def _two_path_multiply_adds(vision: Any) -> int:
+    """Multiply-adds of LLaVA-HR's tower for one picture: CLIP, ConvNeXt, and what mixes the second into the first."""
+    clip, convnext = vision.clip_config, vision.convnext_config
+    rows, width, slow = vision.grid**2, clip.hidden_size, convnext.hidden_sizes[-1]
+    layer = 4 * rows * width**2 + 2 * rows**2 * width + 2 * rows * width * clip.intermediate_size
+    fast = clip.num_hidden_layers * layer + rows * width * clip.num_channels * clip.patch_size**2
+    side = vision.image_size // convnext.patch_size
+    total = fast + side**2 * convnext.hidden_sizes[0] * convnext.num_channels * convnext.patch_size**2
+    before = 0
+    for channels, depth in zip(convnext.hidden_sizes, convnext.depths, strict=True):
+        if before:
+            side //= 2
+            total += side**2 * 4 * before * channels
+        total += depth * side**2 * (49 * channels + 8 * channels**2)  # a 7 x 7 depthwise convolution, and an MLP
+        before = channels
+    adapter = side**2 * slow * (slow + width) + rows * width * (49 + width)
+    adapter += 2 * width * (width // 2) + width // 2  # the gate
+    fusion = rows * width * (width + slow)
+    return total + (3 * adapter if vision.use_adapters else 0) + fusion
 
 
 def _projector_multiply_adds(model_config: Any, geometry: DecoderGeometry) -> int:

@@ -4,8 +4,10 @@ from torch import nn
 from transformers import LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 from fitprune_core import llava_hr
+from fitprune_core.flops import request_flops
 from fitprune_core.llava_hr.configuration import LlavaHrVisionConfig, vision_config_of
 from fitprune_core.llava_hr.keys import renamed
+from tests.flop_counting import counted_flops
 from tests.official_hr import CASES, OFFICIAL, formula_pixels, largest_difference, tower_sizes, tower_weights
 
 
@@ -76,3 +78,10 @@ class TestTower:
     def test_attention_backend_reaches_the_layers(self):
         tower = official_llava(384).model.vision_tower
         assert tower.config.clip_config._attn_implementation == "sdpa"
+
+    @pytest.mark.parametrize("side", [384, 768])
+    def test_flops_are_those_that_torch_counts(self, side):
+        model, pixels = official_llava(side), torch.zeros(1, 3, side, side)
+        cost = request_flops(model.config, [0], model.config.vision_config.grid**2, 10, 5, 1)
+        assert cost.vision_tower == counted_flops(lambda: model.model.vision_tower(pixels))
+        assert cost.vision_tower + cost.projector == counted_flops(lambda: model.get_image_features(pixels))
