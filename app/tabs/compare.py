@@ -231,7 +231,8 @@ def _wire(page: ComparePage) -> None:
         page.run,
         [parts.picture, parts.question, parts.percent, parts.seed, parts.shown],
         [parts.board, parts.scrubber, parts.notice, parts.shown],
-        trigger_mode="always_last",
+        # Not "once" or "always_last": the browser goes on to count a cancelled run as pending, and would drop the next.
+        trigger_mode="multiple",
         concurrency_id="model",
         **quiet,
     )

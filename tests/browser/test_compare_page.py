@@ -175,7 +175,7 @@ def test_answers_are_shown_as_text(page, engine):
 
 
 def test_stop_brings_back_the_result_from_before(page, engine):
-    engine.delay, before = 0.8, page.inner_text(".card[data-side=original] .answer")
+    engine.delay, before = 4.0, page.inner_text(".card[data-side=original] .answer")
     try:
         page.click("#run")
         page.wait_for_selector(".board[data-state=running]")
