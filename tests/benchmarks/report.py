@@ -79,7 +79,8 @@ def _draw_savings(axes: matplotlib.axes.Axes, savings: dict[str, tuple[float, fl
     axes.set_xticks(at, savings)
     axes.set_ylabel("% of the prefill")
     axes.set_title("What pruning saves")
-    axes.legend(frameon=False)
+    axes.margins(y=0.3)
+    axes.legend(frameon=False, ncols=2, loc="upper center")
 
 
 def _draw_errors(axes: matplotlib.axes.Axes, errors: dict[int, float]) -> None:
