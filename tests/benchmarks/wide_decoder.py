@@ -198,7 +198,8 @@ def _report(
         f"The published way takes {published / ours:.2f} times as long as this one, and {memory[1] / memory[0]:.1f} "
         f"times the memory for scores. {_about_memory(model)}",
         f"Had pruning saved the share of the time that it saves of the FLOPs, it would take {promised:.0f} ms. "
-        f"It takes {ours - promised:.0f} ms more; scoring and choosing take {sum(scoring for scoring, _ in shares):.0f} ms.",
+        f"It takes {ours - promised:.0f} ms more; scoring and choosing take "
+        f"{sum(scoring for scoring, _ in shares):.0f} ms.",
         _about_run(model, recipe, rounds),
     ]
     savings = {"wide decoder,\n2 layers drop": (flops_saved, 1 - ours / original)}
