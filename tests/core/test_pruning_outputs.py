@@ -14,16 +14,7 @@ from tests.pruned import DECODERS, REMOVED, batch_of, recipe_of
 from tests.reference import reference_logits
 from tests.tiny import random_picture, tiny_llava
 
-
-@pytest.fixture(autouse=True)
-def _no_grad():
-    with torch.no_grad():
-        yield
-
-
-@pytest.fixture
-def inputs(tiny):
-    return build_inputs(tiny[1], random_picture(), "what is in the picture?")
+pytestmark = pytest.mark.usefixtures("no_grad")
 
 
 # ---- what comes out

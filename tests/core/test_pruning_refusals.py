@@ -5,20 +5,11 @@ import logging
 import pytest
 import torch
 
-from fitprune_core import build_inputs, load_model, prune_visual_tokens
+from fitprune_core import load_model, prune_visual_tokens
 from tests.pruned import recipe_of, state_of
-from tests.tiny import random_picture, tiny_llava
+from tests.tiny import tiny_llava
 
-
-@pytest.fixture(autouse=True)
-def _no_grad():
-    with torch.no_grad():
-        yield
-
-
-@pytest.fixture
-def inputs(tiny):
-    return build_inputs(tiny[1], random_picture(), "what is in the picture?")
+pytestmark = pytest.mark.usefixtures("no_grad")
 
 
 def refused(model, words, recipe=None, **options):
