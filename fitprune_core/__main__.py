@@ -12,6 +12,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -68,18 +69,26 @@ def run_compare(options: argparse.Namespace) -> None:
         print(comparison_table(comparison))
 
 
-def run_evaluate(options: argparse.Namespace) -> None:
-    """Answer a samples file with the original model and with methods at several budgets."""
+@contextmanager
+def _over_samples(options: argparse.Namespace) -> Iterator[tuple]:
+    """Check the files, then load the model: yields it, its processor, and what to call with the samples done."""
     from tqdm import tqdm
 
-    from fitprune_core.evaluation import evaluate
     from fitprune_core.samples import check_samples
-    from fitprune_core.tables import scores_table
 
     _check_output(options.out)
     total = check_samples(options.samples)
     model, processor = _load(options)
     with tqdm(total=total, unit="sample", disable=None) as bar:
+        yield model, processor, lambda done, _: bar.update(done - bar.n)
+
+
+def run_evaluate(options: argparse.Namespace) -> None:
+    """Answer a samples file with the original model and with methods at several budgets."""
+    from fitprune_core.evaluation import evaluate
+    from fitprune_core.tables import scores_table
+
+    with _over_samples(options) as (model, processor, progress):
         scores = evaluate(
             model,
             processor,
@@ -89,27 +98,21 @@ def run_evaluate(options: argparse.Namespace) -> None:
             options.out,
             methods=options.method,
             max_new_tokens=options.max_new_tokens,
-            progress=lambda done, _: bar.update(done - bar.n),
+            progress=progress,
         )
     print(scores_table(scores))
 
 
 def run_calibrate(options: argparse.Namespace) -> None:
     """Collect the statistics of a model over a samples file."""
-    from tqdm import tqdm
-
-    from fitprune_core.samples import check_samples
     from fitprune_core.statistics import collect_statistics
 
-    _check_output(options.out)
-    total = check_samples(options.samples)
-    model, processor = _load(options)
-    with tqdm(total=total, unit="sample", disable=None) as bar:
+    with _over_samples(options) as (model, processor, progress):
         statistics = collect_statistics(
             model,
             processor,
             _pictures_and_questions(options.samples),
-            progress=lambda done, _: bar.update(done - bar.n),
+            progress=progress,
             source=options.samples.name,
         )
     statistics.save(options.out)
