@@ -17,6 +17,7 @@ from PIL import Image
 from tqdm import tqdm
 
 import fitprune_core as fp
+from fitprune_core.mini_llava.pictures_pool import easy_vqa_paths, easy_vqa_questions
 from fitprune_core.mini_llava.questions import KINDS, UNKNOWN_ANSWER, ask
 from fitprune_core.mini_llava.scenes import random_scene
 
@@ -57,10 +58,10 @@ def unseen_items() -> Iterator[Item]:
 
 def easy_vqa_items(most: int) -> Iterator[Item]:
     """Up to `most` questions of easy-VQA's untouched test split, evenly spread over it."""
-    import easy_vqa
-
-    paths, questions = easy_vqa.get_test_image_paths(), list(zip(*easy_vqa.get_test_questions(), strict=True))
-    for text, answer, picture in questions[:: max(1, len(questions) // most)][:most] if most else ():
+    if most == 0:
+        return
+    paths, questions = easy_vqa_paths("test"), easy_vqa_questions("test")
+    for text, answer, picture in questions[:: max(1, len(questions) // most)][:most]:
         yield EASY_VQA, Image.open(paths[picture]).convert("RGB"), text, answer
 
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from fitprune_core.mini_llava.architecture import DECODER
 from fitprune_core.mini_llava.checkpoints import load_state, save_state
 from fitprune_core.mini_llava.lookups import FACTS, NOT_ASKED, lookup_loss
-from fitprune_core.mini_llava.muon import make_optimizers, warmup_stable_decay
+from fitprune_core.mini_llava.muon import make_optimizers, step_all, warmup_stable_decay
 from fitprune_core.mini_llava.packing import answer_logits, pack, pool_patches, right_answers
 from fitprune_core.mini_llava.pictures_pool import PicturePool, easy_vqa_pool, easy_vqa_questions, scene_pool
 from fitprune_core.mini_llava.questions import KINDS, ask
@@ -35,7 +35,6 @@ MATRIX_SCALE = 0.5
 LOOKUP_LAYER, END_LAYER = 6, 9  # the states that enter these layers are asked for facts
 DECAY = 0.2
 EASY_VQA_SHARE = 1 / 8
-EASY_VQA = "easy-VQA"
 
 
 @torch.no_grad()
@@ -70,8 +69,9 @@ class EasyVqaQuestions:
         ids, pool = easy_vqa_pool(split, labelled_only=False)
         self.features = cached_features(tower, pool)
         self.turns = defaultdict(list)
+        row_of = {picture: row for row, picture in enumerate(ids)}
         for question, answer, picture in easy_vqa_questions(split):
-            self.turns[ids.index(picture)].append((question, answer))
+            self.turns[row_of[picture]].append((question, answer))
 
     def sample(self, rng: random.Random, count: int, questions: int):
         chosen = [rng.choice(tuple(self.turns)) for _ in range(count)]
@@ -159,11 +159,7 @@ def train_language(folder: Path, tokenizer, model, *, steps: int, pooled_steps: 
         looked_up = lookup_loss(lookup, states[LOOKUP_LAYER], words) + lookup_loss(end_lookup, states[END_LAYER], ends)
         (loss + looked_up).backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = lr * warmup_stable_decay(step, steps, decay=DECAY)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        step_all(optimizers, lr * warmup_stable_decay(step, steps, decay=DECAY))
         progress.set_postfix(loss=f"{loss.item():.3f}", lookup=f"{looked_up.item():.3f}")
         if (step + 1) % 200 == 0 or step + 1 == steps:
             save_state(folder / "language.pt", trained, optimizers, step + 1)

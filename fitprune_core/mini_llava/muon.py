@@ -68,6 +68,15 @@ def make_optimizers(modules: list[torch.nn.Module], lr: float, scale: float = 0.
     return [Muon(matrices, lr=lr, scale=scale), torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.98), weight_decay=0.0)]
 
 
+def step_all(optimizers: list[torch.optim.Optimizer], lr: float) -> None:
+    """One step of every optimizer at this learning rate, and their gradients cleared."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+
 def warmup_stable_decay(step: int, total: int, warmup: int = 50, decay: float = 0.3) -> float:
     """The share of the peak learning rate at `step`: a short rise, a plateau, a linear fall over the last 30 %."""
     rise = min(1.0, (step + 1) / warmup)

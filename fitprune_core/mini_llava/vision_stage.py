@@ -13,7 +13,7 @@ from transformers import CLIPVisionModel
 
 from fitprune_core.mini_llava.architecture import VISION, vision_config, write_grid_positions
 from fitprune_core.mini_llava.checkpoints import load_state, save_state
-from fitprune_core.mini_llava.muon import make_optimizers, warmup_stable_decay
+from fitprune_core.mini_llava.muon import make_optimizers, step_all, warmup_stable_decay
 from fitprune_core.mini_llava.pictures_pool import TARGETS, PicturePool, easy_vqa_pool, joined, scene_pool
 from fitprune_core.mini_llava.readouts import ReadOuts
 
@@ -85,11 +85,7 @@ def train_vision(folder: Path, *, steps: int, pictures: int, batch_size: int, lr
         loss = dense_loss(heads(patch_features(tower, pool.batch(indices))), labels)
         loss.backward()
         nn.utils.clip_grad_norm_([*tower.parameters(), *heads.parameters()], 1.0)
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = lr * warmup_stable_decay(step, steps)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        step_all(optimizers, lr * warmup_stable_decay(step, steps))
         if (step + 1) % 100 == 0 or step + 1 == steps:
             accuracy = dense_accuracy(tower, heads, held_out)
             logger.info("vision step %d loss %.3f %s", step + 1, loss.item(),
