@@ -1,36 +1,54 @@
 """A second, dense lesson for the decoder: a word that names something in the picture should know what is there.
 
 Answers alone teach slowly: to say where the car is, the word "car" must find its patches and the end of the question
-must find the word, and neither step pays before the other exists. So while training, the state of such a word
-halfway up the decoder is also asked, by a linear head that is thrown away afterwards, for what stands there: for a
-kind of object its place, colour and number, for a colour its number, for a place the kind and colour there.
- A little higher the end of the question is asked
-for the same facts of what it was about.
+must find the word, and neither step pays before the other exists. So while training, the state of such a word halfway
+up the decoder is also asked, by a linear head that is thrown away afterwards, for what stands there: for a kind of
+object its place, colour and number, for a colour its number, for a place the kind and colour there. A little higher the
+end of the question is asked for the same facts of what it was about; and where it was about two objects, their names
+and its end are asked how the two lie to one another.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
+from fitprune_core.mini_llava.pictures_pool import ALL_COLORS, KINDS
 from fitprune_core.mini_llava.readouts import ReadOuts
-from fitprune_core.mini_llava.scenes import MAX_OBJECTS, PLACES, Scene
+from fitprune_core.mini_llava.scenes import MAX_OBJECTS, PLACES, Scene, SceneObject
 from fitprune_core.mini_llava.shapes import COLORS, SHAPES, plural
 
-FACTS = {"kind": len(SHAPES) + 1, "color": len(COLORS) + 1, "cell": len(PLACES) + 1, "count": MAX_OBJECTS + 1}
+# What is known of one object or place; 0 is "nothing".
+FACTS = {"kind": len(KINDS) + 1, "color": len(ALL_COLORS) + 1, "cell": len(PLACES) + 1, "count": MAX_OBJECTS + 1}
+# What is known of two objects: the first one's place, and on which side of the other it lies (0: on neither).
+PAIR_FACTS = {"first": len(PLACES) + 1, "across": 3, "upright": 3}
 NOT_ASKED = -100
+WORD_LAYER, END_LAYER = 6, 9  # the states that enter these decoder layers are asked
+
 _KIND_OF_WORD = {word: kind for kind in SHAPES for word in (kind, plural(kind))}
-_KIND_WORDS = re.compile(rf"\b({'|'.join(sorted(_KIND_OF_WORD, key=len, reverse=True))})\b")
+_KIND_WORDS = re.compile(rf"\b(?:({'|'.join(COLORS)}) )?({'|'.join(sorted(_KIND_OF_WORD, key=len, reverse=True))})\b")
 _COLOR_WORDS = re.compile(rf"\b({'|'.join(COLORS)})\b")
 _PLACE_WORDS = re.compile(rf"\b(?:at|in|on) the ({'|'.join(sorted(PLACES, key=len, reverse=True))}|middle)\b")
 
 
+@dataclass(frozen=True)
+class OneShape:
+    """What is known of a picture of easy-VQA: one shape of one colour, each "" where its questions do not tell."""
+
+    kind: str
+    color: str
+
+
 def lookups(scene: Scene, text: str) -> list[tuple[int, dict[str, int]]]:
-    """What each naming word of `text` should know: (position of its last character, {fact: value}); 0 is "nothing"."""
+    """What each naming word of `text` should know: (position of its last character, {fact: value})."""
     text = text.lower()
-    found = [(match.end() - 1, _facts_of_kind(scene, match.group(1))) for match in _KIND_WORDS.finditer(text)]
+    named = list(_KIND_WORDS.finditer(text))
+    found = [(match.end() - 1, _facts_of_kind(scene, *match.groups())) for match in named]
+    if len(named) == 2:
+        found[1][1].update(_facts_of_pair(scene, *(match.groups() for match in named)))
     for match in _COLOR_WORDS.finditer(text):
         found.append((match.end() - 1, {"count": sum(item.color == match.group(1) for item in scene.objects)}))
     for match in _PLACE_WORDS.finditer(text):
@@ -38,16 +56,44 @@ def lookups(scene: Scene, text: str) -> list[tuple[int, dict[str, int]]]:
     return found
 
 
-def asked_facts(scene: Scene, question: str) -> dict[str, int]:
-    """What the end of a question should know: the one object or place that it names, and what is true of it."""
+def asked_facts(shown: Scene | OneShape, question: str) -> dict[str, int]:
+    """What the end of a question should know: what it names, one object, two or a place, and what is true of it."""
+    if isinstance(shown, OneShape):
+        known = {"kind": (KINDS, shown.kind), "color": (ALL_COLORS, shown.color)}
+        return {name: values.index(value) + 1 for name, (values, value) in known.items() if value}
     text = question.lower()
     kinds, places = _KIND_WORDS.findall(text), _PLACE_WORDS.findall(text)
+    if len(kinds) == 2:
+        return _facts_of_kind(shown, *kinds[0]) | _facts_of_pair(shown, *kinds)
     if len(kinds) == 1 and not places:
-        return _facts_of_kind(scene, kinds[0]) | {"kind": tuple(SHAPES).index(_KIND_OF_WORD[kinds[0]]) + 1}
+        ((color, word),) = kinds
+        return _facts_of_kind(shown, color, word) | {"kind": KINDS.index(_KIND_OF_WORD[word]) + 1}
     if len(places) == 1 and not kinds:
         place = places[0].replace("middle", "center")
-        return _facts_of_place(scene, place) | {"cell": PLACES.index(place) + 1}
+        return _facts_of_place(shown, place) | {"cell": PLACES.index(place) + 1}
     return {}
+
+
+class Lessons(nn.Module):
+    """The read-outs of all lessons: of naming words, of the ends of questions, and of pairs."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.words, self.ends, self.pairs = ReadOuts(width, FACTS), ReadOuts(width, FACTS), ReadOuts(width, PAIR_FACTS)
+
+    def loss(self, states: tuple[torch.Tensor, ...], facts: torch.Tensor, is_end: torch.Tensor) -> torch.Tensor:
+        """Sum of the lessons' mean cross-entropies.
+
+        states: what enters each decoder layer, (B, T, width) each. facts: (B, T, facts and pair facts), -100 where
+        nothing is asked. is_end: (B, T), the ends of questions.
+        """
+        own, pair = facts[..., : len(FACTS)], facts[..., len(FACTS) :]
+        words, ends = own.masked_fill(is_end[..., None], NOT_ASKED), own.masked_fill(~is_end[..., None], NOT_ASKED)
+        return (
+            lookup_loss(self.words, states[WORD_LAYER], words)
+            + lookup_loss(self.ends, states[END_LAYER], ends)
+            + lookup_loss(self.pairs, states[END_LAYER], pair)
+        )
 
 
 def lookup_loss(head: ReadOuts, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -62,18 +108,34 @@ def lookup_loss(head: ReadOuts, states: torch.Tensor, targets: torch.Tensor) -> 
     return torch.stack(losses).sum() / (targets != NOT_ASKED).sum()
 
 
-def _facts_of_kind(scene: Scene, word: str) -> dict[str, int]:
-    here = [item for item in scene.objects if item.kind == _KIND_OF_WORD[word]]
-    facts = {"count": len(here)}
+def _named(scene: Scene, color: str, word: str) -> list[SceneObject]:
+    """The objects that a name may mean: of its kind, and of its colour too where one of that kind has it."""
+    kind = [item for item in scene.objects if item.kind == _KIND_OF_WORD[word]]
+    return [item for item in kind if item.color == color] or kind
+
+
+def _facts_of_kind(scene: Scene, color: str, word: str) -> dict[str, int]:
+    here = _named(scene, color, word)
+    facts = {"count": sum(item.kind == _KIND_OF_WORD[word] for item in scene.objects)}
     if not here:
         facts |= {"cell": 0, "color": 0}
     elif len(here) == 1:
-        facts |= {"cell": here[0].cell + 1, "color": tuple(COLORS).index(here[0].color) + 1}
+        facts |= {"cell": here[0].cell + 1, "color": ALL_COLORS.index(here[0].color) + 1}
     return facts
+
+
+def _facts_of_pair(scene: Scene, first: tuple[str, str], second: tuple[str, str]) -> dict[str, int]:
+    """How the first of two named objects lies to the second; nothing where a name does not pick out one object."""
+    ones, others = _named(scene, *first), _named(scene, *second)
+    if len(ones) != 1 or len(others) != 1:
+        return {}
+    (one,), (other,) = ones, others
+    sides = {"across": (one.column, other.column), "upright": (one.row, other.row)}
+    return {"first": one.cell + 1} | {name: 1 if a < b else 2 if a > b else 0 for name, (a, b) in sides.items()}
 
 
 def _facts_of_place(scene: Scene, place: str) -> dict[str, int]:
     here = next((item for item in scene.objects if item.place == place), None)
     if here is None:
         return {"kind": 0, "color": 0}
-    return {"kind": tuple(SHAPES).index(here.kind) + 1, "color": tuple(COLORS).index(here.color) + 1}
+    return {"kind": KINDS.index(here.kind) + 1, "color": ALL_COLORS.index(here.color) + 1}

@@ -7,13 +7,13 @@ work, are paid for once.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from fitprune_core.mini_llava.architecture import GRID
-from fitprune_core.mini_llava.lookups import FACTS, NOT_ASKED, asked_facts, lookups
+from fitprune_core.mini_llava.lookups import FACTS, NOT_ASKED, PAIR_FACTS, OneShape, asked_facts, lookups
 from fitprune_core.mini_llava.scenes import Scene
 from fitprune_core.mini_llava.text import Encoder
 
@@ -75,9 +75,9 @@ def pack(
     turns: list[list[tuple[str, str]]],
     num_visual: int,
     image_token: int,
-    scenes: list[Scene | None] | None = None,
+    shown: Sequence[Scene | OneShape] | None = None,
 ) -> PackedBatch:
-    """`turns[b]`: the (question, answer) pairs of picture b; `scenes[b]`: what it shows, where that is known."""
+    """`turns[b]`: the (question, answer) pairs of picture b; `shown[b]`: what it shows, to ask for facts."""
     start = len(encoder.prefix)
     shared = [*encoder.prefix, *[image_token] * num_visual]
     shared_positions = [*range(start), *(start + offset for offset in visual_offsets(num_visual))]
@@ -91,8 +91,8 @@ def pack(
             asked, said = encoder.turn(text, answer)
             turn = [*asked, *said[:-1]]
             ends.append((row, len(ids) + len(asked) - 1))
-            if scenes is not None and scenes[row] is not None:
-                facts += [(row, len(ids) + at, known) for at, known in _facts(encoder, scenes[row], text, answer)]
+            if shown is not None:
+                facts += [(row, len(ids) + at, known) for at, known in _facts(encoder, shown[row], text, answer)]
             ids += turn
             positions += range(behind, behind + len(turn))
             segments += [segment] * len(turn)
@@ -104,25 +104,29 @@ def pack(
     length = max(len(row[0]) for row in rows)
     fills = (0, 0, PADDING, -100, 0.0, -1)
     columns = [torch.tensor([row[i] + [fill] * (length - len(row[i])) for row in rows]) for i, fill in enumerate(fills)]
-    targets = torch.full((len(rows), length, len(FACTS)), NOT_ASKED)
+    names = (*FACTS, *PAIR_FACTS)
+    targets = torch.full((len(rows), length, len(names)), NOT_ASKED)
     is_end = torch.zeros(len(rows), length, dtype=torch.bool)
     for row, token in ends:
         is_end[row, token] = True
     for row, token, known in facts:
         for name, value in known.items():
-            targets[row, token, tuple(FACTS).index(name)] = value
+            targets[row, token, names.index(name)] = value
     return PackedBatch(*columns, facts=targets, is_end=is_end, visual_start=start)
 
 
-def _facts(encoder: Encoder, scene: Scene, question: str, answer: str) -> Iterator[tuple[int, dict[str, int]]]:
-    """(token within the turn, what it should know) for the naming words of a question and its answer."""
+def _facts(
+    encoder: Encoder, shown: Scene | OneShape, question: str, answer: str
+) -> Iterator[tuple[int, dict[str, int]]]:
+    """(token within the turn, what it should know) for a question's end, its naming words and those of its answer."""
     asked, said = encoder.asked_text(question), f" {answer}"
     behind = len(encoder.turn(question, answer)[0])
-    for character, known in lookups(scene, asked):
-        yield encoder.token_at(asked, character), known
-    yield behind - 1, asked_facts(scene, asked)
-    for character, known in lookups(scene, said):
-        yield behind + encoder.token_at(said, character), known
+    yield behind - 1, asked_facts(shown, asked)
+    if isinstance(shown, Scene):
+        for character, known in lookups(shown, asked):
+            yield encoder.token_at(asked, character), known
+        for character, known in lookups(shown, said):
+            yield behind + encoder.token_at(said, character), known
 
 
 def answer_logits(

@@ -40,6 +40,10 @@ class PicturePool:
     def batch(self, indices) -> torch.Tensor:
         return normalise(self.pixels[indices])
 
+    def rows(self, indices) -> PicturePool:
+        """Some of the pictures."""
+        return PicturePool(self.pixels[indices], {name: values[indices] for name, values in self.labels.items()})
+
 
 def normalise(pixels: np.ndarray) -> torch.Tensor:
     """uint8 (B, H, W, 3) -> float32 (B, 3, H, W), exactly as the model's image processor does it."""

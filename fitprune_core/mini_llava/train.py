@@ -2,8 +2,9 @@
 
 Seeded and resumable: a killed run goes on from its last checkpoint when the same command is given again. Stage 1
 teaches the vision tower with dense labels, stage 2 the projector and the decoder with questions and answers, first on
-pooled patches, then on all of them. Visual tokens are never dropped in training: what pruning does to a model that was
-not made for it is the point of this model. Needs the package `easy-vqa`, whose training split is part of the data.
+pooled patches, then on all of them, stage 3 everything together. Visual tokens are never dropped in training: what
+pruning does to a model that was not made for it is the point of this model. Needs the package `easy-vqa`, whose
+training split is part of the data.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from transformers import PreTrainedTokenizerFast
 from fitprune_core.loading import load_model
 from fitprune_core.mini_llava.architecture import build_model
 from fitprune_core.mini_llava.checkpoints import load_state
+from fitprune_core.mini_llava.joint_stage import train_joint
 from fitprune_core.mini_llava.language_stage import train_language
 from fitprune_core.mini_llava.pictures_pool import easy_vqa_questions
 from fitprune_core.mini_llava.text import build_processor, train_tokenizer
@@ -41,10 +43,12 @@ def main(argv: list[str] | None = None) -> None:
         torch.manual_seed(args.seed)
         model = build_model(tokenizer)
         load_state(args.run / "vision.pt", {"tower": model.model.vision_tower}, [])
-    train_language(args.run, tokenizer, model, steps=args.language_steps, pooled_steps=args.pooled_steps,
-                   pictures=args.pictures, batch_size=args.language_batch, questions=args.questions,
-                   lr=args.language_lr, seed=args.seed,
-                   on_checkpoint=lambda model: export(model, tokenizer, args.run / "checkpoint"))  # fmt: skip
+    shared = {"batch_size": args.language_batch, "questions": args.questions, "seed": args.seed,
+              "on_checkpoint": lambda model: export(model, tokenizer, args.run / "checkpoint")}  # fmt: skip
+    if args.start_from is None:
+        train_language(args.run, tokenizer, model, steps=args.language_steps, pooled_steps=args.pooled_steps,
+                       pictures=args.pictures, lr=args.language_lr, **shared)  # fmt: skip
+    train_joint(args.run, tokenizer, model, steps=args.joint_steps, lr=args.joint_lr, **shared)
 
 
 def run_tokenizer(run: Path, seed: int):
@@ -67,14 +71,16 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="folder of checkpoints and logs")
     parser.add_argument("--seed", type=int, default=1, help="another seed draws other scenes")
-    parser.add_argument("--start-from", type=Path, help="a finished model to train further instead of a fresh one")
+    parser.add_argument("--start-from", type=Path, help="a finished model to train further: stage 3 alone")
     parser.add_argument("--pictures", type=int, default=20_000, help="scenes in the pool")
     parser.add_argument("--vision-steps", type=int, default=1300)
     parser.add_argument("--vision-batch", type=int, default=32, help="pictures a step")
     parser.add_argument("--vision-lr", type=float, default=2e-3)
     parser.add_argument("--language-steps", type=int, default=3000)
     parser.add_argument("--pooled-steps", type=int, default=1800, help="steps on 2 x 2-pooled patches, before all")
-    parser.add_argument("--language-batch", type=int, default=12, help="pictures a step")
+    parser.add_argument("--joint-steps", type=int, default=2000, help="steps in which the whole model learns")
+    parser.add_argument("--joint-lr", type=float, default=1e-3)
+    parser.add_argument("--language-batch", type=int, default=12, help="pictures a step of the last two stages")
     parser.add_argument("--questions", type=int, default=16, help="questions a picture, beside its caption")
     parser.add_argument("--language-lr", type=float, default=2e-3)
     return parser.parse_args(argv)

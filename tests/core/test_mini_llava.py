@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import numpy as np
 import pytest
 import torch
 
-from fitprune_core.mini_llava import architecture, language_stage, packing, text
+from fitprune_core.mini_llava import architecture, batches, language_stage, packing, pictures_pool, text
 from fitprune_core.mini_llava.checkpoints import load_state, save_state
 from fitprune_core.mini_llava.evaluate import UNSEEN_QUESTIONS
-from fitprune_core.mini_llava.lookups import lookups
+from fitprune_core.mini_llava.lookups import FACTS, Lessons, OneShape, asked_facts, lookups
 from fitprune_core.mini_llava.muon import make_optimizers, orthogonalize, warmup_stable_decay
 from fitprune_core.mini_llava.offtopic import offtopic_question
 from fitprune_core.mini_llava.pictures_pool import normalise, scene_labels, scene_pool
@@ -19,6 +20,7 @@ from fitprune_core.mini_llava.questions import KINDS, ask, describe, questions_a
 from fitprune_core.mini_llava.samples import drawn_samples, write_samples
 from fitprune_core.mini_llava.scenes import COLUMNS, PLACES, random_scene
 from fitprune_core.mini_llava.shapes import COLORS, SHAPES, plural
+from fitprune_core.mini_llava.vision_stage import patch_features
 from fitprune_core.samples import read_samples
 
 
@@ -273,3 +275,56 @@ def test_naming_words_look_up_what_the_picture_holds(tokenizer):
         assert tokenizer.decode([token]).strip().endswith(asked[end].lower())
     for kind, count in zip(SHAPES, counts, strict=True):
         assert lookups(scene, f"count the {plural(kind)}")[0][1]["count"] == count
+
+
+def test_the_end_of_a_relation_knows_how_its_two_objects_lie():
+    asked = 0
+    for scene, question, words in every_question():
+        if question.kind != "relation":
+            continue
+        facts = asked_facts(scene, question.text)
+        right = {"left": facts["across"] == 1, "right": facts["across"] == 2, "higher": facts["upright"] == 1,
+                 "above": facts["upright"] == 1, "over": facts["upright"] == 1}  # fmt: skip
+        side = next((side for side in right if side in words.split()), None)
+        true = right[side] if side else facts["upright"] == 2
+        assert question.answer == ("yes" if true else "no"), question
+        assert scene.objects[0].cell + 1 <= facts["first"] <= len(PLACES)
+        asked += 1
+    assert asked > 100
+
+
+def test_a_color_before_a_name_picks_the_object_where_there_are_several():
+    for seed in range(200):
+        scene = random_scene(seed)
+        for item in scene.objects:
+            twins = [other for other in scene.objects if (other.color, other.kind) == (item.color, item.kind)]
+            facts = asked_facts(scene, f"where is the {item.color} {item.kind}?")
+            assert facts.get("cell") == (item.cell + 1 if len(twins) == 1 else None)
+
+
+def test_a_picture_of_easy_vqa_is_known_by_its_shape_and_color():
+    facts = asked_facts(OneShape("circle", "teal"), "is there a square?")
+    assert facts == {
+        "kind": pictures_pool.KINDS.index("circle") + 1,
+        "color": pictures_pool.ALL_COLORS.index("teal") + 1,
+    }
+    assert asked_facts(OneShape("", "teal"), "x").keys() == {"color"}
+
+
+def test_one_step_teaches_answers_lessons_and_patches(model, tokenizer):
+    scenes = [random_scene(seed) for seed in range(2)]
+    turns = [batches.questions_of(scene, random.Random(1), 4) for scene in scenes]
+    pool = batches.drawn_pool(scenes)
+    assert np.array_equal(pool.labels["kind"][1], scene_labels(scenes[1])["kind"])
+    features = patch_features(model.model.vision_tower, pool.batch(slice(None)))
+    packed = packing.pack(text.Encoder(tokenizer), turns, features.shape[1], model.config.image_token_id, scenes)
+    lessons = Lessons(architecture.DECODER["hidden_size"])
+    loss, lesson_loss = language_stage.language_loss(model, lessons, packed, features)
+    # What an untrained model pays: about the logarithm of the number of choices.
+    assert 0.7 * math.log(len(tokenizer)) < loss.item() < 1.3 * math.log(len(tokenizer))
+    assert 1.0 < lesson_loss.item() < 3 * math.log(max(FACTS.values()))
+    (loss + lesson_loss).backward()
+    reached = {name for name, p in lessons.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+    assert {"words.heads.weight", "ends.heads.weight"} <= reached
+    assert model.model.vision_tower.embeddings.patch_embedding.weight.grad.abs().sum() > 0
+    model.zero_grad(set_to_none=True)
