@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from transformers import PreTrainedModel, ProcessorMixin
 
-from fitprune_core.decoder import exclusive_use
+from fitprune_core.decoder import exclusive_use, tells_normaliser
 from fitprune_core.flops import request_flops, visual_flops, visual_reduction
 from fitprune_core.generation import Generated, generate_greedily, iterate_in_thread, with_memory_explained
 from fitprune_core.loading import build_inputs, describe_device, model_name
@@ -230,6 +230,7 @@ class _Request:
             len(run.token_ids),
             num_tiles=_num_tiles(self.inputs),
             scores=self.method.scores,
+            normaliser_known=tells_normaliser(self.model.config.text_config, self.model.device),
         )
         return Run(
             answer=self.text_of(run.token_ids),

@@ -17,6 +17,8 @@ from transformers import LlavaForConditionalGeneration, LlavaNextForConditionalG
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb, eager_attention_forward
 
+from fitprune_core.attention import Attended
+
 MODELS = (LlavaForConditionalGeneration, LlavaNextForConditionalGeneration)
 DECODERS = ("llama", "mistral", "qwen2")
 
@@ -95,13 +97,12 @@ def attend(
     attention_mask: torch.Tensor | None,
     past_key_values: Any,
     **kwargs: Any,
-) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor, torch.Tensor]:
+) -> tuple[torch.Tensor, torch.Tensor | None, Attended]:
     """The attention of Llama, Mistral and Qwen2 up to its output projection, by the model's own backend.
 
     It follows `LlamaAttention.forward` of transformers (models/llama/modeling_llama.py), which keeps queries and keys
     to itself. hidden_states: (batch, rows, width). Returns the heads' output (batch, rows, heads * head size), the
-    attention probabilities where the backend makes them, and queries (batch, heads, rows, head size) and keys
-    (batch, key/value heads, keys, head size) after rotary embedding.
+    attention probabilities where the backend makes them, and what was attended with.
     """
     shape = (*hidden_states.shape[:-1], -1, attention.head_dim)
     query = attention.q_proj(hidden_states).view(shape).transpose(1, 2)
@@ -110,9 +111,41 @@ def attend(
     query, key = apply_rotary_pos_emb(query, key, *position_embeddings)
     if past_key_values is not None:
         key, value = past_key_values.update(key, value, attention.layer_idx)
-    backend = ALL_ATTENTION_FUNCTIONS.get_interface(attention.config._attn_implementation, eager_attention_forward)
     dropout = attention.attention_dropout if attention.training else 0.0
-    output, weights = backend(
-        attention, query, key, value, attention_mask, dropout=dropout, scaling=attention.scaling, **kwargs
+    weights = normaliser = None
+    is_plain_prompt = attention_mask is None and not dropout and query.shape[2] == key.shape[2] > 1
+    if is_plain_prompt and tells_normaliser(attention.config, query.device):
+        output, normaliser = _flash_on_cpu(query, key, value, attention.scaling)
+    else:
+        name = attention.config._attn_implementation
+        backend = ALL_ATTENTION_FUNCTIONS.get_interface(name, eager_attention_forward)
+        output, weights = backend(
+            attention, query, key, value, attention_mask, dropout=dropout, scaling=attention.scaling, **kwargs
+        )
+    return output.reshape(*hidden_states.shape[:-1], -1), weights, Attended(query, key, attention.scaling, normaliser)
+
+
+def tells_normaliser(text_config: Any, device: torch.device) -> bool:
+    """Whether a decoder's attention to a prompt without padding runs on a kernel that tells its softmax's normaliser.
+
+    That is the CPU's flash kernel, which SDPA takes where every key/value head has one query head.
+    """
+    return (
+        device.type == "cpu"
+        and text_config._attn_implementation == "sdpa"
+        and text_config.num_key_value_heads == text_config.num_attention_heads
+        and torch.backends.cuda.flash_sdp_enabled()  # one switch for all devices; see torch.nn.attention.sdpa_kernel
     )
-    return output.reshape(*hidden_states.shape[:-1], -1), weights, query, key
+
+
+def _flash_on_cpu(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Causal attention by the kernel that `scaled_dot_product_attention` chooses on the CPU, which drops one output.
+
+    query, key, value: (batch, heads, rows, head size). Returns the output, (batch, rows, heads, head size), and the
+    logarithm of the sum that each row's softmax divides by, float32 (batch, heads, rows).
+    """
+    kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    output, normaliser = kernel(query, key, value, dropout_p=0.0, is_causal=True, scale=scaling)
+    return output.transpose(1, 2), normaliser

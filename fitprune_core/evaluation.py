@@ -12,7 +12,7 @@ import torch
 from transformers import PreTrainedModel, ProcessorMixin
 
 from fitprune_core.answer_sheet import ORIGINAL, Answer, AnswerSheet, Score, scores
-from fitprune_core.decoder import exclusive_use
+from fitprune_core.decoder import exclusive_use, tells_normaliser
 from fitprune_core.flops import request_flops, visual_flops, visual_reduction
 from fitprune_core.generation import generate_greedily, with_memory_explained
 from fitprune_core.loading import build_inputs, model_name
@@ -165,6 +165,7 @@ def _answer(
         # LLaVA-NeXT's processor gives (1, tiles, ...), LLaVA's (1, ...).
         num_tiles=pixels.shape[1] if pixels.dim() == 5 else pixels.shape[0],
         scores=job.method.scores if job.method else "none",
+        normaliser_known=tells_normaliser(config.text_config, model.device),
     )
     text = processor.tokenizer.decode(list(generated.token_ids), skip_special_tokens=True)
     expected = " ".join((sample.answer or "").split())

@@ -21,8 +21,10 @@ from typing import Any
 
 SCORE_KINDS = ("both", "self", "cross", "last", "none")
 
-# Scores are computed for this many query rows at a time, each block over the keys that its last row can see.
-SCORED_ROWS_AT_ONCE = 64
+# Scores are computed for a block of query rows at a time, over the keys that its last row can see. A block has about
+# this many probabilities (heads x rows x keys), 2 MB that a processor's cache holds, and at least so many rows.
+SCORED_NUMBERS = 2**19
+LEAST_SCORED_ROWS = 32
 
 # Tokens that a vision tower carries beside its patches. CLIP keeps a class token through all of its layers.
 _CLASS_TOKENS = {"clip_vision_model": 1, "siglip_vision_model": 0, "llava_hr_vision": 0}
@@ -163,6 +165,7 @@ def request_flops(
     *,
     num_tiles: int = 1,
     scores: str = "both",
+    normaliser_known: bool = False,
 ) -> RequestFlops:
     """FLOPs of one whole request on a LLaVA with `model_config` (a composite configuration).
 
@@ -175,6 +178,8 @@ def request_flops(
         num_tiles: pictures that the vision tower sees (LLaVA-NeXT cuts one picture into several).
         scores: which rows of attention a layer that drops is scored by: "both" (visual and later text), "self"
             (visual), "cross" (later text), "last" (the last row) or "none" (a method that needs no attention).
+        normaliser_known: whether the attention's kernel tells what its softmax divides by
+            (`decoder.tells_normaliser`): scoring then needs no columns but the visual ones.
 
     The language-model head is counted once for each new token, as `generate` runs it; a bare `model(**inputs)` without
     `logits_to_keep=1` would run it on every row. Raises ValueError for counts that cannot be.
@@ -196,11 +201,17 @@ def request_flops(
     cached = [n + num_text_tokens for n in arriving]
     decode = sum(_decode_step(geometry, cached, step) + head for step in range(1, new_tokens))
     tiles = num_tiles if num_visual_tokens else 0
+    heads = _field(model_config.text_config, "num_attention_heads")
+    scoring = sum(
+        _scored_pairs(heads, num_text_tokens - num_text_after, n, num_text_after, scores, normaliser_known)
+        for n, count in zip(arriving, counts, strict=True)
+        if count
+    )
     return RequestFlops(
         vision_tower=2 * tiles * _tower_multiply_adds(model_config) if tiles else 0,
         projector=2 * tiles * _projector_multiply_adds(model_config, geometry) if tiles else 0,
         prefill=2 * (prefill + (head if new_tokens else 0)),
-        scoring=2 * _scoring_multiply_adds(geometry, counts, arriving, num_text_tokens, num_text_after, scores),
+        scoring=2 * geometry.query_width * scoring,
         decode=2 * decode,
     )
 
@@ -211,34 +222,29 @@ def _decode_step(geometry: DecoderGeometry, cached: Sequence[int], step: int) ->
     return sum(row + 2 * (keys + step) * geometry.query_width for keys in cached)
 
 
-def _scoring_multiply_adds(
-    geometry: DecoderGeometry,
-    removed: Sequence[int],
-    arriving: Sequence[int],
-    num_text_tokens: int,
-    num_text_after: int,
-    scores: str,
-) -> int:
-    """Multiply-adds of the scores of every layer that drops: blocks of query rows times the keys that they can see."""
-    before = num_text_tokens - num_text_after
-    pairs = 0
-    for count, visual in zip(removed, arriving, strict=True):
-        rows = before + visual + num_text_after
-        spans = {
-            "both": [(before, before + visual), (before + visual, rows)],
-            "self": [(before, before + visual)],
-            "cross": [(before + visual, rows)],
-            "last": [(rows - 1, rows)],
-            "none": [],
-        }[scores]
-        pairs += sum(_block_pairs(start, stop) for start, stop in spans) if count else 0
-    return pairs * geometry.query_width
+def scored_rows(heads: int, rows: int, numbers: int = SCORED_NUMBERS) -> int:
+    """How many query rows of a layer that `rows` tokens arrive at are scored at a time."""
+    return max(LEAST_SCORED_ROWS, numbers // (heads * rows))
 
 
-def _block_pairs(start: int, stop: int) -> int:
-    """Query-key pairs that scoring the rows from `start` to `stop` multiplies; a softmax needs all keys so far."""
-    blocks = ((at, min(at + SCORED_ROWS_AT_ONCE, stop)) for at in range(start, stop, SCORED_ROWS_AT_ONCE))
-    return sum((end - at) * end for at, end in blocks)
+def _scored_pairs(heads: int, before: int, visual: int, after: int, scores: str, normaliser_known: bool) -> int:
+    """Query-key pairs that scoring multiplies at a layer that so many rows arrive at, text before and after included.
+
+    Rows are scored in blocks; a softmax needs all keys that a block's last row can see, a known normaliser only the
+    visual ones.
+    """
+    rows = before + visual + after
+    start, stop = {
+        "both": (before, rows),
+        "self": (before, before + visual),
+        "cross": (before + visual, rows),
+        "last": (rows - 1, rows),
+        "none": (0, 0),
+    }[scores]
+    size = scored_rows(heads, rows)
+    first, last = (before, before + visual) if normaliser_known and scores != "last" else (0, rows)
+    blocks = ((at, min(at + size, stop)) for at in range(start, stop, size))
+    return sum((end - at) * (min(end, last) - first) for at, end in blocks)
 
 
 def _tower_multiply_adds(model_config: Any) -> int:

@@ -52,7 +52,7 @@ class FitPrune(Method):
     scores = "both"
 
     def importance(self, attention: LayerAttention, candidates: Candidates) -> torch.Tensor:
-        return attention.self_attention() * attention.cross_attention()
+        return attention.self_and_cross().prod(dim=0)
 
 
 class SelfOnly(Method):

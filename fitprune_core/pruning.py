@@ -195,8 +195,8 @@ class _Pruner:
         def attend_and_drop(hidden_states: torch.Tensor, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
             nonlocal kept_rows
             attention = layer.self_attn
-            output, weights, query, key = attend(attention, hidden_states, **kwargs)
-            kept_rows = self.request.drop(index, query, key, attention.scaling, self.trace)
+            output, weights, attended = attend(attention, hidden_states, **kwargs)
+            kept_rows = self.request.drop(index, attended, self.trace)
             return attention.o_proj(take_rows(output, kept_rows)), weights
 
         with replaced([(layer.self_attn, "forward", attend_and_drop)]):

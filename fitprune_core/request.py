@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from transformers.masking_utils import create_causal_mask
 
-from fitprune_core.attention import LayerAttention, Rows
+from fitprune_core.attention import Attended, LayerAttention, Rows
 from fitprune_core.methods import Candidates, Method
 
 
@@ -63,20 +63,22 @@ class Prompt:
         unbroken = all(b - a + 1 == self.num_visual_tokens for a, b in zip(first, last, strict=True))
         self.first_visual = first if unbroken else None
 
-    def attention_of(self, sample: int, query: torch.Tensor, key: torch.Tensor, scaling: float) -> LayerAttention:
-        """One sample's queries and keys without its padding, and where its visual tokens and later text stand."""
-        real, rows = self.real[sample], query.shape[2]
+    def attention_of(self, sample: int, attended: Attended) -> LayerAttention:
+        """What one sample attended with, without its padding, and where its visual tokens and later text stand."""
+        real, rows = self.real[sample], attended.query.shape[2]
         end = rows - (self.length - real.stop) - real.start
+        own = slice(real.start, real.start + end)
         visual: Rows = self.visual[sample] - real.start
         if self.first_visual is not None:
             first = self.first_visual[sample] - real.start
             visual = slice(first, first + self.visual.shape[1])
         return LayerAttention(
-            query=query[sample, :, real.start : real.start + end],
-            key=key[sample, :, real.start : real.start + end],
-            scaling=scaling,
+            query=attended.query[sample, :, own],
+            key=attended.key[sample, :, own],
+            scaling=attended.scaling,
             visual=visual,
             text_after=slice(end - self.text_after[sample], end),
+            normaliser=None if attended.normaliser is None else attended.normaliser[sample, :, own],
         )
 
 
@@ -98,34 +100,26 @@ class Request(Prompt):
         self.arriving: list[torch.Tensor | None] = [None] * len(counts)
         self.position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None
 
-    def drop(
-        self, layer: int, query: torch.Tensor, key: torch.Tensor, scaling: float, trace: PruningTrace
-    ) -> torch.Tensor:
+    def drop(self, layer: int, attended: Attended, trace: PruningTrace) -> torch.Tensor:
         """Choose what `layer` drops, note it in `trace`, and go on without it.
 
-        query, key: (batch, heads, rows, head size) as the layer attends with them. Returns the rows that stay,
-        ascending, (batch, fewer rows).
+        Returns the rows that stay, ascending, (batch, fewer rows).
         """
-        batch, _, rows, _ = query.shape
-        gone, staying = self.choose(layer, query, key, scaling)
+        batch, _, rows, _ = attended.query.shape
+        gone, staying = self.choose(layer, attended)
         # Dropped rows are numbered past the end, so that sorting leaves the others in order, without a look at values.
-        numbers = torch.arange(rows, device=query.device).repeat(batch, 1)
+        numbers = torch.arange(rows, device=attended.query.device).repeat(batch, 1)
         numbers.scatter_(1, self.visual.gather(1, gone), rows)
         kept_rows = numbers.sort(dim=1).values[:, : rows - gone.shape[1]].contiguous()
         trace.drop(layer, self.tokens.gather(1, staying), self.tokens.gather(1, gone))
         self._go_on_with(layer, staying, kept_rows)
         return kept_rows
 
-    def choose(
-        self, layer: int, query: torch.Tensor, key: torch.Tensor, scaling: float
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """What goes at `layer`, least important first, and what stays, ascending: (batch, count) positions in `visual`.
-
-        query, key: as for `drop`.
-        """
+    def choose(self, layer: int, attended: Attended) -> tuple[torch.Tensor, torch.Tensor]:
+        """Positions in `visual`, (batch, count): what goes at `layer`, least important first; what stays, ascending."""
         count = self.counts[layer]
-        samples = range(query.shape[0])
-        importance = torch.stack([self._importance(layer, sample, query, key, scaling) for sample in samples])
+        samples = range(attended.query.shape[0])
+        importance = torch.stack([self._importance(layer, sample, attended) for sample in samples])
         order = importance.argsort(dim=1, stable=True)
         return order[:, :count], order[:, count:].sort(dim=1).values
 
@@ -139,12 +133,10 @@ class Request(Prompt):
             padding = torch.cat([padding.gather(1, self.arriving[layer]), padding[:, self.length :]], dim=1)
         return create_causal_mask(config, hidden_states, padding, cache, layer_idx=layer)
 
-    def _importance(
-        self, layer: int, sample: int, query: torch.Tensor, key: torch.Tensor, scaling: float
-    ) -> torch.Tensor:
+    def _importance(self, layer: int, sample: int, attended: Attended) -> torch.Tensor:
         num_kept = self.visual.shape[1] - self.counts[layer]
         candidates = Candidates(self.tokens[sample], self.num_visual_tokens, num_kept)
-        return self.method.importance(self.attention_of(sample, query, key, scaling), candidates)
+        return self.method.importance(self.attention_of(sample, attended), candidates)
 
     def _go_on_with(self, layer: int, staying: torch.Tensor, kept_rows: torch.Tensor) -> None:
         before, self.tokens = self.visual.gather(1, staying), self.tokens.gather(1, staying)

@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from transformers import PreTrainedModel, ProcessorMixin
 
+from fitprune_core.attention import Attended
 from fitprune_core.flops import DecoderGeometry, visual_flops, visual_reduction
 from fitprune_core.loading import build_inputs, model_name
 from fitprune_core.pruning import pruned
@@ -168,15 +169,12 @@ class _WalkRequest(Request):
         self.counts = [1] * len(self.counts)
         self.kinds, self.totals, self.alpha = kinds, totals, alpha
 
-    def choose(
-        self, layer: int, query: torch.Tensor, key: torch.Tensor, scaling: float
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def choose(self, layer: int, attended: Attended) -> tuple[torch.Tensor, torch.Tensor]:
         """As `Request.choose`, for one prompt: the tokens in the low runs of all kinds."""
-        scores = self.attention_of(0, query, key, scaling)
-        low = torch.ones(self.visual.shape[1], dtype=torch.bool, device=query.device)
+        received_by_kind = self.attention_of(0, attended).self_and_cross()
+        low = torch.ones(self.visual.shape[1], dtype=torch.bool, device=attended.query.device)
         for kind, total in zip(self.kinds, self.totals[:, layer], strict=True):
-            received = scores.cross_attention() if kind else scores.self_attention()
-            ascending = received.double().sort(stable=True)
+            ascending = received_by_kind[kind].double().sort(stable=True)
             left = ascending.values.sum() - ascending.values.cumsum(0)
             length = int((left >= total - self.alpha * total).sum())
             low[ascending.indices[length:]] = False

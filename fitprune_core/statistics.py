@@ -207,6 +207,6 @@ def _attend_and_reduce(
     **kwargs: Any,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Stands in for an attention's forward: the same output, and its visual tokens' scores on the side."""
-    output, weights, query, key = attend(attention, hidden_states, **kwargs)
-    layers.append(prompt.attention_of(0, query, key, attention.scaling).observed())
+    output, weights, attended = attend(attention, hidden_states, **kwargs)
+    layers.append(prompt.attention_of(0, attended).observed())
     return attention.o_proj(output), weights

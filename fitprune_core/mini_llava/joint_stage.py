@@ -37,7 +37,10 @@ KIND_WEIGHTS = {"color": 1, "what is at": 1.5, "where": 2, "count all": 1, "coun
                 "relation": 6, "number": 2.5, "describe": 0, "absent": 1.5, "unknown": 1.5}  # fmt: skip
 EASY_VQA_SHARE = 1 / 6
 DENSE_WEIGHT = 0.25
-HEADS_ALONE = 100  # steps in which the new read-outs of patches learn without moving the tower
+HEADS_ALONE = 150  # steps in which the new read-outs of patches learn without moving the tower
+# The tower has learnt with smaller updates, and forgets what it reads under larger ones; read-outs begin anew.
+TOWER_LR, READ_OUT_LR = 0.25, 3.0  # times the decoder's
+TOWER_MATRIX_SCALE = 0.2
 DECAY = 0.4
 
 
@@ -68,7 +71,12 @@ def train_joint(folder: Path, tokenizer, model, *, steps: int, batch_size: int, 
     tower = model.model.vision_tower
     lessons, heads = Lessons(DECODER["hidden_size"]), ReadOuts(VISION["hidden_size"], TARGETS)
     trained = {"model": model.model, "lessons": lessons, "heads": heads}
-    optimizers = make_optimizers(list(trained.values()), lr, MATRIX_SCALE)
+    groups = {
+        1.0: make_optimizers([model.model.language_model, model.model.multi_modal_projector], lr, MATRIX_SCALE),
+        TOWER_LR: make_optimizers([tower], lr, TOWER_MATRIX_SCALE),
+        READ_OUT_LR: make_optimizers([lessons, heads], lr),
+    }
+    optimizers = [optimizer for group in groups.values() for optimizer in group]
     first = load_state(folder / "joint.pt", trained, optimizers)
     encoder, image_token = Encoder(tokenizer), model.config.image_token_id
     batches = _Batches(seed, batch_size, questions)
@@ -86,7 +94,8 @@ def train_joint(folder: Path, tokenizer, model, *, steps: int, batch_size: int, 
         dense = dense_loss(heads(features.detach() if step < HEADS_ALONE else features), labels)
         (loss + lesson_loss + DENSE_WEIGHT * dense).backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
-        step_all(optimizers, lr * warmup_stable_decay(step, steps, decay=DECAY))
+        for share, group in groups.items():
+            step_all(group, share * lr * warmup_stable_decay(step, steps, decay=DECAY))
         progress.set_postfix(
             loss=f"{loss.item():.3f}", lessons=f"{lesson_loss.item():.3f}", dense=f"{dense.item():.3f}"
         )

@@ -65,7 +65,8 @@ def make_optimizers(modules: list[torch.nn.Module], lr: float, scale: float = 0.
                 continue
             hidden = param.ndim == 2 and not any(word in name for word in ("embed", "lm_head", "heads"))
             (matrices if hidden else rest).append(param)
-    return [Muon(matrices, lr=lr, scale=scale), torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.98), weight_decay=0.0)]
+    adamw = torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.98), weight_decay=0.0)
+    return [Muon(matrices, lr=lr, scale=scale), adamw] if matrices else [adamw]
 
 
 def step_all(optimizers: list[torch.optim.Optimizer], lr: float) -> None:

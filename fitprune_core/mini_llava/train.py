@@ -79,7 +79,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--language-steps", type=int, default=3000)
     parser.add_argument("--pooled-steps", type=int, default=1800, help="steps on 2 x 2-pooled patches, before all")
     parser.add_argument("--joint-steps", type=int, default=2000, help="steps in which the whole model learns")
-    parser.add_argument("--joint-lr", type=float, default=1e-3)
+    parser.add_argument("--joint-lr", type=float, default=8e-4)
     parser.add_argument("--language-batch", type=int, default=12, help="pictures a step of the last two stages")
     parser.add_argument("--questions", type=int, default=16, help="questions a picture, beside its caption")
     parser.add_argument("--language-lr", type=float, default=2e-3)

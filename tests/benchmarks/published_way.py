@@ -18,6 +18,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.masking_utils import eager_mask
 from transformers.models.llama.modeling_llama import eager_attention_forward
 
+from fitprune_core.attention import Attended
 from fitprune_core.pruning import pruned
 from fitprune_core.recipe import PruningRecipe
 from fitprune_core.request import PruningTrace, Request
@@ -32,9 +33,7 @@ class MatrixRequest(Request):
         super().__init__(*args, method=None)
         self.matrices = matrices
 
-    def choose(
-        self, layer: int, query: torch.Tensor, key: torch.Tensor, scaling: float
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def choose(self, layer: int, attended: Attended) -> tuple[torch.Tensor, torch.Tensor]:
         """As `Request.choose`, for one sample: (1, tokens that go) and (1, tokens that stay)."""
         largest = self.matrices[-1][0].max(dim=0).values
         visual = self.visual[0]

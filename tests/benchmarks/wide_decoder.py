@@ -10,7 +10,7 @@ from statistics import median
 import torch
 from transformers import PreTrainedModel
 
-from fitprune_core.decoder import decoder_layers
+from fitprune_core.decoder import decoder_layers, tells_normaliser
 from fitprune_core.flops import DecoderGeometry, RequestFlops, request_flops, tokens_per_layer
 from fitprune_core.loading import describe_device, model_name
 from fitprune_core.methods import find_method
@@ -78,7 +78,9 @@ def check_same_tokens(model: PreTrainedModel, inputs: Mapping[str, torch.Tensor]
 
 def prefill_flops(model: PreTrainedModel, removed: tuple[int, ...]) -> RequestFlops:
     """FLOPs of the whole prefill of `wide_inputs`."""
-    return request_flops(model.config, removed, NUM_VISUAL_TOKENS, TEXT_BEFORE + TEXT_AFTER, TEXT_AFTER, 1)
+    known = tells_normaliser(model.config.text_config, model.device)
+    text = TEXT_BEFORE + TEXT_AFTER
+    return request_flops(model.config, removed, NUM_VISUAL_TOKENS, text, TEXT_AFTER, 1, normaliser_known=known)
 
 
 def scoring_shares(

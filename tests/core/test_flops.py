@@ -261,13 +261,25 @@ class TestRequestParts:
             kind: request_flops(self.config, self.removed, 576, 60, 40, 1, scores=kind).scoring
             for kind in ("both", "self", "cross", "last", "none")
         }
-        # Blocks of 64 query rows, from row 20 on, each times the keys up to its own last row.
-        pairs_of_all = 64 * sum(20 + 64 * block for block in range(1, 10))
-        pairs_of_the_rest = 64 * sum(20 + 64 * block for block in range(1, 8)) + 28 * (20 + 476)
+        # Blocks of 32 query rows, from row 20 on, each times the keys up to its own last row.
+        pairs_of_all = 32 * sum(20 + 32 * block for block in range(1, 19))
+        pairs_of_the_rest = 32 * sum(20 + 32 * block for block in range(1, 15)) + 28 * (20 + 476)
         assert cost["self"] == 2 * (pairs_of_all + pairs_of_the_rest) * 4096
         assert cost["last"] == 2 * (636 + 536) * 4096
-        assert cost["both"] == cost["self"] + cost["cross"]
+        pairs_of_both = 32 * sum(20 + 32 * block for block in range(1, 20)) + 8 * 636
+        pairs_of_both += 32 * sum(20 + 32 * block for block in range(1, 17)) + 4 * 536
+        assert cost["both"] == 2 * pairs_of_both * 4096
         assert cost["none"] == 0
+
+    def test_a_known_normaliser_spares_the_columns_of_text(self):
+        cost = request_flops(self.config, [100] + [0] * 31, 576, 60, 40, 1, normaliser_known=True).scoring
+        pairs_of_visual_rows = 32 * sum(32 * block for block in range(1, 19))
+        assert cost == 2 * (pairs_of_visual_rows + 40 * 576) * 4096
+
+    def test_narrow_layers_are_scored_in_one_block(self):
+        model = small_llava()
+        cost = request_flops(model.config, [10, 0, 0], 36, 30, 20, 1)
+        assert cost.scoring == 2 * (36 + 20) * (36 + 30) * DecoderGeometry.from_config(model.config).query_width
 
     def test_dropped_tokens_are_cheaper_to_decode_with(self):
         full = request_flops(self.config, [0] * 32, 576, 60, 40, 10)

@@ -5,11 +5,11 @@ import threading
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 from transformers import TextIteratorStreamer
 
 from fitprune_core import METHODS, build_inputs, prune_visual_tokens, request_flops
-from fitprune_core.decoder import exclusive_use
+from fitprune_core.decoder import exclusive_use, tells_normaliser
+from tests.flop_counting import counted_flops
 from tests.pruned import DECODERS, REMOVED, batch_of, recipe_of
 from tests.reference import reference_logits
 from tests.tiny import random_picture, tiny_llava
@@ -21,9 +21,9 @@ pytestmark = pytest.mark.usefixtures("no_grad")
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_cached_decoding_equals_an_uncached_reference(decoder, attention):
-    model, processor = tiny_llava(decoder=decoder, num_key_value_heads=2, attention=attention)
+@pytest.mark.parametrize(("attention", "key_value_heads"), [("sdpa", 2), ("sdpa", 4), ("eager", 2)])
+def test_cached_decoding_equals_an_uncached_reference(decoder, attention, key_value_heads):
+    model, processor = tiny_llava(decoder=decoder, num_key_value_heads=key_value_heads, attention=attention)
     inputs = build_inputs(processor, random_picture(), "what is this?")
     with prune_visual_tokens(model, recipe_of()) as trace:
         output = model.generate(
@@ -198,21 +198,24 @@ def test_a_new_prompt_starts_the_trace_anew(tiny, inputs):
 # ---- what it costs
 
 
+@pytest.mark.parametrize("kernel", [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH])
 @pytest.mark.parametrize("key_value_heads", [4, 2])
 @pytest.mark.parametrize("method", ["fitprune", "self-only", "cross-only", "fastv", "random"])
-def test_counted_flops_are_the_projects_arithmetic(method, key_value_heads):
+def test_counted_flops_are_the_projects_arithmetic(method, key_value_heads, kernel):
     model, processor = tiny_llava(num_key_value_heads=key_value_heads, grid=12)
     inputs = build_inputs(processor, random_picture(), "what is in this picture?")
     ids = inputs["input_ids"][0]
     visual = (ids == model.config.image_token_id).nonzero()[:, 0]
     removed = (30, 0, 60, 20)
-    counter = FlopCounterMode(display=False)
-    # The counter does not know the CPU's fused kernel; spelt out, the same attention is counted as on a GPU.
-    with prune_visual_tokens(model, recipe_of(removed, 144), method=method), sdpa_kernel(SDPBackend.MATH), counter:
-        model(**inputs, logits_to_keep=1)
     text, after = len(ids) - len(visual), len(ids) - 1 - int(visual[-1])
-    expected = request_flops(model.config, removed, 144, text, after, 1, scores=METHODS[method].scores)
-    assert counter.get_total_flops() == pytest.approx(expected.total, rel=0.005)
+    with prune_visual_tokens(model, recipe_of(removed, 144), method=method), sdpa_kernel(kernel):
+        counted = counted_flops(lambda: model(**inputs, logits_to_keep=1))
+        known = tells_normaliser(model.config.text_config, model.device)
+    assert known == (kernel is SDPBackend.FLASH_ATTENTION and key_value_heads == 4)
+    expected = request_flops(
+        model.config, removed, 144, text, after, 1, scores=METHODS[method].scores, normaliser_known=known
+    )
+    assert counted == pytest.approx(expected.total, rel=0.005)
 
 
 def test_scores_are_computed_only_where_tokens_go(tiny, inputs, monkeypatch):
