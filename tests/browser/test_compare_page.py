@@ -9,6 +9,7 @@ from PIL import Image
 
 from tests.browser.conftest import PATIENCE
 from tests.ui.fake_engine import TOKENS
+from tests.ui.pictures import bad_files, odd_pictures
 
 pytestmark = pytest.mark.browser
 
@@ -161,6 +162,45 @@ def test_an_error_is_told_and_the_result_stays(page):
     page.fill("#question textarea", "<b>What</b> is ${1+1} {{it}}?")
     run_with(page, "#run")
     assert page.problems == []
+
+
+def upload(page, path) -> None:
+    """Put a file into the picture's place, and wait until the page shows it."""
+    shown = page.get_attribute("#picture img", "src")
+    page.set_input_files("#picture input[type=file]", files=[str(path)])
+    page.wait_for_function(
+        "shown => (document.querySelector('#picture img') ?? { src: shown }).src !== shown", arg=shown
+    )
+
+
+def test_files_that_are_no_pictures_are_told_and_the_result_stays(page, tmp_path):
+    answer = page.inner_text(".card[data-side=pruned] .answer")
+    for path in bad_files(tmp_path):
+        upload(page, path)
+        page.click("#run")
+        page.wait_for_function(
+            "name => document.querySelector('#notice [role=alert]').textContent.includes(name)", arg=path.name
+        )
+        assert "Traceback" not in page.inner_text("#notice")
+        assert page.inner_text(".card[data-side=pruned] .answer") == answer
+        assert page.get_attribute(".board", "data-state") == "done"
+    run_with(page, ".picker button:nth-child(1)")
+
+
+def test_odd_pictures_are_answered_and_drawn(page, engine, tmp_path):
+    for path, size in odd_pictures(tmp_path):
+        upload(page, path)
+        run_with(page, "#run")
+        assert engine.asked[-1][0] == size, path.name
+        assert page.get_attribute("#scrubber .scrubber", "data-state") == "full"
+    run_with(page, ".picker button:nth-child(1)")
+
+
+def test_a_question_that_is_too_long_is_told(page):
+    page.fill("#question textarea", "why " * 25_000)
+    page.click("#run")
+    page.wait_for_function("document.querySelector('#notice [role=alert]').textContent.includes('99,999 characters')")
+    page.fill("#question textarea", "What is it?")
 
 
 def test_answers_are_shown_as_text(page, engine):

@@ -11,6 +11,7 @@ from gradio_client import Client, handle_file
 from PIL import Image
 
 from tests.ui.fake_engine import TOKENS, FakeEngine
+from tests.ui.pictures import bad_files, odd_pictures
 from tests.ui.serving import served
 
 RUN_KEYS = {
@@ -103,18 +104,6 @@ def test_an_image_mark_in_a_question_is_text(client, picture, engine):
     assert engine.asked[-1][1] == "What does <image> mean?"
 
 
-def bad_files(folder):
-    """(path, words of the message) for files that are no pictures."""
-    scene = Image.effect_noise((300, 300), 80).convert("RGB")
-    scene.save(folder / "whole.png")
-    (folder / "cut.png").write_bytes((folder / "whole.png").read_bytes()[:20_000])
-    (folder / "text.png").write_text("I am a text, not a picture.")
-    (folder / "noise.jpg").write_bytes(b"\xff\xd8\xff\xe0" + bytes(range(256)))
-    (folder / "empty.png").write_bytes(b"")
-    Image.new("1", (20_000, 20_000)).save(folder / "huge.png")
-    return [folder / name for name in ("cut.png", "text.png", "noise.jpg", "empty.png", "huge.png")]
-
-
 def test_files_that_are_no_pictures_are_named_and_the_server_goes_on(client, picture, tmp_path):
     for path in bad_files(tmp_path):
         message = refused(client, path)
@@ -123,24 +112,7 @@ def test_files_that_are_no_pictures_are_named_and_the_server_goes_on(client, pic
     assert ask(client, picture)["model"] == "mini-llava"
 
 
-def test_odd_pictures_are_answered(client, engine, tmp_path):
-    odd = {
-        "tiny.png": Image.new("RGB", (1, 1)),
-        "long.png": Image.new("RGB", (1000, 100)),
-        "palette.gif": Image.new("P", (40, 30)),
-        "alpha.png": Image.new("RGBA", (40, 30), (0, 0, 0, 0)),
-        "cmyk.jpg": Image.new("CMYK", (40, 30)),
-        "deep.png": Image.new("I;16", (40, 30)),
-    }
-    for name, image in odd.items():
-        image.save(tmp_path / name)
-        ask(client, tmp_path / name)
-        assert engine.asked[-1][0] == image.size, name
-
-
-def test_exif_rotation_is_applied(client, engine, tmp_path):
-    image, exif = Image.new("RGB", (40, 30)), Image.Exif()
-    exif[274] = 6  # a quarter turn
-    image.save(tmp_path / "turned.jpg", exif=exif)
-    ask(client, tmp_path / "turned.jpg")
-    assert engine.asked[-1][0] == (30, 40)
+def test_odd_pictures_are_answered_upright(client, engine, tmp_path):
+    for path, size in odd_pictures(tmp_path):
+        ask(client, path)
+        assert engine.asked[-1][0] == size, path.name
