@@ -8,7 +8,7 @@ code, so that both ways do the same work otherwise. And a meter for the memory t
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 
@@ -19,7 +19,8 @@ from transformers.masking_utils import eager_mask
 from transformers.models.llama.modeling_llama import eager_attention_forward
 
 from fitprune_core.attention import Attended
-from fitprune_core.pruning import pruned
+from fitprune_core.methods import find_method
+from fitprune_core.pruning import prune_visual_tokens, pruned
 from fitprune_core.recipe import PruningRecipe
 from fitprune_core.request import PruningTrace, Request
 
@@ -94,3 +95,45 @@ class MemoryMeter(TorchDispatchMode):
         self._held[key] = storage.nbytes()
         weakref.finalize(storage, self._held.pop, key, None)
         self.peak = max(self.peak, sum(self._held.values()))
+
+
+class MeteredRequest(Request):
+    """A request whose scoring and choosing run under a memory meter."""
+
+    def __init__(self, *args, meter: MemoryMeter) -> None:
+        super().__init__(*args, method=find_method("fitprune"))
+        self.meter = meter
+
+    def choose(self, *args) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `Request.choose`."""
+        with self.meter:
+            return super().choose(*args)
+
+
+def check_same_tokens(model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], recipe: PruningRecipe) -> None:
+    """Both ways must be the same method: raise RuntimeError if they keep different tokens (2 may swap by rounding)."""
+    kept = []
+    for way in (prune_visual_tokens, published_way):
+        with way(model, recipe) as trace:
+            model(**inputs, use_cache=True, logits_to_keep=1)
+        kept.append([set(tokens.tolist()) for tokens in trace.kept])
+    different = [len(ours - theirs) for ours, theirs in zip(*kept, strict=True)]
+    if max(different) > 2:
+        raise RuntimeError(f"the published way keeps other tokens, {different} at each layer: no fair comparison")
+
+
+def score_memory(model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], recipe: PruningRecipe) -> tuple[int, int]:
+    """Peak bytes of all that scoring makes here, and of the attention matrices alone in the published way."""
+    ours = MemoryMeter()
+    with pruned(model, recipe, partial(MeteredRequest, meter=ours)):
+        model(**inputs, use_cache=True, logits_to_keep=1)
+    heads = model.config.text_config.num_attention_heads
+    matrices = MemoryMeter(lambda tensor: tensor.dim() == 4 and tensor.shape[1] == heads and _is_square(tensor))
+    with published_way(model, recipe), matrices:
+        model(**inputs, use_cache=True, logits_to_keep=1)
+    return ours.peak, matrices.peak
+
+
+def _is_square(tensor: torch.Tensor) -> bool:
+    """As many keys as queries; queries and keys themselves are not that."""
+    return tensor.shape[-1] == tensor.shape[-2]

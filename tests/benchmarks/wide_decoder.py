@@ -19,7 +19,7 @@ from fitprune_core.published import published_recipes
 from fitprune_core.recipe import PruningRecipe
 from fitprune_core.request import Request
 from fitprune_core.timing import Clock, Side, paired_medians, timed_pass
-from tests.benchmarks.published_way import MemoryMeter, published_way
+from tests.benchmarks.published_way import check_same_tokens, published_way, score_memory
 from tests.benchmarks.report import Report
 from tests.benchmarks.wide_model import (
     NUM_VISUAL_TOKENS,
@@ -64,18 +64,6 @@ def profile_recipe(model: PreTrainedModel) -> PruningRecipe:
     return compressed(deep_recipe(), NUM_LAYERS, DecoderGeometry.from_config(model.config), model_name(model))
 
 
-def check_same_tokens(model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], recipe: PruningRecipe) -> None:
-    """Both ways must be the same method: raise RuntimeError if they keep different tokens (2 may swap by rounding)."""
-    kept = []
-    for way in (prune_visual_tokens, published_way):
-        with way(model, recipe) as trace:
-            model(**inputs, use_cache=True, logits_to_keep=1)
-        kept.append([set(tokens.tolist()) for tokens in trace.kept])
-    different = [len(ours - theirs) for ours, theirs in zip(*kept, strict=True)]
-    if max(different) > 2:
-        raise RuntimeError(f"the published way keeps other tokens, {different} at each layer: no fair comparison")
-
-
 def prefill_flops(model: PreTrainedModel, removed: tuple[int, ...]) -> RequestFlops:
     """FLOPs of the whole prefill of `wide_inputs`."""
     known = tells_normaliser(model.config.text_config, model.device)
@@ -115,19 +103,6 @@ class TimedRequest(Request):
         return kept_rows
 
 
-class MeteredRequest(Request):
-    """A request whose scoring and choosing run under a memory meter."""
-
-    def __init__(self, *args, meter: MemoryMeter) -> None:
-        super().__init__(*args, method=find_method("fitprune"))
-        self.meter = meter
-
-    def choose(self, *args) -> tuple[torch.Tensor, torch.Tensor]:
-        """As `Request.choose`."""
-        with self.meter:
-            return super().choose(*args)
-
-
 @contextmanager
 def timed_layers(model: PreTrainedModel, clock: Clock, seconds: dict[int, list[float]]) -> Iterator[None]:
     """Inside the block every run of a decoder layer adds its duration to `seconds[layer]`."""
@@ -150,29 +125,12 @@ def timed_layers(model: PreTrainedModel, clock: Clock, seconds: dict[int, list[f
             hook.remove()
 
 
-def score_memory(model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], recipe: PruningRecipe) -> tuple[int, int]:
-    """Peak bytes of all that scoring makes here, and of the attention matrices alone in the published way."""
-    ours = MemoryMeter()
-    with pruned(model, recipe, partial(MeteredRequest, meter=ours)):
-        model(**inputs, use_cache=True, logits_to_keep=1)
-    heads = model.config.text_config.num_attention_heads
-    matrices = MemoryMeter(lambda tensor: tensor.dim() == 4 and tensor.shape[1] == heads and _is_square(tensor))
-    with published_way(model, recipe), matrices:
-        model(**inputs, use_cache=True, logits_to_keep=1)
-    return ours.peak, matrices.peak
-
-
 def kept_matrices(model: PreTrainedModel) -> int:
     """Bytes of the attention matrices of all layers of LLaVA-1.5-7B, float32, pruned by the published recipe."""
     recipe = deep_recipe()
     leaving = tokens_per_layer(recipe.removed, recipe.num_visual_tokens)
     rows = [visual + TEXT_BEFORE + TEXT_AFTER for visual in (recipe.num_visual_tokens, *leaving[:-1])]
     return 4 * model.config.text_config.num_attention_heads * sum(count**2 for count in rows)
-
-
-def _is_square(tensor: torch.Tensor) -> bool:
-    """As many keys as queries; queries and keys themselves are not that."""
-    return tensor.shape[-1] == tensor.shape[-2]
 
 
 def _report(
