@@ -45,7 +45,7 @@ def language_loss(
     logits, asked, states = answer_logits(model, batch, features)
     losses = nn.functional.cross_entropy(logits, batch.targets[asked], reduction="none")
     weights = batch.weights[asked]
-    return (losses * weights).sum() / weights.sum(), lessons.loss(states, batch.facts, batch.is_end)
+    return (losses * weights).sum() / weights.sum(), lessons.loss(states, batch.facts, batch.is_late)
 
 
 @torch.no_grad()

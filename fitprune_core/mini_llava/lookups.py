@@ -4,8 +4,9 @@ Answers alone teach slowly: to say where the car is, the word "car" must find it
 must find the word, and neither step pays before the other exists. So while training, the state of such a word halfway
 up the decoder is also asked, by a linear head that is thrown away afterwards, for what stands there: for a kind of
 object its place, colour and number, for a colour its number, for a place the kind and colour there. A little higher the
-end of the question is asked for the same facts of what it was about; and where it was about two objects, their names
-and its end are asked how the two lie to one another.
+end of the question is asked for the same facts of what it was about; where it was about two objects, their names and
+its end are asked how the two lie to one another; and where the whole picture is to be described, its end is asked for
+everything that is in it, and each comma of the answer for the object that comes next.
 """
 
 from __future__ import annotations
@@ -25,12 +26,16 @@ from fitprune_core.mini_llava.shapes import COLORS, SHAPES, plural
 FACTS = {"kind": len(KINDS) + 1, "color": len(ALL_COLORS) + 1, "cell": len(PLACES) + 1, "count": MAX_OBJECTS + 1}
 # What is known of two objects: the first one's place, and on which side of the other it lies (0: on neither).
 PAIR_FACTS = {"first": len(PLACES) + 1, "across": 3, "upright": 3}
+# What is known of the whole picture: the kind and the colour of what stands in each place.
+SCENE_FACTS = {f"{name} at the {place}": FACTS[name] for name in ("kind", "color") for place in PLACES}
+ALL_FACTS = (*FACTS, *PAIR_FACTS, *SCENE_FACTS)
 NOT_ASKED = -100
 WORD_LAYER, END_LAYER = 6, 9  # the states that enter these decoder layers are asked
 
 _KIND_OF_WORD = {word: kind for kind in SHAPES for word in (kind, plural(kind))}
 _KIND_WORDS = re.compile(rf"\b(?:({'|'.join(COLORS)}) )?({'|'.join(sorted(_KIND_OF_WORD, key=len, reverse=True))})\b")
 _COLOR_WORDS = re.compile(rf"\b({'|'.join(COLORS)})\b")
+_COMMAS = re.compile(r",| and\b")
 _PLACE_WORDS = re.compile(rf"\b(?:at|in|on) the ({'|'.join(sorted(PLACES, key=len, reverse=True))}|middle)\b")
 
 
@@ -74,25 +79,44 @@ def asked_facts(shown: Scene | OneShape, question: str) -> dict[str, int]:
     return {}
 
 
+def caption_facts(scene: Scene, caption: str) -> tuple[dict[str, int], list[tuple[int, dict[str, int]]]]:
+    """What is to be known on the way to a caption: by the end of the question, and by each comma (or "and") of it.
+
+    Returns the first object's facts with those of the whole scene, and (position of a comma's last character, the next
+    object's facts).
+    """
+    found = [_facts_of_object(item) for item in scene.objects]
+    known = {item.place: facts for item, facts in zip(scene.objects, found, strict=True)}
+    whole = {
+        f"{name} at the {place}": known[place][name] if place in known else 0
+        for name in ("kind", "color")
+        for place in PLACES
+    }
+    commas = [match.end() - 1 for match in _COMMAS.finditer(caption)]
+    return found[0] | whole, list(zip(commas, found[1:], strict=True))
+
+
 class Lessons(nn.Module):
-    """The read-outs of all lessons: of naming words, of the ends of questions, and of pairs."""
+    """The read-outs of all lessons: of naming words, of the ends of questions, of pairs, and of whole scenes."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.words, self.ends, self.pairs = ReadOuts(width, FACTS), ReadOuts(width, FACTS), ReadOuts(width, PAIR_FACTS)
+        self.words, self.ends = ReadOuts(width, FACTS), ReadOuts(width, FACTS)
+        self.pairs, self.scenes = ReadOuts(width, PAIR_FACTS), ReadOuts(width, SCENE_FACTS)
 
-    def loss(self, states: tuple[torch.Tensor, ...], facts: torch.Tensor, is_end: torch.Tensor) -> torch.Tensor:
+    def loss(self, states: tuple[torch.Tensor, ...], facts: torch.Tensor, is_late: torch.Tensor) -> torch.Tensor:
         """Sum of the lessons' mean cross-entropies.
 
-        states: what enters each decoder layer, (B, T, width) each. facts: (B, T, facts and pair facts), -100 where
-        nothing is asked. is_end: (B, T), the ends of questions.
+        states: what enters each decoder layer, (B, T, width) each. facts: (B, T, all facts), -100 where nothing is
+        asked. is_late: (B, T), where facts of one object are asked at the later of the two layers.
         """
-        own, pair = facts[..., : len(FACTS)], facts[..., len(FACTS) :]
-        words, ends = own.masked_fill(is_end[..., None], NOT_ASKED), own.masked_fill(~is_end[..., None], NOT_ASKED)
+        own, pair, scene = facts.split([len(FACTS), len(PAIR_FACTS), len(SCENE_FACTS)], dim=-1)
+        words, ends = own.masked_fill(is_late[..., None], NOT_ASKED), own.masked_fill(~is_late[..., None], NOT_ASKED)
         return (
             lookup_loss(self.words, states[WORD_LAYER], words)
             + lookup_loss(self.ends, states[END_LAYER], ends)
             + lookup_loss(self.pairs, states[END_LAYER], pair)
+            + lookup_loss(self.scenes, states[END_LAYER], scene)
         )
 
 
@@ -139,3 +163,11 @@ def _facts_of_place(scene: Scene, place: str) -> dict[str, int]:
     if here is None:
         return {"kind": 0, "color": 0}
     return {"kind": KINDS.index(here.kind) + 1, "color": ALL_COLORS.index(here.color) + 1}
+
+
+def _facts_of_object(item: SceneObject) -> dict[str, int]:
+    return {
+        "kind": KINDS.index(item.kind) + 1,
+        "color": ALL_COLORS.index(item.color) + 1,
+        "cell": item.cell + 1,
+    }

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import torch
 
 from fitprune_core.mini_llava.architecture import GRID
-from fitprune_core.mini_llava.lookups import FACTS, NOT_ASKED, PAIR_FACTS, OneShape, asked_facts, lookups
+from fitprune_core.mini_llava.lookups import ALL_FACTS, NOT_ASKED, OneShape, asked_facts, caption_facts, lookups
+from fitprune_core.mini_llava.questions import describe
 from fitprune_core.mini_llava.scenes import Scene
 from fitprune_core.mini_llava.text import Encoder
 
@@ -27,7 +28,7 @@ class PackedBatch:
     `ids`, `positions`, `segments`, `targets`, `weights`: (B, T). `segments`: 0 the prefix and the picture, 1, 2, ...
     the questions, -1 padding. `targets[b, t]` is the token to predict after t, -100 where nothing is asked;
     `question_of[b, t]` numbers the question that a target belongs to, over the whole batch. `facts`: (B, T, facts) of
-    `lookups`, -100 where nothing is asked; `is_end` (B, T) marks the ends of questions.
+    `lookups`, -100 where nothing is asked; `is_late` (B, T) marks the ends of questions and the commas of captions.
     """
 
     ids: torch.Tensor
@@ -37,7 +38,7 @@ class PackedBatch:
     weights: torch.Tensor
     question_of: torch.Tensor
     facts: torch.Tensor
-    is_end: torch.Tensor
+    is_late: torch.Tensor
     visual_start: int
 
     def attention_mask(self) -> torch.Tensor:
@@ -82,7 +83,7 @@ def pack(
     shared = [*encoder.prefix, *[image_token] * num_visual]
     shared_positions = [*range(start), *(start + offset for offset in visual_offsets(num_visual))]
     behind = start + GRID * GRID
-    rows, facts, ends, question = [], [], [], 0
+    rows, facts, question = [], [], 0
     for row, pairs in enumerate(turns):
         ids, positions = list(shared), list(shared_positions)
         segments, targets = [SHARED] * len(shared), [-100] * len(shared)
@@ -90,9 +91,8 @@ def pack(
         for segment, (text, answer) in enumerate(pairs, start=1):
             asked, said = encoder.turn(text, answer)
             turn = [*asked, *said[:-1]]
-            ends.append((row, len(ids) + len(asked) - 1))
             if shown is not None:
-                facts += [(row, len(ids) + at, known) for at, known in _facts(encoder, shown[row], text, answer)]
+                facts += [(row, len(ids) + at, *known) for at, *known in _facts(encoder, shown[row], text, answer)]
             ids += turn
             positions += range(behind, behind + len(turn))
             segments += [segment] * len(turn)
@@ -104,29 +104,32 @@ def pack(
     length = max(len(row[0]) for row in rows)
     fills = (0, 0, PADDING, -100, 0.0, -1)
     columns = [torch.tensor([row[i] + [fill] * (length - len(row[i])) for row in rows]) for i, fill in enumerate(fills)]
-    names = (*FACTS, *PAIR_FACTS)
-    targets = torch.full((len(rows), length, len(names)), NOT_ASKED)
-    is_end = torch.zeros(len(rows), length, dtype=torch.bool)
-    for row, token in ends:
-        is_end[row, token] = True
-    for row, token, known in facts:
+    targets = torch.full((len(rows), length, len(ALL_FACTS)), NOT_ASKED)
+    is_late = torch.zeros(len(rows), length, dtype=torch.bool)
+    for row, token, known, late in facts:
+        is_late[row, token] = late
         for name, value in known.items():
-            targets[row, token, names.index(name)] = value
-    return PackedBatch(*columns, facts=targets, is_end=is_end, visual_start=start)
+            targets[row, token, ALL_FACTS.index(name)] = value
+    return PackedBatch(*columns, facts=targets, is_late=is_late, visual_start=start)
 
 
 def _facts(
     encoder: Encoder, shown: Scene | OneShape, question: str, answer: str
-) -> Iterator[tuple[int, dict[str, int]]]:
-    """(token within the turn, what it should know) for a question's end, its naming words and those of its answer."""
+) -> Iterator[tuple[int, dict[str, int], bool]]:
+    """(token within the turn, what it should know, whether later) for a question's end, its names and its answer's."""
     asked, said = encoder.asked_text(question), f" {answer}"
     behind = len(encoder.turn(question, answer)[0])
-    yield behind - 1, asked_facts(shown, asked)
+    at_end = asked_facts(shown, asked)
     if isinstance(shown, Scene):
         for character, known in lookups(shown, asked):
-            yield encoder.token_at(asked, character), known
+            yield encoder.token_at(asked, character), known, False
         for character, known in lookups(shown, said):
-            yield behind + encoder.token_at(said, character), known
+            yield behind + encoder.token_at(said, character), known, False
+        if answer == describe(shown):
+            at_end, at_commas = caption_facts(shown, said)
+            for character, known in at_commas:
+                yield behind + encoder.token_at(said, character), known, True
+    yield behind - 1, at_end, True
 
 
 def answer_logits(

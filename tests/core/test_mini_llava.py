@@ -12,7 +12,7 @@ import torch
 from fitprune_core.mini_llava import architecture, batches, language_stage, packing, pictures_pool, text
 from fitprune_core.mini_llava.checkpoints import load_state, save_state
 from fitprune_core.mini_llava.evaluate import UNSEEN_QUESTIONS
-from fitprune_core.mini_llava.lookups import FACTS, Lessons, OneShape, asked_facts, lookups
+from fitprune_core.mini_llava.lookups import FACTS, NOT_ASKED, Lessons, OneShape, asked_facts, caption_facts, lookups
 from fitprune_core.mini_llava.muon import make_optimizers, orthogonalize, warmup_stable_decay
 from fitprune_core.mini_llava.offtopic import offtopic_question
 from fitprune_core.mini_llava.pictures_pool import normalise, scene_labels, scene_pool
@@ -325,6 +325,24 @@ def test_one_step_teaches_answers_lessons_and_patches(model, tokenizer):
     assert 1.0 < lesson_loss.item() < 3 * math.log(max(FACTS.values()))
     (loss + lesson_loss).backward()
     reached = {name for name, p in lessons.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
-    assert {"words.heads.weight", "ends.heads.weight"} <= reached
+    assert {"words.heads.weight", "ends.heads.weight", "scenes.heads.weight"} <= reached
     assert model.model.vision_tower.embeddings.patch_embedding.weight.grad.abs().sum() > 0
     model.zero_grad(set_to_none=True)
+
+
+def test_a_caption_is_known_before_it_is_said(tokenizer):
+    encoder = text.Encoder(tokenizer)
+    for seed in range(40):
+        scene = random_scene(seed)
+        caption = describe(scene)
+        at_end, at_commas = caption_facts(scene, f" {caption}")
+        assert len(at_commas) == len(scene.objects) - 1
+        told = [at_end, *(facts for _, facts in at_commas)]
+        assert [facts["cell"] - 1 for facts in told] == [item.cell for item in scene.objects]
+        assert [pictures_pool.KINDS[facts["kind"] - 1] for facts in told] == [item.kind for item in scene.objects]
+        standing = {place for place in PLACES if at_end[f"kind at the {place}"]}
+        assert standing == {item.place for item in scene.objects}
+        packed = packing.pack(encoder, [[("describe it", caption)]], 256, 3, [scene])
+        asked = (packed.facts[0] != NOT_ASKED).any(-1) & packed.is_late[0]
+        written = [tokenizer.decode([token]).strip() for token in packed.ids[0][asked]]
+        assert written[1:] == [","] * (len(written) - 2) + ["and"] * (len(written) > 1)
