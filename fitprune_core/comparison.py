@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 from transformers import PreTrainedModel, ProcessorMixin
 
-from fitprune_core.decoder import exclusive_use, tells_normaliser
-from fitprune_core.flops import request_flops, visual_flops, visual_reduction
+from fitprune_core.costs import request_cost
+from fitprune_core.decoder import exclusive_use
+from fitprune_core.flops import visual_reduction
 from fitprune_core.generation import Generated, generate_greedily, iterate_in_thread, with_memory_explained
 from fitprune_core.loading import build_inputs, describe_device, model_name
 from fitprune_core.methods import Method, find_method
@@ -166,9 +167,8 @@ class _Request:
         self.applied_recipe = replace(recipe, model=model_name(model))
         self.inputs = build_inputs(processor, image, self.question)
         self.layout = visual_layout(model.config, processor, image.size)
-        is_visual = (self.inputs["input_ids"][0] == model.config.image_token_id).nonzero()[:, 0].tolist()
-        self.num_visual, self.num_tokens = len(is_visual), self.inputs["input_ids"].shape[1]
-        self.num_text_after = self.num_tokens - 1 - is_visual[-1]
+        ids = self.inputs["input_ids"]
+        self.num_visual, self.num_tokens = int((ids == model.config.image_token_id).sum()), ids.shape[1]
         if self.layout.num_tokens != self.num_visual:
             raise ValueError(
                 f"the processor made {self.num_visual} visual tokens of a picture that should give "
@@ -221,32 +221,16 @@ class _Request:
 
     def _run(self, run: Generated, times: Times, removed: Sequence[int]) -> Run:
         steps = len(run.token_ids) - 1
-        flops = request_flops(
-            self.model.config,
-            removed,
-            self.num_visual,
-            self.num_tokens - self.num_visual,
-            self.num_text_after,
-            len(run.token_ids),
-            num_tiles=_num_tiles(self.inputs),
-            scores=self.method.scores,
-            normaliser_known=tells_normaliser(self.model.config.text_config, self.model.device),
-        )
+        cost = request_cost(self.model, self.inputs, removed, len(run.token_ids), self.method.scores)
         return Run(
             answer=self.text_of(run.token_ids),
             new_tokens=len(run.token_ids),
             prefill_ms=times.prefill_ms,
             decode_ms=times.decode_ms,
-            visual_gflops=visual_flops(self.model.config, removed, self.num_visual) / 1e9,
-            total_gflops=flops.total / 1e9,
+            visual_gflops=cost.visual / 1e9,
+            total_gflops=cost.request.total / 1e9,
             kv_cache_bytes=run.kv_cache_bytes,
             per_token_ms=times.decode_ms / steps if steps else None,
             total_ms=times.prefill_ms + times.decode_ms,
-            flops=flops,
+            flops=cost.request,
         )
-
-
-def _num_tiles(inputs: Mapping[str, torch.Tensor]) -> int:
-    """Pictures that the vision tower gets: LLaVA-NeXT's processor gives (1, tiles, ...), LLaVA's (1, ...)."""
-    pixels = inputs["pixel_values"]
-    return pixels.shape[1] if pixels.dim() == 5 else pixels.shape[0]

@@ -12,8 +12,8 @@ import torch
 from transformers import PreTrainedModel, ProcessorMixin
 
 from fitprune_core.answer_sheet import ORIGINAL, Answer, AnswerSheet, Score, scores
-from fitprune_core.decoder import exclusive_use, tells_normaliser
-from fitprune_core.flops import request_flops, visual_flops, visual_reduction
+from fitprune_core.costs import request_cost
+from fitprune_core.decoder import exclusive_use
 from fitprune_core.generation import generate_greedily, with_memory_explained
 from fitprune_core.loading import build_inputs, model_name
 from fitprune_core.methods import Method, find_method
@@ -152,21 +152,8 @@ def _answer(
             with prune_visual_tokens(model, job.recipe, method=job.method) as trace:
                 generated = generate_greedily(model, inputs, max_new_tokens=max_new_tokens)
             removed = [dropped.shape[-1] for dropped in trace.dropped]
-    is_visual = inputs["input_ids"][0] == config.image_token_id
-    visual, last = int(is_visual.sum()), int(is_visual.nonzero()[-1])
-    pixels = inputs["pixel_values"]
-    cost = request_flops(
-        config,
-        removed,
-        visual,
-        num_text_tokens=len(is_visual) - visual,
-        num_text_after=len(is_visual) - 1 - last,
-        new_tokens=len(generated.token_ids),
-        # LLaVA-NeXT's processor gives (1, tiles, ...), LLaVA's (1, ...).
-        num_tiles=pixels.shape[1] if pixels.dim() == 5 else pixels.shape[0],
-        scores=job.method.scores if job.method else "none",
-        normaliser_known=tells_normaliser(config.text_config, model.device),
-    )
+    reads = job.method.scores if job.method else "none"
+    cost = request_cost(model, inputs, removed, len(generated.token_ids), reads)
     text = processor.tokenizer.decode(list(generated.token_ids), skip_special_tokens=True)
     expected = " ".join((sample.answer or "").split())
     return Answer(
@@ -178,10 +165,10 @@ def _answer(
         correct=_mark(normalised(text) == normalised(expected)) if expected else "",
         agrees="",
         new_tokens=len(generated.token_ids),
-        visual_tokens=visual,
-        achieved_reduction=visual_reduction(config, removed, visual),
-        visual_gflops=visual_flops(config, removed, visual) / 1e9,
-        total_gflops=cost.total / 1e9,
+        visual_tokens=cost.visual_tokens,
+        achieved_reduction=cost.achieved_reduction,
+        visual_gflops=cost.visual / 1e9,
+        total_gflops=cost.request.total / 1e9,
         model=model_name(model),
         max_new_tokens=max_new_tokens,
     )
