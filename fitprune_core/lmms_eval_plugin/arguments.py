@@ -1,0 +1,76 @@
+"""What may stand in `--model_args`, and what must not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fitprune_core.loading import HUB_DEFAULT
+from fitprune_core.methods import find_method
+from fitprune_core.published import RECIPES
+from fitprune_core.recipe import check_share
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The arguments of the model, checked as far as that needs no model.
+
+    Attributes:
+        pretrained: what to load, see `loading.load_model`.
+        reduction: share of visual compute to save, 0 <= reduction < 1; 0 is the original model. None with `recipe`.
+        recipe: a recipe file instead of a share.
+        recipes: folder that holds a folder for each model.
+        method: what ranks the tokens, a name in `METHODS`.
+        device, dtype: as for `loading.load_model`.
+        batch_size: 1.
+    """
+
+    pretrained: str = HUB_DEFAULT
+    reduction: float | None = None
+    recipe: Path | None = None
+    recipes: Path = RECIPES
+    method: str = "fitprune"
+    device: str = "auto"
+    dtype: str = "auto"
+    batch_size: int = 1
+
+    def __post_init__(self) -> None:
+        if (self.reduction is None) == (self.recipe is None):
+            given = "neither is" if self.recipe is None else "both are"
+            raise ValueError(
+                f"give a budget, reduction=0.6 (0 for the original model), or a recipe file, recipe=FILE; {given} given"
+            )
+        if self.reduction is not None:
+            object.__setattr__(self, "reduction", check_share("reduction", self.reduction))
+        # Commands turn whatever looks like a number into one, names of folders too.
+        for name, kind in (("pretrained", str), ("recipe", Path), ("recipes", Path), ("device", str), ("dtype", str)):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, kind(str(value)))
+        find_method(self.method)
+        if str(self.batch_size) != "1":
+            raise ValueError(f"batch_size is {self.batch_size!r}; requests are pruned one at a time, so it must be 1")
+
+    @classmethod
+    def from_given(cls, given: dict[str, Any]) -> Arguments:
+        """The arguments of a command, by name. Raises ValueError, one sentence, naming what cannot be."""
+        known = [field.name for field in fields(cls)]
+        unknown = [name for name in given if name not in known]
+        if unknown:
+            raise ValueError(f"model_args has {', '.join(unknown)}; known are {', '.join(known)}")
+        return cls(**given)
+
+
+def device_of_rank(device: str, num_processes: int, local_rank: int) -> str:
+    """The device of one of several processes: each CUDA process has the device of its own number.
+
+    device: as the user named it. Raises ValueError for a device with a number, which all processes would share.
+    """
+    if num_processes == 1 or device == "cpu":
+        return device
+    if device not in ("auto", "cuda"):
+        raise ValueError(f"device is {device!r} for {num_processes} processes; use auto, cuda or cpu")
+    return f"cuda:{local_rank}" if device == "cuda" or torch.cuda.is_available() else "cpu"

@@ -1,0 +1,110 @@
+"""The class that lmms-eval makes and asks. Importing it needs lmms-eval (`pip install -e ".[lmms]"`)."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from lmms_eval.api.instance import GenerationResult, Instance, TokenCounts
+from lmms_eval.api.model import lmms
+from lmms_eval.models.model_utils.gen_metrics import log_metrics
+from loguru import logger
+from tqdm import tqdm
+
+from fitprune_core.lmms_eval_plugin import MODEL_NAME
+from fitprune_core.lmms_eval_plugin.answering import Answerer, Reply
+from fitprune_core.lmms_eval_plugin.arguments import Arguments, device_of_rank
+from fitprune_core.lmms_eval_plugin.decoding import Decoding
+from fitprune_core.lmms_eval_plugin.summary import Summary
+from fitprune_core.loading import describe_device, model_name
+
+
+class FitPruneLlava(lmms):
+    """A LLaVA that answers with a share of its visual compute.
+
+    Its arguments are those of `Arguments`. Under `accelerate launch` every process holds the whole model and answers
+    its part of the documents. Raises ValueError for arguments that cannot be.
+    """
+
+    is_simple = True
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__()
+        arguments = Arguments.from_given(given)
+        self.accelerator = Accelerator()
+        self._rank, self._world_size = self.accelerator.process_index, self.accelerator.num_processes
+        device = device_of_rank(arguments.device, self._world_size, self.accelerator.local_process_index)
+        self._answerer: Answerer | None = Answerer.load(arguments, device)
+        self._summary = Summary()
+        model, recipe = self._answerer.model, self._answerer.recipe
+        self._device = model.device
+        budget = "nothing is pruned"
+        if recipe is not None:
+            budget = f"{recipe.achieved_reduction:.2%} of visual FLOPs saved, ranked by {arguments.method}"
+        logger.info(f"{model_name(model)} on {describe_device(model)}: {budget}")
+
+    @property
+    def device(self) -> torch.device:
+        """Where this process's model is; lmms-eval gathers counts there."""
+        return self._device
+
+    @property
+    def batch_size(self) -> int:
+        """One request at a time."""
+        return 1
+
+    def generate_until(self, requests: list[Instance]) -> list[GenerationResult]:
+        """The answers, in the order of the requests.
+
+        The longest prompts come first, so that one that does not fit is found out at once. Raises ValueError naming
+        task and document for a request that cannot be answered: a score over the others would be another benchmark's.
+        """
+        results: list[GenerationResult | None] = [None] * len(requests)
+        order = sorted(range(len(requests)), key=lambda number: -len(requests[number].args[0]))
+        for number in tqdm(order, desc="answering", unit="request", disable=self.rank != 0):
+            request = requests[number]
+            if request.metadata.get("__padding_only__"):
+                # Makes the processes' counts equal for models that run in lockstep; its answer is thrown away.
+                results[number] = GenerationResult("")
+                continue
+            reply = self._reply(request)
+            counts = TokenCounts(input_tokens=reply.prompt_tokens, output_tokens=reply.new_tokens)
+            results[number] = GenerationResult(reply.text, counts)
+        return results
+
+    def _reply(self, request: Instance) -> Reply:
+        context, options, doc_to_visual, doc_id, task, split = request.args
+        place = f"document {doc_id} of {task}"
+        pictures = doc_to_visual(self.task_dict[task][split][doc_id])
+        try:
+            decoding = Decoding.from_task(options)
+        except ValueError as error:
+            raise ValueError(f"{task}: {error}") from error
+        reply = self._answerer.reply(pictures, context, decoding, place)
+        self._summary.add(task, reply)
+        return reply
+
+    def loglikelihood(self, requests: list[Instance]) -> NoReturn:
+        """None of the paper's ten benchmarks asks for it."""
+        raise ValueError(_refusal(requests, "the likelihood of given answers"))
+
+    def generate_until_multi_round(self, requests: list[Instance]) -> NoReturn:
+        """None of the paper's ten benchmarks asks for it."""
+        raise ValueError(_refusal(requests, "answers in several rounds"))
+
+    def clean(self) -> None:
+        """After the last request, in every process: report what was counted, and let go of the model."""
+        summary = Summary.of_all(gather_object([self._summary]))
+        if self.rank == 0 and summary.tasks:
+            for line in summary.lines():
+                logger.info(f"{MODEL_NAME}, {line}")
+            log_metrics(**summary.metrics())
+        self._summary, self._answerer = Summary(), None
+        super().clean()
+
+
+def _refusal(requests: list[Instance], what: str) -> str:
+    tasks = ", ".join(dict.fromkeys(str(request.task_name) for request in requests))
+    return f"{tasks} asks for {what}; {MODEL_NAME} generates one answer a document, so choose another task"
