@@ -1,4 +1,5 @@
 # `make demo` serves the app, `make test` runs the tests, `make lint` checks the style. Each makes .venv first, once.
+# `make bench-lmms` runs lmms-eval, which needs gigabytes of packages, in .venv-lmms.
 
 PYTHON ?= python3
 HOST ?= 127.0.0.1
@@ -11,12 +12,14 @@ TEST_FLAGS ?=
 # TORCH_INDEX=https://download.pytorch.org/whl/cpu saves gigabytes of CUDA libraries.
 TORCH_INDEX ?=
 PIP_FLAGS ?=
+# Options of tests.benchmarks.lmms, for example LMMS_FLAGS="--reduction 0 0.4 0.8".
+LMMS_FLAGS ?=
 
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --disable-pip-version-check $(PIP_FLAGS) \
-	$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+BIN_LMMS := .venv-lmms/bin
+PIP := -m pip install --disable-pip-version-check $(PIP_FLAGS) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: demo test lint format bench clean
+.PHONY: demo test lint format bench bench-lmms clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
@@ -28,6 +31,9 @@ test: .venv/installed-dev
 bench: .venv/installed-dev
 	$(BIN)/python -m tests.benchmarks
 
+bench-lmms: .venv-lmms/installed
+	$(BIN_LMMS)/python -m tests.benchmarks.lmms $(LMMS_FLAGS)
+
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -37,18 +43,24 @@ format: .venv/installed-dev
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache
+	rm -rf .venv .venv-lmms .pytest_cache .ruff_cache
 
-.venv/created:
+%/created:
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; $(PYTHON) is " + sys.version.split()[0]) \
 		if sys.version_info < (3, 11) else None'
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $*
 	@touch $@
 
 .venv/installed: requirements.txt .venv/created
-	$(PIP) -r requirements.txt
+	$(BIN)/python $(PIP) -r requirements.txt
 	@touch $@
 
 .venv/installed-dev: requirements-dev.txt .venv/installed
-	$(PIP) -r requirements-dev.txt
+	$(BIN)/python $(PIP) -r requirements-dev.txt
+	@touch $@
+
+# The project comes without its own requirements, which would take torch back to the app's; lmms-eval finds it installed.
+.venv-lmms/installed: tests/benchmarks/lmms/requirements.txt pyproject.toml .venv-lmms/created
+	$(BIN_LMMS)/python $(PIP) -r $<
+	$(BIN_LMMS)/python $(PIP) --no-deps -e .
 	@touch $@

@@ -1,0 +1,1 @@
+"""The lmms-eval plugin inside lmms-eval: `make bench-lmms`, in an environment of its own."""
