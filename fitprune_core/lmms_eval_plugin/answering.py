@@ -111,7 +111,7 @@ class Answerer:
             prompt_tokens=length,
             new_tokens=len(token_ids),
             seconds=seconds,
-            cost=request_cost(self.model.config, inputs, removed, len(token_ids), self.method.scores),
+            cost=request_cost(self.model, inputs, removed, len(token_ids), self.method.scores),
         )
 
 

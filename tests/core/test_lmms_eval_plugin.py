@@ -13,6 +13,7 @@ import torch
 
 import fitprune_core.lmms_eval_plugin as plugin
 from fitprune_core import build_inputs
+from fitprune_core.decoder import tells_normaliser
 from fitprune_core.flops import request_flops, visual_flops, visual_reduction
 from fitprune_core.generation import generate_greedily
 from fitprune_core.lmms_eval_plugin.answering import Answerer, question_of
@@ -168,7 +169,9 @@ def test_what_a_reply_cost(tiny, answerer):
     assert reply.cost.visual_tokens == 36
     assert reply.cost.achieved_reduction == visual_reduction(config, REMOVED, 36)
     assert reply.cost.visual == visual_flops(config, REMOVED, 36)
-    assert reply.cost.request == request_flops(config, REMOVED, 36, text, after, reply.new_tokens)
+    known = tells_normaliser(config.text_config, tiny[0].device)
+    expected = request_flops(config, REMOVED, 36, text, after, reply.new_tokens, normaliser_known=known)
+    assert reply.cost.request == expected
 
 
 @pytest.mark.parametrize("pictures", [None, []])
