@@ -23,7 +23,7 @@ def main() -> int:
     try:
         demo = build_demo(Engine.from_settings(settings))
         demo.launch(server_name=settings.host, server_port=settings.port, **launch_options())
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, MemoryError) as error:
         print(f"app.py: {_one_line(error, settings)}", file=sys.stderr)
         return 2
     return 0

@@ -15,9 +15,10 @@ from typing import Any
 from PIL import Image
 
 from app.settings import Settings
+from fitprune_core.backends import describe_device
 from fitprune_core.comparison import Comparison, Partial, stream_comparison
 from fitprune_core.flops import DecoderGeometry, tokens_per_layer
-from fitprune_core.loading import MINI_LLAVA, describe_device, load_model, model_name
+from fitprune_core.loading import MINI_LLAVA, load_model, model_name
 from fitprune_core.recipe import PruningRecipe
 from fitprune_core.recipe_store import recipe_source
 
@@ -63,8 +64,15 @@ class Engine:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Engine:
-        """Load the model that the settings name. Raises ValueError for what cannot be loaded."""
-        model, processor = load_model(settings.model, device=settings.device, dtype=settings.dtype)
+        """Load the model that the settings name. Raises ValueError or MemoryError if it cannot be loaded."""
+        model, processor = load_model(
+            settings.model,
+            device=settings.device,
+            dtype=settings.dtype,
+            image_aspect=settings.image_aspect,
+            attn_implementation=settings.attn,
+            quantization=settings.quantize,
+        )
         return cls(model, processor, recipes=settings.recipes, max_new_tokens=settings.max_new_tokens)
 
     @property

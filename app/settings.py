@@ -24,7 +24,9 @@ class Settings:
 
     Attributes:
         model: folder, Hub id, "mini-llava", or "auto" (see `fitprune_core.load_model`).
-        device, dtype: as `fitprune_core.load_model` takes them.
+        device, dtype, image_aspect: as `fitprune_core.load_model` takes them.
+        attn: the decoder's attention backend, `load_model`'s attn_implementation.
+        quantize: bits of the decoder's weights, `load_model`'s quantization.
         recipes: folder that holds a folder of statistics or recipes for each model.
         max_new_tokens: longest answer, in tokens.
         host, port: where to listen.
@@ -33,6 +35,9 @@ class Settings:
     model: str = "auto"
     device: str = "auto"
     dtype: str = "auto"
+    image_aspect: str = "auto"
+    attn: str = "auto"
+    quantize: str = "none"
     recipes: Path = RECIPES
     max_new_tokens: int = 64
     host: str = "127.0.0.1"
@@ -71,6 +76,9 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     add("model", "model folder, Hub id, mini-llava, or auto: LLaVA-1.5-7B where there is CUDA, else mini-llava")
     add("device", "auto, cpu or cuda")
     add("dtype", "auto, float32, float16 or bfloat16")
+    add("image_aspect", "what becomes of a picture that is no square: crop, pad, or auto, the checkpoint's own way")
+    add("attn", "attention of the decoder: sdpa, eager, flash_attention_2, or auto, which is sdpa")
+    add("quantize", "weights of the decoder in fewer bits, on CUDA: 4bit, 8bit or none")
     add("recipes", "folder of statistics and recipes", Path)
     add("max_new_tokens", "longest answer, in tokens", _whole_number(1, 4096))
     add("host", "address to listen on")

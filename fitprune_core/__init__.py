@@ -12,7 +12,7 @@ _HOME = {
     "load_model": "loading",
     "build_inputs": "loading",
     "model_name": "loading",
-    "describe_device": "loading",
+    "describe_device": "backends",
     "collect_statistics": "statistics",
     "AttentionStatistics": "statistics",
     "fit_recipe": "fitting",

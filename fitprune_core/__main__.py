@@ -151,7 +151,14 @@ def _pictures_and_questions(path: Path) -> Iterator[tuple[Any, str]]:
 def _load(options: argparse.Namespace) -> tuple[Any, Any]:
     from fitprune_core.loading import load_model
 
-    return load_model(options.model, device=options.device, dtype=options.dtype)
+    return load_model(
+        options.model,
+        device=options.device,
+        dtype=options.dtype,
+        image_aspect=options.image_aspect,
+        attn_implementation=options.attn,
+        quantization=options.quantize,
+    )
 
 
 def _recipes_of(model: Any, options: argparse.Namespace) -> Callable[[float], PruningRecipe]:
@@ -225,6 +232,12 @@ def _add_model(adding: argparse.ArgumentParser) -> None:
     adding.add_argument("--model", default="auto", metavar="M", help=about)
     adding.add_argument("--device", default="auto", metavar="D", help="auto, cpu or cuda [%(default)s]")
     adding.add_argument("--dtype", default="auto", metavar="T", help="auto, float32, float16 or bfloat16 [%(default)s]")
+    about = "what becomes of a picture that is no square: crop, pad, or auto, the checkpoint's own way [%(default)s]"
+    adding.add_argument("--image-aspect", default="auto", metavar="A", help=about)
+    about = "attention of the decoder: sdpa, eager, flash_attention_2, or auto, which is sdpa [%(default)s]"
+    adding.add_argument("--attn", default="auto", metavar="B", help=about)
+    about = "weights of the decoder in fewer bits, on CUDA: 4bit, 8bit or none [%(default)s]"
+    adding.add_argument("--quantize", default="none", metavar="Q", help=about)
 
 
 def _add_samples(adding: argparse.ArgumentParser) -> None:

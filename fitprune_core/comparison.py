@@ -13,11 +13,12 @@ import torch
 from PIL import Image
 from transformers import PreTrainedModel, ProcessorMixin
 
+from fitprune_core.backends import describe_device
 from fitprune_core.costs import request_cost
 from fitprune_core.decoder import exclusive_use
 from fitprune_core.flops import visual_reduction
 from fitprune_core.generation import Generated, generate_greedily, iterate_in_thread, with_memory_explained
-from fitprune_core.loading import build_inputs, describe_device, model_name
+from fitprune_core.loading import build_inputs, model_name
 from fitprune_core.methods import Method, find_method
 from fitprune_core.pictures import check_question, load_rgb
 from fitprune_core.pruning import PruningTrace, prune_visual_tokens

@@ -97,6 +97,14 @@ class RequestFlops:
         return self.vision_tower + self.projector + self.prefill + self.scoring + self.decode
 
 
+def class_tokens(vision_config: Any) -> int:
+    """Tokens that a vision tower carries beside its patches. Raises ValueError for a tower that is not known."""
+    kind = getattr(vision_config, "model_type", None)
+    if kind not in _CLASS_TOKENS:
+        raise ValueError(f"a vision tower of type {kind!r} is not known; known: {', '.join(_CLASS_TOKENS)}")
+    return _CLASS_TOKENS[kind]
+
+
 def check_removed(removed: Sequence[int], num_visual_tokens: int, num_layers: int | None = None) -> tuple[int, ...]:
     """Return `removed` as a tuple of ints, or raise ValueError naming the layer and the value that cannot be.
 
@@ -253,15 +261,14 @@ def _tower_multiply_adds(model_config: Any) -> int:
     transformers runs every layer of the tower, also those after `vision_feature_layer`, so every layer counts.
     """
     vision = _field(model_config, "vision_config")
-    kind = getattr(vision, "model_type", None)
-    if kind not in _CLASS_TOKENS:
-        raise ValueError(f"the cost of a vision tower of type {kind!r} is not known; known: {', '.join(_CLASS_TOKENS)}")
+    extra = class_tokens(vision)
+    kind = vision.model_type
     if kind == "llava_hr_vision":
         return _two_path_multiply_adds(vision)
     width, mlp = _field(vision, "hidden_size"), _field(vision, "intermediate_size")
     patch = _field(vision, "patch_size")
     patches = (_field(vision, "image_size") // patch) ** 2
-    rows = patches + _CLASS_TOKENS[kind]
+    rows = patches + extra
     layer = 4 * rows * width**2 + 2 * rows**2 * width + 2 * rows * width * mlp
     convolution = patches * width * _field(vision, "num_channels") * patch**2
     pooling = 0
@@ -299,7 +306,7 @@ def _projector_multiply_adds(model_config: Any, geometry: DecoderGeometry) -> in
     num_feature_layers = 1 if _is_integer(feature_layer) else len(feature_layer)
     rows = (vision.image_size // vision.patch_size) ** 2
     if getattr(model_config, "vision_feature_select_strategy", "default") == "full":
-        rows += _CLASS_TOKENS[vision.model_type]
+        rows += class_tokens(vision)
     width = geometry.hidden_size
     return rows * (vision.hidden_size * num_feature_layers * width + width**2)
 

@@ -17,6 +17,8 @@ from fitprune_core.timing import Clock, Stopped, Times
 
 Result = TypeVar("Result")
 
+_MEMORY_HINT = "A smaller picture, a shorter answer, another dtype or another device may fit"
+
 
 @dataclass(frozen=True)
 class Generated:
@@ -102,10 +104,12 @@ def iterate_in_thread(work: Callable[[Callable[[Any], None]], None], stop: threa
         thread.join()
 
 
-def with_memory_explained(work: Callable[[], Result], device: torch.device, what: str) -> Result:
+def with_memory_explained(
+    work: Callable[[], Result], device: torch.device, what: str, hint: str = _MEMORY_HINT
+) -> Result:
     """Return `work()`. If the device runs out of memory, free what the attempt held and raise MemoryError saying so.
 
-    what: the request in words, for the message.
+    what: what was being worked on; hint: what may help; both in words, for the message.
     """
     try:
         return work()
@@ -117,10 +121,7 @@ def with_memory_explained(work: Callable[[], Result], device: torch.device, what
     empty_cache = getattr(getattr(torch, device.type, None), "empty_cache", None)
     if empty_cache is not None:
         empty_cache()
-    raise MemoryError(
-        f"{device} ran out of memory on {what}; what it held is free again. A smaller picture, a shorter answer, "
-        "another dtype or another device may fit"
-    )
+    raise MemoryError(f"the device {device} ran out of memory on {what}; what it held is free again. {hint}")
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -13,11 +15,15 @@ from transformers import (
     AutoModelForImageTextToText,
     AutoProcessor,
     BatchFeature,
+    PretrainedConfig,
     PreTrainedModel,
     ProcessorMixin,
 )
 
 from fitprune_core import llava_hr
+from fitprune_core.backends import attention_options, choose_device, choose_dtype, quantization_options
+from fitprune_core.generation import with_memory_explained
+from fitprune_core.processors import fit_processor, set_image_aspect
 
 logger = logging.getLogger(__name__)
 
@@ -25,31 +31,55 @@ MINI_LLAVA = "mini-llava"
 MINI_LLAVA_FOLDER = Path(__file__).resolve().parent.parent / "assets" / MINI_LLAVA
 HUB_DEFAULT = "llava-hf/llava-1.5-7b-hf"
 MODEL_TYPES = ("llava", "llava_next")
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
-# For a checkpoint that has no chat template of its own: the prompt of LLaVA-1.5.
-LLAVA_TEMPLATE = (
-    "{% for message in messages %}USER: "
-    "{% for part in message['content'] %}{% if part['type'] == 'image' %}{{ '<image>\n' }}"
-    "{% else %}{{ part['text'] + ' ' }}{% endif %}{% endfor %}{% endfor %}ASSISTANT:"
-)
+_PARTS = "{% for part in message['content'] %}{% if part['type'] == 'image' %}{{ '<image>\n' }}{% else %}"
+# For checkpoints that have no chat template of their own, by their decoder: the prompts of LLaVA-1.5 with Vicuna, of
+# LLaVA-1.6 with Mistral, and of LLaVA-NeXT with Qwen.
+TEMPLATES = {
+    "llama": "{% for message in messages %}{{ 'USER: ' }}"
+    + _PARTS
+    + "{{ part['text'] + ' ' }}{% endif %}{% endfor %}{% endfor %}{{ 'ASSISTANT:' }}",
+    "mistral": "{% for message in messages %}{{ '[INST] ' }}"
+    + _PARTS
+    + "{{ part['text'] }}{% endif %}{% endfor %}{{ ' [/INST]' }}{% endfor %}",
+    "qwen2": "{% for message in messages %}{{ '<|im_start|>user\n' }}"
+    + _PARTS
+    + "{{ part['text'] }}{% endif %}{% endfor %}{{ '<|im_end|>\n' }}{% endfor %}{{ '<|im_start|>assistant\n' }}",
+}
 
 
 def load_model(
-    name_or_path: str | Path, *, device: str | torch.device = "auto", dtype: str | torch.dtype = "auto"
+    name_or_path: str | Path,
+    *,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+    image_aspect: str = "auto",
+    attn_implementation: str = "auto",
+    quantization: str = "none",
 ) -> tuple[PreTrainedModel, ProcessorMixin]:
     """Load a LLaVA and its processor, in evaluation mode.
 
-    name_or_path: a folder, an id of the Hugging Face Hub, "mini-llava" (the embedded model), or "auto" (see
-    `resolve_name`). device: "auto" is CUDA where there is one, else the CPU. dtype: "auto" is float16 on CUDA and
-    float32 elsewhere.
+    Args:
+        name_or_path: a folder, an id of the Hugging Face Hub, "mini-llava" (the embedded model), or "auto" (see
+            `resolve_name`).
+        device: "auto" is CUDA where there is one, else the CPU.
+        dtype: "auto" is float16 on CUDA and float32 elsewhere.
+        image_aspect: what becomes of a picture that is no square: "crop", "pad", or "auto", the checkpoint's own way.
+        attn_implementation: of the decoder: "sdpa", "eager" or "flash_attention_2"; "auto" is sdpa.
+        quantization: "4bit" or "8bit" weights of the decoder, on CUDA by bitsandbytes; "none" leaves them as they are.
 
-    Raises ValueError, one sentence, for a folder or id that cannot be loaded, another kind of model, or a device or
-    dtype that does not exist here.
+    The processor is made to fit the model where the checkpoint is silent or wrong about it (see `processors`).
+
+    Raises ValueError, one sentence, for a folder or id that cannot be loaded, another kind of model, or an option that
+    does not exist or cannot be here; MemoryError for a model that does not fit into the device.
     """
     name = resolve_name(name_or_path)
-    device = _choose_device(device)
-    dtype = _choose_dtype(dtype, device)
+    device = choose_device(device)
+    dtype = choose_dtype(dtype, device)
+    options = {
+        **attention_options(attn_implementation, device, dtype),
+        **quantization_options(quantization, device, dtype),
+    }
     source = _find_source(name)
     llava_hr.register()
     try:
@@ -58,11 +88,31 @@ def load_model(
             raise ValueError(
                 f"{name} is a model of type {config.model_type!r}; only {', '.join(MODEL_TYPES)} can be pruned."
             )
-        processor = AutoProcessor.from_pretrained(source, backend="pil")
-        model = AutoModelForImageTextToText.from_pretrained(source, dtype=dtype)
+        processor = _load_processor(source, config, name, image_aspect)
+        load = partial(_load_weights, source, device, dtype, options)
+        hint = "Another dtype, fewer bits (quantization) or another device may do"
+        model = with_memory_explained(load, device, f"the weights of {name}", hint)
     except OSError as error:
         raise ValueError(f"The model {name!r} cannot be loaded: {_first_sentence(error)}") from error
-    return model.to(device).eval(), processor
+    return model.eval(), processor
+
+
+def _load_processor(source: str, config: PretrainedConfig, name: str, image_aspect: str) -> ProcessorMixin:
+    processor = AutoProcessor.from_pretrained(source, backend="pil")
+    try:
+        fit_processor(processor, config)
+    except ValueError as error:
+        raise ValueError(f"The model {name!r} cannot be used: {error}") from error
+    set_image_aspect(processor, config, image_aspect)
+    if not processor.chat_template:
+        processor.chat_template = TEMPLATES.get(config.text_config.model_type)
+    return processor
+
+
+def _load_weights(source: str, device: torch.device, dtype: torch.dtype, options: dict[str, Any]) -> PreTrainedModel:
+    model = AutoModelForImageTextToText.from_pretrained(source, dtype=dtype, **options)
+    # With a device map the weights are where they belong, and quantised ones could not be moved.
+    return model if "device_map" in options else model.to(device)
 
 
 def resolve_name(name_or_path: str | Path) -> str:
@@ -95,17 +145,6 @@ def model_name(model: PreTrainedModel) -> str:
     return Path(source).name if Path(source).is_dir() else source
 
 
-def describe_device(model: PreTrainedModel) -> str:
-    """Where a model runs, for people: "CPU · float32 · 2 threads" or "NVIDIA A100 · float16"."""
-    dtype = str(model.dtype).removeprefix("torch.")
-    if model.device.type == "cpu":
-        threads = torch.get_num_threads()
-        return f"CPU · {dtype} · {threads} thread{'s' if threads > 1 else ''}"
-    if model.device.type == "cuda":
-        return f"{torch.cuda.get_device_name(model.device)} · {dtype}"
-    return f"{model.device} · {dtype}"
-
-
 def build_inputs(processor: ProcessorMixin, image: Image.Image | None, question: str) -> BatchFeature:
     """One picture and one question as the model's own prompt, ready for `model(**inputs)` and `model.generate`.
 
@@ -118,7 +157,7 @@ def build_inputs(processor: ProcessorMixin, image: Image.Image | None, question:
         content.insert(0, {"type": "image", "image": image})
     inputs = processor.apply_chat_template(
         [{"role": "user", "content": content}],
-        chat_template=None if processor.chat_template else LLAVA_TEMPLATE,
+        chat_template=None if processor.chat_template else TEMPLATES["llama"],
         add_generation_prompt=True,
         tokenize=True,
         return_dict=True,
@@ -153,27 +192,6 @@ def _find_source(name: str) -> str:
     if name != MINI_LLAVA and re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
         return name
     raise ValueError(f"There is no model folder at {path}.")
-
-
-def _choose_device(device: str | torch.device) -> torch.device:
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(f"device is {device!r}; use auto, cpu, or cuda.") from error
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device is {device!r}, but this machine has no CUDA device; use auto or cpu.")
-    return chosen
-
-
-def _choose_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
-    if dtype == "auto":
-        return torch.float16 if device.type == "cuda" else torch.float32
-    chosen = DTYPES.get(dtype, dtype)
-    if chosen not in DTYPES.values():
-        raise ValueError(f"dtype is {dtype!r}; use auto, {', '.join(DTYPES)}.")
-    return chosen
 
 
 def _first_sentence(error: Exception) -> str:

@@ -26,32 +26,50 @@ from transformers import (
     MistralConfig,
     PreTrainedTokenizerFast,
     Qwen2Config,
+    SiglipImageProcessorPil,
+    SiglipVisionConfig,
 )
 
-# The chat template of llava-hf/llava-1.5-7b-hf.
+# The chat template of llava-hf/llava-1.5-7b-hf, and prompts like those of llava-v1.6-mistral-7b-hf and of
+# llava-interleave-qwen-0.5b-hf.
 CHAT_TEMPLATE = (
     "{% for message in messages %}{% if message['role'] != 'system' %}{{ message['role'].upper() + ': '}}{% endif %}"
     "{% for content in message['content'] | selectattr('type', 'equalto', 'image') %}{{ '<image>\n' }}{% endfor %}"
     "{% for content in message['content'] | selectattr('type', 'equalto', 'text') %}{{ content['text'] + ' '}}"
     "{% endfor %}{% endfor %}{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
 )
+MISTRAL_TEMPLATE = (
+    "{% for message in messages %}{{ '[INST] ' }}"
+    "{% for content in message['content'] | selectattr('type', 'equalto', 'image') %}{{ '<image>\n' }}{% endfor %}"
+    "{% for content in message['content'] | selectattr('type', 'equalto', 'text') %}{{ content['text'] }}{% endfor %}"
+    "{{ ' [/INST]' }}{% endfor %}"
+)
+QWEN_TEMPLATE = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + ' ' }}"
+    "{% for content in message['content'] | selectattr('type', 'equalto', 'image') %}{{ '<image>' }}{% endfor %}"
+    "{% for content in message['content'] | selectattr('type', 'equalto', 'text') %}{{ '\n' + content['text'] }}"
+    "{% endfor %}{{ '<|im_end|>' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+TEMPLATES = {"vicuna": CHAT_TEMPLATE, "mistral": MISTRAL_TEMPLATE, "qwen": QWEN_TEMPLATE}
 DECODERS = {"llama": LlamaConfig, "mistral": MistralConfig, "qwen2": Qwen2Config}
 
 
-def tiny_tokenizer() -> PreTrainedTokenizerFast:
-    """One token a byte, and Llama's special tokens; a prompt begins with <s>, as Llama's does."""
-    special = ["<s>", "</s>", "<pad>", "<image>"]
+def tiny_tokenizer(prompt: str = "vicuna") -> PreTrainedTokenizerFast:
+    """One token a byte, and the family's special tokens; a prompt begins with <s>, but for Qwen, which has none."""
+    is_qwen = prompt == "qwen"
+    special = ["<|im_start|>", "<|im_end|>", "<pad>", "<image>"] if is_qwen else ["<s>", "</s>", "<pad>", "<image>"]
     pieces = special + sorted(pre_tokenizers.ByteLevel.alphabet())
     backend = Tokenizer(models.BPE(vocab={piece: index for index, piece in enumerate(pieces)}, merges=[]))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
-    backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    if not is_qwen:
+        backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,
-        bos_token="<s>",
-        eos_token="</s>",
+        bos_token=None if is_qwen else "<s>",
+        eos_token=special[1],
         pad_token="<pad>",
-        extra_special_tokens={"image_token": "<image>"},
+        extra_special_tokens={"image_token": "<image>"} | ({"turn_token": "<|im_start|>"} if is_qwen else {}),
         padding_side="left",
     )
 
@@ -61,20 +79,24 @@ def pinpoints(side: int) -> list[list[int]]:
     return [[side * down, side * across] for down, across in ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))]
 
 
-def tiny_processor(grid: int = 6, patch_size: int = 4, family: str = "llava") -> LlavaProcessor | LlavaNextProcessor:
+def tiny_processor(
+    grid: int = 6, patch_size: int = 4, family: str = "llava", tower: str = "clip", prompt: str = "vicuna"
+) -> LlavaProcessor | LlavaNextProcessor:
     side = grid * patch_size
     size = {"size": {"shortest_edge": side}, "crop_size": {"height": side, "width": side}}
     if family == "llava_next":
         image_processor = LlavaNextImageProcessorPil(**size, image_grid_pinpoints=pinpoints(side))
+    elif tower == "siglip":
+        image_processor = SiglipImageProcessorPil(size={"height": side, "width": side})
     else:
         image_processor = CLIPImageProcessorPil(**size)
     return (LlavaNextProcessor if family == "llava_next" else LlavaProcessor)(
         image_processor=image_processor,
-        tokenizer=tiny_tokenizer(),
+        tokenizer=tiny_tokenizer(prompt),
         patch_size=patch_size,
-        vision_feature_select_strategy="default",
-        num_additional_image_tokens=1,
-        chat_template=CHAT_TEMPLATE,
+        vision_feature_select_strategy="default" if tower == "clip" else "full",
+        num_additional_image_tokens=1 if tower == "clip" else 0,
+        chat_template=TEMPLATES[prompt],
     )
 
 
@@ -88,31 +110,36 @@ def tiny_llava(
     num_heads: int = 4,
     num_key_value_heads: int | None = None,
     attention: str = "sdpa",
+    tower: str = "clip",
+    prompt: str = "vicuna",
     seed: int = 0,
 ) -> tuple[LlavaForConditionalGeneration | LlavaNextForConditionalGeneration, LlavaProcessor | LlavaNextProcessor]:
     """A seeded LLaVA with `grid * grid` visual tokens a view, in float32 on the CPU, and its processor.
 
     family: "llava" or "llava_next". decoder: "llama", "mistral" or "qwen2". attention: the decoder's backend, "sdpa" or
-    "eager".
+    "eager". tower: "clip", whose class token is dropped, or "siglip", which has none. prompt: of "vicuna", "mistral" or
+    "qwen".
     """
-    processor = tiny_processor(grid, family=family)
+    processor = tiny_processor(grid, family=family, tower=tower, prompt=prompt)
     side = grid * processor.patch_size
     text = _decoder_config(decoder, processor.tokenizer, num_layers, hidden_size, num_heads, num_key_value_heads)
-    vision = CLIPVisionConfig(
+    is_clip = tower == "clip"
+    vision = (CLIPVisionConfig if is_clip else SiglipVisionConfig)(
         hidden_size=32,
         intermediate_size=64,
         num_hidden_layers=3,
         num_attention_heads=2,
         image_size=side,
         patch_size=processor.patch_size,
+        **({} if is_clip else {"vision_use_head": False}),
     )
     options = {
         "vision_config": vision,
         "text_config": text,
         "image_token_index": processor.tokenizer.convert_tokens_to_ids("<image>"),
         "image_seq_length": grid * grid,
-        "vision_feature_layer": -2,
-        "vision_feature_select_strategy": "default",
+        "vision_feature_layer": -2 if is_clip else -1,
+        "vision_feature_select_strategy": processor.vision_feature_select_strategy,
     }
     if family == "llava_next":
         config = LlavaNextConfig(**options, image_grid_pinpoints=pinpoints(side))

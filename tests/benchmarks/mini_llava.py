@@ -9,9 +9,10 @@ from statistics import median
 
 import torch
 
+from fitprune_core.backends import describe_device
 from fitprune_core.comparison import Comparison, Run, compare
 from fitprune_core.fitting import fit_recipe
-from fitprune_core.loading import MINI_LLAVA, build_inputs, describe_device, load_model
+from fitprune_core.loading import MINI_LLAVA, build_inputs, load_model
 from fitprune_core.mini_llava.questions import questions_about
 from fitprune_core.mini_llava.scenes import random_scene
 from fitprune_core.pruning import prune_visual_tokens

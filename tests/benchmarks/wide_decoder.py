@@ -10,9 +10,10 @@ from statistics import median
 import torch
 from transformers import PreTrainedModel
 
+from fitprune_core.backends import describe_device
 from fitprune_core.decoder import decoder_layers, tells_normaliser
 from fitprune_core.flops import DecoderGeometry, RequestFlops, request_flops, tokens_per_layer
-from fitprune_core.loading import describe_device, model_name
+from fitprune_core.loading import model_name
 from fitprune_core.methods import find_method
 from fitprune_core.pruning import prune_visual_tokens, pruned
 from fitprune_core.published import published_recipes

@@ -17,6 +17,12 @@ def test_command_line_wins_over_environment():
     assert (settings.model, settings.port) == ("some/folder", 9000)
 
 
+def test_how_a_model_is_loaded_can_be_set_in_both_ways():
+    asked = Settings.read(["--image-aspect", "pad"], {"FITPRUNE_ATTN": "eager", "FITPRUNE_QUANTIZE": "4bit"})
+    assert (asked.image_aspect, asked.attn, asked.quantize) == ("pad", "eager", "4bit")
+    assert Settings.read([], {"FITPRUNE_IMAGE_ASPECT": "crop"}).image_aspect == "crop"
+
+
 def test_a_space_says_where_to_listen():
     assert Settings.read([], {"GRADIO_SERVER_NAME": "0.0.0.0"}).host == "0.0.0.0"
 

@@ -1,0 +1,113 @@
+"""What a model runs on: the device, the number format, the attention backend and quantised weights, chosen or refused.
+
+Nothing is loaded here, so that whatever cannot be is said before gigabytes of weights are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from transformers import BitsAndBytesConfig, PreTrainedModel
+from transformers.utils import is_accelerate_available, is_bitsandbytes_available, is_flash_attn_2_available
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+FLASH_ATTENTION = "flash_attention_2"
+ATTENTIONS = ("auto", "sdpa", "eager", FLASH_ATTENTION)
+QUANTIZATIONS = ("none", "4bit", "8bit")
+
+# Modules that stay as they are in a quantised model, by their whole names: the layers of the decoder hold nearly all
+# weights, and the rest is sensitive to errors.
+_NOT_QUANTIZED = ["model.vision_tower", "model.multi_modal_projector", "lm_head"]
+
+
+def choose_device(device: str | torch.device) -> torch.device:
+    """The device that is meant: "auto" is CUDA where there is one, else the CPU. Raises ValueError for one not here."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"device is {device!r}; use auto, cpu, or cuda.") from error
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device is {device!r}, but this machine has no CUDA device; use auto or cpu.")
+    return chosen
+
+
+def choose_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
+    """The number format that is meant: "auto" is float16 on CUDA, else float32. Raises ValueError for another."""
+    if dtype == "auto":
+        return torch.float16 if device.type == "cuda" else torch.float32
+    chosen = DTYPES.get(dtype, dtype)
+    if chosen not in DTYPES.values():
+        raise ValueError(f"dtype is {dtype!r}; use auto, {', '.join(DTYPES)}.")
+    return chosen
+
+
+def attention_options(attention: str, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    """What `from_pretrained` is told about the decoder's attention; for "auto" nothing, which means sdpa.
+
+    Only the decoder is told: not every vision tower knows every backend (LLaVA-HR's ConvNeXt has no attention at all).
+    Raises ValueError for a backend that is not known, not installed, or cannot work on this device or in this format.
+    """
+    if attention not in ATTENTIONS:
+        raise ValueError(f"attn_implementation is {attention!r}; use {', '.join(ATTENTIONS)}.")
+    if attention == "auto":
+        return {}
+    if attention == FLASH_ATTENTION:
+        packages = {"flash-attn": is_flash_attn_2_available}
+        if missing := _missing(device, packages):
+            raise ValueError(f"{FLASH_ATTENTION} needs {missing}; use sdpa or eager.")
+        if dtype == torch.float32:
+            raise ValueError(f"{FLASH_ATTENTION} knows no float32; use dtype float16 or bfloat16, or sdpa.")
+    return {"attn_implementation": {"text_config": attention}}
+
+
+def quantization_options(quantization: str, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    """What `from_pretrained` is told about quantised weights; nothing for "none".
+
+    4 bits are NF4 with quantised constants (arXiv 2305.14314), multiplied in `dtype`; 8 bits are LLM.int8()
+    (arXiv 2208.07339). The weights are placed on `device` while they are read: bitsandbytes' cannot be moved later.
+    Raises ValueError where bitsandbytes, accelerate or CUDA is missing.
+    """
+    if quantization not in QUANTIZATIONS:
+        raise ValueError(f"quantization is {quantization!r}; use {', '.join(QUANTIZATIONS)}.")
+    if quantization == "none":
+        return {}
+    packages = {"bitsandbytes": is_bitsandbytes_available, "accelerate": is_accelerate_available}
+    if missing := _missing(device, packages):
+        raise ValueError(f"{quantization} weights need {missing}; leave quantization at none.")
+    if quantization == "8bit":
+        config = BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=_NOT_QUANTIZED)
+    else:
+        config = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+            llm_int8_skip_modules=_NOT_QUANTIZED,
+        )
+    return {"quantization_config": config, "device_map": {"": device.index or 0}}
+
+
+def _missing(device: torch.device, packages: dict[str, Callable[[], bool]]) -> str:
+    """What is not here of a CUDA device and some packages, in words; empty where all is."""
+    missing = [] if device.type == "cuda" else [f"a CUDA device instead of {device}"]
+    missing += [
+        f"the package {name}, not installed here" for name, is_available in packages.items() if not is_available()
+    ]
+    return " and ".join(missing)
+
+
+def describe_device(model: PreTrainedModel) -> str:
+    """Where a model runs, for people: "CPU · float32 · 2 threads" or "NVIDIA A100 · float16 · 4bit"."""
+    parts = [str(model.device), str(model.dtype).removeprefix("torch.")]
+    if model.device.type == "cpu":
+        threads = torch.get_num_threads()
+        parts = ["CPU", parts[1], f"{threads} thread{'s' if threads > 1 else ''}"]
+    elif model.device.type == "cuda":
+        parts[0] = torch.cuda.get_device_name(model.device)
+    parts += [bits for bits in QUANTIZATIONS if getattr(model, f"is_loaded_in_{bits}", False)]
+    attention = model.config.text_config._attn_implementation
+    return " · ".join(parts if attention in ("sdpa", None) else [*parts, attention])
