@@ -25,7 +25,7 @@ from fitprune_core.pruning import PruningTrace, prune_visual_tokens
 from fitprune_core.recipe import PruningRecipe
 from fitprune_core.results import Comparison, Partial, Run, fates, normalised
 from fitprune_core.timing import Clock, Side, Stopped, Times, paired_medians
-from fitprune_core.visual_tokens import visual_layout
+from fitprune_core.visual_tokens import image_aspect, visual_layout
 
 __all__ = ["Comparison", "Partial", "Run", "compare", "normalised", "stream_comparison"]
 
@@ -163,7 +163,8 @@ class _Request:
         self.max_new_tokens = max_new_tokens
         self.question = check_question(question)
         image = load_rgb(image)
-        recipe.check_model(model.config.text_config.num_hidden_layers, model_name(model))
+        depth, aspect = model.config.text_config.num_hidden_layers, image_aspect(model.config, processor)
+        self.warnings = recipe.check_model(depth, model_name(model), aspect)
         # Every pruned run would warn anew that the recipe is another checkpoint's; once is enough.
         self.applied_recipe = replace(recipe, model=model_name(model))
         self.inputs = build_inputs(processor, image, self.question)
@@ -218,6 +219,7 @@ class _Request:
             pruned=pruned,
             agree=normalised(original.answer) == normalised(pruned.answer),
             timing=timing,
+            warnings=self.warnings,
         )
 
     def _run(self, run: Generated, times: Times, removed: Sequence[int]) -> Run:

@@ -22,6 +22,7 @@ from fitprune_core.pruning import prune_visual_tokens
 from fitprune_core.recipe import PruningRecipe, check_share
 from fitprune_core.results import normalised
 from fitprune_core.samples import Sample, check_samples, read_samples
+from fitprune_core.visual_tokens import image_aspect
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,13 @@ def evaluate(
 
     Raises ValueError for a samples file, method, budget or CSV file that cannot be, and if no sample could be answered.
     """
-    jobs = _jobs(model, reductions, recipe_for, [find_method(method) for method in methods])
+    jobs = _jobs(
+        model,
+        image_aspect(model.config, processor),
+        reductions,
+        recipe_for,
+        [find_method(method) for method in methods],
+    )
     total = check_samples(samples)
     sheet = AnswerSheet(out, model_name(model), max_new_tokens)
     for number, sample in enumerate(read_samples(samples), start=1):
@@ -87,6 +94,7 @@ class _Job:
 
 def _jobs(
     model: PreTrainedModel,
+    aspect: str,
     reductions: Sequence[float],
     recipe_for: Callable[[float], PruningRecipe],
     methods: Sequence[Method],
@@ -98,7 +106,7 @@ def _jobs(
         if reduction == 0.0:
             continue
         recipe = recipe_for(reduction)
-        recipe.check_model(depth, name)
+        recipe.check_model(depth, name, aspect)
         # Every pruned run would warn anew that the recipe is another checkpoint's; once is enough.
         recipe = replace(recipe, model=name)
         jobs += [_Job(reduction, method, recipe) for method in {method.name: method for method in methods}.values()]

@@ -78,7 +78,8 @@ class Fitter:
         if attention["self"].shape != attention["cross"].shape:
             shapes = f"{attention['self'].shape} and {attention['cross'].shape}"
             raise ValueError(f"self- and cross-attention must have one shape, not {shapes}")
-        where = (getattr(statistics, "provenance", None) or {}).get("source")
+        provenance = getattr(statistics, "provenance", None) or {}
+        where, self._image_aspect = provenance.get("source"), provenance.get("image_aspect")
         self._source = f"attention statistics of {len(attention['self'])} samples" + (f" ({where})" if where else "")
         self.geometry = statistics.geometry
         self.model = statistics.model
@@ -115,6 +116,7 @@ class Fitter:
             procedure="statistics",
             attention=attention,
             source=f"fitted from {self._source}",
+            image_aspect=self._image_aspect,
         )
 
     def smallest_step(self, reduction: float, attention: str, layers: tuple[int, ...] | None = None) -> int:

@@ -10,26 +10,16 @@ from typing import Any
 import numpy as np
 
 from fitprune_core.flops import DecoderGeometry, visual_reduction
-from fitprune_core.recipe import PruningRecipe, check_share, checkpoint_key
+from fitprune_core.recipe import PruningRecipe, check_share, same_checkpoint
 from fitprune_core.rounding import check_reachable, round_to_budget, saved_share
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 
-# Folders of recipes by the checkpoints that they were fitted on, as the Hub names them. A checkpoint with the same
-# architecture but other weights (Mistral or 13B, say) has other statistics and is not listed.
-_CHECKPOINTS = {
-    "llava-1.5-7b": ("llava-1.5-7b", "llava-v1.5-7b"),
-    "llava-next-7b": ("llava-v1.6-vicuna-7b", "llava-v1.6-7b", "llava-next-7b"),
-    "llava-hr-7b-1024": ("llava-hr-7b-sft-1024", "llava-hr-7b-1024"),
-}
-
 
 def recipe_folder(model_name: str, recipes: str | os.PathLike = RECIPES) -> Path | None:
     """The folder of recipes for a checkpoint, by its Hub id or folder name; None where there is none."""
-    key = checkpoint_key(model_name)
-    wanted = [key, *(folder for folder, checkpoints in _CHECKPOINTS.items() if key in checkpoints)]
     folders = (path for path in sorted(Path(recipes).glob("*")) if path.is_dir())
-    return next((path for path in folders if path.name.casefold() in wanted), None)
+    return next((path for path in folders if same_checkpoint(path.name, model_name)), None)
 
 
 def published_recipes(model_name: str, recipes: str | os.PathLike = RECIPES) -> list[PruningRecipe]:
@@ -81,6 +71,7 @@ def interpolate_published(
         removed=counts,
         procedure="published",
         attention=published[0].attention,
+        image_aspect=published[0].image_aspect,
         source=f"interpolated between {below[0]} and {above[0]}; {published[0].source}",
     )
 

@@ -18,6 +18,7 @@ from fitprune_core.flops import check_removed, visual_reduction
 SCHEMA = 1
 PROCEDURES = ("statistics", "sequential", "published")
 ATTENTIONS = ("both", "self", "cross")
+IMAGE_ASPECTS = ("crop", "pad", "stretch", "anyres")
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,8 @@ class PruningRecipe:
         procedure: "statistics", "sequential" or "published".
         attention: which attention decided: "both", "self" or "cross".
         source: where the counts come from, in words.
+        image_aspect: what became of the aspect ratio of the pictures behind the counts: "crop", "pad", "stretch" or
+            "anyres", or None where it is not known. Files from before it was recorded do not have it.
 
     Raises ValueError naming the field and the value that cannot be.
     """
@@ -53,6 +56,7 @@ class PruningRecipe:
     procedure: str = "statistics"
     attention: str = "both"
     source: str = ""
+    image_aspect: str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, str) or not self.model:
@@ -61,6 +65,8 @@ class PruningRecipe:
             raise ValueError(f"source must be a text, not {self.source!r}")
         _check_choice("procedure", self.procedure, PROCEDURES)
         check_attention(self.attention)
+        if self.image_aspect is not None:
+            _check_choice("image_aspect", self.image_aspect, IMAGE_ASPECTS)
         # Plain numbers and a plain tuple, whatever came in, so that recipes compare, hash and print alike.
         for name in ("num_layers", "num_visual_tokens", "num_samples"):
             if name != "num_samples" or self.num_samples is not None:
@@ -100,14 +106,16 @@ class PruningRecipe:
         if entries.get("schema") != SCHEMA or isinstance(entries.get("schema"), bool):
             raise ValueError(f"schema is {entries.get('schema')!r}; this version reads schema {SCHEMA}")
         names = [field.name for field in fields(cls)]
-        missing = [name for name in names if name not in entries]
+        missing = [name for name in names if name not in entries and name != "image_aspect"]
         if missing:
             raise ValueError(f"the recipe has no {', '.join(missing)}")
-        return cls(**{name: entries[name] for name in names})
+        return cls(**{name: entries[name] for name in names if name in entries})
 
     def to_dict(self) -> dict[str, Any]:
-        """The object of the JSON file, in the order of its documentation."""
+        """The object of the JSON file, in the order of its documentation; `image_aspect` only where it is known."""
         entries = {field.name: getattr(self, field.name) for field in fields(self)}
+        if self.image_aspect is None:
+            del entries["image_aspect"]
         return {"schema": SCHEMA, **entries, "removed": list(self.removed)}
 
     @classmethod
@@ -151,15 +159,41 @@ class PruningRecipe:
         source = f"{self.source}; {note}" if self.source else note
         return replace(self, num_visual_tokens=theirs, removed=removed, achieved_reduction=achieved, source=source)
 
-    def check_model(self, num_layers: int, model_name: str | None = None) -> None:
-        """Raise ValueError if the recipe cannot be for a model of this depth; warn if it is for another checkpoint."""
+    def check_model(
+        self, num_layers: int, model_name: str | None = None, image_aspect: str | None = None
+    ) -> tuple[str, ...]:
+        """Raise ValueError if the recipe cannot be for a model of this depth.
+
+        image_aspect: what the model's processor makes of a picture, see `visual_tokens.image_aspect`. A recipe for
+        another checkpoint, or from pictures of another aspect, can be used but may be poor: the warnings that say so
+        are logged and returned.
+        """
         if num_layers != self.num_layers:
             raise ValueError(
                 f"the recipe is for {self.model}, which has {self.num_layers} layers; "
                 f"{model_name or 'this model'} has {num_layers}"
             )
+        warnings = []
         if model_name is not None and not same_checkpoint(model_name, self.model):
-            logger.warning("the recipe was fitted on %s and is applied to %s", self.model, model_name)
+            warnings.append(f"the recipe was fitted on {self.model} and is applied to {model_name}")
+        if None not in (image_aspect, self.image_aspect) and image_aspect != self.image_aspect:
+            warnings.append(
+                f"the recipe was fitted on pictures of aspect {self.image_aspect!r}; this model gets them as "
+                f"{image_aspect!r}"
+            )
+        for warning in warnings:
+            logger.warning(warning)
+        return tuple(warnings)
+
+
+# Names that published checkpoints also go by. One with the same architecture but other weights (Mistral or 13B, say) is
+# another checkpoint: it has other statistics.
+_ALIASES = {
+    "llava-v1.5-7b": "llava-1.5-7b",
+    "llava-v1.6-7b": "llava-v1.6-vicuna-7b",
+    "llava-next-7b": "llava-v1.6-vicuna-7b",
+    "llava-hr-7b-1024": "llava-hr-7b-sft-1024",
+}
 
 
 def same_checkpoint(name: str, other: str) -> bool:
@@ -170,7 +204,8 @@ def same_checkpoint(name: str, other: str) -> bool:
 def checkpoint_key(name: str) -> str:
     """The part of a Hub id or folder that names the checkpoint: "llava-hf/LLaVA-1.5-7b-hf" -> "llava-1.5-7b"."""
     last = str(name).replace("\\", "/").rstrip("/").rpartition("/")[2]
-    return last.casefold().removesuffix("-hf")
+    key = last.casefold().removesuffix("-hf")
+    return _ALIASES.get(key, key)
 
 
 def check_share(name: str, value: Any) -> float:

@@ -70,6 +70,7 @@ class Comparison:
         original, pruned: the two runs.
         agree: whether the answers are the same but for upper case, white space and final punctuation.
         timing: how the times were obtained, in words.
+        warnings: what speaks against the recipe for this model, in words.
     """
 
     model: str
@@ -89,6 +90,7 @@ class Comparison:
     pruned: Run
     agree: bool
     timing: str
+    warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object: the stable keys of `compare --json` first, then everything else that is known."""
@@ -107,6 +109,7 @@ class Comparison:
             "procedure": self.procedure,
             "device": self.device,
             "timing": self.timing,
+            "warnings": list(self.warnings),
             "dropped_after": list(self.dropped_after),
             "rank": list(self.rank),
             "image_size": list(layout.pop("image_size")),

@@ -25,6 +25,7 @@ from fitprune_core.recipe import PruningRecipe, check_attention, check_share
 from fitprune_core.request import Request
 from fitprune_core.rounding import check_reachable, round_to_budget, saved_share, trim_to_budget
 from fitprune_core.statistics import observe
+from fitprune_core.visual_tokens import image_aspect
 
 # The authors halve the interval from 0 to 1 until it is no longer than this.
 TOLERANCE = 0.01 + 1e-6
@@ -105,6 +106,7 @@ def fit_recipe_sequential(
         num_samples=len(pairs),
         procedure="sequential",
         attention=attention,
+        image_aspect=image_aspect(model.config, processor),
         source=f"fitted by {len(trials)} runs of the pruned model over {len(pairs)} samples",
     )
 

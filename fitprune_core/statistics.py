@@ -21,8 +21,10 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from fitprune_core.decoder import attend, borrowed, decoder_layers, replaced
 from fitprune_core.flops import DecoderGeometry
+from fitprune_core.generation import with_memory_explained
 from fitprune_core.loading import build_inputs, model_name
 from fitprune_core.request import Prompt
+from fitprune_core.visual_tokens import image_aspect
 
 SCHEMA = 1
 SHARES = ("self_share", "cross_share")
@@ -41,7 +43,8 @@ class AttentionStatistics:
             float32 (samples, layers), or None where it is not known. The fit estimates from it how attention is spread
             anew when tokens are gone.
         cross_share: the same for the text after the image.
-        provenance: where the figures come from, in words: the samples, the versions of torch and transformers.
+        provenance: where the figures come from, in words: the samples, what became of the pictures' aspect ratio, the
+            versions of torch and transformers.
 
     Raises ValueError naming the array that cannot be.
     """
@@ -161,6 +164,7 @@ def collect_statistics(
         raise ValueError("there are no samples to collect statistics from")
     attention, share = np.stack(rows, axis=1), np.stack(shares, axis=1)
     versions = {"torch": torch.__version__, "transformers": transformers.__version__, "dtype": str(model.dtype)}
+    aspect = image_aspect(model.config, processor)
     return AttentionStatistics(
         attention[0],
         attention[1],
@@ -168,7 +172,7 @@ def collect_statistics(
         DecoderGeometry.from_config(model.config),
         share[0],
         share[1],
-        {"source": source, **versions},
+        {"source": source, "image_aspect": aspect, **versions},
     )
 
 
@@ -176,16 +180,20 @@ def observe(model: PreTrainedModel, inputs: Any) -> tuple[np.ndarray, np.ndarray
     """One unpruned run: self- and cross-attention received, and the shares that they are parts of.
 
     inputs: of one prompt, from `build_inputs`, on the model's device. Returns float32 (2, layers, visual tokens) and
-    (2, layers); see `attention.LayerAttention.observed`.
+    (2, layers); see `attention.LayerAttention.observed`. Raises MemoryError when the device runs out of memory.
     """
     is_visual = inputs["input_ids"] == model.config.image_token_id
     if is_visual.shape[0] != 1 or not is_visual.any():
         raise ValueError("statistics are collected from one prompt with one image at a time")
     prompt = Prompt(is_visual, inputs.get("attention_mask"))
     layers: list[tuple[torch.Tensor, torch.Tensor]] = []
-    with observed(model, prompt, layers), torch.no_grad():
-        # The decoder alone: the language-model head would add nothing.
-        model.model(**inputs, use_cache=False)
+
+    def run() -> None:
+        with observed(model, prompt, layers), torch.no_grad():
+            # The decoder alone: the language-model head would add nothing.
+            model.model(**inputs, use_cache=False)
+
+    with_memory_explained(run, model.device, f"a prompt of {is_visual.shape[1]} tokens")
     received, shares = zip(*layers, strict=True)
     return torch.stack(received, dim=1).cpu().numpy(), torch.stack(shares, dim=1).cpu().numpy()
 

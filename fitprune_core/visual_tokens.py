@@ -83,20 +83,33 @@ def visual_layout(model_config: Any, processor: Any, image_size: tuple[int, int]
     return _single_view_layout(model_config, processor, (width, height))
 
 
+def image_aspect(model_config: Any, processor: Any) -> str:
+    """What becomes of a picture's aspect ratio, as in `VisualLayout.aspect`."""
+    if model_config.model_type == "llava_next":
+        return "anyres"
+    image_processor = processor.image_processor
+    if getattr(image_processor, "do_pad", False):
+        return "pad"
+    return "crop" if image_processor.size.get("shortest_edge") else "stretch"
+
+
 def _single_view_layout(model_config: Any, processor: Any, image_size: tuple[int, int]) -> VisualLayout:
     """LLaVA-1.5: one view, cropped from the middle, padded to a square first, or stretched."""
     image_processor, patch = processor.image_processor, model_config.vision_config.patch_size
-    frame, (across, down), aspect = _single_view_frame(image_processor, image_size)
+    frame, (across, down) = _single_view_frame(image_processor, image_size)
     rows, columns = down // patch, across // patch
     boxes, views = frame.grid(rows, columns, patch), ["grid"] * (rows * columns)
     extra = processor.num_additional_image_tokens - (processor.vision_feature_select_strategy == "default")
     if extra > 0:
         boxes, views = [None] * extra + boxes, ["class"] * extra + views
-    return VisualLayout(image_size, tuple(boxes), rows, columns, frame.box(0, 0, across, down), aspect, tuple(views))
+    # Pixels beyond the last whole patch are cut off by the tower (SigLIP's 384 pixels are 27 patches of 14).
+    seen = frame.box(0, 0, columns * patch, rows * patch)
+    aspect = image_aspect(model_config, processor)
+    return VisualLayout(image_size, tuple(boxes), rows, columns, seen, aspect, tuple(views))
 
 
-def _single_view_frame(image_processor: Any, image_size: tuple[int, int]) -> tuple[_Frame, tuple[int, int], str]:
-    """Where an image processor puts a picture; the (width, height) of what the tower gets; and the aspect's name."""
+def _single_view_frame(image_processor: Any, image_size: tuple[int, int]) -> tuple[_Frame, tuple[int, int]]:
+    """Where an image processor puts a picture, and the (width, height) of what the tower gets."""
     width, height = image_size
     padded = bool(getattr(image_processor, "do_pad", False))
     side = max(width, height)
@@ -105,12 +118,11 @@ def _single_view_frame(image_processor: Any, image_size: tuple[int, int]) -> tup
     cropped = resized
     if image_processor.do_center_crop:
         cropped = (image_processor.crop_size["width"], image_processor.crop_size["height"])
-    aspect = "pad" if padded else "crop" if image_processor.size.get("shortest_edge") else "stretch"
     # Where the picture lies on the canvas, then the canvas in the crop; the processors round both down.
     across, down = resized[0] / canvas[0], resized[1] / canvas[1]
     left = (canvas[0] - width) // 2 * across - (resized[0] - cropped[0]) // 2
     top = (canvas[1] - height) // 2 * down - (resized[1] - cropped[1]) // 2
-    return _Frame(image_size, left, top, width * across, height * down), cropped, aspect
+    return _Frame(image_size, left, top, width * across, height * down), cropped
 
 
 def _resized(size: Any, image_size: tuple[int, int]) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from app.browser import BrowserComponent
 
 
 class Message(GradioModel):
-    """kind: "info" or "error"."""
+    """kind: "info", "warning" or "error"."""
 
     text: str
     kind: str = "info"

@@ -93,7 +93,7 @@ class ComparePage:
         yield {
             parts.board: board,
             parts.scrubber: trace_of(comparison, image, self.engine.geometry),
-            parts.notice: Message(text=f"Timing: {comparison.timing}"),
+            parts.notice: closing_words(comparison),
             parts.shown: board.model_dump(),
         }
 
@@ -174,6 +174,14 @@ def sentence(error: BaseException) -> str:
     """An error as a sentence: a capital first, a full stop at the end."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+
+
+def closing_words(comparison: Comparison) -> Message:
+    """How a result was measured; before that, what speaks against its recipe."""
+    timing = f"Timing: {comparison.timing}"
+    if not comparison.warnings:
+        return Message(text=timing)
+    return Message(text=" ".join([*map(sentence, comparison.warnings), timing]), kind="warning")
 
 
 def create_compare(engine: Engine) -> ComparePage:

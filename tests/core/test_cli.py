@@ -12,6 +12,7 @@ import pytest
 
 from fitprune_core import AttentionStatistics, PruningRecipe
 from fitprune_core.__main__ import main
+from tests.memory import fill_memory_once
 from tests.tiny import random_picture
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -133,6 +134,11 @@ def test_nothing_is_pruned_at_zero(compare, capsys):
         ({"max_new_tokens": "0"}, "'0' is not a whole number from 1 up"),
         ({"device": "toaster"}, "toaster"),
         ({"dtype": "int3"}, "int3"),
+        ({"image_aspect": "wide"}, "image_aspect is 'wide'; use auto, crop, pad"),
+        ({"attn": "flex"}, "attn_implementation is 'flex'"),
+        ({"attn": "flash_attention_2", "device": "cpu"}, "flash_attention_2 needs a CUDA device"),
+        ({"quantize": "2bit"}, "quantization is '2bit'"),
+        ({"quantize": "4bit", "device": "cpu"}, "4bit weights need a CUDA device"),
         ({"recipes": "."}, "there are no statistics of tiny-llava in ."),
     ],
 )
@@ -163,6 +169,31 @@ def test_recipe_of_another_checkpoint_is_used_with_a_warning(compare, place, tmp
     assert [record.getMessage() for record in caplog.records] == [
         "the recipe was fitted on another-llava and is applied to tiny-llava"
     ]
+
+
+def test_image_aspect_is_recorded_and_a_recipe_of_another_is_warned_about(compare, capsys, caplog):
+    assert compare(json=True) == 0
+    entries = json.loads(capsys.readouterr().out)
+    assert (entries["aspect"], entries["warnings"], caplog.records) == ("crop", [], [])
+    assert entries["seen"] == [6, 0, 42, 36]
+    assert compare(json=True, image_aspect="pad") == 0
+    entries = json.loads(capsys.readouterr().out)
+    warning = "the recipe was fitted on pictures of aspect 'crop'; this model gets them as 'pad'"
+    assert (entries["aspect"], entries["seen"]) == ("pad", [0, 0, 48, 36])
+    assert entries["warnings"] == [warning] == [record.getMessage() for record in caplog.records]
+
+
+def test_calibrate_and_evaluate_take_the_options_of_a_model(place, tiny_folder, tmp_path, capsys, caplog):
+    model = ["--model", str(tiny_folder), "--samples", str(place / "samples.jsonl")]
+    padded = ["--image-aspect", "pad", "--attn", "eager"]
+    store = tmp_path / "recipes" / tiny_folder.name / "statistics.npz"
+    assert main(["calibrate", *model, *padded, "--out", str(store)]) == 0
+    assert AttentionStatistics.load(store).provenance["image_aspect"] == "pad"
+    running = ["--recipes", str(tmp_path / "recipes"), "--reduction", "0.5", "--max-new-tokens", "1"]
+    assert main(["evaluate", *model, *padded, *running, "--out", str(tmp_path / "one.csv")]) == 0
+    assert not caplog.records
+    assert main(["evaluate", *model, *running, "--out", str(tmp_path / "two.csv")]) == 0
+    assert "'pad'; this model gets them as 'crop'" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -222,6 +253,37 @@ def test_running_out_of_memory_is_no_bad_input(compare, capsys, monkeypatch):
     monkeypatch.setattr("fitprune_core.comparison.compare", fail)
     assert compare() == 1
     assert "ran out of memory" in complaint(capsys)
+
+
+def test_memory_that_runs_out_in_the_model_ends_one_command_with_one_line(
+    compare, place, tiny_folder, tmp_path, capsys, monkeypatch
+):
+    fill_memory_once(monkeypatch)
+    assert compare() == 1
+    assert "cpu ran out of memory on a prompt of" in complaint(capsys)
+    assert compare() == 0
+    capsys.readouterr()
+    fill_memory_once(monkeypatch)
+    out = tmp_path / "statistics.npz"
+    arguments = ["calibrate", "--model", str(tiny_folder), "--samples", str(place / "samples.jsonl"), "--out", str(out)]
+    assert main(arguments) == 1
+    assert "cpu ran out of memory on a prompt of" in complaint(capsys)
+    assert not out.exists()
+    assert main(arguments) == 0 and out.exists()
+
+
+def test_evaluate_leaves_out_what_does_not_fit(place, tiny_folder, tmp_path, capsys, caplog, monkeypatch):
+    fill_memory_once(monkeypatch)
+    out = tmp_path / "results.csv"
+    arguments = ["evaluate", "--model", str(tiny_folder), "--samples", str(place / "samples.jsonl"),
+                 "--reduction", "0.5", "--recipes", str(place / "recipes"), "--max-new-tokens", "2",
+                 "--out", str(out)]  # fmt: skip
+    assert main(arguments) == 0
+    reports = [record.getMessage() for record in caplog.records]
+    assert len(reports) == 1 and "left out sample 0" in reports[0] and "ran out of memory" in reports[0]
+    assert [line.split(",")[0] for line in out.read_text().splitlines()[1:]] == ["1", "1", "2", "2"]
+    assert main(arguments) == 0
+    assert sorted(line.split(",")[0] for line in out.read_text().splitlines()[1:]) == ["0", "0", "1", "1", "2", "2"]
 
 
 def test_interrupt(compare, capsys, monkeypatch):

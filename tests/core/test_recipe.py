@@ -93,6 +93,7 @@ class TestFile:
             ({"attention": "neither"}, "attention is 'neither'.*both, self, cross"),
             ({"attention": ["both"]}, r"attention is \['both'\]"),
             ({"source": None}, "source.*None"),
+            ({"image_aspect": "square"}, "image_aspect is 'square'.*crop, pad, stretch, anyres"),
         ],
     )
     def test_wrong_fields_are_named_with_the_file(self, tmp_path, changes, message):
@@ -101,7 +102,13 @@ class TestFile:
         with pytest.raises(ValueError, match=rf"wrong\.json: .*{message}"):
             PruningRecipe.load(path)
 
-    @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(PruningRecipe)])
+    @pytest.mark.parametrize("aspect", ["crop", "pad", "stretch", "anyres"])
+    def test_image_aspect_is_kept_where_it_is_known(self, tmp_path, aspect):
+        recipe(image_aspect=aspect).save(tmp_path / "r.json")
+        assert PruningRecipe.load(tmp_path / "r.json").image_aspect == aspect
+        assert PruningRecipe.from_dict(recipe().to_dict()).image_aspect is None
+
+    @pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(PruningRecipe) if f.name != "image_aspect"])
     def test_missing_fields_are_named(self, name):
         entries = recipe().to_dict()
         del entries[name]
@@ -218,3 +225,5 @@ class TestModel:
     def test_names(self):
         assert same_checkpoint("llava-hf/llava-1.5-7b-hf", "llava-1.5-7b")
         assert not same_checkpoint("llava-hf/llava-1.5-13b-hf", "llava-1.5-7b")
+        assert same_checkpoint("llava-hf/llava-v1.6-vicuna-7b-hf", "liuhaotian/llava-v1.6-7b")
+        assert not same_checkpoint("llava-hf/llava-v1.6-mistral-7b-hf", "llava-next-7b")

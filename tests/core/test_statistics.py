@@ -9,6 +9,7 @@ from fitprune_core import AttentionStatistics, build_inputs, collect_statistics
 from fitprune_core.flops import DecoderGeometry
 from fitprune_core.statistics import observe
 from tests.formula import formula_llava, inputs_of
+from tests.memory import fill_memory_once
 from tests.tiny import random_picture, tiny_llava
 
 OFFICIAL_FIT = Path(__file__).parents[1] / "data" / "fitprune_official_fit.json"
@@ -68,6 +69,16 @@ def test_model_is_as_it_was_and_its_output_too(tiny):
     assert all("forward" not in vars(module) for module in model.modules())
 
 
+def test_memory_that_runs_out_is_explained_and_the_next_run_works(monkeypatch):
+    model, processor = tiny_llava()
+    alone = collect_statistics(model, processor, samples(1))
+    fill_memory_once(monkeypatch)
+    with pytest.raises(MemoryError, match="cpu ran out of memory on a prompt of [0-9]+ tokens"):
+        collect_statistics(model, processor, samples(1))
+    assert all("forward" not in vars(module) for module in model.modules())
+    assert np.array_equal(collect_statistics(model, processor, samples(1)).self_attention, alone.self_attention)
+
+
 def test_progress_and_provenance(tiny):
     model, processor = tiny
     steps = []
@@ -79,6 +90,7 @@ def test_progress_and_provenance(tiny):
     assert statistics.self_attention.shape == (2, 4, model.config.image_seq_length)
     assert statistics.geometry == DecoderGeometry.from_config(model.config)
     assert statistics.provenance["source"] == "two pictures"
+    assert statistics.provenance["image_aspect"] == "crop"
     assert statistics.provenance["torch"] == torch.__version__
 
 

@@ -7,14 +7,22 @@ import socket
 import subprocess
 import sys
 import threading
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
+import gradio as gr
 import pytest
 
 import fitprune_core as fp
 from app.engine import Engine, check_percent
+from app.presentation import idle_board
+from app.settings import Settings
+from app.tabs.compare import create_compare
 from fitprune_core.comparison import Comparison, Partial
-from tests.tiny import random_picture
+from tests.memory import fill_memory_once
+from tests.tiny import random_picture, save_tiny_llava
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -64,6 +72,74 @@ def test_whoever_waits_can_give_up(engine):
     running.close()
     *_, last = engine.compare(random_picture(), "Free again?", 40)
     assert isinstance(last, Comparison)
+
+
+def shown_by(page, picture, shown):
+    """The page's last update after a run with the picture."""
+    return list(page.run(picture, "What is it?", 40, None, shown, SimpleNamespace(session_hash="visitor")))[-1]
+
+
+@pytest.fixture
+def page(engine, tmp_path):
+    """The page's handlers over the real engine, with a picture to ask about."""
+    random_picture().save(tmp_path / "picture.png")
+    with gr.Blocks():
+        page = create_compare(engine)
+    return page, partial(shown_by, page, str(tmp_path / "picture.png"))
+
+
+@pytest.mark.parametrize("at", [2, 7])
+def test_memory_that_runs_out_is_told_and_the_next_request_works(page, monkeypatch, at):
+    page, run = page
+    parts = page.parts
+    before = run(idle_board(60).model_dump())[parts.shown]
+    fill_memory_once(monkeypatch, at)
+    last = run(before)
+    assert last[parts.notice].kind == "error"
+    assert last[parts.notice].text.startswith("The device cpu ran out of memory on a prompt of")
+    assert last[parts.board].model_dump() == before and parts.scrubber not in last
+    after = run(before)
+    assert after[parts.board].state == "done" and parts.scrubber in after
+
+
+def test_a_recipe_of_another_checkpoint_is_warned_about_on_the_page(engine, page, tmp_path):
+    page, run = page
+    statistics = fp.collect_statistics(engine.model, engine.processor, [(random_picture(), "What is it?")])
+    provenance = statistics.provenance | {"image_aspect": "pad"}
+    replace(statistics, model="somebody/other-llava", provenance=provenance).save(
+        tmp_path / "tiny-llava" / "statistics.npz"
+    )
+    page.engine = Engine(engine.model, engine.processor, recipes=tmp_path, max_new_tokens=3)
+    message = run(idle_board(60).model_dump())[page.parts.notice]
+    assert message.kind == "warning"
+    assert message.text.startswith(
+        "The recipe was fitted on somebody/other-llava and is applied to tiny-llava. The recipe was fitted on pictures "
+        "of aspect 'pad'; this model gets them as 'crop'. Timing: "
+    )
+
+
+def test_a_recipe_of_the_model_itself_is_not(page):
+    page, run = page
+    message = run(idle_board(60).model_dump())[page.parts.notice]
+    assert message.kind == "info" and message.text.startswith("Timing: ")
+
+
+def test_a_recipe_of_another_depth_is_refused(engine, tmp_path):
+    deeper = save_tiny_llava(tmp_path / "models" / "tiny-llava", num_layers=5)
+    statistics = fp.collect_statistics(*fp.load_model(deeper), [(random_picture(), "What is it?")])
+    statistics.save(tmp_path / "tiny-llava" / "statistics.npz")
+    with pytest.raises(ValueError, match="of a model of another shape than tiny-llava"):
+        Engine(engine.model, engine.processor, recipes=tmp_path)
+
+
+def test_settings_reach_the_model(tiny_folder, recipes):
+    settings = Settings(model=str(tiny_folder), device="cpu", recipes=recipes, image_aspect="pad", attn="eager")
+    engine = Engine.from_settings(settings)
+    assert engine.device.endswith("eager")
+    *_, comparison = engine.compare(random_picture(), "What is it?", 40)
+    assert comparison.layout.aspect == "pad"
+    with pytest.raises(ValueError, match="4bit weights need"):
+        Engine.from_settings(replace(settings, quantize="4bit"))
 
 
 @pytest.mark.parametrize("value", [-1, 90.5, 95, float("nan"), float("inf"), "60", None, True, [60]])
