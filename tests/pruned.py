@@ -29,7 +29,9 @@ def batch_of(processor, questions, side="left") -> tuple[dict[str, torch.Tensor]
     singles = [build_inputs(processor, random_picture(seed=seed), text) for seed, text in enumerate(questions)]
     ids = {"input_ids": [single["input_ids"][0].tolist() for single in singles]}
     padded = processor.tokenizer.pad(ids, return_tensors="pt", padding_side=side)
-    return {**padded, "pixel_values": torch.cat([s["pixel_values"] for s in singles])}, singles
+    names = [name for name in ("pixel_values", "image_sizes") if name in singles[0]]
+    pictures = {name: torch.cat([single[name] for single in singles]) for name in names}
+    return {**padded, **pictures}, singles
 
 
 def state_of(model) -> dict:

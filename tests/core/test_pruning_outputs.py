@@ -54,10 +54,11 @@ def test_llava_next_equals_an_uncached_reference(decoder, image_size):
         assert (logits[0] - expected[0, inputs["input_ids"].shape[1] - 1 + step]).abs().max() < 1e-5
 
 
+@pytest.mark.parametrize("family", ["llava", "llava_next"])
 @pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_left_padding_changes_nothing(decoder, attention):
-    model, processor = tiny_llava(decoder=decoder, num_key_value_heads=2, attention=attention)
+def test_left_padding_changes_nothing(decoder, attention, family):
+    model, processor = tiny_llava(family=family, decoder=decoder, num_key_value_heads=2, attention=attention)
     batch, singles = batch_of(processor, ["what?", "what is in this picture of noise?", "why is that?"])
     options = {"max_new_tokens": 5, "do_sample": False, "output_logits": True, "return_dict_in_generate": True}
     with prune_visual_tokens(model, recipe_of()) as trace:
@@ -147,14 +148,40 @@ def test_without_a_cache_the_prompt_is_pruned_alike(tiny, inputs):
     assert torch.equal(cached, uncached)
 
 
-def test_beams_and_sampling(tiny, inputs):
-    model, _ = tiny
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_sampled_words_have_the_logits_of_the_reference(attention):
+    model, processor = tiny_llava(attention=attention)
+    inputs = build_inputs(processor, random_picture(), "what is this?")
+    length = inputs["input_ids"].shape[1]
+    options = {"max_new_tokens": 5, "do_sample": True, "num_return_sequences": 2, "suppress_tokens": [3]}
     with prune_visual_tokens(model, recipe_of()) as trace:
-        beams = model.generate(**inputs, max_new_tokens=4, num_beams=3, do_sample=False)
-        assert trace.kept[-1].shape == (3, 10)
-        assert torch.equal(trace.kept[-1][0], trace.kept[-1][2])
-        sampled = model.generate(**inputs, max_new_tokens=4, do_sample=True)
-    assert beams.shape[1] <= inputs["input_ids"].shape[1] + 4 and sampled.shape[0] == 1
+        output = model.generate(**inputs, **options, output_logits=True, return_dict_in_generate=True)
+    assert trace.kept[-1].shape == (2, 10) and torch.equal(trace.kept[-1][0], trace.kept[-1][1])
+    assert not torch.equal(output.sequences[0], output.sequences[1])
+    pixels = inputs["pixel_values"].expand(2, -1, -1, -1)
+    expected = reference_logits(model, output.sequences, pixels, trace.kept)
+    for step, logits in enumerate(output.logits):
+        assert (logits - expected[:, length - 1 + step]).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_beams_have_the_scores_of_the_reference(attention):
+    """Two prompts of unequal length, three beams each: caches are reordered at every step, kept sets never."""
+    model, processor = tiny_llava(attention=attention)
+    batch, singles = batch_of(processor, ["what?", "what is in this picture of noise?"])
+    options = {"max_new_tokens": 4, "min_new_tokens": 4, "num_beams": 3, "do_sample": False, "suppress_tokens": [3]}
+    with prune_visual_tokens(model, recipe_of()) as trace:
+        output = model.generate(**batch, **options, output_scores=True, return_dict_in_generate=True)
+    assert trace.kept[-1].shape == (6, 10)
+    for index, single in enumerate(singles):
+        kept = [tokens[3 * index] for tokens in trace.kept]
+        assert all(torch.equal(tokens[3 * index + 2], mine) for tokens, mine in zip(trace.kept, kept, strict=True))
+        words = output.sequences[index, -4:]
+        ids = torch.cat([single["input_ids"], words[None]], dim=1)
+        # generate forbids tokens after the softmax, so their share of it stays lost.
+        chances = reference_logits(model, ids, single["pixel_values"], kept)[0, -5:-1].log_softmax(-1)
+        score = chances.gather(1, words[:, None]).mean()
+        assert output.sequences_scores[index] == pytest.approx(float(score), abs=1e-5)
 
 
 def test_streaming_from_another_thread(tiny, inputs):

@@ -65,6 +65,7 @@ def test_models_that_cannot_be_pruned():
         ({"cache_implementation": "static"}, "static cache"),
         ({"prefill_chunk_size": 8}, "in chunks"),
         ({"prompt_lookup_num_tokens": 3}, "prompt lookup"),
+        ({"assistant_model": object()}, "assisted generation"),
     ],
 )
 def test_ways_to_generate_that_cannot_work(tiny, inputs, options, words):
