@@ -5,6 +5,7 @@ from PIL import Image
 
 from fitprune_core import PruningRecipe, build_inputs, load_model, prune_visual_tokens, visual_layout
 from fitprune_core.llava_hr.convert import convert, main
+from tests.coordinates import box_errors, patch_colours
 from tests.official_hr import CASES, formula_pixels, largest_difference, write_checkpoint
 from tests.tiny import random_picture
 
@@ -16,6 +17,11 @@ def converted(tmp_path_factory):
     weights = write_checkpoint(folder / "source")
     assert main([str(folder / "source"), str(folder / "here")]) == 0
     return folder / "here", weights
+
+
+@pytest.fixture(scope="module")
+def loaded(converted):
+    return load_model(converted[0], device="cpu")
 
 
 @torch.no_grad()
@@ -58,6 +64,20 @@ def test_boxes_leave_the_padding_out(converted):
     assert layout.boxes[: 6 * 24] == (None,) * 144 and layout.boxes[-144:] == (None,) * 144
     assert layout.boxes[6 * 24] == pytest.approx((0, 0, 2, 2))
     assert layout.boxes[17 * 24 + 23] == pytest.approx((46, 22, 48, 24))
+
+
+@pytest.mark.parametrize(
+    "image_size",
+    [(384, 384), (640, 480), (480, 640), (427, 640), (1000, 300), (300, 1000), (97, 101), (333, 1999), (20, 20),
+     (1280, 720), (500, 501), (768, 1024)],
+)  # fmt: skip
+def test_boxes_are_where_the_processor_looks(loaded, image_size):
+    model, processor = loaded
+    layout = visual_layout(model.config, processor, image_size)
+    side = model.config.vision_config.image_size // model.config.vision_config.grid
+    errors = box_errors(layout, "grid", lambda picture: patch_colours(processor, picture, side), samples=4)
+    assert len(errors) >= 3 and max(errors) < 0.1
+    assert layout.seen == pytest.approx((0, 0, *image_size))
 
 
 @torch.no_grad()

@@ -4,12 +4,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import CLIPImageProcessorPil, LlavaImageProcessorPil, LlavaProcessor
+from transformers import CLIPImageProcessorPil, LlavaImageProcessorPil, LlavaProcessor, SiglipImageProcessorPil
 
 from fitprune_core import build_inputs, visual_layout
+from tests.coordinates import box_errors, patch_colours
 from tests.tiny import tiny_llava
 
-SIZES = [(336, 336), (640, 480), (480, 640), (427, 640), (1000, 300), (97, 101), (300, 1000), (24, 24), (50, 20)]
+SIZES = [
+    (336, 336), (640, 480), (480, 640), (427, 640), (1000, 300), (97, 101), (300, 1000), (24, 24), (50, 20),
+    (1280, 720), (500, 501), (31, 97),
+]  # fmt: skip
 GRID, PATCH = 12, 14
 
 
@@ -46,50 +50,27 @@ def padding():
     )
 
 
+def siglip():
+    """Whole patches do not fill SigLIP's pictures: the last pixels are in none."""
+    side = GRID * PATCH + 6
+    processor = processor_with(SiglipImageProcessorPil(size={"height": side, "width": side}))
+    processor.num_additional_image_tokens, processor.vision_feature_select_strategy = 0, "full"
+    return processor
+
+
 def stretching():
     side = GRID * PATCH
     return processor_with(CLIPImageProcessorPil(size={"height": side, "width": side}, do_center_crop=False))
 
 
-def ramp(image_size, middle, reach) -> Image.Image:
-    """Red rises from left to right and green from top to bottom, both half-way at `middle`, over `reach` pixels."""
-    axes = []
-    for length, at, span in zip(image_size, middle, reach, strict=True):
-        axes.append(np.clip(127.5 + 255 * (np.arange(length) + 0.5 - at) / span, 0, 255))
-    red, green = np.meshgrid(*axes)
-    return Image.fromarray(np.stack([red, green, np.zeros_like(red)], -1).round().astype(np.uint8), "RGB")
-
-
-def colours(processor, image) -> np.ndarray:
-    """Mean red and green of each patch that the model sees, (rows, columns, 2), from 0 to 255."""
-    pixels = processor.image_processor(image, return_tensors="np", do_normalize=False)["pixel_values"][0] * 255
-    channels, height, width = pixels.shape
-    patches = pixels.reshape(channels, height // PATCH, PATCH, width // PATCH, PATCH).mean(axis=(2, 4))
-    return patches[:2].transpose(1, 2, 0)
-
-
 @pytest.mark.parametrize("image_size", SIZES)
-@pytest.mark.parametrize("make", [cropping, padding, stretching])
+@pytest.mark.parametrize("make", [cropping, padding, stretching, siglip])
 def test_box_centres_are_where_the_processor_looks(make, image_size):
     processor, config = make(), config_with()
     layout = visual_layout(config, processor, image_size)
     assert layout.num_tokens == GRID * GRID == layout.rows * layout.columns
-    step = [
-        max(x1 - x0 for x0, x1 in pairs)
-        for pairs in ([(b[0], b[2]) for b in layout.boxes if b], [(b[1], b[3]) for b in layout.boxes if b])
-    ]
-    checked = 0
-    for token in range(0, GRID * GRID, 7):
-        box = layout.boxes[token]
-        if box is None or box[2] - box[0] < 0.99 * step[0] or box[3] - box[1] < 0.99 * step[1]:
-            continue  # padding, and patches that a picture's edge cuts
-        middle = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
-        reach = [max(4 * length, 8) for length in step]
-        found = colours(processor, ramp(image_size, middle, reach))[token // GRID, token % GRID]
-        error = np.abs(found - 127.5) / 255 * reach / step
-        assert error.max() < 0.1, f"token {token}: {error}"
-        checked += 1
-    assert checked >= 3
+    errors = box_errors(layout, "grid", lambda picture: patch_colours(processor, picture, PATCH))
+    assert len(errors) >= 3 and max(errors) < 0.1
     assert layout.seen == _union(layout.boxes)
 
 
@@ -163,24 +144,9 @@ def test_anyres_boxes_are_where_the_model_looks(next_model, image_size):
     blank = next_colours(model, processor, Image.new("RGB", image_size, (200, 200, 200)))
     assert layout.num_tokens == len(blank)
     assert [view == "newline" for view in layout.views] == (blank[:, 0] == -1).tolist()
-    checked = {"base": 0, "tile": 0}
-    for view in checked:
-        tokens = [
-            token
-            for token, (box, name) in enumerate(zip(layout.boxes, layout.views, strict=True))
-            if name == view and box
-        ]
-        step = [max(layout.boxes[t][axis + 2] - layout.boxes[t][axis] for t in tokens) for axis in (0, 1)]
-        whole = [t for t in tokens if all(layout.boxes[t][a + 2] - layout.boxes[t][a] > 0.99 * step[a] for a in (0, 1))]
-        for token in whole[:: max(len(whole) // 4, 1)]:
-            box = layout.boxes[token]
-            middle = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
-            reach = [max(4 * length, 8) for length in step]
-            found = next_colours(model, processor, ramp(image_size, middle, reach))[token]
-            error = np.abs(found - 127.5) / 255 * reach / step
-            assert error.max() < 0.1, f"{view} token {token}: {error}"
-            checked[view] += 1
-    assert min(checked.values()) >= 3
+    for view in ("base", "tile"):
+        errors = box_errors(layout, view, lambda picture: next_colours(model, processor, picture), samples=4)
+        assert len(errors) >= 3 and max(errors) < 0.1
 
 
 def test_anyres_names_views_and_grids(next_model):
