@@ -87,6 +87,15 @@ function describeLayer(trace, layer) {
     (gone ? ", " + gone + " dropped here" : ", none dropped here");
 }
 
+// What the count of a layer leaves open: how much of it is this view's, and that some tokens (the ends of lines of tiles,
+// pure padding) are counted but have no place in the picture. Empty where every token is on show.
+function describeView(trace, tokens, layer) {
+  const unplaced = trace.boxes.filter((box) => !box).length;
+  const kept = tokens.filter((index) => isKept(trace, index, layer)).length;
+  return (viewsOf(trace).length > 1 ? "In this view " + kept + " of " + tokens.length + ". " : "") +
+    (unplaced ? unplaced + " of all show no part of the picture. " : "");
+}
+
 // An SVG path through one step a value; y runs down from `height` (0) to 0 (`most`).
 function stepPath(values, most, width, height) {
   const across = width / values.length;
@@ -100,6 +109,6 @@ function stepPath(values, most, width, height) {
 if (typeof module !== "undefined" && module.exports) {
   module.exports = {
     viridis, layerColor, fitInside, unseenParts, tokensOf, viewsOf, tokenAt, isKept, placeOf, droppedAt,
-    describeToken, describeLayer, stepPath,
+    describeToken, describeLayer, describeView, stepPath,
   };
 }

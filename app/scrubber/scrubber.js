@@ -27,7 +27,8 @@ function tell() {
   const marked = at.hovered >= 0 ? at.hovered : at.pinned;
   setText(find(".layer"), "Layer " + (layer + 1) + " of " + trace.layers);
   setText(find(".count"), describeLayer(trace, layer));
-  setText(find(".detail"), marked >= 0 ? describeToken(trace, marked) : "Point at a patch, or tap it, to see where it went.");
+  const hint = describeView(trace, at.tokens, layer) + "Point at a patch, or tap it, to see where it went.";
+  setText(find(".detail"), marked >= 0 ? describeToken(trace, marked) : hint);
   const gflops = (value) => (value >= 1000 ? (value / 1000).toPrecision(3) + " T" : value >= 1 ? value.toPrecision(3) + " G"
     : (value * 1000).toPrecision(3) + " M");
   setText(find("[data-chart=tokens] .now"), trace.tokens[layer] + " of " + trace.boxes.length);

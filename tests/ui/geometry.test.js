@@ -57,6 +57,18 @@ test("views of a tiled model are told apart, and line ends are not drawn", () =>
   assert.deepStrictEqual(g.placeOf(tiled, 0), { row: 1, column: 1 });
 });
 
+test("a view says how much of a layer it is, and what cannot be drawn", () => {
+  const tiled = {
+    boxes: [[0, 0, 40, 20], [0, 0, 20, 20], [20, 0, 40, 20], null], views: ["base", "tile", "tile", "newline"],
+    dropped_after: [0, 1, 2, 0],
+  };
+  assert.strictEqual(g.describeView(tiled, [1, 2], 0), "In this view 2 of 2. 1 of all show no part of the picture. ");
+  assert.strictEqual(g.describeView(tiled, [1, 2], 1), "In this view 1 of 2. 1 of all show no part of the picture. ");
+  const padded = { boxes: [null, [0, 0, 40, 20]], views: ["grid", "grid"], dropped_after: [0, 1] };
+  assert.strictEqual(g.describeView(padded, [1], 0), "1 of all show no part of the picture. ");
+  assert.strictEqual(g.describeView(trace, [0, 1, 2, 3], 0), "");
+});
+
 test("a path has one step a value", () => {
   assert.strictEqual(g.stepPath([4, 2, 1], 4, 30, 10), "M0 0.00H10.00V5.00H20.00V7.50H30.00");
 });

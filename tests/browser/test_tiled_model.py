@@ -1,0 +1,130 @@
+"""The scrubber over models that see a picture otherwise than in one crop: LLaVA-NeXT's two views, and padding."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from PIL import Image
+
+import fitprune_core as fp
+from app.engine import Engine
+from fitprune_core.comparison import Comparison
+from tests.browser.conftest import COUNT_RESULTS, PATIENCE
+from tests.tiny import save_tiny_llava
+from tests.ui.serving import served
+
+pytestmark = pytest.mark.browser
+
+SIZE, QUESTION, LAYERS = (300, 200), "What is it?", 8
+
+# Mean brightness inside each box, given in pixels of the picture, on the canvas.
+BRIGHTNESS = """([boxes, width, height]) => {
+  const canvas = document.querySelector('#scrubber .frame canvas'), pen = canvas.getContext('2d');
+  const scale = Math.min(canvas.width / width, canvas.height / height);
+  const left = (canvas.width - width * scale) / 2, top = (canvas.height - height * scale) / 2;
+  return boxes.map(([x0, y0, x1, y1]) => {
+    const x = Math.round(left + x0 * scale) + 2, y = Math.round(top + y0 * scale) + 2;
+    const across = Math.round((x1 - x0) * scale) - 4, down = Math.round((y1 - y0) * scale) - 4;
+    if (across < 2 || down < 2) return null;
+    const pixels = pen.getImageData(x, y, across, down).data;
+    let sum = 0;
+    for (let k = 0; k < pixels.length; k += 4) sum += pixels[k] + pixels[k + 1] + pixels[k + 2];
+    return sum / (pixels.length / 4 * 3);
+  });
+}"""
+
+
+@pytest.fixture(scope="module", params=["tiles", "padding"])
+def engine(request, tmp_path_factory):
+    """A real engine on a tiny LLaVA-NeXT, or on a tiny LLaVA-1.5 that pads."""
+    root = tmp_path_factory.mktemp(request.param)
+    family = "llava_next" if request.param == "tiles" else "llava"
+    folder = save_tiny_llava(root / "tiny", family=family, num_layers=LAYERS)
+    aspect = "auto" if request.param == "tiles" else "pad"
+    model, processor = fp.load_model(folder, device="cpu", image_aspect=aspect)
+    fp.collect_statistics(model, processor, [(white(), QUESTION)]).save(root / "recipes" / "tiny" / "statistics.npz")
+    return Engine(model, processor, recipes=root / "recipes", max_new_tokens=2)
+
+
+@pytest.fixture(scope="module")
+def page(browser, engine):
+    """The page with a result for a white picture on it."""
+    buffer = io.BytesIO()
+    white().save(buffer, "PNG")
+    with served(engine) as url:
+        page = browser.new_page(viewport={"width": 1366, "height": 768})
+        page.set_default_timeout(PATIENCE)
+        page.add_init_script(COUNT_RESULTS)
+        page.goto(url + "?__theme=light")
+        page.wait_for_selector("#picture img")
+        shown = page.get_attribute("#picture img", "src")
+        files = [{"name": "white.png", "mimeType": "image/png", "buffer": buffer.getvalue()}]
+        page.set_input_files("#picture input[type=file]", files=files)
+        page.wait_for_function("shown => document.querySelector('#picture img')?.src !== shown", arg=shown)
+        page.wait_for_selector("#picture img")
+        page.fill("#question textarea", QUESTION)
+        page.click("#run")
+        page.wait_for_function("window.results > 0")
+        page.wait_for_selector(".scrubber[data-state=full]")
+        page.wait_for_timeout(500)  # the browser decodes the picture in the background
+        yield page
+        page.close()
+
+
+@pytest.fixture(scope="module")
+def result(engine) -> Comparison:
+    """What the page shows, computed anew."""
+    *_, comparison = engine.compare(white(), QUESTION, 60)
+    return comparison
+
+
+def white() -> Image.Image:
+    return Image.new("RGB", SIZE, "white")
+
+
+def test_each_view_dims_its_own_dropped_patches_and_no_others(page, result):
+    views = [view for view in ("grid", "tile", "base") if view in result.layout.views]
+    assert page.is_visible("#scrubber .views") == (len(views) > 1)
+    drawn = set()
+    for view in views:
+        if len(views) > 1:
+            page.select_option("#scrubber .views", view)
+        tokens = [at for at, box in enumerate(result.layout.boxes) if box and result.layout.views[at] == view]
+        boxes = [result.layout.boxes[at] for at in tokens]
+        for layer in (1, LAYERS):
+            page.click(f"#scrubber .strip button:nth-child({layer})")
+            page.wait_for_selector(f".scrubber[data-layer='{layer}']")
+            found = page.evaluate(BRIGHTNESS, [boxes, *SIZE])
+            seen = {at: value < 235 for at, value in zip(tokens, found, strict=True) if value is not None}
+            assert len(seen) > 0.7 * len(tokens)
+            assert seen == {at: result.dropped_after[at] < layer for at in seen}
+            if view != "grid":
+                kept = sum(result.dropped_after[at] >= layer for at in tokens)
+                assert f"In this view {kept} of {len(tokens)}." in page.inner_text("#scrubber .detail")
+        drawn |= set(tokens)
+    unplaced = result.layout.num_tokens - len(drawn)
+    assert unplaced == sum(box is None for box in result.layout.boxes) > 0
+    assert f"{unplaced} of all show no part of the picture." in page.inner_text("#scrubber .detail")
+    assert f" of {result.layout.num_tokens} patches kept" in page.inner_text("#scrubber .count")
+
+
+def test_pointing_tells_the_row_and_column_of_the_view(page, result):
+    layout = result.layout
+    if "base" in layout.views:
+        page.select_option("#scrubber .views", "base")
+    view = page.input_value("#scrubber .views")
+    first = layout.views.index(view)
+    columns = 6 if view == "base" else layout.columns
+    token = next(at for at in range(first + columns * 2 + 3, layout.num_tokens) if layout.boxes[at])
+    left, top, right, bottom = layout.boxes[token]
+    box = page.locator("#scrubber .frame canvas").bounding_box()
+    scale = min(box["width"] / SIZE[0], box["height"] / SIZE[1])
+    x = box["x"] + (box["width"] - SIZE[0] * scale) / 2 + (left + right) / 2 * scale
+    y = box["y"] + (box["height"] - SIZE[1] * scale) / 2 + (top + bottom) / 2 * scale
+    page.mouse.move(x, y)
+    row, column = divmod(token - first, columns)
+    words = f"Row {row + 1}, column {column + 1}:"
+    page.wait_for_function(
+        "words => document.querySelector('#scrubber .detail').textContent.startsWith(words)", arg=words
+    )
