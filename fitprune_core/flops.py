@@ -19,15 +19,14 @@ from dataclasses import dataclass, fields
 from itertools import accumulate
 from typing import Any
 
+from fitprune_core.vision_flops import field_of, projector_multiply_adds, tower_multiply_adds
+
 SCORE_KINDS = ("both", "self", "cross", "last", "none")
 
 # Scores are computed for a block of query rows at a time, over the keys that its last row can see. A block has about
 # this many probabilities (heads x rows x keys), 2 MB that a processor's cache holds, and at least so many rows.
 SCORED_NUMBERS = 2**19
 LEAST_SCORED_ROWS = 32
-
-# Tokens that a vision tower carries beside its patches. CLIP keeps a class token through all of its layers.
-_CLASS_TOKENS = {"clip_vision_model": 1, "siglip_vision_model": 0, "llava_hr_vision": 0}
 
 
 @dataclass(frozen=True)
@@ -60,16 +59,16 @@ class DecoderGeometry:
         if isinstance(model_config, cls):
             return model_config
         text = getattr(model_config, "text_config", None) or model_config
-        heads = _field(text, "num_attention_heads")
-        hidden_size = _field(text, "hidden_size")
+        heads = field_of(text, "num_attention_heads")
+        hidden_size = field_of(text, "hidden_size")
         head_dim = getattr(text, "head_dim", None) or hidden_size // heads
         return cls(
-            num_layers=_field(text, "num_hidden_layers"),
+            num_layers=field_of(text, "num_hidden_layers"),
             hidden_size=hidden_size,
-            intermediate_size=_field(text, "intermediate_size"),
+            intermediate_size=field_of(text, "intermediate_size"),
             query_width=heads * head_dim,
             kv_width=(getattr(text, "num_key_value_heads", None) or heads) * head_dim,
-            vocab_size=_field(text, "vocab_size"),
+            vocab_size=field_of(text, "vocab_size"),
         )
 
     def before_drop(self, tokens: int) -> int:
@@ -95,14 +94,6 @@ class RequestFlops:
     def total(self) -> int:
         """All parts together."""
         return self.vision_tower + self.projector + self.prefill + self.scoring + self.decode
-
-
-def class_tokens(vision_config: Any) -> int:
-    """Tokens that a vision tower carries beside its patches. Raises ValueError for a tower that is not known."""
-    kind = getattr(vision_config, "model_type", None)
-    if kind not in _CLASS_TOKENS:
-        raise ValueError(f"a vision tower of type {kind!r} is not known; known: {', '.join(_CLASS_TOKENS)}")
-    return _CLASS_TOKENS[kind]
 
 
 def check_removed(removed: Sequence[int], num_visual_tokens: int, num_layers: int | None = None) -> tuple[int, ...]:
@@ -209,15 +200,15 @@ def request_flops(
     cached = [n + num_text_tokens for n in arriving]
     decode = sum(_decode_step(geometry, cached, step) + head for step in range(1, new_tokens))
     tiles = num_tiles if num_visual_tokens else 0
-    heads = _field(model_config.text_config, "num_attention_heads")
+    heads = field_of(model_config.text_config, "num_attention_heads")
     scoring = sum(
         _scored_pairs(heads, num_text_tokens - num_text_after, n, num_text_after, scores, normaliser_known)
         for n, count in zip(arriving, counts, strict=True)
         if count
     )
     return RequestFlops(
-        vision_tower=2 * tiles * _tower_multiply_adds(model_config) if tiles else 0,
-        projector=2 * tiles * _projector_multiply_adds(model_config, geometry) if tiles else 0,
+        vision_tower=2 * tiles * tower_multiply_adds(model_config) if tiles else 0,
+        projector=2 * tiles * projector_multiply_adds(model_config, geometry.hidden_size) if tiles else 0,
         prefill=2 * (prefill + (head if new_tokens else 0)),
         scoring=2 * geometry.query_width * scoring,
         decode=2 * decode,
@@ -253,69 +244,6 @@ def _scored_pairs(heads: int, before: int, visual: int, after: int, scores: str,
     first, last = (before, before + visual) if normaliser_known and scores != "last" else (0, rows)
     blocks = ((at, min(at + size, stop)) for at in range(start, stop, size))
     return sum((end - at) * (min(end, last) - first) for at, end in blocks)
-
-
-def _tower_multiply_adds(model_config: Any) -> int:
-    """Multiply-adds of a CLIP-like vision tower for one picture: patch convolution and all layers.
-
-    transformers runs every layer of the tower, also those after `vision_feature_layer`, so every layer counts.
-    """
-    vision = _field(model_config, "vision_config")
-    extra = class_tokens(vision)
-    kind = vision.model_type
-    if kind == "llava_hr_vision":
-        return _two_path_multiply_adds(vision)
-    width, mlp = _field(vision, "hidden_size"), _field(vision, "intermediate_size")
-    patch = _field(vision, "patch_size")
-    patches = (_field(vision, "image_size") // patch) ** 2
-    rows = patches + extra
-    layer = 4 * rows * width**2 + 2 * rows**2 * width + 2 * rows * width * mlp
-    convolution = patches * width * _field(vision, "num_channels") * patch**2
-    pooling = 0
-    if kind == "siglip_vision_model" and getattr(vision, "vision_use_head", True):
-        # SigLIP's attention pooling: one probe row attends to all patches, then goes through an MLP.
-        pooling = 2 * (patches + 1) * width**2 + 2 * patches * width + 2 * width * mlp
-    return convolution + _field(vision, "num_hidden_layers") * layer + pooling
-
-
-def _two_path_multiply_adds(vision: Any) -> int:
-    """Multiply-adds of LLaVA-HR's tower for one picture: CLIP, ConvNeXt, and what mixes the second into the first."""
-    clip, convnext = vision.clip_config, vision.convnext_config
-    rows, width, slow = vision.grid**2, clip.hidden_size, convnext.hidden_sizes[-1]
-    layer = 4 * rows * width**2 + 2 * rows**2 * width + 2 * rows * width * clip.intermediate_size
-    fast = clip.num_hidden_layers * layer + rows * width * clip.num_channels * clip.patch_size**2
-    side = vision.image_size // convnext.patch_size
-    total = fast + side**2 * convnext.hidden_sizes[0] * convnext.num_channels * convnext.patch_size**2
-    before = 0
-    for channels, depth in zip(convnext.hidden_sizes, convnext.depths, strict=True):
-        if before:
-            side //= 2
-            total += side**2 * 4 * before * channels
-        total += depth * side**2 * (49 * channels + 8 * channels**2)  # a 7 x 7 depthwise convolution, and an MLP
-        before = channels
-    adapter = side**2 * slow * (slow + width) + rows * width * (49 + width)
-    adapter += 2 * width * (width // 2) + width // 2  # the gate
-    fusion = rows * width * (width + slow)
-    return total + (3 * adapter if vision.use_adapters else 0) + fusion
-
-
-def _projector_multiply_adds(model_config: Any, geometry: DecoderGeometry) -> int:
-    """Multiply-adds of LLaVA's two-layer projector for one picture, over the rows that its tower hands on."""
-    vision = model_config.vision_config
-    feature_layer = getattr(model_config, "vision_feature_layer", -1)
-    num_feature_layers = 1 if _is_integer(feature_layer) else len(feature_layer)
-    rows = (vision.image_size // vision.patch_size) ** 2
-    if getattr(model_config, "vision_feature_select_strategy", "default") == "full":
-        rows += class_tokens(vision)
-    width = geometry.hidden_size
-    return rows * (vision.hidden_size * num_feature_layers * width + width**2)
-
-
-def _field(config: Any, name: str) -> Any:
-    value = getattr(config, name, None)
-    if value is None:
-        raise ValueError(f"{type(config).__name__} has no {name}, which is needed to count its FLOPs")
-    return value
 
 
 def _check_counts(**counts: int) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from transformers import LlavaImageProcessorPil, ProcessorMixin
 
-from fitprune_core.flops import class_tokens
+from fitprune_core.vision_flops import class_tokens
 
 logger = logging.getLogger(__name__)
 

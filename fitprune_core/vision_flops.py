@@ -1,0 +1,82 @@
+"""What a picture costs before the decoder sees it: multiply-adds of vision towers and of LLaVA's projector."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# Tokens that a vision tower carries beside its patches. CLIP keeps a class token through all of its layers.
+_CLASS_TOKENS = {"clip_vision_model": 1, "siglip_vision_model": 0, "llava_hr_vision": 0}
+
+
+def field_of(config: Any, name: str) -> Any:
+    """A field of a configuration. Raises ValueError naming it where there is none."""
+    value = getattr(config, name, None)
+    if value is None:
+        raise ValueError(f"{type(config).__name__} has no {name}, which is needed to count its FLOPs")
+    return value
+
+
+def class_tokens(vision_config: Any) -> int:
+    """Tokens that a vision tower carries beside its patches. Raises ValueError for a tower that is not known."""
+    kind = getattr(vision_config, "model_type", None)
+    if kind not in _CLASS_TOKENS:
+        raise ValueError(f"a vision tower of type {kind!r} is not known; known: {', '.join(_CLASS_TOKENS)}")
+    return _CLASS_TOKENS[kind]
+
+
+def tower_multiply_adds(model_config: Any) -> int:
+    """Multiply-adds of a CLIP-like vision tower for one picture: patch convolution and all layers.
+
+    transformers runs every layer of the tower, also those after `vision_feature_layer`, so every layer counts.
+    """
+    vision = field_of(model_config, "vision_config")
+    extra = class_tokens(vision)
+    kind = vision.model_type
+    if kind == "llava_hr_vision":
+        return _two_path_multiply_adds(vision)
+    width, mlp = field_of(vision, "hidden_size"), field_of(vision, "intermediate_size")
+    patch = field_of(vision, "patch_size")
+    patches = (field_of(vision, "image_size") // patch) ** 2
+    rows = patches + extra
+    layer = 4 * rows * width**2 + 2 * rows**2 * width + 2 * rows * width * mlp
+    convolution = patches * width * field_of(vision, "num_channels") * patch**2
+    pooling = 0
+    if kind == "siglip_vision_model" and getattr(vision, "vision_use_head", True):
+        # SigLIP's attention pooling: one probe row attends to all patches, then goes through an MLP.
+        pooling = 2 * (patches + 1) * width**2 + 2 * patches * width + 2 * width * mlp
+    return convolution + field_of(vision, "num_hidden_layers") * layer + pooling
+
+
+def _two_path_multiply_adds(vision: Any) -> int:
+    """Multiply-adds of LLaVA-HR's tower for one picture: CLIP, ConvNeXt, and what mixes the second into the first."""
+    clip, convnext = vision.clip_config, vision.convnext_config
+    rows, width, slow = vision.grid**2, clip.hidden_size, convnext.hidden_sizes[-1]
+    layer = 4 * rows * width**2 + 2 * rows**2 * width + 2 * rows * width * clip.intermediate_size
+    fast = clip.num_hidden_layers * layer + rows * width * clip.num_channels * clip.patch_size**2
+    side = vision.image_size // convnext.patch_size
+    total = fast + side**2 * convnext.hidden_sizes[0] * convnext.num_channels * convnext.patch_size**2
+    before = 0
+    for channels, depth in zip(convnext.hidden_sizes, convnext.depths, strict=True):
+        if before:
+            side //= 2
+            total += side**2 * 4 * before * channels
+        total += depth * side**2 * (49 * channels + 8 * channels**2)  # a 7 x 7 depthwise convolution, and an MLP
+        before = channels
+    adapter = side**2 * slow * (slow + width) + rows * width * (49 + width)
+    adapter += 2 * width * (width // 2) + width // 2  # the gate
+    fusion = rows * width * (width + slow)
+    return total + (3 * adapter if vision.use_adapters else 0) + fusion
+
+
+def projector_multiply_adds(model_config: Any, width: int) -> int:
+    """Multiply-adds of LLaVA's two-layer projector for one picture, over the rows that its tower hands on.
+
+    width: of the decoder.
+    """
+    vision = model_config.vision_config
+    feature_layer = getattr(model_config, "vision_feature_layer", -1)
+    num_feature_layers = 1 if isinstance(feature_layer, int) else len(feature_layer)
+    rows = (vision.image_size // vision.patch_size) ** 2
+    if getattr(model_config, "vision_feature_select_strategy", "default") == "full":
+        rows += class_tokens(vision)
+    return rows * (vision.hidden_size * num_feature_layers * width + width**2)
