@@ -5,10 +5,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tests.benchmarks import fitting, mini_llava, wide_decoder
+from tests.benchmarks import collection, fitting, mini_llava, wide_decoder
 from tests.benchmarks.report import machine, write
 
-BENCHMARKS = {"mini-llava": mini_llava.run, "wide-decoder": wide_decoder.run, "fitting": fitting.run}
+BENCHMARKS = {
+    "mini-llava": mini_llava.run,
+    "wide-decoder": wide_decoder.run,
+    "fitting": fitting.run,
+    "collection": collection.run,
+}
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
