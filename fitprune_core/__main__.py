@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+from fitprune_core.distributed import FailedElsewhere, started_processes
 from fitprune_core.published import RECIPES
 from fitprune_core.recipe import ATTENTIONS, PruningRecipe, check_share
 
@@ -41,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(options, error, BAD_INPUT)
     except MemoryError as error:
         return _failed(options, error, FAILED)
+    except FailedElsewhere:
+        return FAILED
     except KeyboardInterrupt:
         _complain("interrupted")
         return INTERRUPTED
@@ -56,7 +59,7 @@ def run_compare(options: argparse.Namespace) -> None:
     recipe = PruningRecipe.load(options.recipe) if options.recipe else None
     from fitprune_core.comparison import compare
 
-    model, processor = _load(options)
+    model, processor = _load(options, options.device)
     recipe = recipe or _recipes_of(model, options)(options.reduction)
     comparison = compare(
         model, processor, image, question, recipe, method=options.method, max_new_tokens=options.max_new_tokens
@@ -71,16 +74,33 @@ def run_compare(options: argparse.Namespace) -> None:
 
 @contextmanager
 def _over_samples(options: argparse.Namespace) -> Iterator[tuple]:
-    """Check the files, then load the model: yields it, its processor, and what to call with the samples done."""
+    """Check the files, load the model; yields it, its processor, what to call with samples done, and the processes."""
     from tqdm import tqdm
+    from tqdm.contrib.logging import logging_redirect_tqdm
 
-    from fitprune_core.samples import check_samples
+    from fitprune_core.samples import check_pictures, check_samples
 
-    _check_output(options.out)
-    total = check_samples(options.samples)
-    model, processor = _load(options)
-    with tqdm(total=total, unit="sample", disable=None) as bar:
-        yield model, processor, lambda done, _: bar.update(done - bar.n)
+    with started_processes() as processes:
+
+        def prepare() -> tuple[int, tuple]:
+            _check_output(options.out)
+            total = check_samples(options.samples)
+            check_pictures(options.samples)
+            return total, _load(options, processes.device(options.device))
+
+        total, loaded = processes.agree(prepare)
+        is_off = None if processes.is_main else True  # None: only where there is somebody to watch
+        about = f"process 1 of {processes.count}" if processes.count > 1 else None
+        bar = tqdm(desc=about, total=len(processes.share(total)), unit="sample", disable=is_off)
+
+        def progress(done: int, _: int) -> None:
+            if not bar.n:
+                # What was done before this run took no time of it.
+                bar.initial = bar.n = done - 1
+            bar.update(done - bar.n)
+
+        with logging_redirect_tqdm(), bar:
+            yield *loaded, progress, processes
 
 
 def run_evaluate(options: argparse.Namespace) -> None:
@@ -88,35 +108,34 @@ def run_evaluate(options: argparse.Namespace) -> None:
     from fitprune_core.evaluation import evaluate
     from fitprune_core.tables import scores_table
 
-    with _over_samples(options) as (model, processor, progress):
+    with _over_samples(options) as (model, processor, progress, processes):
         scores = evaluate(
             model,
             processor,
             options.samples,
             options.reduction,
-            _recipes_of(model, options),
+            processes.agree(lambda: _recipes_of(model, options)),
             options.out,
             methods=options.method,
             max_new_tokens=options.max_new_tokens,
             progress=progress,
+            processes=processes,
         )
-    print(scores_table(scores))
+    if processes.is_main:
+        print(scores_table(scores))
 
 
 def run_calibrate(options: argparse.Namespace) -> None:
     """Collect the statistics of a model over a samples file."""
-    from fitprune_core.statistics import collect_statistics
+    from fitprune_core.calibration import calibrate
 
-    with _over_samples(options) as (model, processor, progress):
-        statistics = collect_statistics(
-            model,
-            processor,
-            _pictures_and_questions(options.samples),
-            progress=progress,
-            source=options.samples.name,
-        )
-    statistics.save(options.out)
-    print(f"{options.out}: {statistics.num_samples} samples, {statistics.num_visual_tokens} visual tokens each")
+    with _over_samples(options) as (model, processor, progress, processes):
+        done = calibrate(model, processor, options.samples, options.out, progress=progress, processes=processes)
+    if processes.is_main:
+        left_out = f" ({done.left_out} left out)" if done.left_out else ""
+        is_equal = done.fewest_tokens == done.most_tokens
+        tokens = f"{done.most_tokens}" if is_equal else f"{done.fewest_tokens} to {done.most_tokens}"
+        print(f"{options.out}: {done.num_samples} samples{left_out}, {tokens} visual tokens each")
 
 
 def run_fit(options: argparse.Namespace) -> None:
@@ -136,24 +155,12 @@ def run_fit(options: argparse.Namespace) -> None:
     )
 
 
-def _pictures_and_questions(path: Path) -> Iterator[tuple[Any, str]]:
-    """The pictures and questions of a samples file, one at a time; an error names the file and line."""
-    from fitprune_core.pictures import check_question, open_picture
-    from fitprune_core.samples import read_samples
-
-    for sample in read_samples(path):
-        try:
-            yield open_picture(sample.image), check_question(sample.question)
-        except ValueError as error:
-            raise ValueError(f"{sample.place}: {error}") from error
-
-
-def _load(options: argparse.Namespace) -> tuple[Any, Any]:
+def _load(options: argparse.Namespace, device: str) -> tuple[Any, Any]:
     from fitprune_core.loading import load_model
 
     return load_model(
         options.model,
-        device=options.device,
+        device=device,
         dtype=options.dtype,
         image_aspect=options.image_aspect,
         attn_implementation=options.attn,

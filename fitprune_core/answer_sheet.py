@@ -5,9 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterator, Sequence
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
+from itertools import groupby
 from pathlib import Path
+
+from fitprune_core.distributed import part_paths
+from fitprune_core.samples import read_samples
 
 # The method of an answer that comes from the model as it is.
 ORIGINAL = "original"
@@ -84,7 +89,7 @@ class AnswerSheet:
     """
 
     def __init__(self, path: str | os.PathLike, model: str, max_new_tokens: int) -> None:
-        self.path = Path(path)
+        self.path = self._written = Path(path)
         self._known: set[tuple[str, float, str]] = set()
         self._originals: dict[str, str] = {}
         _cut_torn_line(self.path)
@@ -110,11 +115,16 @@ class AnswerSheet:
         """The original model's answer to a sample, if it is there."""
         return self._originals.get(sample_id)
 
+    def continue_in(self, part: Path) -> None:
+        """Write what is appended from now on to another file, which is begun anew."""
+        part.write_text(_line(COLUMNS), encoding="utf-8")
+        self._written = part
+
     def append(self, answers: Sequence[Answer]) -> None:
         """Write answers to the end of the file, and to the disk."""
         if not answers:
             return
-        with self.path.open("a", encoding="utf-8", newline="") as file:
+        with self._written.open("a", encoding="utf-8", newline="") as file:
             file.write("".join(_line(astuple(answer)) for answer in answers))
             file.flush()
             os.fsync(file.fileno())
@@ -141,6 +151,48 @@ def read_answers(path: str | os.PathLike) -> Iterator[Answer]:
                 yield Answer(*(_TYPES[field.type](text) for field, text in zip(fields(Answer), row, strict=True)))
             except ValueError as error:
                 raise ValueError(f"{path}, line {number}: {error}") from error
+
+
+def merge_parts(path: Path, model: str, max_new_tokens: int, samples: Path) -> None:
+    """Append what several processes wrote beside a sheet, sample by sample in the order of `samples`, and remove it.
+
+    Each part is in that order itself, so none is in memory. Killed on the way, it does the rest at the next call: what
+    the sheet holds already is not appended again. Raises ValueError as `AnswerSheet` does, for parts as well.
+    """
+    parts = part_paths(path)
+    if not parts:
+        return
+    sheet = AnswerSheet(path, model, max_new_tokens)
+    for part in parts:
+        AnswerSheet(part, model, max_new_tokens)
+    merged = path.with_name(path.name + ".partial")
+    shutil.copyfile(path, merged)
+    with merged.open("a", encoding="utf-8", newline="") as file:
+        ids = (sample.id for sample in read_samples(samples))
+        for answer in _in_order([read_answers(part) for part in parts], ids):
+            if answer.key not in sheet:
+                file.write(_line(astuple(answer)))
+        file.flush()
+        os.fsync(file.fileno())
+    merged.replace(path)
+    for part in parts:
+        part.unlink()
+
+
+def _in_order(parts: Sequence[Iterable[Answer]], ids: Iterable[str]) -> Iterator[Answer]:
+    """The answers of all parts by the order of `ids`, which each part follows; then what is left, part by part."""
+    grouped = [groupby(part, key=lambda answer: answer.id) for part in parts]
+    heads = [next(groups, None) for groups in grouped]
+    for sample_id in ids:
+        for number, groups in enumerate(grouped):
+            if heads[number] is not None and heads[number][0] == sample_id:
+                yield from heads[number][1]
+                heads[number] = next(groups, None)
+    for head, groups in zip(heads, grouped, strict=True):
+        if head is not None:
+            yield from head[1]
+            for _, answers in groups:
+                yield from answers
 
 
 def scores(path: str | os.PathLike) -> list[Score]:

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel, ProcessorMixin
 
-from fitprune_core.answer_sheet import ORIGINAL, Answer, AnswerSheet, Score, scores
+from fitprune_core.answer_sheet import ORIGINAL, Answer, AnswerSheet, Score, merge_parts, scores
 from fitprune_core.costs import request_cost
 from fitprune_core.decoder import exclusive_use
-from fitprune_core.generation import generate_greedily, with_memory_explained
-from fitprune_core.loading import build_inputs, model_name
+from fitprune_core.distributed import Processes, part_path, sole_run
+from fitprune_core.generation import generate_greedily
+from fitprune_core.loading import model_name
 from fitprune_core.methods import Method, find_method
-from fitprune_core.pictures import check_question, open_picture
+from fitprune_core.over_samples import prompt_of, work_through
 from fitprune_core.pruning import prune_visual_tokens
 from fitprune_core.recipe import PruningRecipe, check_share
 from fitprune_core.results import normalised
-from fitprune_core.samples import Sample, check_samples, read_samples
+from fitprune_core.samples import Sample, check_samples
 from fitprune_core.visual_tokens import image_aspect
-
-logger = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -38,6 +37,7 @@ def evaluate(
     methods: Sequence[str | Method] = ("fitprune",),
     max_new_tokens: int = 64,
     progress: Callable[[int, int], None] | None = None,
+    processes: Processes | None = None,
 ) -> list[Score]:
     """Answer every sample with the original model and with each method at each budget, and append that to `out`.
 
@@ -49,7 +49,10 @@ def evaluate(
             at whatever point, goes on where it stopped.
         methods: names in `METHODS`, or instances.
         max_new_tokens: longest answer. Decoding is greedy.
-        progress: called after every sample with samples done and samples in all.
+        progress: as for `over_samples.work_through`.
+        processes: those that share the samples, if not this one alone; see `distributed.started_processes`. Each
+            writes its answers beside `out`; in the end, or when a run that was stopped is gone on with, they are put
+            into it, sample by sample.
 
     Returns the scores of all answers in the file. Answers are compared but for upper case, white space and punctuation
     at the end. A sample that cannot be answered (a picture that does not open, a question that is too long, memory that
@@ -57,26 +60,27 @@ def evaluate(
 
     Raises ValueError for a samples file, method, budget or CSV file that cannot be, and if no sample could be answered.
     """
-    jobs = _jobs(
-        model,
-        image_aspect(model.config, processor),
-        reductions,
-        recipe_for,
-        [find_method(method) for method in methods],
-    )
-    total = check_samples(samples)
-    sheet = AnswerSheet(out, model_name(model), max_new_tokens)
-    for number, sample in enumerate(read_samples(samples), start=1):
-        work = partial(_answers, model, processor, jobs, sheet, sample, max_new_tokens)
-        try:
-            sheet.append(with_memory_explained(work, model.device, f"sample {sample.id}"))
-        except (ValueError, MemoryError) as error:
-            logger.warning("left out sample %s (%s): %s", sample.id, sample.place, error)
-        if progress is not None:
-            progress(number, total)
-    if not len(sheet):
-        raise ValueError(f"none of the {total} samples in {samples} could be answered")
-    return scores(out)
+    samples, out, processes = Path(samples), Path(out), processes or Processes()
+    sheet_of = out, model_name(model), max_new_tokens
+    merge = partial(merge_parts, *sheet_of, samples)
+    jobs, total = processes.agree(partial(_prepare, model, processor, samples, reductions, recipe_for, methods))
+    with sole_run(out, processes):
+        processes.on_main(merge)
+        sheet = processes.on_main(partial(AnswerSheet, *sheet_of))
+        if processes.count > 1:
+            sheet.continue_in(part_path(out, processes.rank))
+
+        def work(_: int, sample: Sample) -> bool:
+            answers = _answers(model, processor, jobs, sheet, sample, max_new_tokens)
+            sheet.append(answers)
+            return bool(answers)
+
+        reason = work_through(samples, total, work, device=model.device, processes=processes, progress=progress)
+        processes.on_main(merge)
+        found = scores(out)
+    if not found:
+        raise ValueError(f"none of the {total} samples in {samples} could be answered; {reason}")
+    return found
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,20 @@ class _Job:
     @property
     def name(self) -> str:
         return self.method.name if self.method else ORIGINAL
+
+
+def _prepare(
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    samples: Path,
+    reductions: Sequence[float],
+    recipe_for: Callable[[float], PruningRecipe],
+    methods: Sequence[str | Method],
+) -> tuple[list[_Job], int]:
+    """Look at what can be looked at beforehand: the ways to answer, and how many samples there are."""
+    aspect = image_aspect(model.config, processor)
+    jobs = _jobs(model, aspect, reductions, recipe_for, [find_method(method) for method in methods])
+    return jobs, check_samples(samples)
 
 
 def _jobs(
@@ -125,13 +143,7 @@ def _answers(
     missing = [job for job in jobs if (sample.id, job.reduction, job.name) not in sheet]
     if not missing:
         return []
-    picture, question = open_picture(sample.image), check_question(sample.question)
-    inputs = build_inputs(processor, picture, question).to(model.device)
-    length, longest = inputs["input_ids"].shape[1], model.config.text_config.max_position_embeddings
-    if length + max_new_tokens > longest:
-        raise ValueError(
-            f"the prompt has {length} tokens and the answer up to {max_new_tokens}; the model reads {longest}"
-        )
+    inputs = prompt_of(model, processor, sample, max_new_tokens=max_new_tokens)
     original = sheet.original(sample.id)
     answers = []
     # The original comes first wherever it is missing, so what the others are compared with is always there.

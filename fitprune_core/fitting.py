@@ -6,6 +6,9 @@ and take the longest run from the bottom after which at least (1 - alpha) of the
 self-attention and for cross-attention; the tokens in both runs go. A larger alpha removes more, so the smallest one
 that meets the budget is found by bisection.
 
+Samples may have different numbers of visual tokens: each removes a share of its own, and the budget is that of all
+samples together (`token_groups`).
+
 Here the attention is that of the unpruned model. In a model that has lost tokens, every softmax spreads what they would
 have received over what is left, text included; the fit scales the stored attention accordingly, see `_allowed_loss`.
 """
@@ -19,7 +22,8 @@ import numpy as np
 
 from fitprune_core.flops import visual_reduction
 from fitprune_core.recipe import PruningRecipe, check_attention, check_share
-from fitprune_core.rounding import check_reachable, round_to_budget, saved_share, trim_to_budget
+from fitprune_core.rounding import check_reachable, round_to_budget, trim_to_budget
+from fitprune_core.token_groups import TokenGroups, check_token_counts
 
 # Alpha is looked for on a grid ten times finer than the authors' tolerance of 0.01.
 ALPHA_STEPS = 1024
@@ -36,7 +40,9 @@ def fit_recipe(
     Args:
         statistics: an `AttentionStatistics`, or any object with `self_attention` and `cross_attention` of shape
             (num_samples, num_layers, num_visual_tokens), `geometry`, `model` and `num_samples`; if it has `self_share`
-            and `cross_share`, (num_samples, num_layers), they tell how attention is spread anew, else none is.
+            and `cross_share`, (num_samples, num_layers), they tell how attention is spread anew, else none is; if it
+            has `token_counts`, (num_samples,), these are the visual tokens of each sample, the rest of the arrays is 0,
+            and the recipe is for the largest count.
         reduction: share of visual compute to save, 0 <= reduction < 1, as `flops.visual_reduction` counts it. The
             recipe meets it within 0.05 percentage points where whole tokens allow that.
         attention: "both" removes what is low in self- and in cross-attention, "self" and "cross" look at one alone.
@@ -84,6 +90,10 @@ class Fitter:
         self.geometry = statistics.geometry
         self.model = statistics.model
         self.num_samples, self.num_layers, self.num_visual_tokens = attention["self"].shape
+        self._token_counts = check_token_counts(
+            getattr(statistics, "token_counts", None), self.num_samples, self.num_visual_tokens
+        )
+        self._groups = TokenGroups(self._token_counts, self.geometry)
         self._attention = attention
         self._shares = {name: self._share_of(statistics, name) for name in attention}
         self._rankings: dict[str, _Ranking] = {}
@@ -127,15 +137,21 @@ class Fitter:
         fails, meets = -1, ALPHA_STEPS
         while meets - fails > 1:
             step = (fails + meets) // 2
-            saved = saved_share(self.geometry, self.mean_removed(step, attention, layers), self.num_visual_tokens)
+            saved = self._groups.saved(self._removed(step, attention, layers))
             fails, meets = (fails, step) if saved >= reduction else (step, meets)
         return meets
 
     def mean_removed(self, step: int, attention: str, layers: tuple[int, ...] | None = None) -> np.ndarray:
         """Tokens removed at each layer, mean over the samples, at alpha = step / ALPHA_STEPS: (num_layers,) float64.
 
-        layers: those that may drop, or None for all. The walk goes through all of them whatever they save, so one walk
-        serves every budget.
+        Samples with fewer tokens count by shares of theirs. layers: those that may drop, or None for all.
+        """
+        return self._groups.mean_removed(self._removed(step, attention, layers))
+
+    def _removed(self, step: int, attention: str, layers: tuple[int, ...] | None) -> np.ndarray:
+        """Tokens removed at each layer, summed over the samples of each token count: (groups, num_layers) float64.
+
+        The walk goes through all layers whatever they save, so one walk serves every budget.
         """
         layers = tuple(range(self.num_layers)) if layers is None else layers
         key = (attention, step, layers)
@@ -143,20 +159,23 @@ class Fitter:
             if attention not in self._rankings:
                 kinds = ("self", "cross") if attention == "both" else (attention,)
                 self._rankings[attention] = _Ranking(
-                    [self._attention[kind] for kind in kinds], [self._shares[kind] for kind in kinds]
+                    [self._attention[kind] for kind in kinds],
+                    [self._shares[kind] for kind in kinds],
+                    self._token_counts,
                 )
-            self._walks[key] = _walk(self._rankings[attention], step / ALPHA_STEPS, layers) / self.num_samples
+            self._walks[key] = _walk(self._rankings[attention], step / ALPHA_STEPS, layers, self._groups)
         return self._walks[key]
 
     def _wanted(self, reduction: float, attention: str, layers: tuple[int, ...]) -> tuple[int, np.ndarray]:
         """The smallest step that meets a budget, and the mean counts there, stopped where it is met."""
         step = self.smallest_step(reduction, attention, layers)
-        removed = self.mean_removed(step, attention, layers)
-        saved = float(saved_share(self.geometry, removed, self.num_visual_tokens))
+        removed = self._removed(step, attention, layers)
+        saved = self._groups.saved(removed)
         if saved < reduction:
             words = f"{len(layers)} layers, of which the first is number {layers[0] + 1}"
             raise ValueError(f"reduction is {reduction:g}, but dropping at {words} saves {saved:.4f} at most")
-        return step, trim_to_budget(self.geometry, removed, self.num_visual_tokens, reduction)
+        mean = self._groups.mean_removed(removed)
+        return step, trim_to_budget(self.geometry, mean, self.num_visual_tokens, reduction)
 
     def _busiest_layers(self, reduction: float, attention: str, count: int) -> tuple[int, ...]:
         """The `count` layers that remove most when all may, ascending."""
@@ -179,10 +198,12 @@ class _Ranking:
     weighs nothing and comes last.
     """
 
-    def __init__(self, kinds: list[np.ndarray], shares: list[np.ndarray]) -> None:
-        self.num_samples, self.num_layers, self.num_tokens = kinds[0].shape
+    def __init__(self, kinds: list[np.ndarray], shares: list[np.ndarray], token_counts: np.ndarray) -> None:
+        self.num_samples, self.num_layers, num_tokens = kinds[0].shape
         self.rows = len(kinds) * self.num_samples
-        self.padded = -(-self.num_tokens // _BLOCK) * _BLOCK
+        self.padded = -(-num_tokens // _BLOCK) * _BLOCK
+        # Which places hold a token, (num_samples, padded tokens).
+        self.is_token = np.arange(self.padded) < token_counts[:, None]
         shape = (self.num_layers, self.rows, self.padded)
         self.values = np.zeros(shape, dtype=np.float32)
         self.order = np.empty((self.num_layers, self.rows * self.padded), dtype=np.intp)
@@ -190,10 +211,11 @@ class _Ranking:
         self.total = np.empty(shape[:2], dtype=np.float32)
         self.share = np.concatenate(shares).T
         keys = np.empty(shape[1:], dtype=np.uint64)
+        is_padding = np.tile(~self.is_token, (len(kinds), 1))
         self._block_ones = np.ones(_BLOCK, dtype=np.float32)
         for layer in range(self.num_layers):
-            self.values[layer, :, : self.num_tokens] = np.concatenate([kind[:, layer] for kind in kinds])
-            self._rank_layer(layer, keys)
+            self.values[layer, :, :num_tokens] = np.concatenate([kind[:, layer] for kind in kinds])
+            self._rank_layer(layer, keys, is_padding)
             self.total[layer] = self._sorted(layer, self.values[layer])[1][:, -1]
 
     def in_run(self, layer: int, left: np.ndarray, alpha: float) -> np.ndarray:
@@ -214,15 +236,15 @@ class _Ranking:
         low = self.rank[layer] < ends.astype(self.rank.dtype)[:, None]
         return low.reshape(kinds).all(axis=0)
 
-    def _rank_layer(self, layer: int, keys: np.ndarray) -> None:
+    def _rank_layer(self, layer: int, keys: np.ndarray, is_padding: np.ndarray) -> None:
         """Order the tokens of every row by attention, ascending, padding last; equal attention by position.
 
         Attention is never negative, so its bits as an integer are in the same order. With the position below them,
         every key is different: a plain sort is then stable, and several times faster than a stable argsort. `keys` is
-        room for them, (rows, padded tokens) uint64.
+        room for them, (rows, padded tokens) uint64; `is_padding`, of the same shape, says which places hold no token.
         """
         keys[:] = self.values[layer].view(np.uint32)
-        keys[:, self.num_tokens :] = np.iinfo(np.uint32).max
+        keys[is_padding] = np.iinfo(np.uint32).max
         keys <<= np.uint64(32)
         keys |= np.arange(self.padded, dtype=np.uint64)
         keys.sort(axis=1)
@@ -252,14 +274,13 @@ def _allowed_loss(total: np.ndarray, lost: np.ndarray, share: np.ndarray, alpha:
     return (alpha * total - lost * (1 - (1 - alpha) * share)).astype(np.float32)
 
 
-def _walk(ranking: _Ranking, alpha: float, layers: tuple[int, ...]) -> np.ndarray:
-    """Tokens removed at each layer if `layers` may drop some, summed over the samples: (num_layers,) float64."""
-    left = np.zeros((ranking.num_samples, ranking.padded), dtype=bool)
-    left[:, : ranking.num_tokens] = True
-    removed = np.zeros(ranking.num_layers)
+def _walk(ranking: _Ranking, alpha: float, layers: tuple[int, ...], groups: TokenGroups) -> np.ndarray:
+    """Tokens removed at each layer if `layers` may drop some, summed over each group: (groups, num_layers) float64."""
+    left = ranking.is_token.copy()
+    removed = np.zeros((len(groups.tokens), ranking.num_layers))
     for layer in layers:
         going = left & ranking.in_run(layer, left, alpha)
-        removed[layer] = np.count_nonzero(going)
+        removed[:, layer] = groups.sums(np.count_nonzero(going, axis=1))
         left &= ~going
     return removed
 

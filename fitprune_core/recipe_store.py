@@ -9,7 +9,7 @@ from pathlib import Path
 from fitprune_core.fitting import fit_recipe
 from fitprune_core.flops import DecoderGeometry
 from fitprune_core.published import RECIPES, interpolate_published, published_recipes, recipe_folder
-from fitprune_core.recipe import PruningRecipe
+from fitprune_core.recipe import PruningRecipe, same_checkpoint
 from fitprune_core.statistics import AttentionStatistics
 
 STATISTICS = "statistics.npz"
@@ -21,13 +21,18 @@ def recipe_source(
     """A function from a reduction (0 <= reduction < 1) to a recipe for the model; files are read once, here.
 
     recipes: folder that holds a folder for each model, with its `statistics.npz` or its `published-*.json`. Raises
-    ValueError where there is neither, or the statistics are of a model of another shape.
+    ValueError where there is neither, or the statistics are of another model.
     """
     folder = recipe_folder(model_name, recipes)
     if folder is not None and (folder / STATISTICS).is_file():
         statistics = AttentionStatistics.load(folder / STATISTICS)
+        if not same_checkpoint(statistics.model, model_name):
+            raise ValueError(f"statistics {folder / STATISTICS} are of {statistics.model}, not of {model_name}")
         if statistics.geometry != geometry:
-            raise ValueError(f"the statistics in {folder} are of a model of another shape than {model_name}")
+            raise ValueError(
+                f"statistics {folder / STATISTICS} are of a model of another shape than {model_name}: "
+                f"{statistics.geometry}, not {geometry}"
+            )
         return lambda reduction: fit_recipe(statistics, reduction)
     published = published_recipes(model_name, recipes)
     if published:

@@ -56,6 +56,19 @@ def check_samples(path: str | os.PathLike) -> int:
     return sum(1 for _ in read_samples(path))
 
 
+def check_pictures(path: str | os.PathLike) -> None:
+    """Raise ValueError if not one of a samples file's pictures is there: then it is not in its place, or of elsewhere.
+
+    Single pictures may be missing; whoever needs one finds out. Nothing is opened.
+    """
+    first = None
+    for sample in read_samples(path):
+        if sample.image.is_file():
+            return
+        first = first or sample
+    raise ValueError(f"{first.place}: there is no file {first.image}; no other picture of {path} is there either")
+
+
 def _samples(path: Path) -> Iterator[tuple[int, Sample]]:
     try:
         with path.open("rb") as lines:

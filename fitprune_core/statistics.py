@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,9 +24,13 @@ from fitprune_core.flops import DecoderGeometry
 from fitprune_core.generation import with_memory_explained
 from fitprune_core.loading import build_inputs, model_name
 from fitprune_core.request import Prompt
+from fitprune_core.token_groups import check_token_counts
 from fitprune_core.visual_tokens import image_aspect
 
 SCHEMA = 1
+# With the token count of every sample: a version that reads schema 1 alone must not take padding for tokens.
+SCHEMA_WITH_COUNTS = 2
+ATTENTIONS = ("self_attention", "cross_attention")
 SHARES = ("self_share", "cross_share")
 
 
@@ -45,6 +49,8 @@ class AttentionStatistics:
         cross_share: the same for the text after the image.
         provenance: where the figures come from, in words: the samples, what became of the pictures' aspect ratio, the
             versions of torch and transformers.
+        token_counts: visual tokens of each sample, int64 (samples,); None for as many as the arrays hold. LLaVA-NeXT's
+            pictures have different ones: what follows a sample's last token in the arrays is 0 and stands for nothing.
 
     Raises ValueError naming the array that cannot be.
     """
@@ -56,9 +62,10 @@ class AttentionStatistics:
     self_share: np.ndarray | None = None
     cross_share: np.ndarray | None = None
     provenance: dict[str, str] = field(default_factory=dict)
+    token_counts: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        for name in ("self_attention", "cross_attention"):
+        for name in ATTENTIONS:
             values = np.ascontiguousarray(getattr(self, name), dtype=np.float32)
             object.__setattr__(self, name, values)
             if values.ndim != 3 or 0 in values.shape:
@@ -72,6 +79,10 @@ class AttentionStatistics:
                 f"self_attention has shape {self.self_attention.shape}, cross_attention {self.cross_attention.shape}"
             )
 
+        self._check_shares()
+        self._check_token_counts()
+
+    def _check_shares(self) -> None:
         for name in SHARES:
             if getattr(self, name) is None:
                 continue
@@ -83,6 +94,14 @@ class AttentionStatistics:
             if not ((shares >= 0) & (shares <= 1.001)).all():
                 raise ValueError(f"{name} holds values that are no shares")
 
+    def _check_token_counts(self) -> None:
+        counts = check_token_counts(self.token_counts, self.num_samples, self.num_visual_tokens)
+        object.__setattr__(self, "token_counts", counts)
+        for sample in np.flatnonzero(counts < self.num_visual_tokens):
+            for name in ATTENTIONS:
+                if getattr(self, name)[sample, :, counts[sample] :].any():
+                    raise ValueError(f"{name} of sample {sample} goes on after its {counts[sample]} visual tokens")
+
     @property
     def num_samples(self) -> int:
         """Samples in the batch."""
@@ -90,20 +109,14 @@ class AttentionStatistics:
 
     @property
     def num_visual_tokens(self) -> int:
-        """Visual tokens of every sample."""
+        """Visual tokens of the sample that has most."""
         return self.self_attention.shape[2]
 
     def save(self, path: str | os.PathLike) -> None:
         """Write an .npz file; folders are made as needed, and a file that is there is replaced whole."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        about = {"schema": SCHEMA, "model": self.model, "geometry": asdict(self.geometry), **self.provenance}
-        partial_path = path.with_name(path.name + ".partial")
-        arrays = {name: getattr(self, name) for name in ("self_attention", "cross_attention", *SHARES)}
+        arrays = {name: getattr(self, name) for name in (*ATTENTIONS, *SHARES)}
         known = {name: values for name, values in arrays.items() if values is not None}
-        with open(partial_path, "wb") as file:
-            np.savez_compressed(file, **known, about=np.array(json.dumps(about)))
-        partial_path.replace(path)
+        write_statistics(path, known, self.token_counts, self.model, self.geometry, self.provenance)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> AttentionStatistics:
@@ -111,15 +124,16 @@ class AttentionStatistics:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 about = json.loads(str(arrays["about"]))
-                if about.pop("schema") != SCHEMA:
-                    raise ValueError(f"this version reads schema {SCHEMA}")
+                schema = about.pop("schema")
+                if schema not in (SCHEMA, SCHEMA_WITH_COUNTS):
+                    raise ValueError(f"schema is {schema}; this version reads {SCHEMA} and {SCHEMA_WITH_COUNTS}")
                 return cls(
-                    arrays["self_attention"],
-                    arrays["cross_attention"],
+                    *(arrays[name] for name in ATTENTIONS),
                     about.pop("model"),
                     DecoderGeometry(**about.pop("geometry")),
                     **{name: arrays[name] for name in SHARES if name in arrays},
                     provenance=about,
+                    token_counts=arrays["token_counts"] if schema == SCHEMA_WITH_COUNTS else None,
                 )
         except OSError as error:
             raise ValueError(f"cannot read statistics {path}: {error.strerror or error}") from error
@@ -127,6 +141,65 @@ class AttentionStatistics:
             raise ValueError(f"statistics {path} have no {error.args[0]}") from error
         except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(f"statistics {path}: {error}") from error
+
+
+class Rows(NamedTuple):
+    """An array that is never in memory as a whole: its shape, and float32 pieces whose numbers make it up in order."""
+
+    shape: tuple[int, ...]
+    pieces: Iterable[np.ndarray]
+
+
+def write_statistics(
+    path: str | os.PathLike,
+    arrays: Mapping[str, np.ndarray | Rows],
+    token_counts: np.ndarray,
+    model: str,
+    geometry: DecoderGeometry,
+    provenance: Mapping[str, str],
+) -> None:
+    """Write the file of an `AttentionStatistics`, its fields given one by one, so that arrays can be streamed.
+
+    Folders are made as needed, and a file that is there is replaced whole, once the new one is on the disk.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    width = arrays["self_attention"].shape[-1]
+    is_unequal = bool((token_counts < width).any())
+    about = {"schema": SCHEMA_WITH_COUNTS if is_unequal else SCHEMA, "model": model, "geometry": asdict(geometry)}
+    members = {**arrays, **({"token_counts": token_counts} if is_unequal else {})}
+    members["about"] = np.array(json.dumps(about | dict(provenance)))
+    partial_path = path.with_name(path.name + ".partial")
+    with open(partial_path, "wb") as file:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, array in members.items():
+                # As numpy does it: the final size is not known yet when a member begins.
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    _write_array(member, array)
+        file.flush()
+        os.fsync(file.fileno())
+    partial_path.replace(path)
+
+
+def _write_array(member: Any, array: np.ndarray | Rows) -> None:
+    """Write an array in numpy's own format into a member of an archive."""
+    if isinstance(array, np.ndarray):
+        np.lib.format.write_array(member, array, allow_pickle=False)
+        return
+    descr = np.lib.format.dtype_to_descr(np.dtype(np.float32))
+    np.lib.format.write_array_header_1_0(member, {"descr": descr, "fortran_order": False, "shape": array.shape})
+    for piece in array.pieces:
+        member.write(np.ascontiguousarray(piece, dtype=np.float32).tobytes())
+
+
+def provenance_of(model: PreTrainedModel, processor: ProcessorMixin) -> dict[str, str]:
+    """What figures depend on beside a model's weights: its pictures' aspect, versions of the libraries, its dtype."""
+    return {
+        "image_aspect": image_aspect(model.config, processor),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "dtype": str(model.dtype),
+    }
 
 
 def collect_statistics(
@@ -143,7 +216,8 @@ def collect_statistics(
     (`attention.LayerAttention`). progress: called after every sample with samples done and, where `samples` has a
     length, samples in all. source: where the samples come from, in words, kept in the provenance.
 
-    Raises ValueError for an empty batch, samples with different token counts, and what `decoder.borrowed` refuses.
+    Pictures may have different token counts. Raises ValueError for an empty batch, and what `decoder.borrowed` refuses.
+    For a samples file of any size there is `calibration.calibrate`.
     """
     total = len(samples) if hasattr(samples, "__len__") else None
     rows: list[np.ndarray] = []
@@ -153,26 +227,21 @@ def collect_statistics(
         received, share = observe(model, inputs)
         rows.append(received)
         shares.append(share)
-        if rows[-1].shape != rows[0].shape:
-            raise ValueError(
-                f"sample {len(rows)} has {rows[-1].shape[-1]} visual tokens and the first {rows[0].shape[-1]}; "
-                "statistics need pictures of one token count"
-            )
         if progress is not None:
             progress(len(rows), total)
     if not rows:
         raise ValueError("there are no samples to collect statistics from")
-    attention, share = np.stack(rows, axis=1), np.stack(shares, axis=1)
-    versions = {"torch": torch.__version__, "transformers": transformers.__version__, "dtype": str(model.dtype)}
-    aspect = image_aspect(model.config, processor)
+    counts = np.array([received.shape[-1] for received in rows])
+    attention = np.zeros((2, len(rows), rows[0].shape[1], counts.max()), dtype=np.float32)
+    for sample, received in enumerate(rows):
+        attention[:, sample, :, : counts[sample]] = received
     return AttentionStatistics(
-        attention[0],
-        attention[1],
+        *attention,
         model_name(model),
         DecoderGeometry.from_config(model.config),
-        share[0],
-        share[1],
-        {"source": source, "image_aspect": aspect, **versions},
+        *np.stack(shares, axis=1),
+        provenance={"source": source, **provenance_of(model, processor)},
+        token_counts=counts,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tests.benchmarks import fitting, mini_llava, two_fits, wide_decoder
+from tests.benchmarks import collection, fitting, mini_llava, two_fits, wide_decoder
 from tests.benchmarks.report import machine, write
 
 BENCHMARKS = {
@@ -13,6 +13,7 @@ BENCHMARKS = {
     "wide-decoder": wide_decoder.run,
     "fitting": fitting.run,
     "two-fits": two_fits.run,
+    "collection": collection.run,
 }
 RESULTS = Path(__file__).resolve().parent / "results"
 

@@ -87,7 +87,10 @@ def test_tabs_hold_no_tensors(path):
     assert {name.split(".")[0] for name in imports_of(path)}.isdisjoint({"torch", "transformers"})
 
 
-@pytest.mark.parametrize("module", ["flops", "recipe", "rounding", "fitting", "published", "samples"])
+@pytest.mark.parametrize(
+    "module",
+    ["flops", "recipe", "rounding", "token_groups", "fitting", "published", "samples", "observations", "distributed"],
+)
 def test_arithmetic_needs_no_model_library(module):
     path = CORE / f"{module}.py"
     assert {name.split(".")[0] for name in imports_at_top_of(path)}.isdisjoint({"torch", "transformers", "PIL"})

@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from fitprune_core import AttentionStatistics, PruningRecipe
 from fitprune_core.__main__ import main
+from fitprune_core.observations import Observations
 from tests.memory import fill_memory_once
 from tests.tiny import random_picture
 
@@ -200,7 +202,6 @@ def test_calibrate_and_evaluate_take_the_options_of_a_model(place, tiny_folder, 
     ("line", "words"),
     [
         ('{"id": "1", "image": "picture.png"', "line 2"),
-        ('{"id": "1", "image": "gone.png", "question": "What?"}', "line 2: there is no file"),
         ('{"id": "1", "image": "picture.png", "question": " "}', "line 2"),
         ('{"id": "0", "image": "picture.png", "question": "Again?"}', "line 2: the id '0' is that of line 1"),
     ],
@@ -211,6 +212,76 @@ def test_bad_samples_name_the_line(place, tiny_folder, tmp_path, capsys, line, w
     samples.write_text('{"id": "0", "image": "picture.png", "question": "What?"}\n' + line)
     out = tmp_path / "statistics.npz"
     assert main(["calibrate", "--model", str(tiny_folder), "--samples", str(samples), "--out", str(out)]) == 2
+    assert words in complaint(capsys)
+    assert not out.exists()
+
+
+def test_a_sample_without_its_picture_is_reported_and_left_out(place, tiny_folder, tmp_path, capsys, caplog):
+    random_picture().save(tmp_path / "picture.png")
+    samples, out = tmp_path / "samples.jsonl", tmp_path / "statistics.npz"
+    lines = [{"id": str(n), "image": name, "question": "What?"} for n, name in enumerate(["picture.png", "gone.png"])]
+    samples.write_text("\n".join(map(json.dumps, lines)))
+    arguments = ["calibrate", "--model", str(tiny_folder), "--samples", str(samples), "--out", str(out)]
+    assert main(arguments) == 0
+    (record,) = caplog.records
+    report = f"left out sample 1 ({samples}, line 2): there is no file {tmp_path / 'gone.png'}"
+    assert record.getMessage() == report
+    assert capsys.readouterr().out == f"{out}: 1 samples (1 left out), 36 visual tokens each\n"
+
+
+@pytest.mark.parametrize("command", ["calibrate", "evaluate"])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "samples.jsonl holds no sample"),
+        ('{"id": "0", "image": "gone.png", "question": "What?"}', "line 1: there is no file"),
+        ("no object", "line 1: not a JSON object: 'no object'"),
+    ],
+)
+def test_samples_files_that_cannot_be_used(place, tiny_folder, tmp_path, capsys, command, text, words):
+    samples, out = tmp_path / "samples.jsonl", tmp_path / "out"
+    samples.write_text(text)
+    arguments = [command, "--model", str(tiny_folder), "--samples", str(samples), "--out", str(out)]
+    if command == "evaluate":
+        arguments += ["--reduction", "0.5", "--recipes", str(place / "recipes")]
+    assert main(arguments) == 2
+    said = complaint(capsys)
+    assert words in said
+    assert str(samples) in said
+    assert not out.exists()
+
+
+def test_calibrate_refuses_to_go_on_with_another_models_records(place, tiny_folder, tmp_path, capsys):
+    part = tmp_path / "statistics.npz.partial-0"
+    with Observations(part, {"model": "another-llava"}):
+        pass
+    samples, out = str(place / "samples.jsonl"), str(tmp_path / "statistics.npz")
+    assert main(["calibrate", "--model", str(tiny_folder), "--samples", samples, "--out", out]) == 2
+    assert f"{part} was begun with model another-llava, not tiny-llava" in complaint(capsys)
+
+
+def test_statistics_of_another_model_are_refused(compare, place, tiny_folder, tmp_path, capsys):
+    statistics = AttentionStatistics.load(place / "recipes" / tiny_folder.name / "statistics.npz")
+    path = tmp_path / tiny_folder.name / "statistics.npz"
+    replace(statistics, model="another-llava").save(path)
+    assert compare(recipes=tmp_path) == 2
+    assert f"statistics {path} are of another-llava, not of tiny-llava" in complaint(capsys)
+    replace(statistics, geometry=replace(statistics.geometry, hidden_size=65)).save(path)
+    assert compare(recipes=tmp_path) == 2
+    assert f"statistics {path} are of a model of another shape than tiny-llava" in complaint(capsys)
+
+
+@pytest.mark.parametrize(
+    ("reduction", "words"),
+    [("-0.1", "not -0.1"), ("1", "not 1.0"), ("60", "60 % is written 0.6"), ("0.97", "saves 0.9073 at most")],
+)
+def test_budgets_that_no_fit_can_meet(place, tiny_folder, tmp_path, capsys, reduction, words):
+    statistics, out = place / "recipes" / tiny_folder.name / "statistics.npz", tmp_path / "recipe.json"
+    try:
+        status = main(["fit", "--statistics", str(statistics), "--reduction", reduction, "--out", str(out)])
+    except SystemExit as stop:
+        status = stop.code
+    assert status == 2
     assert words in complaint(capsys)
     assert not out.exists()
 
@@ -255,21 +326,21 @@ def test_running_out_of_memory_is_no_bad_input(compare, capsys, monkeypatch):
     assert "ran out of memory" in complaint(capsys)
 
 
-def test_memory_that_runs_out_in_the_model_ends_one_command_with_one_line(
-    compare, place, tiny_folder, tmp_path, capsys, monkeypatch
-):
+def test_memory_that_runs_out_in_the_model_ends_compare_with_one_line(compare, capsys, monkeypatch):
     fill_memory_once(monkeypatch)
     assert compare() == 1
     assert "cpu ran out of memory on a prompt of" in complaint(capsys)
     assert compare() == 0
-    capsys.readouterr()
+
+
+def test_calibrate_leaves_out_what_does_not_fit(place, tiny_folder, tmp_path, caplog, monkeypatch):
     fill_memory_once(monkeypatch)
     out = tmp_path / "statistics.npz"
     arguments = ["calibrate", "--model", str(tiny_folder), "--samples", str(place / "samples.jsonl"), "--out", str(out)]
-    assert main(arguments) == 1
-    assert "cpu ran out of memory on a prompt of" in complaint(capsys)
-    assert not out.exists()
-    assert main(arguments) == 0 and out.exists()
+    assert main(arguments) == 0
+    reports = [record.getMessage() for record in caplog.records]
+    assert len(reports) == 1 and "left out sample 0" in reports[0] and "ran out of memory" in reports[0]
+    assert AttentionStatistics.load(out).num_samples == len((place / "samples.jsonl").read_text().splitlines()) - 1
 
 
 def test_evaluate_leaves_out_what_does_not_fit(place, tiny_folder, tmp_path, capsys, caplog, monkeypatch):

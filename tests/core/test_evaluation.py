@@ -10,6 +10,7 @@ import pytest
 from fitprune_core import collect_statistics, evaluation, fit_recipe
 from fitprune_core.answer_sheet import ORIGINAL, Answer, AnswerSheet, read_answers, scores
 from fitprune_core.comparison import compare
+from fitprune_core.distributed import Processes, part_path, part_paths
 from fitprune_core.evaluation import evaluate
 from fitprune_core.flops import visual_flops
 from tests.tiny import random_picture
@@ -213,6 +214,94 @@ class TestGoingOn:
             path.write_text("\n".join([*lines[:2], broken]) + "\n")
             with pytest.raises(ValueError, match=rf"results\.csv, line 3: .*{message}"):
                 run(())
+
+
+class Stopped(Exception):
+    """The run was stopped here."""
+
+
+class Share(Processes):
+    """One of several processes, run alone and stopped when it has done its share."""
+
+    def agree(self, work):
+        return work()
+
+    def on_main(self, work):
+        if getattr(work, "func", None) is not evaluation.merge_parts:
+            return work()
+        if part_path(work.args[0], self.rank).exists():
+            raise Stopped
+        return work() if self.is_main else None
+
+
+class TestSeveralProcesses:
+    @pytest.fixture
+    def shares(self, run):
+        """Does the shares of so many processes, one after another, without putting them together."""
+
+        def shares(count, **options):
+            for rank in range(count):
+                with pytest.raises(Stopped):
+                    run(processes=Share(rank, count), **options)
+
+        return shares
+
+    @pytest.mark.parametrize("count", [2, 3, 5])
+    def test_give_the_file_of_one(self, run, shares, tmp_path, count):
+        expected = run()
+        path = tmp_path / "out" / "results.csv"
+        whole = path.read_bytes()
+        path.unlink()
+        shares(count)
+        assert len(part_paths(path)) == count
+        assert run() == expected
+        assert path.read_bytes() == whole
+        assert [file.name for file in path.parent.iterdir()] == ["results.csv"]
+
+    @pytest.mark.parametrize("cut", [1, 40, 400])
+    def test_nothing_is_lost_of_parts_that_were_cut_and_nothing_twice(self, run, shares, tmp_path, cut):
+        run()
+        path = tmp_path / "out" / "results.csv"
+        whole = path.read_bytes()
+        path.unlink()
+        shares(2)
+        part = part_path(path, 1)
+        part.write_bytes(part.read_bytes()[:-cut])
+        run()
+        assert sorted(path.read_bytes().splitlines()) == sorted(whole.splitlines())
+
+    def test_parts_that_were_put_together_already_change_nothing(self, run, shares, tmp_path):
+        shares(2)
+        path = tmp_path / "out" / "results.csv"
+        begun = {part: part.read_bytes() for part in part_paths(path)}
+        run()
+        whole = path.read_bytes()
+        for part, text in begun.items():
+            part.write_bytes(text)
+        run()
+        assert path.read_bytes() == whole
+        assert part_paths(path) == []
+
+    def test_what_is_of_no_sample_any_more_is_kept(self, run, shares, samples, tmp_path):
+        shares(2)
+        lines = samples.read_text().splitlines()
+        samples.write_text("\n".join(lines[1:]))
+        run()
+        assert {row.id for row in rows_of(tmp_path)} == {"s0", "s1", "s2"}
+        assert len({row.key for row in rows_of(tmp_path)}) == len(rows_of(tmp_path)) == 15
+
+    def test_parts_of_another_run_are_refused(self, run, shares, tmp_path):
+        shares(2)
+        with pytest.raises(ValueError, match=r"results\.csv\.partial-0, line 2: max_new_tokens is 3, not 4"):
+            run(max_new_tokens=4)
+        assert len(part_paths(tmp_path / "out" / "results.csv")) == 2
+
+    def test_two_runs_at_once_are_refused(self, run):
+        def run_again(*_):
+            with pytest.raises(ValueError, match=r"another run is writing to .*results\.csv"):
+                run()
+
+        run((), progress=run_again)
 
 
 class TestSheet:

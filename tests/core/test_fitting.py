@@ -11,7 +11,12 @@ import pytest
 
 from fitprune_core import fitting
 from fitprune_core.fitting import ALPHA_STEPS, Fitter, fit_recipe, fitter_for
-from fitprune_core.flops import DecoderGeometry, visual_reduction
+from fitprune_core.flops import DecoderGeometry, visual_flops, visual_reduction
+from fitprune_core.loading import MINI_LLAVA
+from fitprune_core.published import RECIPES
+from fitprune_core.recipe import PruningRecipe
+from fitprune_core.rounding import saved_share
+from fitprune_core.statistics import AttentionStatistics
 
 
 @dataclass(eq=False)
@@ -138,9 +143,7 @@ class TestRule:
         fitter = Fitter(peaked_statistics(16, 6, 100))
         for reduction in (0.1, 0.45, 0.8):
             step = fitter.smallest_step(reduction, "both")
-            saved = [
-                fitting.saved_share(fitter.geometry, fitter.mean_removed(at, "both"), 100) for at in (step - 1, step)
-            ]
+            saved = [saved_share(fitter.geometry, fitter.mean_removed(at, "both"), 100) for at in (step - 1, step)]
             assert saved[0] < reduction <= saved[1]
 
 
@@ -229,6 +232,97 @@ class TestBudget:
     def test_unknown_attention_is_refused(self):
         with pytest.raises(ValueError, match=r"'neither'.*both, self, cross"):
             fit_recipe(peaked_statistics(5, 4, 36), 0.5, attention="neither")
+
+
+def unequal_statistics(counts: list[int], layers: int = 5, seed: int = 0, width: int = 160) -> Statistics:
+    """Whole-number statistics of samples with these token counts, padded with zeros."""
+    statistics = whole_number_statistics(len(counts), layers, max(counts), seed)
+    statistics.geometry, statistics.token_counts = geometry(layers, width), counts
+    for sample, count in enumerate(counts):
+        statistics.self_attention[sample, :, count:] = statistics.cross_attention[sample, :, count:] = 0
+    return statistics
+
+
+def alone(statistics: Statistics, sample: int) -> Statistics:
+    """One sample of them, without its padding."""
+    parts = (values[sample : sample + 1, :, : statistics.token_counts[sample]]
+             for values in (statistics.self_attention, statistics.cross_attention))  # fmt: skip
+    return Statistics(*parts, statistics.geometry)
+
+
+class TestUnequalTokenCounts:
+    COUNTS = [40, 17, 1, 33, 16, 40, 29]
+
+    @pytest.mark.parametrize("attention", ["both", "self", "cross"])
+    @pytest.mark.parametrize("step", [0, 64, 200, 512, 1023, 1024])
+    def test_each_sample_removes_what_the_rule_says_of_its_own_tokens(self, attention, step):
+        statistics = unequal_statistics(self.COUNTS)
+        shares = [
+            naive_removal(alone(statistics, sample), step / ALPHA_STEPS, attention)[0] / count
+            for sample, count in enumerate(self.COUNTS)
+        ]
+        expected = 40 * np.mean(shares, axis=0)
+        np.testing.assert_allclose(Fitter(statistics).mean_removed(step, attention), expected, rtol=1e-12, atol=1e-12)
+
+    def test_the_budget_is_that_of_all_samples_by_their_flops(self):
+        counts = [40, 17, 33, 16, 29]
+        statistics = unequal_statistics(counts)
+        fitter, sizes = Fitter(statistics), statistics.geometry
+
+        def saved(step: int) -> float:
+            removed = [naive_removal(alone(statistics, sample), step / ALPHA_STEPS, "both")[0] for sample in range(5)]
+            full = sum(visual_flops(sizes, [0] * 5, count) for count in counts)
+            spent = sum(visual_flops(sizes, one, count) for one, count in zip(removed, counts, strict=True))
+            return 1 - spent / full
+
+        for reduction in (0.15, 0.4, 0.6):
+            step = fitter.smallest_step(reduction, "both")
+            assert saved(step - 1) < reduction <= saved(step)
+
+    @pytest.mark.parametrize("attention", ["both", "self", "cross"])
+    def test_every_budget_is_met_by_a_recipe_for_the_largest_count(self, attention):
+        statistics = peaked_statistics(12, 8, 400)
+        statistics.token_counts = np.linspace(150, 400, 12).astype(int)
+        for sample, count in enumerate(statistics.token_counts):
+            statistics.self_attention[sample, :, count:] = statistics.cross_attention[sample, :, count:] = 0
+        for percent in range(5, 86, 5):
+            recipe = fit_recipe(statistics, percent / 100, attention=attention)
+            assert recipe.num_visual_tokens == 400
+            assert recipe.achieved_reduction == pytest.approx(percent / 100, abs=0.0006)
+
+    def test_equal_counts_that_are_given_change_nothing(self):
+        one, other = peaked_statistics(6, 5, 50), peaked_statistics(6, 5, 50)
+        other.token_counts = [50] * 6
+        for percent in range(0, 86, 5):
+            assert fit_recipe(one, percent / 100) == fit_recipe(other, percent / 100)
+
+    def test_the_order_of_the_samples_does_not_matter(self):
+        statistics, backwards = (unequal_statistics(self.COUNTS) for _ in range(2))
+        backwards.token_counts = self.COUNTS[::-1]
+        backwards.self_attention, backwards.cross_attention = (
+            values[::-1] for values in (statistics.self_attention, statistics.cross_attention)
+        )
+        assert fit_recipe(statistics, 0.5) == fit_recipe(backwards, 0.5)
+
+    @pytest.mark.parametrize("counts", [[40], [40] * 8, [40.0] * 7, [39] * 7, [41] + [40] * 6, [0] + [40] * 6])
+    def test_counts_that_cannot_be_are_refused(self, counts):
+        statistics = unequal_statistics(self.COUNTS)
+        statistics.token_counts = counts
+        with pytest.raises(ValueError, match="token_counts"):
+            fit_recipe(statistics, 0.5)
+
+
+@pytest.mark.parametrize("percent", range(10, 91, 10))
+def test_recipes_that_ship_are_those_of_their_statistics(shipped, percent):
+    folder, statistics = shipped
+    assert fit_recipe(statistics, percent / 100) == PruningRecipe.load(folder / f"{percent}.json")
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    """The folder of mini-llava's recipes, and its statistics, which were written before there were token counts."""
+    folder = RECIPES / MINI_LLAVA
+    return folder, AttentionStatistics.load(folder / "statistics.npz")
 
 
 class TestFewerLayers:

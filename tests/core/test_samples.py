@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from fitprune_core.samples import Sample, check_samples, read_samples
+from fitprune_core.samples import Sample, check_pictures, check_samples, read_samples
 
 GOOD = {"id": "1", "image": "a.png", "question": "What is it?"}
 
@@ -77,3 +77,11 @@ def test_files_without_samples(write, tmp_path):
         check_samples(tmp_path / "absent.jsonl")
     with pytest.raises(ValueError, match="cannot read samples"):
         check_samples(tmp_path)
+
+
+def test_one_picture_has_to_be_there(write, tmp_path):
+    path = write(GOOD, {**GOOD, "id": "2", "image": "b.png"})
+    with pytest.raises(ValueError, match=r"samples\.jsonl, line 1: there is no file .*a\.png; no other picture of .*"):
+        check_pictures(path)
+    (tmp_path / "b.png").touch()
+    check_pictures(path)

@@ -73,6 +73,25 @@ def test_the_fit_from_statistics_comes_near_the_authors(formula, reduction):
     assert ours.alpha == pytest.approx(expected["smallest_alpha_that_reaches"], abs=0.05)
 
 
+@pytest.mark.parametrize("reduction", [0.3, 0.5, 0.7])
+def test_pictures_of_several_sizes_give_nearly_the_same_recipe_both_ways(reduction):
+    model, processor = tiny_llava(family="llava_next")
+    sizes = [(48, 36), (24, 70), (60, 24), (36, 48), (30, 30), (90, 30)]
+    samples = [(random_picture(*size, seed=seed), f"Question {seed}?") for seed, size in enumerate(sizes)]
+    statistics = collect_statistics(model, processor, samples)
+    assert len(set(statistics.token_counts.tolist())) > 3
+    one = fit_recipe(statistics, reduction)
+    other = fit_recipe_sequential(model, processor, samples, reduction)
+    assert one.num_visual_tokens == other.num_visual_tokens == statistics.num_visual_tokens
+    for recipe in (one, other):
+        assert recipe.achieved_reduction == pytest.approx(reduction, abs=0.001)
+    # The largest difference between the tokens gone after a layer, as a share of all.
+    distance = np.abs(np.cumsum(one.removed) - np.cumsum(other.removed)).max() / one.num_visual_tokens
+    print(f"distance {distance:.4f}, alphas {one.alpha:.4f} and {other.alpha:.4f}, {one.removed} and {other.removed}")
+    assert distance < 0.06
+    assert one.alpha == pytest.approx(other.alpha, abs=0.05)
+
+
 class TestRecipe:
     @pytest.mark.parametrize("reduction", [0.1, 0.37, 0.6, 0.85])
     def test_budget_is_met(self, tiny, tiny_samples, reduction):

@@ -123,11 +123,64 @@ def test_saved_statistics_come_back(tmp_path):
         ({"cross_attention": np.full((3, 2, 2), -1.0)}, "negative"),
         ({"self_share": np.zeros((2, 2))}, "self_share has shape"),
         ({"cross_share": np.full((3, 2), 2.0)}, "no shares"),
+        ({"token_counts": [2, 2]}, r"shape \(3,\), not int64 of shape \(2,\)"),
+        ({"token_counts": [2, 2, 1.5]}, "whole numbers"),
+        ({"token_counts": [2, 0, 2]}, "go from 0 to 2"),
+        ({"token_counts": [1, 1, 1]}, "go from 1 to 1; they must be from 1 to 2"),
+        ({"token_counts": [2, 2, 1]}, "self_attention of sample 2 goes on after its 1 visual tokens"),
     ],
 )
 def test_arrays_that_cannot_be_are_refused(changes, words):
     with pytest.raises(ValueError, match=words):
         small(**changes)
+
+
+def test_pictures_of_several_sizes_are_padded():
+    model, processor = tiny_llava(family="llava_next")
+    pairs = [(random_picture(width, height, seed=width), "What?") for width, height in ((48, 36), (24, 70), (60, 24))]
+    statistics = collect_statistics(model, processor, pairs)
+    counts = statistics.token_counts.tolist()
+    assert len(set(counts)) == 3
+    assert max(counts) == statistics.num_visual_tokens
+    for sample, pair in enumerate(pairs):
+        received, shares = observe(model, build_inputs(processor, *pair))
+        for kind, name in enumerate(("self", "cross")):
+            row = getattr(statistics, f"{name}_attention")[sample]
+            assert np.array_equal(row[:, : counts[sample]], received[kind])
+            assert not row[:, counts[sample] :].any()
+            assert np.array_equal(getattr(statistics, f"{name}_share")[sample], shares[kind])
+
+
+def test_token_counts_are_saved_where_there_are_several(tmp_path):
+    small().save(tmp_path / "equal.npz")
+    with np.load(tmp_path / "equal.npz") as arrays:
+        assert "token_counts" not in arrays
+        assert json.loads(str(arrays["about"]))["schema"] == 1
+    assert AttentionStatistics.load(tmp_path / "equal.npz").token_counts.tolist() == [2, 2, 2]
+    values = np.ones((3, 2, 2), np.float32)
+    values[1, :, 1] = 0
+    unequal = small(self_attention=values, cross_attention=values, token_counts=[2, 1, 2])
+    unequal.save(tmp_path / "unequal.npz")
+    loaded = AttentionStatistics.load(tmp_path / "unequal.npz")
+    assert loaded.token_counts.tolist() == [2, 1, 2]
+    assert np.array_equal(loaded.self_attention, values)
+    # A version that knows nothing of the counts must not take the padding for tokens.
+    with np.load(tmp_path / "unequal.npz") as arrays:
+        assert json.loads(str(arrays["about"]))["schema"] == 2
+
+
+def test_files_are_as_numpy_writes_them(tmp_path):
+    small(self_share=np.full((3, 2), 0.5)).save(tmp_path / "s.npz")
+    with np.load(tmp_path / "s.npz") as arrays:
+        np.savez_compressed(tmp_path / "again.npz", **arrays)
+    assert (tmp_path / "s.npz").read_bytes() == (tmp_path / "again.npz").read_bytes()
+
+
+def test_a_schema_of_the_future_is_named(tmp_path):
+    about = np.array(json.dumps({"schema": 3, "model": "m"}))
+    np.savez(tmp_path / "new.npz", about=about)
+    with pytest.raises(ValueError, match=r"new\.npz: schema is 3; this version reads 1 and 2"):
+        AttentionStatistics.load(tmp_path / "new.npz")
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path):
