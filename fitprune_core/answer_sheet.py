@@ -7,7 +7,7 @@ import io
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields
 from itertools import groupby
 from pathlib import Path
 
@@ -33,7 +33,7 @@ class Answer:
         achieved_reduction: share of visual compute that was saved for this picture.
         visual_gflops, total_gflops: counted, 1e9 FLOPs, 2 per multiply-add: the decoder's work on visual tokens alone,
             and the whole request.
-        model, max_new_tokens: what answered, and how long it might.
+        model, max_new_tokens, image_aspect: what answered, how long it might, and how pictures became square.
     """
 
     id: str
@@ -50,6 +50,7 @@ class Answer:
     total_gflops: float
     model: str
     max_new_tokens: int
+    image_aspect: str
 
     @property
     def key(self) -> tuple[str, float, str]:
@@ -76,6 +77,15 @@ class Score:
     total_gflops: float
 
 
+@dataclass(frozen=True)
+class Conditions:
+    """What is the same for all answers of a file; the fields are those of `Answer`."""
+
+    model: str
+    max_new_tokens: int
+    image_aspect: str
+
+
 COLUMNS = tuple(field.name for field in fields(Answer))
 _TYPES = {"int": int, "float": float, "str": str}
 
@@ -84,11 +94,10 @@ class AnswerSheet:
     """A CSV file that answers are appended to.
 
     Opening one that exists takes its answers as given and cuts off a last line that was not written to its end. Raises
-    ValueError naming file and line for one that is no such table, or whose answers another model gave, or with another
-    `max_new_tokens`.
+    ValueError naming file and line for one that is no such table, or whose answers were given under other conditions.
     """
 
-    def __init__(self, path: str | os.PathLike, model: str, max_new_tokens: int) -> None:
+    def __init__(self, path: str | os.PathLike, conditions: Conditions) -> None:
         self.path = self._written = Path(path)
         self._known: set[tuple[str, float, str]] = set()
         self._originals: dict[str, str] = {}
@@ -97,7 +106,7 @@ class AnswerSheet:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.write_text(_line(COLUMNS), encoding="utf-8")
         for number, answer in enumerate(read_answers(self.path), start=2):
-            for name, ours in (("model", model), ("max_new_tokens", max_new_tokens)):
+            for name, ours in asdict(conditions).items():
                 theirs = getattr(answer, name)
                 if theirs != ours:
                     raise ValueError(f"{self.path}, line {number}: {name} is {theirs}, not {ours}; name another file")
@@ -153,7 +162,7 @@ def read_answers(path: str | os.PathLike) -> Iterator[Answer]:
                 raise ValueError(f"{path}, line {number}: {error}") from error
 
 
-def merge_parts(path: Path, model: str, max_new_tokens: int, samples: Path) -> None:
+def merge_parts(path: Path, conditions: Conditions, samples: Path) -> None:
     """Append what several processes wrote beside a sheet, sample by sample in the order of `samples`, and remove it.
 
     Each part is in that order itself, so none is in memory. Killed on the way, it does the rest at the next call: what
@@ -162,9 +171,9 @@ def merge_parts(path: Path, model: str, max_new_tokens: int, samples: Path) -> N
     parts = part_paths(path)
     if not parts:
         return
-    sheet = AnswerSheet(path, model, max_new_tokens)
+    sheet = AnswerSheet(path, conditions)
     for part in parts:
-        AnswerSheet(part, model, max_new_tokens)
+        AnswerSheet(part, conditions)
     merged = path.with_name(path.name + ".partial")
     shutil.copyfile(path, merged)
     with merged.open("a", encoding="utf-8", newline="") as file:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel, ProcessorMixin
 
-from fitprune_core.answer_sheet import ORIGINAL, Answer, AnswerSheet, Score, merge_parts, scores
+from fitprune_core.answer_sheet import ORIGINAL, Answer, AnswerSheet, Conditions, Score, merge_parts, scores
 from fitprune_core.costs import request_cost
 from fitprune_core.decoder import exclusive_use
 from fitprune_core.distributed import Processes, part_path, sole_run
@@ -61,17 +61,17 @@ def evaluate(
     Raises ValueError for a samples file, method, budget or CSV file that cannot be, and if no sample could be answered.
     """
     samples, out, processes = Path(samples), Path(out), processes or Processes()
-    sheet_of = out, model_name(model), max_new_tokens
-    merge = partial(merge_parts, *sheet_of, samples)
-    jobs, total = processes.agree(partial(_prepare, model, processor, samples, reductions, recipe_for, methods))
+    conditions = Conditions(model_name(model), max_new_tokens, image_aspect(model.config, processor))
+    merge = partial(merge_parts, out, conditions, samples)
+    jobs, total = processes.agree(partial(_prepare, model, conditions, samples, reductions, recipe_for, methods))
     with sole_run(out, processes):
         processes.on_main(merge)
-        sheet = processes.on_main(partial(AnswerSheet, *sheet_of))
+        sheet = processes.on_main(partial(AnswerSheet, out, conditions))
         if processes.count > 1:
             sheet.continue_in(part_path(out, processes.rank))
 
         def work(_: int, sample: Sample) -> bool:
-            answers = _answers(model, processor, jobs, sheet, sample, max_new_tokens)
+            answers = _answers(model, processor, jobs, sheet, sample, conditions)
             sheet.append(answers)
             return bool(answers)
 
@@ -98,33 +98,32 @@ class _Job:
 
 def _prepare(
     model: PreTrainedModel,
-    processor: ProcessorMixin,
+    conditions: Conditions,
     samples: Path,
     reductions: Sequence[float],
     recipe_for: Callable[[float], PruningRecipe],
     methods: Sequence[str | Method],
 ) -> tuple[list[_Job], int]:
     """Look at what can be looked at beforehand: the ways to answer, and how many samples there are."""
-    aspect = image_aspect(model.config, processor)
-    jobs = _jobs(model, aspect, reductions, recipe_for, [find_method(method) for method in methods])
+    jobs = _jobs(model, conditions, reductions, recipe_for, [find_method(method) for method in methods])
     return jobs, check_samples(samples)
 
 
 def _jobs(
     model: PreTrainedModel,
-    aspect: str,
+    conditions: Conditions,
     reductions: Sequence[float],
     recipe_for: Callable[[float], PruningRecipe],
     methods: Sequence[Method],
 ) -> list[_Job]:
     """The original model, then every method at every budget above 0, without repetitions."""
-    name, depth = model_name(model), model.config.text_config.num_hidden_layers
+    name, depth = conditions.model, model.config.text_config.num_hidden_layers
     jobs = [_Job(0.0)]
     for reduction in dict.fromkeys(check_share("reduction", reduction) for reduction in reductions):
         if reduction == 0.0:
             continue
         recipe = recipe_for(reduction)
-        recipe.check_model(depth, name, aspect)
+        recipe.check_model(depth, name, conditions.image_aspect)
         # Every pruned run would warn anew that the recipe is another checkpoint's; once is enough.
         recipe = replace(recipe, model=name)
         jobs += [_Job(reduction, method, recipe) for method in {method.name: method for method in methods}.values()]
@@ -137,18 +136,18 @@ def _answers(
     jobs: Sequence[_Job],
     sheet: AnswerSheet,
     sample: Sample,
-    max_new_tokens: int,
+    conditions: Conditions,
 ) -> list[Answer]:
     """The answers to one sample that the sheet does not hold yet."""
     missing = [job for job in jobs if (sample.id, job.reduction, job.name) not in sheet]
     if not missing:
         return []
-    inputs = prompt_of(model, processor, sample, max_new_tokens=max_new_tokens)
+    inputs = prompt_of(model, processor, sample, max_new_tokens=conditions.max_new_tokens)
     original = sheet.original(sample.id)
     answers = []
     # The original comes first wherever it is missing, so what the others are compared with is always there.
     for job in missing:
-        answer = _answer(model, processor, inputs, job, sample, max_new_tokens)
+        answer = _answer(model, processor, inputs, job, sample, conditions)
         original = answer.answer if job.recipe is None else original
         answers.append(replace(answer, agrees=_mark(normalised(answer.answer) == normalised(original))))
     return answers
@@ -160,17 +159,17 @@ def _answer(
     inputs: Mapping[str, torch.Tensor],
     job: _Job,
     sample: Sample,
-    max_new_tokens: int,
+    conditions: Conditions,
 ) -> Answer:
     """One answer and what it cost; whether it agrees with the original's is left open."""
     config = model.config
     with exclusive_use(model), torch.no_grad():
         if job.recipe is None:
-            generated = generate_greedily(model, inputs, max_new_tokens=max_new_tokens)
+            generated = generate_greedily(model, inputs, max_new_tokens=conditions.max_new_tokens)
             removed = [0] * config.text_config.num_hidden_layers
         else:
             with prune_visual_tokens(model, job.recipe, method=job.method) as trace:
-                generated = generate_greedily(model, inputs, max_new_tokens=max_new_tokens)
+                generated = generate_greedily(model, inputs, max_new_tokens=conditions.max_new_tokens)
             removed = [dropped.shape[-1] for dropped in trace.dropped]
     reads = job.method.scores if job.method else "none"
     cost = request_cost(model, inputs, removed, len(generated.token_ids), reads)
@@ -189,8 +188,7 @@ def _answer(
         achieved_reduction=cost.achieved_reduction,
         visual_gflops=cost.visual / 1e9,
         total_gflops=cost.request.total / 1e9,
-        model=model_name(model),
-        max_new_tokens=max_new_tokens,
+        **asdict(conditions),
     )
 
 

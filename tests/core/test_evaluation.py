@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from fitprune_core import collect_statistics, evaluation, fit_recipe
-from fitprune_core.answer_sheet import ORIGINAL, Answer, AnswerSheet, read_answers, scores
+from fitprune_core.answer_sheet import ORIGINAL, Answer, AnswerSheet, Conditions, read_answers, scores
 from fitprune_core.comparison import compare
 from fitprune_core.distributed import Processes, part_path, part_paths
 from fitprune_core.evaluation import evaluate
@@ -17,7 +17,7 @@ from tests.tiny import random_picture
 
 HEADER = (
     "id,reduction,method,answer,expected,correct,agrees,new_tokens,visual_tokens,achieved_reduction,visual_gflops,"
-    "total_gflops,model,max_new_tokens"
+    "total_gflops,model,max_new_tokens,image_aspect"
 )
 
 
@@ -205,12 +205,15 @@ class TestGoingOn:
         path.write_text(path.read_text().replace("LlavaForConditionalGeneration", "other"))
         with pytest.raises(ValueError, match="line 2: model is other"):
             run(())
+        path.write_text(path.read_text().replace("other", "LlavaForConditionalGeneration").replace(",crop", ",pad"))
+        with pytest.raises(ValueError, match="line 2: image_aspect is pad, not crop"):
+            run(())
 
     def test_a_broken_row_is_named(self, run, tmp_path):
         run(())
         path = tmp_path / "out" / "results.csv"
         lines = path.read_text().splitlines()
-        for broken, message in ((lines[2] + ",9", "15 columns"), (lines[2].replace("s1,0.0", "s1,none"), "none")):
+        for broken, message in ((lines[2] + ",9", "16 columns"), (lines[2].replace("s1,0.0", "s1,none"), "none")):
             path.write_text("\n".join([*lines[:2], broken]) + "\n")
             with pytest.raises(ValueError, match=rf"results\.csv, line 3: .*{message}"):
                 run(())
@@ -306,15 +309,16 @@ class TestSeveralProcesses:
 
 class TestSheet:
     def test_texts_come_back_as_they_were(self, tmp_path):
-        sheet = AnswerSheet(tmp_path / "a.csv", "m", 8)
+        conditions = Conditions("m", 8, "crop")
+        sheet = AnswerSheet(tmp_path / "a.csv", conditions)
         odd = ['say "hi", twice', "ein Schlüssel; 钥匙", "", "'=1+1"]
         answers = [
-            Answer(f"id,{n}", 0.0, ORIGINAL, text, text, "1", "1", 1, 9, 0.0, 0.125, 0.25, "m", 8)
+            Answer(f"id,{n}", 0.0, ORIGINAL, text, text, "1", "1", 1, 9, 0.0, 0.125, 0.25, "m", 8, "crop")
             for n, text in enumerate(odd)
         ]
         sheet.append(answers)
         assert list(read_answers(tmp_path / "a.csv")) == answers
-        again = AnswerSheet(tmp_path / "a.csv", "m", 8)
+        again = AnswerSheet(tmp_path / "a.csv", conditions)
         assert len(again) == 4
         assert ("id,0", 0.0, ORIGINAL) in again
         assert again.original("id,0") == odd[0]
