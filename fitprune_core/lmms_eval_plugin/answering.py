@@ -17,7 +17,7 @@ from fitprune_core.costs import RequestCost, request_cost
 from fitprune_core.decoder import exclusive_use
 from fitprune_core.flops import DecoderGeometry
 from fitprune_core.generation import with_memory_explained
-from fitprune_core.lmms_eval_plugin.arguments import Arguments
+from fitprune_core.lmms_eval_plugin.arguments import LOADING, Arguments
 from fitprune_core.lmms_eval_plugin.decoding import Decoding
 from fitprune_core.loading import build_inputs, load_model, model_name
 from fitprune_core.methods import find_method
@@ -25,6 +25,7 @@ from fitprune_core.pictures import load_rgb
 from fitprune_core.pruning import PruningTrace, prune_visual_tokens
 from fitprune_core.recipe import PruningRecipe
 from fitprune_core.recipe_store import recipe_source
+from fitprune_core.visual_tokens import image_aspect
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ class Answerer:
     ) -> None:
         self.model, self.processor, self.method = model, processor, find_method(method)
         if recipe is not None:
-            recipe.check_model(model.config.text_config.num_hidden_layers, model_name(model))
+            aspect = image_aspect(model.config, processor)
+            recipe.check_model(model.config.text_config.num_hidden_layers, model_name(model), aspect)
             # Every request would warn anew that the recipe is another checkpoint's; once is enough.
             recipe = replace(recipe, model=model_name(model))
         self.recipe = recipe
@@ -63,7 +65,8 @@ class Answerer:
         """Load what the arguments name, on a device. Raises ValueError as `load_model` and `recipe_source` do."""
         # A recipe that cannot be read is found out before a model is loaded.
         recipe = PruningRecipe.load(arguments.recipe) if arguments.recipe else None
-        model, processor = load_model(arguments.pretrained, device=device, dtype=arguments.dtype)
+        options = {name: getattr(arguments, name) for name in LOADING}
+        model, processor = load_model(arguments.pretrained, device=device, **options)
         if arguments.reduction:
             geometry = DecoderGeometry.from_config(model.config)
             recipe = recipe_source(model_name(model), geometry, arguments.recipes)(arguments.reduction)

@@ -13,6 +13,9 @@ from fitprune_core.methods import find_method
 from fitprune_core.published import RECIPES
 from fitprune_core.recipe import check_share
 
+# Arguments that are handed to `loading.load_model` as they are.
+LOADING = ("dtype", "image_aspect", "attn_implementation", "quantization")
+
 
 @dataclass(frozen=True)
 class Arguments:
@@ -24,7 +27,7 @@ class Arguments:
         recipe: a recipe file instead of a share.
         recipes: folder that holds a folder for each model.
         method: what ranks the tokens, a name in `METHODS`.
-        device, dtype: as for `loading.load_model`.
+        device, dtype, image_aspect, attn_implementation, quantization: as for `loading.load_model`.
         batch_size: 1.
     """
 
@@ -35,6 +38,9 @@ class Arguments:
     method: str = "fitprune"
     device: str = "auto"
     dtype: str = "auto"
+    image_aspect: str = "auto"
+    attn_implementation: str = "auto"
+    quantization: str = "none"
     batch_size: int = 1
 
     def __post_init__(self) -> None:
@@ -46,7 +52,8 @@ class Arguments:
         if self.reduction is not None:
             object.__setattr__(self, "reduction", check_share("reduction", self.reduction))
         # Commands turn whatever looks like a number into one, names of folders too.
-        for name, kind in (("pretrained", str), ("recipe", Path), ("recipes", Path), ("device", str), ("dtype", str)):
+        kinds = dict.fromkeys(("pretrained", "device", *LOADING), str) | dict.fromkeys(("recipe", "recipes"), Path)
+        for name, kind in kinds.items():
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, kind(str(value)))

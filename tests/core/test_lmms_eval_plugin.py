@@ -21,6 +21,7 @@ from fitprune_core.lmms_eval_plugin.arguments import Arguments, device_of_rank
 from fitprune_core.lmms_eval_plugin.decoding import MAX_NEW_TOKENS, Decoding
 from fitprune_core.lmms_eval_plugin.summary import Summary
 from fitprune_core.pruning import prune_visual_tokens
+from fitprune_core.visual_tokens import image_aspect
 from tests.pruned import REMOVED, recipe_of, state_of
 from tests.tiny import random_picture
 
@@ -239,6 +240,10 @@ def test_loading_by_arguments(tiny_folder, tmp_path):
     pruned = Answerer.load(Arguments(pretrained=str(tiny_folder), recipe=path), "cpu")
     assert pruned.recipe.removed == REMOVED
     assert Answerer.load(Arguments(pretrained=str(tiny_folder), reduction=0), "cpu").recipe is None
+    padding = Answerer.load(Arguments(pretrained=str(tiny_folder), reduction=0, image_aspect="pad"), "cpu")
+    assert image_aspect(padding.model.config, padding.processor) == "pad"
+    with pytest.raises(ValueError, match="quantization is '3bit'"):
+        Answerer.load(Arguments(pretrained=str(tiny_folder), reduction=0, quantization="3bit"), "cpu")
     with pytest.raises(ValueError, match="no statistics of tiny-llava"):
         Answerer.load(Arguments(pretrained=str(tiny_folder), reduction=0.5, recipes=tmp_path), "cpu")
     with pytest.raises(ValueError, match=r"cannot read recipe .*missing\.json"):
