@@ -23,6 +23,8 @@ _FIRST_SEED, _LAST_SEED = 2**40, 2**41
 
 # Questions are drawn at random; so many draws of every kind meet nearly every phrasing about nearly every object.
 _DRAWS = 3_000
+_POLITENESS = re.compile(r"^(?:(?:please|hello|so) )+| please$")
+_PICTURE = re.compile(r"\b(?:the|this) (?:picture|image|scene)\b")
 _ANSWERABLE = tuple(ask for kind, ask in KINDS.items() if kind != "unknown")
 
 
@@ -81,8 +83,9 @@ def _search_answer(seed: int, key: str) -> str | None:
 
 
 def question_key(question: str) -> str:
-    """A question without its case, punctuation and spaces at the ends, which make no difference to its answer."""
-    return " ".join(re.sub(r"[^\w\s']", " ", question.casefold()).split())
+    """A question without what makes no difference to its answer: case, punctuation, politeness, what a picture is."""
+    words = " ".join(re.sub(r"[^\w\s']", " ", question.casefold()).split())
+    return _POLITENESS.sub("", _PICTURE.sub("the picture", words))
 
 
 def is_right(answer: str, truth: str) -> bool:

@@ -104,7 +104,8 @@ def table(reductions: list[float], columns: list[dict[str, tuple[int, int]]]) ->
     lines = ["| kind | questions | " + " | ".join(f"{reduction:.0%}" for reduction in reductions) + " |"]
     lines.append("|---" * (len(reductions) + 2) + "|")
     own = [kind for kind in columns[0] if kind in KINDS]
-    for kind in (*own, "all kinds", *(kind for kind in columns[0] if kind not in KINDS)):
+    together = ["all kinds"] if own else []
+    for kind in (*own, *together, *(kind for kind in columns[0] if kind not in KINDS)):
         members = own if kind == "all kinds" else [kind]
         counts = [[sum(column[member][i] for member in members) for i in (0, 1)] for column in columns]
         cells = " | ".join(f"{100 * right / asked:.1f}" for right, asked in counts)

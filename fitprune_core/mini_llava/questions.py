@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -191,7 +192,7 @@ def _number(scene: Scene, rng: random.Random) -> Question | None:
 def _describe(scene: Scene, rng: random.Random) -> Question:
     texts = ("describe the picture", "describe the image", "what is in the picture?", "what do you see?",
              "what does the picture show?", "describe what you see", "tell me what is in the picture",
-             "list the objects", "what objects are there?", "please describe the scene",
+             "list the objects", "what objects are there?", "please describe the scene", "what's in the picture?",
              "what can you see?")  # fmt: skip
     return Question("describe", rng.choice(texts), describe(scene))
 
@@ -234,6 +235,10 @@ def as_typed(text: str, rng: random.Random) -> str:
     roll = rng.random()
     if rng.random() < 0.06:
         text = rng.choice((f"please {text}", f"{text.rstrip('?')} please?", f"hello, {text}", f"so {text}"))
+    if rng.random() < 0.15:
+        text = re.sub(r"\bthe (picture|image)\b", rng.choice(("this picture", "this image", "this scene")), text)
+    if rng.random() < 0.2:
+        text = text.rstrip("?") + rng.choice((".", ".", "!", "??", " ?", "..."))
     if roll < 0.5:
         return text[0].upper() + text[1:]
     if roll < 0.75:

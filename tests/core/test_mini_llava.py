@@ -42,7 +42,7 @@ def every_question(seeds=range(120)):
             for _ in range(3):
                 question = ask(kind, scene, rng)
                 if question is not None:
-                    yield scene, question, question.text.lower().rstrip("?")
+                    yield scene, question, question.text.lower().rstrip("?!. ")
 
 
 def test_a_seed_decides_the_scene_and_its_pixels():
