@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fitprune_core.__main__ import _parser
+from fitprune_core.__main__ import _parser, main
 from fitprune_core.loading import MINI_LLAVA, MINI_LLAVA_FOLDER
 from fitprune_core.published import RECIPES
 from fitprune_core.recipe_store import STATISTICS
@@ -77,3 +77,13 @@ def test_its_python_runs(monkeypatch, capsys):
     assert answer
     counts = [int(number) for number in left.strip("[]").split(", ")]
     assert counts == sorted(counts, reverse=True)
+
+
+def test_what_it_says_compare_prints_is_printed(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    command = next(words for words in commands("python -m fitprune_core compare") if MINI_LLAVA in words)
+    shown = next(block for block in blocks("") if block.startswith("model ")).splitlines()
+    assert main(command[3:]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    # The first line names the machine's threads.
+    assert [line for line in shown[1:] if line not in printed] == []
