@@ -146,7 +146,11 @@ def run_fit(options: argparse.Namespace) -> None:
     _check_output(options.out)
     statistics = AttentionStatistics.load(options.statistics)
     recipe = fit_recipe(
-        statistics, options.reduction, attention=options.attention, max_drop_layers=options.max_drop_layers
+        statistics,
+        options.reduction,
+        attention=options.attention,
+        max_drop_layers=options.max_drop_layers,
+        first_drop_layer=options.first_drop_layer,
     )
     recipe.save(options.out)
     print(
@@ -218,6 +222,9 @@ def _add_fit(adding: argparse.ArgumentParser) -> None:
     )
     adding.add_argument("--attention", choices=ATTENTIONS, default="both", help="which attention decides [%(default)s]")
     adding.add_argument("--max-drop-layers", type=_positive, metavar="N", help="most layers that may drop [any number]")
+    adding.add_argument(
+        "--first-drop-layer", type=int, default=0, metavar="L", help="first layer, from 0, that may drop [%(default)s]"
+    )
     adding.add_argument("--out", required=True, type=Path, metavar="RECIPE.json", help="file to write")
 
 

@@ -33,7 +33,12 @@ _BLOCK = 16
 
 
 def fit_recipe(
-    statistics: Any, reduction: float, *, attention: str = "both", max_drop_layers: int | None = None
+    statistics: Any,
+    reduction: float,
+    *,
+    attention: str = "both",
+    max_drop_layers: int | None = None,
+    first_drop_layer: int = 0,
 ) -> PruningRecipe:
     """Fit a recipe from stored statistics, without the model, in milliseconds.
 
@@ -48,11 +53,16 @@ def fit_recipe(
         attention: "both" removes what is low in self- and in cross-attention, "self" and "cross" look at one alone.
         max_drop_layers: the most layers that may drop tokens, or None for any number. Every layer that drops has to
             score its tokens; where layers are narrow, fewer of them cost less time, at a larger alpha.
+        first_drop_layer: the first layer (from 0) that may drop tokens. In a model whose first layers do not look at
+            what is in the picture yet, what they would drop says nothing about it; sparing them costs larger drops
+            later, and puts the largest budgets out of reach.
 
     What a statistics object costs once (sorting it) is kept for as long as the object lives. Raises ValueError for a
     reduction, attention or number of layers that cannot be, and for statistics that are broken.
     """
-    return fitter_for(statistics).fit(reduction, attention=attention, max_drop_layers=max_drop_layers)
+    return fitter_for(statistics).fit(
+        reduction, attention=attention, max_drop_layers=max_drop_layers, first_drop_layer=first_drop_layer
+    )
 
 
 def fitter_for(statistics: Any) -> Fitter:
@@ -99,16 +109,23 @@ class Fitter:
         self._rankings: dict[str, _Ranking] = {}
         self._walks: dict[tuple[str, int, tuple[int, ...]], np.ndarray] = {}
 
-    def fit(self, reduction: float, *, attention: str = "both", max_drop_layers: int | None = None) -> PruningRecipe:
+    def fit(
+        self,
+        reduction: float,
+        *,
+        attention: str = "both",
+        max_drop_layers: int | None = None,
+        first_drop_layer: int = 0,
+    ) -> PruningRecipe:
         """The recipe that saves `reduction`, 0 <= reduction < 1. See `fit_recipe`."""
         reduction = check_share("reduction", reduction)
         check_attention(attention)
         tokens = self.num_visual_tokens
         check_reachable(self.geometry, tokens, reduction)
-        layers = tuple(range(self.num_layers))
+        layers = tuple(range(_check_first_layer(first_drop_layer, self.num_layers), self.num_layers))
         if max_drop_layers is not None:
             _check_drop_layers(max_drop_layers)
-            layers = self._busiest_layers(reduction, attention, max_drop_layers)
+            layers = self._busiest_layers(reduction, attention, layers, max_drop_layers)
         alpha, removed = 0.0, (0,) * self.num_layers
         if reduction > 0.0:
             step, wanted = self._wanted(reduction, attention, layers)
@@ -125,7 +142,7 @@ class Fitter:
             num_samples=self.num_samples,
             procedure="statistics",
             attention=attention,
-            source=f"fitted from {self._source}",
+            source=f"fitted from {self._source}" + (f"; drops from layer {layers[0]} on" if first_drop_layer else ""),
             image_aspect=self._image_aspect,
         )
 
@@ -177,10 +194,10 @@ class Fitter:
         mean = self._groups.mean_removed(removed)
         return step, trim_to_budget(self.geometry, mean, self.num_visual_tokens, reduction)
 
-    def _busiest_layers(self, reduction: float, attention: str, count: int) -> tuple[int, ...]:
-        """The `count` layers that remove most when all may, ascending."""
-        _, wanted = self._wanted(reduction, attention, tuple(range(self.num_layers)))
-        return tuple(sorted(np.argsort(-wanted, kind="stable")[:count].tolist()))
+    def _busiest_layers(self, reduction: float, attention: str, layers: tuple[int, ...], count: int) -> tuple[int, ...]:
+        """The `count` layers that remove most when all of `layers` may, ascending."""
+        _, wanted = self._wanted(reduction, attention, layers)
+        return tuple(sorted(sorted(layers, key=lambda layer: -wanted[layer])[:count]))
 
     def _share_of(self, statistics: Any, name: str) -> np.ndarray:
         shape = (self.num_samples, self.num_layers)
@@ -283,6 +300,12 @@ def _walk(ranking: _Ranking, alpha: float, layers: tuple[int, ...], groups: Toke
         removed[:, layer] = groups.sums(np.count_nonzero(going, axis=1))
         left &= ~going
     return removed
+
+
+def _check_first_layer(layer: Any, num_layers: int) -> int:
+    if not hasattr(layer, "__index__") or isinstance(layer, bool) or not 0 <= layer < num_layers:
+        raise ValueError(f"first_drop_layer must be a whole number from 0 to {num_layers - 1}, not {layer!r}")
+    return int(layer)
 
 
 def _check_drop_layers(count: Any) -> None:

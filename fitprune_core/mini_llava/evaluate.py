@@ -10,16 +10,20 @@ from __future__ import annotations
 import argparse
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
+from functools import partial
 
 from PIL import Image
 from tqdm import tqdm
 
 import fitprune_core as fp
+from fitprune_core.flops import DecoderGeometry
+from fitprune_core.loading import model_name
 from fitprune_core.mini_llava.pictures_pool import easy_vqa_paths, easy_vqa_questions
 from fitprune_core.mini_llava.questions import KINDS, UNKNOWN_ANSWER, ask
 from fitprune_core.mini_llava.scenes import random_scene
+from fitprune_core.recipe_store import recipe_source
 
 TEST_SEED = 2_000_000_000
 EASY_VQA = "easy-VQA test"
@@ -71,10 +75,19 @@ def greedy_answer(model, processor, picture: Image.Image, question: str, max_new
     return processor.tokenizer.decode(ids[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip()
 
 
-def measure(model, processor, items: Iterable[Item], recipe=None) -> dict[str, tuple[int, int]]:
+def recipe_for(model, statistics: str | None) -> Callable[[float], fp.PruningRecipe]:
+    """A function from a reduction to a recipe: from a file of statistics, or as the app gets its recipes."""
+    if statistics is None:
+        return recipe_source(model_name(model), DecoderGeometry.from_config(model.config))
+    return partial(fp.fit_recipe, fp.AttentionStatistics.load(statistics))
+
+
+def measure(
+    model, processor, items: Iterable[Item], recipe: fp.PruningRecipe | None = None, method: str = "fitprune"
+) -> dict[str, tuple[int, int]]:
     """{kind: (right, asked)} with the model pruned by `recipe`, or as it is."""
     tally: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-    with fp.prune_visual_tokens(model, recipe) if recipe is not None else nullcontext():
+    with fp.prune_visual_tokens(model, recipe, method=method) if recipe is not None else nullcontext():
         for kind, picture, question, answer in items:
             said = greedy_answer(model, processor, picture, question)
             tally[kind][0] += said.strip(" .").lower() == answer.lower()
@@ -87,15 +100,18 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--model", default="mini-llava")
     parser.add_argument("--scenes", type=int, default=230, help="held-out scenes, about ten questions each")
     parser.add_argument("--easy-vqa", type=int, default=1000, help="questions of easy-VQA's test split")
-    parser.add_argument("--statistics", help="AttentionStatistics (.npz) to fit recipes from; needed to prune")
+    parser.add_argument(
+        "--statistics", help="AttentionStatistics (.npz) to fit recipes from, instead of the model's own"
+    )
+    parser.add_argument("--method", default="fitprune", help="what ranks the tokens")
     parser.add_argument("--reductions", type=float, nargs="+", default=[0.0], help="0 is the original model")
     args = parser.parse_args(argv)
     model, processor = fp.load_model(args.model)
     items = [*scene_items(args.scenes), *unseen_items(), *easy_vqa_items(args.easy_vqa)]
     columns = []
     for reduction in args.reductions:
-        recipe = fp.fit_recipe(fp.AttentionStatistics.load(args.statistics), reduction) if reduction else None
-        columns.append(measure(model, processor, tqdm(items, desc=f"{reduction:.0%}"), recipe))
+        recipe = recipe_for(model, args.statistics)(reduction) if reduction else None
+        columns.append(measure(model, processor, tqdm(items, desc=f"{reduction:.0%}"), recipe, args.method))
     print(table(args.reductions, columns))
 
 

@@ -12,11 +12,7 @@ import pytest
 from fitprune_core import fitting
 from fitprune_core.fitting import ALPHA_STEPS, Fitter, fit_recipe, fitter_for
 from fitprune_core.flops import DecoderGeometry, visual_flops, visual_reduction
-from fitprune_core.loading import MINI_LLAVA
-from fitprune_core.published import RECIPES
-from fitprune_core.recipe import PruningRecipe
 from fitprune_core.rounding import saved_share
-from fitprune_core.statistics import AttentionStatistics
 
 
 @dataclass(eq=False)
@@ -312,19 +308,6 @@ class TestUnequalTokenCounts:
             fit_recipe(statistics, 0.5)
 
 
-@pytest.mark.parametrize("percent", range(10, 91, 10))
-def test_recipes_that_ship_are_those_of_their_statistics(shipped, percent):
-    folder, statistics = shipped
-    assert fit_recipe(statistics, percent / 100) == PruningRecipe.load(folder / f"{percent}.json")
-
-
-@pytest.fixture(scope="module")
-def shipped():
-    """The folder of mini-llava's recipes, and its statistics, which were written before there were token counts."""
-    folder = RECIPES / MINI_LLAVA
-    return folder, AttentionStatistics.load(folder / "statistics.npz")
-
-
 class TestFewerLayers:
     @pytest.mark.parametrize("most", [1, 2, 4, 12, 40])
     @pytest.mark.parametrize("percent", [10, 60, 85])
@@ -355,6 +338,28 @@ class TestFewerLayers:
     def test_impossible_numbers_of_layers_are_refused(self, shapes, count):
         with pytest.raises(ValueError, match="max_drop_layers must be a whole number"):
             fit_recipe(shapes["mini"], 0.5, max_drop_layers=count)
+
+
+class TestFirstDropLayer:
+    def test_earlier_layers_keep_everything_and_the_budget_is_met(self, shapes):
+        for first in (1, 3):
+            recipe = fit_recipe(shapes["mini"], 0.5, first_drop_layer=first)
+            assert not any(recipe.removed[:first]) and recipe.removed[first]
+            assert abs(recipe.achieved_reduction - 0.5) <= 0.002
+            assert recipe.alpha > fit_recipe(shapes["mini"], 0.5).alpha
+            assert f"layer {first} on" in recipe.source
+        assert fit_recipe(shapes["mini"], 0.5, first_drop_layer=0) == fit_recipe(shapes["mini"], 0.5)
+
+    def test_both_limits_hold_together(self, shapes):
+        removed = fit_recipe(shapes["mini"], 0.4, first_drop_layer=2, max_drop_layers=2).removed
+        assert not any(removed[:2]) and sum(count > 0 for count in removed) <= 2
+
+    def test_what_cannot_be_is_named(self, shapes):
+        for layer in (-1, 12, 1.5, True):
+            with pytest.raises(ValueError, match="first_drop_layer must be a whole number"):
+                fit_recipe(shapes["mini"], 0.5, first_drop_layer=layer)
+        with pytest.raises(ValueError, match="of which the first is number 7 saves"):
+            fit_recipe(shapes["mini"], 0.8, first_drop_layer=6)
 
 
 class TestOddStatistics:

@@ -10,6 +10,7 @@ import pytest
 import fitprune_core as fp
 from fitprune_core.flops import DecoderGeometry, visual_reduction
 from fitprune_core.mini_llava.evaluate import measure, scene_items, unseen_items
+from fitprune_core.recipe_store import recipe_source
 
 ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "recipes" / "mini-llava"
@@ -23,6 +24,11 @@ def mini_llava():
 @pytest.fixture(scope="module")
 def statistics():
     return fp.AttentionStatistics.load(RECIPES / "statistics.npz")
+
+
+@pytest.fixture(scope="module")
+def recipe_for(mini_llava):
+    return recipe_source("mini-llava", DecoderGeometry.from_config(mini_llava[0].config))
 
 
 def total(tally: dict[str, tuple[int, int]]) -> float:
@@ -43,29 +49,29 @@ def test_the_statistics_are_of_this_model(mini_llava, statistics):
 
 
 @pytest.mark.parametrize("percent", range(10, 100, 10))
-def test_every_recipe_file_is_what_its_statistics_give_and_meets_its_budget(mini_llava, statistics, percent):
+def test_every_recipe_file_is_what_its_statistics_give_and_meets_its_budget(mini_llava, recipe_for, percent):
     model, _ = mini_llava
     recipe = fp.PruningRecipe.load(RECIPES / f"{percent}.json")
     counted = visual_reduction(model.config, recipe.removed, recipe.num_visual_tokens)
     assert abs(counted - percent / 100) <= 0.002
     assert recipe.achieved_reduction == pytest.approx(counted)
-    assert recipe.removed == fp.fit_recipe(statistics, percent / 100).removed
+    assert recipe == recipe_for(percent / 100)
 
 
-def test_every_whole_percent_is_met_within_a_fifth_of_a_point(mini_llava, statistics):
+def test_every_whole_percent_is_met_within_a_fifth_of_a_point(mini_llava, recipe_for):
     model, _ = mini_llava
     for percent in range(1, 91):
-        removed = fp.fit_recipe(statistics, percent / 100).removed
+        removed = recipe_for(percent / 100).removed
         assert abs(visual_reduction(model.config, removed, model.config.image_seq_length) - percent / 100) <= 0.002
 
 
 @pytest.mark.slow
-def test_it_answers_and_keeps_nine_tenths_of_that_at_60_percent(mini_llava):
+def test_it_answers_and_keeps_most_of_that_at_60_percent(mini_llava):
     """Far below what the model card reports, so that only a broken model or broken pruning fails."""
-    items = [item for item in scene_items(8) if item[0] not in ("describe", "relation")]
+    items = list(scene_items(10))
     original = total(measure(*mini_llava, items))
     pruned = total(measure(*mini_llava, items, fp.PruningRecipe.load(RECIPES / "60.json")))
-    assert original >= 0.8 and pruned >= 0.9 * original
+    assert original >= 0.9 and pruned >= 0.85 * original
 
 
 @pytest.mark.slow
