@@ -9,8 +9,8 @@ import torch
 from transformers import PreTrainedModel
 
 from fitprune_core.attention import LayerAttention
+from fitprune_core.backends import describe_device
 from fitprune_core.decoder import decoder_layers
-from fitprune_core.loading import describe_device
 from fitprune_core.request import Prompt
 from fitprune_core.statistics import observed
 from fitprune_core.timing import Clock

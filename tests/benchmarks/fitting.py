@@ -9,10 +9,11 @@ from statistics import median
 import numpy as np
 import torch
 
-from fitprune_core.fitting import Fitter, fit_recipe
+from fitprune_core.fitting import Fitter
 from fitprune_core.flops import DecoderGeometry, visual_reduction
 from fitprune_core.loading import MINI_LLAVA
 from fitprune_core.published import RECIPES
+from fitprune_core.recipe_store import recipe_source
 from fitprune_core.statistics import AttentionStatistics
 from fitprune_core.timing import Clock
 from tests.benchmarks.report import Report
@@ -76,7 +77,8 @@ def budget_errors() -> dict[int, float]:
     """Percent asked to what mini-llava's recipe saves beyond that, in percentage points, counted anew."""
     statistics = AttentionStatistics.load(RECIPES / MINI_LLAVA / "statistics.npz")
     tokens = statistics.self_attention.shape[-1]
-    recipes = {percent: fit_recipe(statistics, percent / 100) for percent in PERCENTS}
+    recipe_for = recipe_source(MINI_LLAVA, statistics.geometry)
+    recipes = {percent: recipe_for(percent / 100) for percent in PERCENTS}
     return {
         percent: 100 * visual_reduction(statistics.geometry, recipe.removed, tokens) - percent
         for percent, recipe in recipes.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from functools import cache
@@ -167,3 +168,9 @@ def test_no_literal_of_one_model(path):
 @pytest.mark.parametrize("path", relative(ALL_FILES))
 def test_files_stay_surveyable(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
+
+
+@pytest.mark.parametrize("path", relative(sorted((ROOT / "tests" / "benchmarks").glob("*.py"))))
+def test_benchmarks_can_be_imported(path):
+    """`make test` does not run them, so a name that has moved would be found out much later."""
+    importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
