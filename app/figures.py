@@ -60,6 +60,11 @@ def speed(original: float | None, pruned: float | None) -> Ratio:
     return Ratio(_times(1 / ratio), "slower")
 
 
+def speed_of_other_length(original: float | None, pruned: float | None) -> Ratio:
+    """The times of whole answers that differ in length: their ratio would be one of lengths, so there is none."""
+    return Ratio(BLANK, "other length")
+
+
 def difference(original: int, pruned: int) -> Ratio:
     """How many more or fewer."""
     if original == pruned:

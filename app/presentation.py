@@ -26,7 +26,8 @@ _ABOUT = {
     "Total FLOPs": "The whole request: vision tower, projector, prefill with the text, scoring and decoding. "
     + _COUNTED,
     "Per token": "Mean time of a token after the first. A dash where the answer is one token.",
-    "Total time": "From the request to the last token of the answer.",
+    "Total time": "From the request to the last token of the answer. Where answers differ in length there is no ratio: "
+    "it would be one of lengths.",
     "KV cache": "Measured: keys and values of all layers after the last token. 1 MB is a million bytes.",
     "Answer tokens": "Counted: tokens generated, the end mark included. Decoding is greedy in both runs.",
 }
@@ -107,12 +108,13 @@ def data_uri(image: Image.Image, side: int, quality: int = 85) -> str:
 
 def _figures(comparison: Comparison) -> list[_Figure]:
     a, b = comparison.original, comparison.pruned
+    in_all = figures.speed if a.new_tokens == b.new_tokens else figures.speed_of_other_length
     return [
         _Figure("Visual FLOPs", a.visual_gflops, b.visual_gflops, figures.flops, figures.saving),
         _Figure("Prefill", a.prefill_ms, b.prefill_ms, figures.milliseconds, figures.speed),
         _Figure("Total FLOPs", a.total_gflops, b.total_gflops, figures.flops, figures.saving),
         _Figure("Per token", a.per_token_ms, b.per_token_ms, figures.milliseconds, figures.speed),
-        _Figure("Total time", a.total_ms, b.total_ms, figures.milliseconds, figures.speed),
+        _Figure("Total time", a.total_ms, b.total_ms, figures.milliseconds, in_all),
         _Figure("KV cache", a.kv_cache_bytes, b.kv_cache_bytes, figures.size, figures.saving),
         _Figure("Answer tokens", a.new_tokens, b.new_tokens, str, figures.difference),
     ]

@@ -78,6 +78,18 @@ def test_an_answer_of_one_token_has_no_time_per_token():
     assert (row.original, row.pruned, row.ratio) == ("–", "–", "–")
 
 
+def test_whole_times_of_answers_that_differ_in_length_have_no_ratio():
+    comparison = compared()
+    longer = dataclasses.replace(comparison.original, new_tokens=comparison.pruned.new_tokens + 1)
+
+    def total_time(original):
+        rows = done_board(dataclasses.replace(comparison, original=original), None).rows
+        return next((row.ratio, row.word) for row in rows if row.label == "Total time")
+
+    assert total_time(longer) == ("–", "other length")
+    assert total_time(dataclasses.replace(longer, new_tokens=comparison.pruned.new_tokens))[1] != "other length"
+
+
 @pytest.mark.parametrize("size", [(480, 480), (960, 480), (300, 900), (1000, 100), (1, 1)])
 def test_trace_keeps_the_geometry_of_the_original_picture(size):
     comparison = compared(size=size)
