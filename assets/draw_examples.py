@@ -23,7 +23,7 @@ SCENES = (
     ("colors", "Colours: a scene of six objects", 8_000_000_003, "What color is the star?", 60, None),
     ("counting", "Counting", 8_000_000_006, "How many umbrellas are there?", 60, None),
     ("relation", "Relations between objects", 8_000_000_024, "Is the key left of the clock?", 60, None),
-    ("sentence", "The whole picture in a sentence", 8_000_000_013, "Describe the picture.", 50, None),
+    ("sentence", "The whole picture in a sentence", 8_000_000_013, "Describe the picture.", 20, None),
     ("wide", "A wide picture: its sides are cropped away", 8_000_000_025, "Where is the bell?", 60, 8_000_000_007),
     (
         "reading",

@@ -35,6 +35,10 @@ def model(tokenizer):
     return architecture.build_model(tokenizer).eval()
 
 
+def test_no_question_begins_or_ends_with_a_space():
+    assert all(question.text == question.text.strip() for _, question, _ in every_question())
+
+
 def every_question(seeds=range(120)):
     for seed in seeds:
         scene, rng = random_scene(seed), random.Random(seed)
