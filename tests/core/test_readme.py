@@ -82,7 +82,7 @@ def test_its_python_runs(monkeypatch, capsys):
 def test_what_it_says_compare_prints_is_printed(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     command = next(words for words in commands("python -m fitprune_core compare") if MINI_LLAVA in words)
-    shown = next(block for block in blocks("") if block.startswith("model ")).splitlines()
+    shown = re.search(r"^```\n(model .*?)^```", README, re.MULTILINE | re.DOTALL)[1].splitlines()
     assert main(command[3:]) == 0
     printed = capsys.readouterr().out.splitlines()
     # The first line names the machine's threads.
