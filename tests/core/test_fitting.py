@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import gc
 import time
-from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 
@@ -11,50 +10,9 @@ import pytest
 
 from fitprune_core import fitting
 from fitprune_core.fitting import ALPHA_STEPS, Fitter, fit_recipe, fitter_for
-from fitprune_core.flops import DecoderGeometry, visual_flops, visual_reduction
+from fitprune_core.flops import visual_flops, visual_reduction
 from fitprune_core.rounding import saved_share
-
-
-@dataclass(eq=False)
-class Statistics:
-    """What the fit reads of an AttentionStatistics."""
-
-    self_attention: np.ndarray
-    cross_attention: np.ndarray
-    geometry: DecoderGeometry
-    model: str = "a-model"
-    self_share: np.ndarray | None = None
-    cross_share: np.ndarray | None = None
-
-    @property
-    def num_samples(self) -> int:
-        return len(self.self_attention)
-
-
-def geometry(num_layers: int, width: int = 160) -> DecoderGeometry:
-    return DecoderGeometry(num_layers, width, 448 * width // 160, width, width, 1000)
-
-
-def whole_number_statistics(samples: int, layers: int, tokens: int, seed: int = 0, largest: int = 9) -> Statistics:
-    """Attention in small whole numbers with many ties, so that every sum and comparison is exact."""
-    random = np.random.default_rng(seed)
-    shape = (samples, layers, tokens)
-    return Statistics(
-        random.integers(0, largest, shape).astype(np.float32),
-        random.integers(0, largest, shape).astype(np.float32),
-        geometry(layers),
-    )
-
-
-def peaked_statistics(samples: int, layers: int, tokens: int, seed: int = 0, width: int = 160) -> Statistics:
-    """Attention as models have it: a few tokens hold most of it, and largely the same ones at every layer."""
-    random = np.random.default_rng(seed)
-    shared = random.gamma(0.4, size=(samples, 1, tokens))
-    kinds = []
-    for _ in range(2):
-        values = shared * random.gamma(0.7, size=(samples, layers, tokens))
-        kinds.append((values / values.sum(axis=-1, keepdims=True)).astype(np.float32))
-    return Statistics(*kinds, geometry(layers, width))
+from tests.fit_statistics import Statistics, geometry, peaked_statistics, whole_number_statistics
 
 
 def naive_removal(statistics: Statistics, alpha: float, attention: str) -> np.ndarray:
@@ -141,17 +99,6 @@ class TestRule:
             step = fitter.smallest_step(reduction, "both")
             saved = [saved_share(fitter.geometry, fitter.mean_removed(at, "both"), 100) for at in (step - 1, step)]
             assert saved[0] < reduction <= saved[1]
-
-
-@pytest.fixture(scope="module")
-def shapes():
-    """Statistics of mini-llava's shape, of LLaVA-1.5-7B's, of one sample, and with many ties."""
-    return {
-        "mini": peaked_statistics(64, 12, 256, seed=1),
-        "7b": peaked_statistics(6, 32, 576, seed=2, width=4096),
-        "one sample": peaked_statistics(1, 12, 256, seed=3),
-        "ties": whole_number_statistics(4, 12, 256, seed=4, largest=3),
-    }
 
 
 class TestBudget:
@@ -306,60 +253,6 @@ class TestUnequalTokenCounts:
         statistics.token_counts = counts
         with pytest.raises(ValueError, match="token_counts"):
             fit_recipe(statistics, 0.5)
-
-
-class TestFewerLayers:
-    @pytest.mark.parametrize("most", [1, 2, 4, 12, 40])
-    @pytest.mark.parametrize("percent", [10, 60, 85])
-    def test_budget_is_met_with_fewer_layers_that_drop(self, shapes, most, percent):
-        recipe = fit_recipe(shapes["mini"], percent / 100, max_drop_layers=most)
-        assert sum(count > 0 for count in recipe.removed) <= most
-        # One layer alone can meet it to half of what one token saves, which is 0.4 points.
-        assert recipe.achieved_reduction == pytest.approx(percent / 100, abs=0.0025 if most == 1 else 0.0006)
-
-    def test_fewer_layers_need_a_larger_alpha(self, shapes):
-        alphas = [fit_recipe(shapes["mini"], 0.6, max_drop_layers=most).alpha for most in (1, 2, 3, 6, 12)]
-        assert alphas == sorted(alphas, reverse=True)
-        assert alphas[-1] == fit_recipe(shapes["mini"], 0.6).alpha
-
-    def test_as_many_as_there_are_change_nothing(self, shapes):
-        assert fit_recipe(shapes["mini"], 0.6, max_drop_layers=12) == fit_recipe(shapes["mini"], 0.6)
-
-    def test_zero_is_still_empty(self, shapes):
-        assert set(fit_recipe(shapes["mini"], 0, max_drop_layers=2).removed) == {0}
-
-    def test_layers_that_cannot_save_enough_are_named(self, shapes):
-        with pytest.raises(
-            ValueError, match=r"dropping at 2 layers, of which the first is number 8 saves 0\.\d+ at most"
-        ):
-            fitter_for(shapes["mini"])._wanted(0.5, "both", (7, 9))
-
-    @pytest.mark.parametrize("count", [0, -1, 1.5, True, "2"])
-    def test_impossible_numbers_of_layers_are_refused(self, shapes, count):
-        with pytest.raises(ValueError, match="max_drop_layers must be a whole number"):
-            fit_recipe(shapes["mini"], 0.5, max_drop_layers=count)
-
-
-class TestFirstDropLayer:
-    def test_earlier_layers_keep_everything_and_the_budget_is_met(self, shapes):
-        for first in (1, 3):
-            recipe = fit_recipe(shapes["mini"], 0.5, first_drop_layer=first)
-            assert not any(recipe.removed[:first]) and recipe.removed[first]
-            assert abs(recipe.achieved_reduction - 0.5) <= 0.002
-            assert recipe.alpha > fit_recipe(shapes["mini"], 0.5).alpha
-            assert f"layer {first} on" in recipe.source
-        assert fit_recipe(shapes["mini"], 0.5, first_drop_layer=0) == fit_recipe(shapes["mini"], 0.5)
-
-    def test_both_limits_hold_together(self, shapes):
-        removed = fit_recipe(shapes["mini"], 0.4, first_drop_layer=2, max_drop_layers=2).removed
-        assert not any(removed[:2]) and sum(count > 0 for count in removed) <= 2
-
-    def test_what_cannot_be_is_named(self, shapes):
-        for layer in (-1, 12, 1.5, True):
-            with pytest.raises(ValueError, match="first_drop_layer must be a whole number"):
-                fit_recipe(shapes["mini"], 0.5, first_drop_layer=layer)
-        with pytest.raises(ValueError, match="of which the first is number 7 saves"):
-            fit_recipe(shapes["mini"], 0.8, first_drop_layer=6)
 
 
 class TestOddStatistics:
