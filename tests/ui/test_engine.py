@@ -102,20 +102,36 @@ def test_memory_that_runs_out_is_told_and_the_next_request_works(page, monkeypat
     assert after[parts.board].state == "done" and parts.scrubber in after
 
 
-def test_a_recipe_of_another_checkpoint_is_warned_about_on_the_page(engine, page, tmp_path):
+def test_statistics_of_other_pictures_are_warned_about_on_the_page(engine, page, tmp_path):
     page, run = page
     statistics = fp.collect_statistics(engine.model, engine.processor, [(random_picture(), "What is it?")])
     provenance = statistics.provenance | {"image_aspect": "pad"}
-    replace(statistics, model="somebody/other-llava", provenance=provenance).save(
-        tmp_path / "tiny-llava" / "statistics.npz"
-    )
+    replace(statistics, provenance=provenance).save(tmp_path / "tiny-llava" / "statistics.npz")
     page.engine = Engine(engine.model, engine.processor, recipes=tmp_path, max_new_tokens=3)
     message = run(idle_board(60).model_dump())[page.parts.notice]
     assert message.kind == "warning"
     assert message.text.startswith(
-        "The recipe was fitted on somebody/other-llava and is applied to tiny-llava. The recipe was fitted on pictures "
-        "of aspect 'pad'; this model gets them as 'crop'. Timing: "
+        "The recipe was fitted on pictures of aspect 'pad'; this model gets them as 'crop'. Timing: "
     )
+
+
+def test_a_recipe_of_another_checkpoint_is_warned_about_on_the_page(engine, page, tmp_path):
+    page, run = page
+    recipe = replace(engine.recipe_for(60), model="somebody/other-llava", procedure="published")
+    recipe.save(tmp_path / "tiny-llava" / "published-60.json")
+    page.engine = Engine(engine.model, engine.processor, recipes=tmp_path, max_new_tokens=3)
+    message = run(idle_board(60).model_dump())[page.parts.notice]
+    assert message.kind == "warning"
+    assert message.text.startswith(
+        "The recipe was fitted on somebody/other-llava and is applied to tiny-llava. Timing: "
+    )
+
+
+def test_statistics_of_another_checkpoint_are_refused(engine, tmp_path):
+    statistics = fp.collect_statistics(engine.model, engine.processor, [(random_picture(), "What is it?")])
+    replace(statistics, model="somebody/other-llava").save(tmp_path / "tiny-llava" / "statistics.npz")
+    with pytest.raises(ValueError, match="are of somebody/other-llava, not of tiny-llava"):
+        Engine(engine.model, engine.processor, recipes=tmp_path)
 
 
 def test_a_recipe_of_the_model_itself_is_not(page):
