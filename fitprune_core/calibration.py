@@ -19,7 +19,7 @@ from fitprune_core.decoder import check_decoder
 from fitprune_core.distributed import Processes, part_path, part_paths, sole_run
 from fitprune_core.flops import DecoderGeometry
 from fitprune_core.loading import model_name
-from fitprune_core.observations import Observations
+from fitprune_core.observations import Observations, remove_records
 from fitprune_core.over_samples import prompt_of, work_through
 from fitprune_core.samples import Sample, check_samples
 from fitprune_core.statistics import Rows, observe, provenance_of, write_statistics
@@ -142,7 +142,7 @@ def _finish(task: _Task, about: Mapping[str, str], total: int, reason: str) -> C
         if len(tokens):
             _write(task, parts, tokens)
     for path in paths:
-        path.unlink()
+        remove_records(path)
     if not len(tokens):
         raise ValueError(f"none of the {total} samples in {task.samples} can be used for statistics; {reason}")
     return Calibration(len(tokens), total - len(tokens), int(tokens.min()), int(tokens.max()))

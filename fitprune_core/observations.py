@@ -89,3 +89,9 @@ class Observations:
             raise OSError(f"{self.path} cannot be written: {words}") from error
         except sqlite3.DatabaseError as error:
             raise ValueError(f"{self.path} holds no records of a calibration: {error}") from error
+
+
+def remove_records(path: Path) -> None:
+    """Remove a file of records that is closed, and first the journal that a killed process may have left beside it."""
+    path.with_name(path.name + "-journal").unlink(missing_ok=True)
+    path.unlink()

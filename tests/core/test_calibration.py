@@ -187,6 +187,21 @@ class TestGoingOn:
         # A sample that was done but not kept yet when the process died is done again; no other is.
         assert len(counter.read_text().splitlines()) <= 6 + kills
 
+    def test_a_journal_that_a_killed_process_left_goes_with_the_records(
+        self, tiny, samples, expected, out, monkeypatch
+    ):
+        def stop(*_):
+            raise Stopped
+
+        with monkeypatch.context() as patched, pytest.raises(Stopped):
+            patched.setattr(calibration, "_finish", stop)
+            calibrate(*tiny, samples, out)
+        # Every sample is done, so nothing is written any more that would tidy the journal away.
+        part_path(out, 0).with_name(part_path(out, 0).name + "-journal").write_bytes(bytes(512))
+        calibrate(*tiny, samples, out)
+        assert out.read_bytes() == expected
+        assert [path.name for path in out.parent.iterdir()] == ["out.npz"]
+
     def test_records_that_are_left_when_the_file_is_there_change_nothing(
         self, tiny, samples, expected, out, monkeypatch
     ):
