@@ -11,6 +11,7 @@ from dataclasses import asdict, astuple, dataclass, fields
 from itertools import groupby
 from pathlib import Path
 
+from fitprune_core.disk_map import DiskMap
 from fitprune_core.distributed import part_paths
 from fitprune_core.samples import read_samples
 
@@ -99,8 +100,8 @@ class AnswerSheet:
 
     def __init__(self, path: str | os.PathLike, conditions: Conditions) -> None:
         self.path = self._written = Path(path)
-        self._known: set[tuple[str, float, str]] = set()
-        self._originals: dict[str, str] = {}
+        # What was answered, by key, and what the original said, by sample: on disk, however many there are.
+        self._known, self._originals = DiskMap(), DiskMap()
         _cut_torn_line(self.path)
         if not self.path.exists() or self.path.stat().st_size == 0:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -114,7 +115,7 @@ class AnswerSheet:
 
     def __contains__(self, key: tuple[str, float, str]) -> bool:
         """Whether there is an answer for (id, reduction, method)."""
-        return key in self._known
+        return _text(key) in self._known
 
     def __len__(self) -> int:
         """How many answers there are."""
@@ -141,7 +142,7 @@ class AnswerSheet:
             self._remember(answer)
 
     def _remember(self, answer: Answer) -> None:
-        self._known.add(answer.key)
+        self._known[_text(answer.key)] = 1
         if answer.method == ORIGINAL:
             self._originals[answer.id] = answer.answer
 
@@ -229,6 +230,11 @@ def scores(path: str | os.PathLike) -> list[Score]:
         )
         for (reduction, method), total in sorted(sums.items(), key=lambda item: item[0][1] != ORIGINAL)
     ]
+
+
+def _text(key: tuple[str, float, str]) -> str:
+    sample_id, reduction, method = key
+    return f"{float(reduction)!r} {method} {sample_id}"
 
 
 def _line(values: Sequence[object]) -> str:

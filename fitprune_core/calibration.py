@@ -57,7 +57,7 @@ def calibrate(
         processes: those that share the work, if not this one alone; see `distributed.started_processes`.
 
     Pictures and attention are held for one sample at a time, whatever the number of samples; of the others a process
-    remembers an id and some bytes. A sample that cannot be used is reported as a warning and left out; while the file
+    remembers some bytes. A sample that cannot be used is reported as a warning and left out; while the file
     is not written yet, the next run tries it anew. The outcome is that of `collect_statistics` over the same samples,
     by whatever processes, and bit by bit on a CPU.
 

@@ -66,7 +66,9 @@ def evaluate(
     jobs, total = processes.agree(partial(_prepare, model, conditions, samples, reductions, recipe_for, methods))
     with sole_run(out, processes):
         processes.on_main(merge)
-        sheet = processes.on_main(partial(AnswerSheet, out, conditions))
+        # The main process begins or mends the sheet; then it is there for every one to open.
+        processes.on_main(lambda: len(AnswerSheet(out, conditions)))
+        sheet = processes.agree(partial(AnswerSheet, out, conditions))
         if processes.count > 1:
             sheet.continue_in(part_path(out, processes.rank))
 

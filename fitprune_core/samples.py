@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fitprune_core.disk_map import DiskMap
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -41,13 +43,14 @@ def read_samples(path: str | os.PathLike) -> Iterator[Sample]:
     missing or is no text, an id that came before; and for a file that cannot be read or holds no sample.
     """
     path = Path(path)
-    lines_of_ids: dict[str, int] = {}
+    lines_of_ids = DiskMap()
     for number, sample in _samples(path):
-        if sample.id in lines_of_ids:
-            raise ValueError(f"{sample.place}: the id {sample.id!r} is that of line {lines_of_ids[sample.id]}")
+        before = lines_of_ids.get(sample.id)
+        if before is not None:
+            raise ValueError(f"{sample.place}: the id {sample.id!r} is that of line {before}")
         lines_of_ids[sample.id] = number
         yield sample
-    if not lines_of_ids:
+    if not len(lines_of_ids):
         raise ValueError(f"{path} holds no sample")
 
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import csv
+import gc
 import json
 import logging
+import tracemalloc
 from dataclasses import replace
 
 import pytest
@@ -324,6 +326,23 @@ class TestSheet:
         assert again.original("id,0") == odd[0]
         with open(tmp_path / "a.csv", newline="", encoding="utf-8") as file:
             assert [row["answer"] for row in csv.DictReader(file)] == odd
+
+    def test_memory_does_not_grow_with_the_answers(self, tmp_path):
+        def answer(number, method):
+            return Answer(f"sample {number}", 0.5, method, "a cat", "", "", "1", 2, 9, 0.5, 0.1, 0.2, "m", 8, "crop")
+
+        sheet = AnswerSheet(tmp_path / "a.csv", Conditions("m", 8, "crop"))
+        sheet.append([answer(0, ORIGINAL)])
+        tracemalloc.start()
+        for start in range(1, 5001, 500):
+            sheet.append([answer(number, ORIGINAL) for number in range(start, start + 500)])
+        gc.collect()
+        held = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+        assert held < 5000 * 20  # bytes; a key and an answer take some 700
+        assert len(sheet) == 5001
+        assert sheet.original("sample 5000") == "a cat"
+        assert ("sample 5000", 0.5, "random") not in sheet
 
     def test_answers_of_several_lines_are_one_line_of_the_file(self, tiny, tmp_path, samples, recipe_for, monkeypatch):
         model, processor = tiny
