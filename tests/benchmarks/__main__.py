@@ -11,6 +11,7 @@ from tests.benchmarks.report import machine, write
 BENCHMARKS = {
     "mini-llava": mini_llava.run,
     "wide-decoder": wide_decoder.run,
+    "wide-decoder-next": wide_decoder.run_next,
     "fitting": fitting.run,
     "two-fits": two_fits.run,
     "collection": collection.run,

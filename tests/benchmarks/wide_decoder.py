@@ -1,4 +1,7 @@
-"""A decoder of LLaVA-1.5-7B's width: does time follow FLOPs, what does scoring cost, and what did the published way?"""
+"""A decoder of 7B's width: does time follow FLOPs, what does scoring cost, and what did the published way?
+
+With as many visual tokens as LLaVA-1.5 has, and with as many as LLaVA-NeXT has, where attention is a larger part.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +26,12 @@ from fitprune_core.timing import Clock, Side, paired_medians, timed_pass
 from tests.benchmarks.published_way import check_same_tokens, published_way, score_memory
 from tests.benchmarks.report import Report
 from tests.benchmarks.wide_model import (
-    NUM_VISUAL_TOKENS,
+    LLAVA,
+    LLAVA_NEXT,
     TEXT_AFTER,
     TEXT_BEFORE,
     WIDTHS,
+    Family,
     compressed,
     wide_inputs,
     wide_llava,
@@ -38,10 +43,10 @@ WARMUP = 1
 FIRST_TOKEN = (0,)  # an answer of one token: nothing but the prefill
 
 
-def run(rounds: int = 7, **widths: int) -> Report:
+def run(rounds: int = 7, family: Family = LLAVA, **widths: int) -> Report:
     """Time `rounds` paired prefills of three kinds, then scoring, then memory. widths: other sizes, for a trial."""
-    model, inputs = wide_llava(NUM_LAYERS, **widths), wide_inputs()
-    recipe = profile_recipe(model)
+    model, inputs = wide_llava(NUM_LAYERS, family, **widths), wide_inputs(family)
+    recipe = profile_recipe(model, family)
     with torch.no_grad():
         check_same_tokens(model, inputs, recipe)
         sides = [
@@ -52,24 +57,30 @@ def run(rounds: int = 7, **widths: int) -> Report:
         times, _ = paired_medians(model, inputs, sides, Clock(model.device), warmup=WARMUP, repeats=rounds)
         shares = scoring_shares(model, inputs, recipe, rounds)
         memory = score_memory(model, inputs, recipe)
-    return _report(model, recipe, [time.prefill_ms for time in times], shares, memory, rounds)
+    return _report(model, family, recipe, [time.prefill_ms for time in times], shares, memory, rounds)
 
 
-def deep_recipe() -> PruningRecipe:
-    """The published 60 % recipe of LLaVA-1.5-7B."""
-    return next(recipe for recipe in published_recipes("llava-1.5-7b") if recipe.reduction == REDUCTION)
+def run_next(rounds: int = 3) -> Report:
+    """The same with LLaVA-NeXT's visual tokens; a round takes most of a minute."""
+    return run(rounds, LLAVA_NEXT)
 
 
-def profile_recipe(model: PreTrainedModel) -> PruningRecipe:
+def deep_recipe(family: Family) -> PruningRecipe:
+    """The published 60 % recipe of the real model, for the visual tokens of this one."""
+    published = next(recipe for recipe in published_recipes(family.recipes) if recipe.reduction == REDUCTION)
+    return published.scaled_to(family.num_visual_tokens)
+
+
+def profile_recipe(model: PreTrainedModel, family: Family) -> PruningRecipe:
     """Its profile compressed to the model's layers."""
-    return compressed(deep_recipe(), NUM_LAYERS, DecoderGeometry.from_config(model.config), model_name(model))
+    return compressed(deep_recipe(family), NUM_LAYERS, DecoderGeometry.from_config(model.config), model_name(model))
 
 
-def prefill_flops(model: PreTrainedModel, removed: tuple[int, ...]) -> RequestFlops:
+def prefill_flops(model: PreTrainedModel, recipe: PruningRecipe, removed: tuple[int, ...]) -> RequestFlops:
     """FLOPs of the whole prefill of `wide_inputs`."""
     known = tells_normaliser(model.config.text_config, model.device)
     text = TEXT_BEFORE + TEXT_AFTER
-    return request_flops(model.config, removed, NUM_VISUAL_TOKENS, text, TEXT_AFTER, 1, normaliser_known=known)
+    return request_flops(model.config, removed, recipe.num_visual_tokens, text, TEXT_AFTER, 1, normaliser_known=known)
 
 
 def scoring_shares(
@@ -126,9 +137,8 @@ def timed_layers(model: PreTrainedModel, clock: Clock, seconds: dict[int, list[f
             hook.remove()
 
 
-def kept_matrices(model: PreTrainedModel) -> int:
-    """Bytes of the attention matrices of all layers of LLaVA-1.5-7B, float32, pruned by the published recipe."""
-    recipe = deep_recipe()
+def kept_matrices(model: PreTrainedModel, recipe: PruningRecipe) -> int:
+    """Bytes of the attention matrices of all layers of a model of this width, float32, pruned by a recipe."""
     leaving = tokens_per_layer(recipe.removed, recipe.num_visual_tokens)
     rows = [visual + TEXT_BEFORE + TEXT_AFTER for visual in (recipe.num_visual_tokens, *leaving[:-1])]
     return 4 * model.config.text_config.num_attention_heads * sum(count**2 for count in rows)
@@ -136,6 +146,7 @@ def kept_matrices(model: PreTrainedModel) -> int:
 
 def _report(
     model: PreTrainedModel,
+    family: Family,
     recipe: PruningRecipe,
     prefills: list[float],
     shares: list[tuple[float, float]],
@@ -143,7 +154,7 @@ def _report(
     rounds: int,
 ) -> Report:
     original, ours, published = prefills
-    whole, part = prefill_flops(model, (0,) * NUM_LAYERS), prefill_flops(model, recipe.removed)
+    whole, part = prefill_flops(model, recipe, (0,) * NUM_LAYERS), prefill_flops(model, recipe, recipe.removed)
     flops_saved = 1 - (part.total - part.scoring) / whole.total
     rows = [("prefill", "time", "time saved", "FLOPs saved", "time/FLOPs", "peak memory of scores")]
     rows.append(("original, SDPA", f"{original:.0f} ms", "", "", "", ""))
@@ -157,38 +168,40 @@ def _report(
     promised = original * (1 - flops_saved)
     notes = [
         f"The published way takes {published / ours:.2f} times as long as this one, and {memory[1] / memory[0]:.1f} "
-        f"times the memory for scores. {_about_memory(model)}",
+        f"times the memory for scores. {_about_memory(model, family)}",
         f"Had pruning saved the share of the time that it saves of the FLOPs, it would take {promised:.0f} ms. "
-        f"It takes {ours - promised:.0f} ms more; scoring and choosing take "
+        f"It takes {abs(ours - promised):.0f} ms {'more' if ours > promised else 'less'}; scoring and choosing take "
         f"{sum(scoring for scoring, _ in shares):.0f} ms.",
-        _about_run(model, recipe, rounds),
+        _about_run(model, family, recipe, rounds),
     ]
-    savings = {"wide decoder,\n2 layers drop": (flops_saved, 1 - ours / original)}
-    return Report(_sizes(model), [rows, layers], notes, savings)
+    savings = {f"{recipe.num_visual_tokens} tokens,\n7B's width": (flops_saved, 1 - ours / original)}
+    return Report(f"{_sizes(model)}, {recipe.num_visual_tokens} visual tokens", [rows, layers], notes, savings)
 
 
-def _about_memory(model: PreTrainedModel) -> str:
+def _about_memory(model: PreTrainedModel, family: Family) -> str:
+    recipe = deep_recipe(family)
     return (
         f"Attention there is eager, and its matrices are kept for all {NUM_LAYERS} layers; with the "
-        f"{deep_recipe().num_layers} of LLaVA-1.5-7B they hold {kept_matrices(model) / 1e6:.0f} MB (counted, not "
+        f"{recipe.num_layers} of {family.name} they hold {kept_matrices(model, recipe) / 1e6:.0f} MB (counted, not "
         "measured), while scoring here holds what its widest layer needs. Both ways keep the same tokens."
     )
 
 
-def _about_run(model: PreTrainedModel, recipe: PruningRecipe, rounds: int) -> str:
+def _about_run(model: PreTrainedModel, family: Family, recipe: PruningRecipe, rounds: int) -> str:
     return (
-        f"{_sizes(model)}, {NUM_VISUAL_TOKENS} visual and {TEXT_BEFORE + TEXT_AFTER} text tokens, random weights "
-        f"({describe_device(model)}); medians of {rounds} rounds in turns after {WARMUP} that warmed up. Recipe: as "
-        f"many tokens leave each layer as leave, on average, the layers of its half in the published {REDUCTION:.0%} "
-        f"recipe of LLaVA-1.5-7B; {recipe.removed} are removed, which saves {recipe.achieved_reduction:.1%} of the "
-        "visual FLOPs. FLOPs saved: of the whole prefill with text, before what scoring costs."
+        f"{_sizes(model)}, {recipe.num_visual_tokens} visual and {TEXT_BEFORE + TEXT_AFTER} text tokens, random "
+        f"weights ({describe_device(model)}); medians of {rounds} rounds in turns after {WARMUP} that warmed up. "
+        "Recipe: as many tokens leave each layer as leave, on average, the layers of its half in the published "
+        f"{REDUCTION:.0%} recipe of {family.name}; {recipe.removed} are removed, which saves "
+        f"{recipe.achieved_reduction:.1%} of the visual FLOPs. FLOPs saved: of the whole prefill with text, before "
+        "what scoring costs."
     )
 
 
 def _sizes(model: PreTrainedModel) -> str:
     text = model.config.text_config
     is_full = all(getattr(text, name) == size for name, size in WIDTHS.items())
-    whose = "LLaVA-1.5-7B's" if is_full else "a trial"
+    whose = "7B's" if is_full else "a trial"
     return (
         f"A decoder of {whose} width: {text.hidden_size}/{text.intermediate_size}, "
         f"{text.num_attention_heads} heads, {NUM_LAYERS} layers"

@@ -1,8 +1,9 @@
-"""A LLaVA with a decoder as wide as LLaVA-1.5-7B's and two layers deep, random weights, made in seconds in memory."""
+"""A LLaVA with a decoder as wide as the 7B ones and two layers deep, random weights, made in seconds in memory."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration, PreTrainedModel
@@ -11,8 +12,7 @@ from fitprune_core.flops import DecoderGeometry, tokens_per_layer, visual_reduct
 from fitprune_core.recipe import PruningRecipe
 
 WIDTHS = {"hidden_size": 4096, "intermediate_size": 11008, "num_attention_heads": 32}
-GRID, PATCH_SIZE = 24, 4
-NUM_VISUAL_TOKENS = GRID * GRID
+PATCH_SIZE = 4
 # The system prompt of LLaVA-1.5 comes before the picture; question and "ASSISTANT:" after it.
 TEXT_BEFORE, TEXT_AFTER = 35, 30
 VOCABULARY = 320
@@ -21,19 +21,42 @@ IMAGE_TOKEN = VOCABULARY - 1
 POOL = 1_000_003
 
 
-def wide_llava(num_layers: int = 2, **widths: int) -> PreTrainedModel:
+@dataclass(frozen=True)
+class Family:
+    """Whose visual tokens and whose published recipe a run takes: a model's name, its folder of recipes, and its grid.
+
+    The model that runs is a LLaVA-1.5, whose picture is one square of `grid` x `grid` visual tokens.
+    """
+
+    name: str
+    recipes: str
+    grid: int
+
+    @property
+    def num_visual_tokens(self) -> int:
+        return self.grid**2
+
+
+LLAVA = Family("LLaVA-1.5-7B", "llava-1.5-7b", 24)
+LLAVA_NEXT = Family("LLaVA-NeXT-7B", "llava-next-7b", 54)  # 2,916 visual tokens, the square nearest to its 2,880
+
+
+def wide_llava(num_layers: int = 2, family: Family = LLAVA, **widths: int) -> PreTrainedModel:
     """The model, float32 on the CPU; 1.6 GB at its full width. widths: other sizes, for a trial."""
     vision = CLIPVisionConfig(
         hidden_size=64,
         intermediate_size=128,
         num_hidden_layers=2,
         num_attention_heads=2,
-        image_size=GRID * PATCH_SIZE,
+        image_size=family.grid * PATCH_SIZE,
         patch_size=PATCH_SIZE,
     )
     text = LlamaConfig(num_hidden_layers=num_layers, vocab_size=VOCABULARY, **{**WIDTHS, **widths})
     config = LlavaConfig(
-        vision_config=vision, text_config=text, image_token_index=IMAGE_TOKEN, image_seq_length=NUM_VISUAL_TOKENS
+        vision_config=vision,
+        text_config=text,
+        image_token_index=IMAGE_TOKEN,
+        image_seq_length=family.num_visual_tokens,
     )
     with torch.device("meta"):
         model = LlavaForConditionalGeneration(config)
@@ -41,18 +64,19 @@ def wide_llava(num_layers: int = 2, **widths: int) -> PreTrainedModel:
     # What is computed from the configuration is no weight, and was left empty.
     decoder, embeddings = model.get_decoder(), model.model.vision_tower.embeddings
     decoder.rotary_emb = type(decoder.rotary_emb)(config=config.text_config)
-    embeddings.position_ids = torch.arange(NUM_VISUAL_TOKENS + 1)[None]
+    embeddings.position_ids = torch.arange(family.num_visual_tokens + 1)[None]
     _fill(model)
     return model.eval()
 
 
-def wide_inputs() -> dict[str, torch.Tensor]:
-    """One prompt: 35 tokens of text, 576 of a random picture, 30 of text."""
+def wide_inputs(family: Family = LLAVA) -> dict[str, torch.Tensor]:
+    """One prompt: 35 tokens of text, a random picture's visual tokens, 30 tokens of text."""
     generator = torch.Generator().manual_seed(1)
-    length = TEXT_BEFORE + NUM_VISUAL_TOKENS + TEXT_AFTER
+    length = TEXT_BEFORE + family.num_visual_tokens + TEXT_AFTER
     ids = torch.randint(0, IMAGE_TOKEN, (1, length), generator=generator)
-    ids[:, TEXT_BEFORE : TEXT_BEFORE + NUM_VISUAL_TOKENS] = IMAGE_TOKEN
-    pixels = torch.randn(1, 3, GRID * PATCH_SIZE, GRID * PATCH_SIZE, generator=generator)
+    ids[:, TEXT_BEFORE : TEXT_BEFORE + family.num_visual_tokens] = IMAGE_TOKEN
+    side = family.grid * PATCH_SIZE
+    pixels = torch.randn(1, 3, side, side, generator=generator)
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "pixel_values": pixels}
 
 
