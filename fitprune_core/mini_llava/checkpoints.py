@@ -31,3 +31,8 @@ def load_state(path: Path, modules: dict, optimizers: list) -> int:
     for optimizer, saved in zip(optimizers, state["optimizers"], strict=False):
         optimizer.load_state_dict(saved)
     return state["step"]
+
+
+def steps_done(path: Path) -> int:
+    """The number of steps done that a checkpoint tells, 0 where there is none."""
+    return load_state(path, {}, [])

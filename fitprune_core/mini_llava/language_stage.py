@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 import random
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from fitprune_core.mini_llava.architecture import DECODER
 from fitprune_core.mini_llava.batches import EasyVqaQuestions, SceneQuestions, cached_features, held_out_questions
-from fitprune_core.mini_llava.checkpoints import load_state, save_state
 from fitprune_core.mini_llava.lookups import Lessons
 from fitprune_core.mini_llava.muon import make_optimizers, step_all, warmup_stable_decay
 from fitprune_core.mini_llava.packing import PackedBatch, answer_logits, pack, pool_patches, right_answers
 from fitprune_core.mini_llava.pictures_pool import scene_pool
 from fitprune_core.mini_llava.text import Encoder
+from fitprune_core.mini_llava.training_loop import learn, train_steps
 from fitprune_core.mini_llava.vision_stage import HELD_OUT_SEEDS
-
-logger = logging.getLogger(__name__)
 
 # (share of the run, most objects a scene may have): first read one object, then choose among several.
 CURRICULUM = ((0.03, 1), (0.36, 2), (0.5, 4))
@@ -37,15 +34,15 @@ def max_objects_at(progress: float) -> int:
 
 def language_loss(
     model, lessons: Lessons, batch: PackedBatch, features: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The answers' loss, each answer weighted by the root of its length, and that of the lessons.
+) -> tuple[torch.Tensor, torch.Tensor, tuple[torch.Tensor, ...]]:
+    """The answers' loss, each answer weighted by the root of its length, that of the lessons, and the states.
 
-    features: of the tower, (B, patches, width).
+    features: of the tower, (B, patches, width). The states enter the decoder's layers, (B, T, width) each.
     """
     logits, asked, states = answer_logits(model, batch, features)
     losses = nn.functional.cross_entropy(logits, batch.targets[asked], reduction="none")
     weights = batch.weights[asked]
-    return (losses * weights).sum() / weights.sum(), lessons.loss(states, batch.facts, batch.is_late)
+    return (losses * weights).sum() / weights.sum(), lessons.loss(states, batch.facts, batch.is_late), states
 
 
 @torch.no_grad()
@@ -65,15 +62,9 @@ def accuracy(
     return {kind: sum(hits) / len(hits) for kind, hits in sorted(tally.items())}
 
 
-def report(stage: str, step: int, loss: torch.Tensor, shares: dict[str, float]) -> None:
-    """One line of the training log."""
-    right = " ".join(f"{kind} {share:.2f}" for kind, share in shares.items())
-    logger.info("%s step %d loss %.3f | %s", stage, step, loss.item(), right)
-
-
 def train_language(folder: Path, tokenizer, model, *, steps: int, pooled_steps: int, pictures: int, batch_size: int,
-                   questions: int, lr: float, seed: int, on_checkpoint=None) -> nn.Module:  # fmt: skip
-    """Train projector and decoder, or resume; writes `language.pt` now and then and calls `on_checkpoint(model)`.
+                   questions: int, lr: float, seed: int, on_checkpoint: Callable[[], None]) -> None:  # fmt: skip
+    """Train projector and decoder, or resume; writes `language.pt` now and then and calls `on_checkpoint`.
 
     The first `pooled_steps` see 2 x 2-pooled features, a quarter of the visual tokens.
     """
@@ -82,7 +73,6 @@ def train_language(folder: Path, tokenizer, model, *, steps: int, pooled_steps: 
     trained = {"decoder": model.model.language_model, "projector": model.model.multi_modal_projector,
                "lessons": lessons}  # fmt: skip
     optimizers = make_optimizers(list(trained.values()), lr, MATRIX_SCALE)
-    first = load_state(folder / "language.pt", trained, optimizers)
     encoder, image_token = Encoder(tokenizer), model.config.image_token_id
     scenes = SceneQuestions(tower, range(seed * 10_000_000, seed * 10_000_000 + pictures))
     easy = EasyVqaQuestions(labelled_only=False)
@@ -90,23 +80,23 @@ def train_language(folder: Path, tokenizer, model, *, steps: int, pooled_steps: 
     held_scenes, held_pool = scene_pool(HELD_OUT_SEEDS[:150])
     held_features, held_asked = cached_features(tower, held_pool).float(), held_out_questions(held_scenes)
     from_easy = round(batch_size * EASY_VQA_SHARE)
-    parameters = [p for module in trained.values() for p in module.parameters()]
-    progress = tqdm(range(first, steps), initial=first, total=steps, desc="language")
-    for step in progress:
-        rng = random.Random(f"{seed}-language-{step}")
-        resize = pool_patches if step < pooled_steps else torch.Tensor.float
-        shown, turns, features = scenes.sample(rng, batch_size - from_easy, max_objects_at(step / steps), questions)
+
+    def resized(number: int, features: torch.Tensor) -> torch.Tensor:
+        return pool_patches(features) if number < pooled_steps else features
+
+    def step(number: int) -> dict[str, torch.Tensor]:
+        rng = random.Random(f"{seed}-language-{number}")
+        shown, turns, features = scenes.sample(rng, batch_size - from_easy, max_objects_at(number / steps), questions)
         rows, shapes, easy_turns = easy.sample(rng, from_easy, questions)
-        features = resize(torch.cat([features, easy_features[rows].float()]))
+        features = resized(number, torch.cat([features, easy_features[rows].float()]))
         batch = pack(encoder, turns + easy_turns, features.shape[1], image_token, [*shown, *shapes])
-        loss, lesson_loss = language_loss(model, lessons, batch, features)
-        (loss + lesson_loss).backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        step_all(optimizers, lr * warmup_stable_decay(step, steps, decay=DECAY))
-        progress.set_postfix(loss=f"{loss.item():.3f}", lessons=f"{lesson_loss.item():.3f}")
-        if (step + 1) % CHECKPOINT_STEPS == 0 or step + 1 == steps:
-            save_state(folder / "language.pt", trained, optimizers, step + 1)
-            report("language", step + 1, loss, accuracy(model, encoder, resize(held_features), held_asked))
-            if on_checkpoint:
-                on_checkpoint(model)
-    return model
+        loss, lesson_loss, _ = language_loss(model, lessons, batch, features)
+        learn(loss + lesson_loss, trained)
+        step_all(optimizers, lr * warmup_stable_decay(number, steps, decay=DECAY))
+        return {"loss": loss, "lessons": lesson_loss}
+
+    def shares_right(done: int) -> dict[str, float]:
+        return accuracy(model, encoder, resized(done - 1, held_features), held_asked)
+
+    train_steps(folder / "language.pt", trained, optimizers, steps, step,
+                every=CHECKPOINT_STEPS, shares_right=shares_right, on_checkpoint=on_checkpoint)  # fmt: skip

@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerFast
 
 from fitprune_core.loading import load_model
 from fitprune_core.mini_llava.architecture import build_model
-from fitprune_core.mini_llava.checkpoints import load_state
+from fitprune_core.mini_llava.checkpoints import load_state, steps_done
 from fitprune_core.mini_llava.joint_stage import train_joint
 from fitprune_core.mini_llava.language_stage import train_language
 from fitprune_core.mini_llava.pictures_pool import easy_vqa_questions
@@ -37,14 +37,15 @@ def main(argv: list[str] | None = None) -> None:
         model, processor = load_model(str(args.start_from))
         tokenizer = processor.tokenizer
     else:
-        train_vision(args.run, steps=args.vision_steps, pictures=args.pictures, batch_size=args.vision_batch,
-                     lr=args.vision_lr, seed=args.seed)  # fmt: skip
+        if steps_done(args.run / "vision.pt") < args.vision_steps:
+            train_vision(args.run, steps=args.vision_steps, pictures=args.pictures, batch_size=args.vision_batch,
+                         lr=args.vision_lr, seed=args.seed)  # fmt: skip
         tokenizer = run_tokenizer(args.run, args.seed)
         torch.manual_seed(args.seed)
         model = build_model(tokenizer)
         load_state(args.run / "vision.pt", {"tower": model.model.vision_tower}, [])
     shared = {"batch_size": args.language_batch, "questions": args.questions, "seed": args.seed,
-              "on_checkpoint": lambda model: export(model, tokenizer, args.run / "checkpoint")}  # fmt: skip
+              "on_checkpoint": lambda: export(model, tokenizer, args.run / "checkpoint")}  # fmt: skip
     if args.start_from is None:
         train_language(args.run, tokenizer, model, steps=args.language_steps, pooled_steps=args.pooled_steps,
                        pictures=args.pictures, lr=args.language_lr, **shared)  # fmt: skip

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 from transformers import CLIPVisionModel
 
 from fitprune_core.mini_llava.architecture import VISION, vision_config, write_grid_positions
-from fitprune_core.mini_llava.checkpoints import load_state, save_state
 from fitprune_core.mini_llava.muon import make_optimizers, step_all, warmup_stable_decay
 from fitprune_core.mini_llava.pictures_pool import TARGETS, PicturePool, easy_vqa_pool, joined, scene_pool
 from fitprune_core.mini_llava.readouts import ReadOuts
-
-logger = logging.getLogger(__name__)
+from fitprune_core.mini_llava.training_loop import learn, train_steps
 
 BACKGROUND_WEIGHT = 0.1
 DIGIT_WEIGHT = 4.0
 SIGN_CHANCE = 2.0  # so much more often than others is a picture with a sign drawn
+CHECKPOINT_STEPS = 100
 HELD_OUT_SEEDS = range(1_000_000_000, 1_000_000_400)
 
 
@@ -67,28 +64,21 @@ def train_vision(folder: Path, *, steps: int, pictures: int, batch_size: int, lr
     write_grid_positions(tower)
     heads = ReadOuts(VISION["hidden_size"], TARGETS)
     optimizers = make_optimizers([tower, heads], lr)
-    modules = {"tower": tower, "heads": heads}
-    first = load_state(folder / "vision.pt", modules, optimizers)
-    if first >= steps:
-        logger.info("vision stage: already done (%d steps)", first)
-        return
+    trained = {"tower": tower, "heads": heads}
     _, scenes = scene_pool(range(seed * 10_000_000, seed * 10_000_000 + pictures))
     pool = joined(scenes, easy_vqa_pool("train")[1])
     chances = 1.0 + SIGN_CHANCE * (pool.labels["units"] > 0).any(1)
     chances /= chances.sum()
     _, held_out = scene_pool(HELD_OUT_SEEDS)
-    progress = tqdm(range(first, steps), initial=first, total=steps, desc="vision")
-    for step in progress:
-        rng = np.random.default_rng((seed, 1, step))
+
+    def step(number: int) -> dict[str, torch.Tensor]:
+        rng = np.random.default_rng((seed, 1, number))
         indices = rng.choice(len(pool.pixels), batch_size, p=chances)
         labels = {name: torch.from_numpy(values[indices]).long() for name, values in pool.labels.items()}
         loss = dense_loss(heads(patch_features(tower, pool.batch(indices))), labels)
-        loss.backward()
-        nn.utils.clip_grad_norm_([*tower.parameters(), *heads.parameters()], 1.0)
-        step_all(optimizers, lr * warmup_stable_decay(step, steps))
-        if (step + 1) % 100 == 0 or step + 1 == steps:
-            accuracy = dense_accuracy(tower, heads, held_out)
-            logger.info("vision step %d loss %.3f %s", step + 1, loss.item(),
-                        " ".join(f"{name} {value:.3f}" for name, value in accuracy.items()))  # fmt: skip
-            save_state(folder / "vision.pt", modules, optimizers, step + 1)
-        progress.set_postfix(loss=f"{loss.item():.3f}")
+        learn(loss, trained)
+        step_all(optimizers, lr * warmup_stable_decay(number, steps))
+        return {"loss": loss}
+
+    train_steps(folder / "vision.pt", trained, optimizers, steps, step,
+                every=CHECKPOINT_STEPS, shares_right=lambda _: dense_accuracy(tower, heads, held_out))  # fmt: skip

@@ -31,3 +31,20 @@ def shapes():
         "one sample": peaked_statistics(1, 12, 256, seed=3),
         "ties": whole_number_statistics(4, 12, 256, seed=4, largest=3),
     }
+
+
+@pytest.fixture(scope="session")
+def mini_tokenizer():
+    """A tokenizer as mini-llava's, trained on less."""
+    from fitprune_core.mini_llava.text import train_tokenizer
+
+    return train_tokenizer(seed=3, scenes=150)
+
+
+@pytest.fixture(scope="session")
+def untrained_mini(mini_tokenizer):
+    """mini-llava before its training. Do not change its weights."""
+    from fitprune_core.mini_llava.architecture import build_model
+
+    torch.manual_seed(0)
+    return build_model(mini_tokenizer).eval()

@@ -1,52 +1,27 @@
-"""mini-llava: scenes and their truths, packing, the optimiser, resuming, and the checkpoint that ships."""
+"""mini-llava: scenes and their truths, packing, the optimiser, and questions off its topic."""
 
 from __future__ import annotations
 
-import math
 import random
 
 import numpy as np
-import pytest
 import torch
 
-from fitprune_core.mini_llava import architecture, batches, language_stage, packing, pictures_pool, text
-from fitprune_core.mini_llava.checkpoints import load_state, save_state
+from fitprune_core.mini_llava import architecture, language_stage, packing, text
 from fitprune_core.mini_llava.evaluate import UNSEEN_QUESTIONS
-from fitprune_core.mini_llava.lookups import FACTS, NOT_ASKED, Lessons, OneShape, asked_facts, caption_facts, lookups
 from fitprune_core.mini_llava.muon import make_optimizers, orthogonalize, warmup_stable_decay
 from fitprune_core.mini_llava.offtopic import offtopic_question
 from fitprune_core.mini_llava.pictures_pool import normalise, scene_labels, scene_pool
-from fitprune_core.mini_llava.questions import KINDS, ask, describe, questions_about
+from fitprune_core.mini_llava.questions import KINDS, describe, questions_about
 from fitprune_core.mini_llava.samples import drawn_samples, write_samples
 from fitprune_core.mini_llava.scenes import COLUMNS, PLACES, random_scene
 from fitprune_core.mini_llava.shapes import COLORS, SHAPES, plural
-from fitprune_core.mini_llava.vision_stage import patch_features
 from fitprune_core.samples import read_samples
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return text.train_tokenizer(seed=3, scenes=150)
-
-
-@pytest.fixture(scope="module")
-def model(tokenizer):
-    torch.manual_seed(0)
-    return architecture.build_model(tokenizer).eval()
+from tests.mini_llava import every_question
 
 
 def test_no_question_begins_or_ends_with_a_space():
     assert all(question.text == question.text.strip() for _, question, _ in every_question())
-
-
-def every_question(seeds=range(120)):
-    for seed in seeds:
-        scene, rng = random_scene(seed), random.Random(seed)
-        for kind in KINDS:
-            for _ in range(3):
-                question = ask(kind, scene, rng)
-                if question is not None:
-                    yield scene, question, question.text.lower().rstrip("?!. ")
 
 
 def test_a_seed_decides_the_scene_and_its_pixels():
@@ -144,52 +119,52 @@ def test_patch_labels_cover_what_the_boxes_cover():
     assert labels["region"][patch] == 8
 
 
-def test_any_text_can_be_written_and_case_does_not_matter(tokenizer):
+def test_any_text_can_be_written_and_case_does_not_matter(mini_tokenizer):
     for words in ("Überraschung 漢字 🙂 \x00", "WHAT COLOR IS THE CAR?", "x" * 500):
-        ids = tokenizer(words, add_special_tokens=False).input_ids
-        assert tokenizer.decode(ids) == words.lower()
-    assert tokenizer.decode(tokenizer(" I don't know", add_special_tokens=False).input_ids) == "I don't know"
+        ids = mini_tokenizer(words, add_special_tokens=False).input_ids
+        assert mini_tokenizer.decode(ids) == words.lower()
+    assert mini_tokenizer.decode(mini_tokenizer(" I don't know", add_special_tokens=False).input_ids) == "I don't know"
 
 
-def test_training_tokens_are_the_processors_tokens(tokenizer):
-    processor, encoder = text.build_processor(tokenizer), text.Encoder(tokenizer)
+def test_training_tokens_are_the_processors_tokens(mini_tokenizer):
+    processor, encoder = text.build_processor(mini_tokenizer), text.Encoder(mini_tokenizer)
     for question in questions_about(random_scene(3), 0):
         message = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question.text}]}
         prompt = processor.apply_chat_template([message], add_generation_prompt=True)
         ids = processor(images=random_scene(3).draw(), text=prompt)["input_ids"][0]
-        visual = [tokenizer.convert_tokens_to_ids("<image>")] * architecture.GRID**2
+        visual = [mini_tokenizer.convert_tokens_to_ids("<image>")] * architecture.GRID**2
         assert list(ids) == [*encoder.prefix, *visual, *encoder.turn(question.text, question.answer)[0]]
 
 
-def test_pool_pixels_are_the_image_processors(tokenizer):
+def test_pool_pixels_are_the_image_processors(mini_tokenizer):
     picture = random_scene(9).draw()
-    wanted = text.build_processor(tokenizer).image_processor(picture, return_tensors="pt").pixel_values
+    wanted = text.build_processor(mini_tokenizer).image_processor(picture, return_tensors="pt").pixel_values
     assert torch.allclose(normalise(np.asarray(picture)[None]), wanted, atol=1e-5)
 
 
-def test_packed_questions_see_the_picture_and_themselves_only(tokenizer, model):
+def test_packed_questions_see_the_picture_and_themselves_only(mini_tokenizer, untrained_mini):
     """Packed logits equal those of each question asked alone, through the stock model from pixels on."""
-    scene, encoder = random_scene(11), text.Encoder(tokenizer)
+    scene, encoder = random_scene(11), text.Encoder(mini_tokenizer)
     asked = [(q.text, q.answer) for q in questions_about(scene, 1)][:4]
-    processor = text.build_processor(tokenizer)
+    processor = text.build_processor(mini_tokenizer)
     pixels = processor.image_processor(scene.draw(), return_tensors="pt").pixel_values
     with torch.no_grad():
-        features = model.model.vision_tower(pixels).last_hidden_state[:, 1:]
-        batch = packing.pack(encoder, [asked], features.shape[1], model.config.image_token_id)
-        logits, mask, _ = packing.answer_logits(model, batch, features)
+        features = untrained_mini.model.vision_tower(pixels).last_hidden_state[:, 1:]
+        batch = packing.pack(encoder, [asked], features.shape[1], untrained_mini.config.image_token_id)
+        logits, mask, _ = packing.answer_logits(untrained_mini, batch, features)
         owner = batch.question_of[mask]
         for number, (question, answer) in enumerate(asked):
             turn, said = encoder.turn(question, answer)
             ids = torch.tensor([[*batch.ids[0, : len(encoder.prefix) + 256].tolist(), *turn, *said[:-1]]])
-            alone = model(input_ids=ids, pixel_values=pixels).logits[0, -len(said) :]
+            alone = untrained_mini(input_ids=ids, pixel_values=pixels).logits[0, -len(said) :]
             assert torch.allclose(logits[owner == number], alone, atol=1e-4)
 
 
-def test_right_answers_match_greedy_decoding(tokenizer, model):
-    encoder, target = text.Encoder(tokenizer), "red"
-    batch = packing.pack(encoder, [[("a?", target), ("b?", "blue")]], 256, model.config.image_token_id)
+def test_right_answers_match_greedy_decoding(mini_tokenizer, untrained_mini):
+    encoder, target = text.Encoder(mini_tokenizer), "red"
+    batch = packing.pack(encoder, [[("a?", target), ("b?", "blue")]], 256, untrained_mini.config.image_token_id)
     mask = batch.targets != -100
-    logits = torch.nn.functional.one_hot(batch.targets[mask], len(tokenizer)).float()
+    logits = torch.nn.functional.one_hot(batch.targets[mask], len(mini_tokenizer)).float()
     assert packing.right_answers(logits, mask, batch).tolist() == [True, True]
     logits[-1] = 0.0  # the last token of the second answer goes wrong
     assert packing.right_answers(logits, mask, batch).tolist() == [True, False]
@@ -210,42 +185,16 @@ def test_orthogonalize_brings_singular_values_near_one():
         assert values.min() > 0.5 and values.max() < 1.4
 
 
-def test_every_parameter_has_one_optimizer(model):
-    optimizers = make_optimizers([model.model.language_model], 1e-3)
+def test_every_parameter_has_one_optimizer(untrained_mini):
+    optimizers = make_optimizers([untrained_mini.model.language_model], 1e-3)
     held = [id(p) for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
-    assert sorted(held) == sorted(id(p) for p in model.model.language_model.parameters())
+    assert sorted(held) == sorted(id(p) for p in untrained_mini.model.language_model.parameters())
 
 
 def test_learning_rate_rises_stays_and_falls():
     rates = [warmup_stable_decay(step, 1000) for step in range(1000)]
     assert rates[0] < 0.1 and rates[400] == 1.0 and rates[-1] < 0.01
     assert all(later <= earlier for earlier, later in zip(rates[700:], rates[701:], strict=False))
-
-
-def test_a_checkpoint_restores_weights_and_momentum(tmp_path):
-    def run(steps, first, layer, optimizers):
-        for step in range(first, steps):
-            torch.manual_seed(step)
-            layer(torch.randn(4, 8)).square().sum().backward()
-            for optimizer in optimizers:
-                optimizer.step()
-                optimizer.zero_grad()
-
-    def fresh():
-        torch.manual_seed(1)
-        layer = torch.nn.Linear(8, 8)
-        return layer, make_optimizers([layer], 1e-2)
-
-    straight, optimizers = fresh()
-    run(6, 0, straight, optimizers)
-    stopped, optimizers = fresh()
-    run(3, 0, stopped, optimizers)
-    save_state(tmp_path / "state.pt", {"layer": stopped}, optimizers, 3)
-    resumed, optimizers = fresh()
-    first = load_state(tmp_path / "state.pt", {"layer": resumed}, optimizers)
-    run(6, first, resumed, optimizers)
-    assert first == 3 and torch.equal(resumed.weight, straight.weight) and torch.equal(resumed.bias, straight.bias)
-    assert not (tmp_path / "state.partial").exists()
 
 
 def test_curriculum_starts_with_one_object_and_ends_with_all():
@@ -261,92 +210,3 @@ def test_samples_are_the_same_for_a_seed_and_can_be_read_back(tmp_path):
     read = list(read_samples(first))
     assert [sample.question for sample in read] == [question.text for _, question in drawn_samples(13, 2)]
     assert len({question.kind for _, question in drawn_samples(40, 2)}) == len(KINDS)
-
-
-def test_naming_words_look_up_what_the_picture_holds(tokenizer):
-    scene, encoder = random_scene(0), text.Encoder(tokenizer)
-    counts = [sum(item.kind == kind for item in scene.objects) for kind in SHAPES]
-    single = next(item for item in scene.objects if sum(other.kind == item.kind for other in scene.objects) == 1)
-    words = f"Where is the {single.color} {single.kind} at the {single.place}?"
-    known = {words[: end + 1].split()[-1]: facts for end, facts in lookups(scene, words)}
-    assert known[single.kind] == {
-        "count": 1, "cell": single.cell + 1, "color": tuple(COLORS).index(single.color) + 1
-    }  # fmt: skip
-    assert known[single.place.split()[-1]]["kind"] == tuple(SHAPES).index(single.kind) + 1
-    asked = encoder.asked_text(words)
-    for end, _ in lookups(scene, asked):
-        token = encoder.turn(words, "x")[0][encoder.token_at(asked, end)]
-        assert tokenizer.decode([token]).strip().endswith(asked[end].lower())
-    for kind, count in zip(SHAPES, counts, strict=True):
-        assert lookups(scene, f"count the {plural(kind)}")[0][1]["count"] == count
-
-
-def test_the_end_of_a_relation_knows_how_its_two_objects_lie():
-    asked = 0
-    for scene, question, words in every_question():
-        if question.kind != "relation":
-            continue
-        facts = asked_facts(scene, question.text)
-        right = {"left": facts["across"] == 1, "right": facts["across"] == 2, "higher": facts["upright"] == 1,
-                 "above": facts["upright"] == 1, "over": facts["upright"] == 1}  # fmt: skip
-        side = next((side for side in right if side in words.split()), None)
-        true = right[side] if side else facts["upright"] == 2
-        assert question.answer == ("yes" if true else "no"), question
-        assert scene.objects[0].cell + 1 <= facts["first"] <= len(PLACES)
-        asked += 1
-    assert asked > 100
-
-
-def test_a_color_before_a_name_picks_the_object_where_there_are_several():
-    for seed in range(200):
-        scene = random_scene(seed)
-        for item in scene.objects:
-            twins = [other for other in scene.objects if (other.color, other.kind) == (item.color, item.kind)]
-            facts = asked_facts(scene, f"where is the {item.color} {item.kind}?")
-            assert facts.get("cell") == (item.cell + 1 if len(twins) == 1 else None)
-
-
-def test_a_picture_of_easy_vqa_is_known_by_its_shape_and_color():
-    facts = asked_facts(OneShape("circle", "teal"), "is there a square?")
-    assert facts == {
-        "kind": pictures_pool.KINDS.index("circle") + 1,
-        "color": pictures_pool.ALL_COLORS.index("teal") + 1,
-    }
-    assert asked_facts(OneShape("", "teal"), "x").keys() == {"color"}
-
-
-def test_one_step_teaches_answers_lessons_and_patches(model, tokenizer):
-    scenes = [random_scene(seed) for seed in range(2)]
-    turns = [batches.questions_of(scene, random.Random(1), 4) for scene in scenes]
-    pool = batches.drawn_pool(scenes)
-    assert np.array_equal(pool.labels["kind"][1], scene_labels(scenes[1])["kind"])
-    features = patch_features(model.model.vision_tower, pool.batch(slice(None)))
-    packed = packing.pack(text.Encoder(tokenizer), turns, features.shape[1], model.config.image_token_id, scenes)
-    lessons = Lessons(architecture.DECODER["hidden_size"])
-    loss, lesson_loss = language_stage.language_loss(model, lessons, packed, features)
-    # What an untrained model pays: about the logarithm of the number of choices.
-    assert 0.7 * math.log(len(tokenizer)) < loss.item() < 1.3 * math.log(len(tokenizer))
-    assert 1.0 < lesson_loss.item() < 3 * math.log(max(FACTS.values()))
-    (loss + lesson_loss).backward()
-    reached = {name for name, p in lessons.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
-    assert {"words.heads.weight", "ends.heads.weight", "scenes.heads.weight"} <= reached
-    assert model.model.vision_tower.embeddings.patch_embedding.weight.grad.abs().sum() > 0
-    model.zero_grad(set_to_none=True)
-
-
-def test_a_caption_is_known_before_it_is_said(tokenizer):
-    encoder = text.Encoder(tokenizer)
-    for seed in range(40):
-        scene = random_scene(seed)
-        caption = describe(scene)
-        at_end, at_commas = caption_facts(scene, f" {caption}")
-        assert len(at_commas) == len(scene.objects) - 1
-        told = [at_end, *(facts for _, facts in at_commas)]
-        assert [facts["cell"] - 1 for facts in told] == [item.cell for item in scene.objects]
-        assert [pictures_pool.KINDS[facts["kind"] - 1] for facts in told] == [item.kind for item in scene.objects]
-        standing = {place for place in PLACES if at_end[f"kind at the {place}"]}
-        assert standing == {item.place for item in scene.objects}
-        packed = packing.pack(encoder, [[("describe it", caption)]], 256, 3, [scene])
-        asked = (packed.facts[0] != NOT_ASKED).any(-1) & packed.is_late[0]
-        written = [tokenizer.decode([token]).strip() for token in packed.ids[0][asked]]
-        assert written[1:] == [","] * (len(written) - 2) + ["and"] * (len(written) > 1)

@@ -1,0 +1,82 @@
+"""A lesson for the decoder's attention: it belongs on what stands in the picture, not on the empty ground.
+
+Language models that see bring this along from text. A decoder that starts from nothing does not need it: it wrote
+notes into empty patches and read them there, and FitPrune, which ranks visual tokens by the attention that they
+receive, dropped objects first. So while training, what FitPrune ranks by in the first layers (the product of self- and
+cross-attention, each the largest over the heads) is asked to lie evenly on the patches that show something; and in
+later layers, which look where the question sends them, what text pays to the picture is asked to lie on such patches,
+whichever they are. No token is dropped for it.
+"""
+
+from __future__ import annotations
+
+import random
+
+import torch
+from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
+
+from fitprune_core.mini_llava.architecture import DECODER
+from fitprune_core.mini_llava.lookups import WORD_LAYER
+from fitprune_core.mini_llava.packing import SHARED, PackedBatch
+
+EARLY, LATE = range(WORD_LAYER), range(WORD_LAYER, DECODER["num_hidden_layers"])
+# A step asks some, drawn anew each time: all of them would double its time.
+EARLY_A_STEP, LATE_A_STEP, PICTURES_A_STEP = 1, 2, 6
+# In nats: so much may lie elsewhere. The even share is roughly meant; text should hardly look at the ground.
+EARLY_SLACK, LATE_SLACK = 0.5, 0.1
+
+
+def attention_loss(
+    decoder, batch: PackedBatch, states: tuple[torch.Tensor, ...], on_object: torch.Tensor, rng: random.Random
+) -> torch.Tensor:
+    """Mean of what the early layers miss of an even share, and of what text pays to the ground in the late ones.
+
+    states: what enters each decoder layer, (B, T, width) each. on_object: bool (B, visual tokens), at least one a
+    picture. `rng` draws the pictures and layers that are asked. In nats, beyond the slack.
+    """
+    pictures = rng.sample(range(len(on_object)), min(PICTURES_A_STEP, len(on_object)))
+    angles = decoder.rotary_emb(states[0], batch.positions[pictures])
+    mask, shown = batch.attention_mask()[pictures], on_object[pictures]
+    is_text = (batch.segments > SHARED)[pictures]
+    is_asking = is_text & (batch.targets < 0)[pictures]
+    visual = slice(batch.visual_start, batch.visual_start + on_object.shape[1])
+
+    def to_visual(layer: int) -> torch.Tensor:
+        return _largest_attention(decoder.layers[layer], states[layer][pictures], angles, mask)[..., visual]
+
+    early = [to_visual(layer) for layer in rng.sample(EARLY, EARLY_A_STEP)]
+    late = [to_visual(layer) for layer in rng.sample(LATE, LATE_A_STEP)]
+    uneven = [unevenness(paid[:, visual].mean(1), mean_paid(paid, is_asking), shown) for paid in early]
+    ground = [share_of_ground(mean_paid(paid, is_text), shown) for paid in late]
+    return (torch.stack(uneven) - EARLY_SLACK).relu().mean() + (torch.stack(ground) - LATE_SLACK).relu().mean()
+
+
+def mean_paid(paid: torch.Tensor, is_query: torch.Tensor) -> torch.Tensor:
+    """What the mean query pays: (B, T, visual tokens) and bool (B, T) to (B, visual tokens)."""
+    queries = is_query.float()
+    return (paid * queries[..., None]).sum(1) / queries.sum(1, keepdim=True)
+
+
+def unevenness(of_visual: torch.Tensor, of_text: torch.Tensor, on_object: torch.Tensor) -> torch.Tensor:
+    """How far the importance of visual tokens is from an even share on every patch that shows something: (B,), nats.
+
+    of_visual, of_text: what visual tokens receive of the mean visual and text token, (B, visual tokens).
+    """
+    importance = (of_visual.log() + of_text.log()).log_softmax(-1)
+    share = on_object.float() / on_object.sum(1, keepdim=True)
+    return -(share * importance).sum(-1) - on_object.sum(1).log()
+
+
+def share_of_ground(received: torch.Tensor, on_object: torch.Tensor) -> torch.Tensor:
+    """How far what (B, visual tokens) receive is from being all on patches that show something: (B,), in nats."""
+    return received.sum(-1).log() - (received * on_object).sum(-1).log()
+
+
+def _largest_attention(layer, states: torch.Tensor, angles, mask: torch.Tensor) -> torch.Tensor:
+    """Largest attention over the heads, (B, T, T), that a decoder layer pays."""
+    attention = layer.self_attn
+    normed = layer.input_layernorm(states)
+    shape = (*normed.shape[:-1], -1, attention.head_dim)
+    query, key = (project(normed).view(shape).transpose(1, 2) for project in (attention.q_proj, attention.k_proj))
+    query, key = apply_rotary_pos_emb(query, key, *angles)
+    return (query @ key.mT * attention.scaling + mask).softmax(-1).amax(1)
