@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from fitprune_core.__main__ import _parser, main
+from fitprune_core.__main__ import COMMANDS, main
+from fitprune_core.command_options import command_parser
 from fitprune_core.loading import MINI_LLAVA, MINI_LLAVA_FOLDER
 from fitprune_core.published import RECIPES
 from fitprune_core.recipe_store import STATISTICS
@@ -37,7 +38,7 @@ def test_its_command_lines_can_be_read():
     found = commands("python -m fitprune_core")
     assert len(found) >= 3
     for words in found:
-        _parser().parse_args(words[3:])
+        command_parser(COMMANDS).parse_args(words[3:])
 
 
 def test_its_make_targets_exist():
