@@ -4,8 +4,9 @@ Language models that see bring this along from text. A decoder that starts from 
 notes into empty patches and read them there, and FitPrune, which ranks visual tokens by the attention that they
 receive, dropped objects first. So while training, what FitPrune ranks by in the first layers (the product of self- and
 cross-attention, each the largest over the heads) is asked to lie evenly on the patches that show something; and in
-later layers, which look where the question sends them, what text pays to the picture is asked to lie on such patches,
-whichever they are. No token is dropped for it.
+later layers, which look where the question sends them, what each token of the text pays to the picture is asked to lie
+on such patches, whichever they are. Each, because one that speaks ("and now the next object") is rare among those that
+only name: on their mean it could still read its notes. No token is dropped for it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from fitprune_core.mini_llava.packing import SHARED, PackedBatch
 EARLY, LATE = range(WORD_LAYER), range(WORD_LAYER, DECODER["num_hidden_layers"])
 # A step asks some, drawn anew each time: all of them would double its time.
 EARLY_A_STEP, LATE_A_STEP, PICTURES_A_STEP = 1, 2, 6
-# In nats: so much may lie elsewhere. The even share is roughly meant; text should hardly look at the ground.
+# In nats: so much may lie elsewhere. The even share is meant roughly; text should hardly look at the ground.
 EARLY_SLACK, LATE_SLACK = 0.5, 0.1
 
 
@@ -37,8 +38,8 @@ def attention_loss(
     pictures = rng.sample(range(len(on_object)), min(PICTURES_A_STEP, len(on_object)))
     angles = decoder.rotary_emb(states[0], batch.positions[pictures])
     mask, shown = batch.attention_mask()[pictures], on_object[pictures]
+    speaks = (batch.targets >= 0)[pictures]
     is_text = (batch.segments > SHARED)[pictures]
-    is_asking = is_text & (batch.targets < 0)[pictures]
     visual = slice(batch.visual_start, batch.visual_start + on_object.shape[1])
 
     def to_visual(layer: int) -> torch.Tensor:
@@ -46,9 +47,10 @@ def attention_loss(
 
     early = [to_visual(layer) for layer in rng.sample(EARLY, EARLY_A_STEP)]
     late = [to_visual(layer) for layer in rng.sample(LATE, LATE_A_STEP)]
-    uneven = [unevenness(paid[:, visual].mean(1), mean_paid(paid, is_asking), shown) for paid in early]
-    ground = [share_of_ground(mean_paid(paid, is_text), shown) for paid in late]
-    return (torch.stack(uneven) - EARLY_SLACK).relu().mean() + (torch.stack(ground) - LATE_SLACK).relu().mean()
+    uneven = [unevenness(paid[:, visual].mean(1), mean_paid(paid, is_text & ~speaks), shown) for paid in early]
+    ground = torch.stack([(to_ground(paid, shown) - LATE_SLACK).relu() for paid in late])
+    of_late = ground[:, speaks].mean() + ground[:, is_text].mean()
+    return (torch.stack(uneven) - EARLY_SLACK).relu().mean() + of_late / 2
 
 
 def mean_paid(paid: torch.Tensor, is_query: torch.Tensor) -> torch.Tensor:
@@ -67,9 +69,14 @@ def unevenness(of_visual: torch.Tensor, of_text: torch.Tensor, on_object: torch.
     return -(share * importance).sum(-1) - on_object.sum(1).log()
 
 
-def share_of_ground(received: torch.Tensor, on_object: torch.Tensor) -> torch.Tensor:
-    """How far what (B, visual tokens) receive is from being all on patches that show something: (B,), in nats."""
-    return received.sum(-1).log() - (received * on_object).sum(-1).log()
+def to_ground(paid: torch.Tensor, on_object: torch.Tensor) -> torch.Tensor:
+    """How far what each query pays, (B, T, visual tokens), is from being all on patches that show something.
+
+    Returns (B, T), in nats.
+    """
+    # Queries before the picture pay nothing; the gradient of a logarithm of 0 would reach even those not asked for.
+    least = torch.finfo(paid.dtype).tiny
+    return paid.sum(-1).clamp_min(least).log() - (paid * on_object[:, None]).sum(-1).clamp_min(least).log()
 
 
 def _largest_attention(layer, states: torch.Tensor, angles, mask: torch.Tensor) -> torch.Tensor:
