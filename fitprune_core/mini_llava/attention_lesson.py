@@ -20,17 +20,19 @@ from fitprune_core.mini_llava.architecture import DECODER
 from fitprune_core.mini_llava.lookups import WORD_LAYER
 from fitprune_core.mini_llava.packing import SHARED, PackedBatch
 
-EARLY, LATE = range(WORD_LAYER), range(WORD_LAYER, DECODER["num_hidden_layers"])
+# Where importance should be even: up to where names are asked what they name. And where text should not look at the
+# ground: in all layers but the first, whose attention is diffuse.
+EVEN_LAYERS, GROUND_LAYERS = range(WORD_LAYER), range(2, DECODER["num_hidden_layers"])
 # A step asks some, drawn anew each time: all of them would double its time.
-EARLY_A_STEP, LATE_A_STEP, PICTURES_A_STEP = 1, 2, 6
+EVEN_A_STEP, GROUND_A_STEP, PICTURES_A_STEP = 1, 2, 6
 # In nats: so much may lie elsewhere. The even share is meant roughly; text should hardly look at the ground.
-EARLY_SLACK, LATE_SLACK = 0.5, 0.1
+EVEN_SLACK, GROUND_SLACK = 0.5, 0.05
 
 
 def attention_loss(
     decoder, batch: PackedBatch, states: tuple[torch.Tensor, ...], on_object: torch.Tensor, rng: random.Random
 ) -> torch.Tensor:
-    """Mean of what the early layers miss of an even share, and of what text pays to the ground in the late ones.
+    """What the first layers miss of an even share, and what text pays to the ground in later ones: two means, added.
 
     states: what enters each decoder layer, (B, T, width) each. on_object: bool (B, visual tokens), at least one a
     picture. `rng` draws the pictures and layers that are asked. In nats, beyond the slack.
@@ -38,19 +40,20 @@ def attention_loss(
     pictures = rng.sample(range(len(on_object)), min(PICTURES_A_STEP, len(on_object)))
     angles = decoder.rotary_emb(states[0], batch.positions[pictures])
     mask, shown = batch.attention_mask()[pictures], on_object[pictures]
-    speaks = (batch.targets >= 0)[pictures]
-    is_text = (batch.segments > SHARED)[pictures]
+    is_text, speaks = (batch.segments > SHARED)[pictures], (batch.targets >= 0)[pictures]
+    # Few tokens decide what comes next (the ends of questions, commas): they count as much as all that speak, or all.
+    groups = (is_text, speaks, batch.is_late[pictures])
     visual = slice(batch.visual_start, batch.visual_start + on_object.shape[1])
 
     def to_visual(layer: int) -> torch.Tensor:
         return _largest_attention(decoder.layers[layer], states[layer][pictures], angles, mask)[..., visual]
 
-    early = [to_visual(layer) for layer in rng.sample(EARLY, EARLY_A_STEP)]
-    late = [to_visual(layer) for layer in rng.sample(LATE, LATE_A_STEP)]
-    uneven = [unevenness(paid[:, visual].mean(1), mean_paid(paid, is_text & ~speaks), shown) for paid in early]
-    ground = torch.stack([(to_ground(paid, shown) - LATE_SLACK).relu() for paid in late])
-    of_late = ground[:, speaks].mean() + ground[:, is_text].mean()
-    return (torch.stack(uneven) - EARLY_SLACK).relu().mean() + of_late / 2
+    for_even = [to_visual(layer) for layer in rng.sample(EVEN_LAYERS, EVEN_A_STEP)]
+    for_ground = [to_visual(layer) for layer in rng.sample(GROUND_LAYERS, GROUND_A_STEP)]
+    uneven = [unevenness(paid[:, visual].mean(1), mean_paid(paid, is_text & ~speaks), shown) for paid in for_even]
+    ground = torch.stack([(to_ground(paid, shown) - GROUND_SLACK).relu() for paid in for_ground])
+    of_groups = torch.stack([ground[:, group].mean() for group in groups])
+    return (torch.stack(uneven) - EVEN_SLACK).relu().mean() + of_groups.mean()
 
 
 def mean_paid(paid: torch.Tensor, is_query: torch.Tensor) -> torch.Tensor:

@@ -128,26 +128,26 @@ class TestAttention:
     def test_is_read_off_what_fitprune_ranks_by(self, untrained_mini, lesson, monkeypatch, no_grad):
         """The loss from the lesson's own attention equals that from the matrices of eager attention, in loops."""
         packed, features, on_object = lesson
-        early, late = attention_lesson.EARLY, attention_lesson.LATE
-        monkeypatch.setattr(attention_lesson, "EARLY_A_STEP", len(early))
-        monkeypatch.setattr(attention_lesson, "LATE_A_STEP", len(late))
+        even_layers, ground_layers = attention_lesson.EVEN_LAYERS, attention_lesson.GROUND_LAYERS
+        monkeypatch.setattr(attention_lesson, "EVEN_A_STEP", len(even_layers))
+        monkeypatch.setattr(attention_lesson, "GROUND_A_STEP", len(ground_layers))
         _, _, states = packing.answer_logits(untrained_mini, packed, features)
         decoder = untrained_mini.model.language_model
         found = attention_lesson.attention_loss(decoder, packed, states, on_object, random.Random(0)).item()
-        matrices = self.matrices(untrained_mini, packed, features)
-        uneven, of_text, of_speech = [], [], []
+        uneven, of_text, of_speech, of_late = [], [], [], []
         for picture in range(2):
-            for layer, matrix in enumerate(matrices):
+            for layer, matrix in enumerate(self.matrices(untrained_mini, packed, features)):
                 divergence, to_ground = self.figures(matrix[picture], packed, picture, on_object[picture])
-                if layer in early:
-                    uneven.append(max(0.0, divergence - attention_lesson.EARLY_SLACK))
-                    continue
-                beyond = {t: max(0.0, nats - attention_lesson.LATE_SLACK) for t, nats in to_ground.items()}
-                of_text += beyond.values()
-                of_speech += [beyond[t] for t in beyond if packed.targets[picture, t] >= 0]
-        parts = [sum(part) / len(part) for part in (uneven, of_text, of_speech)]
+                if layer in even_layers:
+                    uneven.append(max(0.0, divergence - attention_lesson.EVEN_SLACK))
+                if layer in ground_layers:
+                    beyond = {t: max(0.0, nats - attention_lesson.GROUND_SLACK) for t, nats in to_ground.items()}
+                    of_text += beyond.values()
+                    of_speech += [beyond[t] for t in beyond if packed.targets[picture, t] >= 0]
+                    of_late += [beyond[t] for t in beyond if packed.is_late[picture, t]]
+        parts = [sum(part) / len(part) for part in (uneven, of_text, of_speech, of_late)]
         assert min(parts) > 0.1
-        assert found == pytest.approx(parts[0] + (parts[1] + parts[2]) / 2, rel=1e-4)
+        assert found == pytest.approx(parts[0] + sum(parts[1:]) / 3, rel=1e-4)
 
     @staticmethod
     def matrices(model, packed, features):
