@@ -177,7 +177,8 @@ class TestAttention:
         shown = on_object.nonzero().flatten().tolist()
         shares = importance / importance.sum()
         divergence = sum(math.log(1 / len(shown)) - math.log(shares[j]) for j in shown) / len(shown)
-        return divergence, {t: -math.log(to_visual[t, shown].sum() / to_visual[t].sum()) for t in text}
+        empty = [start + j for j in range(count) if j not in shown]
+        return divergence, {t: -math.log(1 - max(attention[:, t, empty].sum(-1))) for t in text}
 
     def test_is_nothing_where_every_object_gets_its_share(self):
         on_object = torch.tensor([[True, False, True, False]])
@@ -186,9 +187,9 @@ class TestAttention:
         assert attention_lesson.unevenness(even, even, on_object).item() == pytest.approx(0.0, abs=1e-5)
         assert attention_lesson.unevenness(one, even, on_object).item() > 5
         assert attention_lesson.unevenness(away, away, on_object).item() > 5
-        nats = attention_lesson.to_ground(torch.stack([one, away], dim=1), on_object)[0]
-        assert nats[0].item() == pytest.approx(0.0, abs=1e-5)
-        assert nats[1].item() > 10
+        heads = torch.stack([one, away / 2], dim=1)[:, :, None]
+        assert attention_lesson.to_ground(heads, on_object).item() == pytest.approx(math.log(2), abs=1e-5)
+        assert attention_lesson.to_ground(heads[:, :1], on_object).item() == pytest.approx(0.0, abs=1e-5)
 
     def test_reaches_queries_and_keys(self, untrained_mini, lesson):
         packed, features, on_object = lesson
