@@ -41,8 +41,7 @@ def attention_loss(
     angles = decoder.rotary_emb(states[0], batch.positions[pictures])
     mask, shown = batch.attention_mask()[pictures], on_object[pictures]
     is_text, speaks = (batch.segments > SHARED)[pictures], (batch.targets >= 0)[pictures]
-    # Few tokens decide what comes next (the ends of questions, commas): they count as much as all that speak, or all.
-    groups = (is_text, speaks, batch.is_late[pictures])
+    groups = [group[pictures] for group in _groups(batch)]
     visual = slice(batch.visual_start, batch.visual_start + on_object.shape[1])
 
     def paid(layer: int) -> torch.Tensor:
@@ -56,6 +55,17 @@ def attention_loss(
         beyond = (to_ground(paid(layer), shown) - GROUND_SLACK).relu()
         ground.append(torch.stack([beyond[group].mean() for group in groups]).mean())
     return (torch.stack(uneven) - EVEN_SLACK).relu().mean() + torch.stack(ground).mean()
+
+
+def _groups(batch: PackedBatch) -> tuple[torch.Tensor, ...]:
+    """Tokens that should not look at the ground, (B, T) each: every kind counts alike, however many there are.
+
+    All text; what speaks; what decides what comes next, at the ends of questions and at commas; and of the first turn,
+    the description, that and its end, where nothing more is found. These are fewest, and looked at the ground most.
+    """
+    speaks = batch.targets >= 0
+    ends = speaks & (batch.segments != batch.segments.roll(-1, dims=1))
+    return batch.segments > SHARED, speaks, batch.is_late, (batch.is_late | ends) & (batch.segments == SHARED + 1)
 
 
 def mean_paid(paid: torch.Tensor, is_query: torch.Tensor) -> torch.Tensor:

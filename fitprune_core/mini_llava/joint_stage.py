@@ -36,7 +36,7 @@ from fitprune_core.mini_llava.vision_stage import HELD_OUT_SEEDS, dense_loss, pa
 KIND_WEIGHTS = {"color": 1, "what is at": 1.5, "where": 2, "count all": 1, "count some": 4, "presence": 3,
                 "relation": 6, "number": 2.5, "describe": 0, "absent": 1.5, "unknown": 1.5}  # fmt: skip
 EASY_VQA_SHARE = 1 / 6
-DENSE_WEIGHT, ATTENTION_WEIGHT = 0.25, 0.2
+DENSE_WEIGHT, ATTENTION_WEIGHT = 0.25, 0.3
 HEADS_ALONE = 150  # steps in which the new read-outs of patches learn without moving the tower
 # The tower has learnt with smaller updates, and forgets what it reads under larger ones; read-outs begin anew.
 TOWER_LR, READ_OUT_LR = 0.25, 3.0  # times the decoder's

@@ -18,7 +18,7 @@ from fitprune_core.mini_llava.scenes import random_scene
 from fitprune_core.pruning import prune_visual_tokens
 from fitprune_core.published import RECIPES
 from fitprune_core.recipe import PruningRecipe
-from fitprune_core.recipe_store import FIT, STATISTICS, FitOptions
+from fitprune_core.recipe_store import STATISTICS
 from fitprune_core.statistics import AttentionStatistics
 from fitprune_core.timing import Clock, Side, paired_medians
 from tests.benchmarks.published_way import check_same_tokens, published_way, score_memory
@@ -58,10 +58,9 @@ def run(rounds: int = 9) -> Report:
     """Compare ten times for each recipe; of each comparison `rounds` paired runs count, or as many as fit."""
     model, processor = load_model(MINI_LLAVA)
     statistics = AttentionStatistics.load(RECIPES / MINI_LLAVA / STATISTICS)
-    first = FitOptions.load(RECIPES / MINI_LLAVA / FIT).first_drop_layer
     report = Report(f"mini-llava at {REDUCTION:.0%} fewer visual FLOPs", tables=[[HEADER]])
     for most in MOST_DROP_LAYERS:
-        recipe = fit_recipe(statistics, REDUCTION, max_drop_layers=most, first_drop_layer=first)
+        recipe = fit_recipe(statistics, REDUCTION, max_drop_layers=most)
         layers = sum(count > 0 for count in recipe.removed)
         comparisons = [
             compare(model, processor, picture, question, recipe, warmup=WARMUP, repeats=rounds)
@@ -71,8 +70,8 @@ def run(rounds: int = 9) -> Report:
         report.tables[0].append(outcome.row(f"{layers} of {recipe.num_layers} layers"))
         report.savings[f"mini-llava,\n{layers} layers drop"] = (outcome.flops_saved, outcome.time_saved)
     report.notes.append(
-        f"The recipes drop from layer {first} on, counted from 0. Medians of {SCENES} held-out scenes with a question "
-        f"each ({describe_device(model)}); the time of each scene is the {comparisons[-1].timing} FLOPs saved: of the "
+        f"Medians of {SCENES} held-out scenes with a question each ({describe_device(model)}); the time of each scene "
+        f"is the {comparisons[-1].timing} FLOPs saved: of the "
         "whole prefill with vision tower, projector and text, before what scoring costs; time saved: of the same, "
         "scoring and dropping included."
     )

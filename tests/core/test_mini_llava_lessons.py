@@ -134,7 +134,7 @@ class TestAttention:
         _, _, states = packing.answer_logits(untrained_mini, packed, features)
         decoder = untrained_mini.model.language_model
         found = attention_lesson.attention_loss(decoder, packed, states, on_object, random.Random(0)).item()
-        uneven, of_text, of_speech, of_late = [], [], [], []
+        uneven, of_text, of_speech, of_late, of_description = [], [], [], [], []
         for picture in range(2):
             for layer, matrix in enumerate(self.matrices(untrained_mini, packed, features)):
                 divergence, to_ground = self.figures(matrix[picture], packed, picture, on_object[picture])
@@ -145,9 +145,12 @@ class TestAttention:
                     of_text += beyond.values()
                     of_speech += [beyond[t] for t in beyond if packed.targets[picture, t] >= 0]
                     of_late += [beyond[t] for t in beyond if packed.is_late[picture, t]]
-        parts = [sum(part) / len(part) for part in (uneven, of_text, of_speech, of_late)]
+                    first = [t for t in beyond if packed.segments[picture, t] == 1]
+                    end = max(t for t in first if packed.targets[picture, t] >= 0)
+                    of_description += [beyond[t] for t in first if packed.is_late[picture, t] or t == end]
+        parts = [sum(part) / len(part) for part in (uneven, of_text, of_speech, of_late, of_description)]
         assert min(parts) > 0.1
-        assert found == pytest.approx(parts[0] + sum(parts[1:]) / 3, rel=1e-4)
+        assert found == pytest.approx(parts[0] + sum(parts[1:]) / 4, rel=1e-4)
 
     @staticmethod
     def matrices(model, packed, features):
