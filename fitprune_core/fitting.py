@@ -23,11 +23,13 @@ import numpy as np
 from fitprune_core.flops import visual_reduction
 from fitprune_core.recipe import PruningRecipe, check_attention, check_share
 from fitprune_core.removal import Ranking, walk
-from fitprune_core.rounding import check_reachable, round_to_budget, trim_to_budget
+from fitprune_core.rounding import TOLERANCE, check_reachable, gathered, round_to_budget, trim_to_budget
 from fitprune_core.token_groups import TokenGroups, check_token_counts
 
 # Alpha is looked for on a grid ten times finer than the authors' tolerance of 0.01.
 ALPHA_STEPS = 1024
+# A layer scores all of its tokens to drop a few: less than this share of the picture's tokens waits for another layer.
+LEAST_DROP = 0.02
 
 
 def fit_recipe(
@@ -47,7 +49,8 @@ def fit_recipe(
             has `token_counts`, (num_samples,), these are the visual tokens of each sample, the rest of the arrays is 0,
             and the recipe is for the largest count.
         reduction: share of visual compute to save, 0 <= reduction < 1, as `flops.visual_reduction` counts it. The
-            recipe meets it within 0.05 percentage points where whole tokens allow that.
+            recipe meets it within 0.05 percentage points where whole tokens allow that, and no layer drops fewer
+            than 2 % of the tokens where it can be met without.
         attention: "both" removes what is low in self- and in cross-attention, "self" and "cross" look at one alone.
         max_drop_layers: the most layers that may drop tokens, or None for any number. Every layer that drops has to
             score its tokens; where layers are narrow, fewer of them cost less time, at a larger alpha.
@@ -128,7 +131,7 @@ class Fitter:
         if reduction > 0.0:
             step, wanted = self._wanted(reduction, attention, layers)
             alpha = step / ALPHA_STEPS
-            removed = round_to_budget(self.geometry, wanted, tokens, reduction, layers)
+            removed = self._rounded(wanted, reduction, layers)
         return PruningRecipe(
             model=self.model,
             num_layers=self.num_layers,
@@ -143,6 +146,16 @@ class Fitter:
             source=f"fitted from {self._source}" + (f"; drops from layer {layers[0]} on" if first_drop_layer else ""),
             image_aspect=self._image_aspect,
         )
+
+    def _rounded(self, wanted: np.ndarray, reduction: float, layers: tuple[int, ...]) -> tuple[int, ...]:
+        """Whole counts that meet the budget, at fewer layers if they can meet it as well. wanted: (num_layers,)."""
+        geometry, tokens = self.geometry, self.num_visual_tokens
+        together = gathered(wanted, LEAST_DROP * tokens, layers)
+        dropping = tuple(int(layer) for layer in np.flatnonzero(together))
+        few = round_to_budget(geometry, together, tokens, reduction, dropping)
+        if dropping and abs(visual_reduction(geometry, few, tokens) - reduction) <= TOLERANCE:
+            return few
+        return round_to_budget(geometry, wanted, tokens, reduction, layers)
 
     def smallest_step(self, reduction: float, attention: str, layers: tuple[int, ...] | None = None) -> int:
         """The smallest step, alpha = step / ALPHA_STEPS, at which the mean removal saves at least `reduction`.

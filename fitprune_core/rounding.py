@@ -58,6 +58,24 @@ def trim_to_budget(
             high = middle
 
 
+def gathered(wanted: Sequence[float], least: float, layers: Sequence[int]) -> np.ndarray:
+    """Let fewer layers drop: what is less than `least` tokens waits for the next of `layers` that drops.
+
+    What is left over after the last of them goes at the last that drops. wanted: (num_layers,) tokens to remove at each
+    layer, none outside of `layers`, which ascend. Returns (num_layers,) float64 with the same sum; where all of it is
+    less than `least`, as it was.
+    """
+    together, waiting, last = np.zeros(len(wanted)), 0.0, None
+    for layer in layers:
+        waiting += wanted[layer]
+        if waiting >= least:
+            together[layer], waiting, last = waiting, 0.0, layer
+    if last is None:
+        return np.asarray(wanted, dtype=np.float64)
+    together[last] += waiting
+    return together
+
+
 def largest_remainder(wanted: Sequence[float]) -> np.ndarray:
     """Whole numbers near `wanted` whose sum is the rounded sum: the largest fractions are rounded up.
 

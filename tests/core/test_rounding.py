@@ -6,6 +6,7 @@ import pytest
 from fitprune_core.flops import DecoderGeometry, visual_reduction
 from fitprune_core.rounding import (
     TOLERANCE,
+    gathered,
     largest_reduction,
     largest_remainder,
     round_to_budget,
@@ -77,3 +78,20 @@ def test_no_recipe_saves_more_than_dropping_everything_at_the_first_layer():
     most = largest_reduction(GEOMETRY, TOKENS)
     assert most == pytest.approx(visual_reduction(GEOMETRY, [TOKENS] + [0] * 11, TOKENS))
     assert most > max(saved_share(GEOMETRY, random_recipes(200, seed=4), TOKENS))
+
+
+class TestGathered:
+    @pytest.mark.parametrize(
+        ("wanted", "expected"),
+        [
+            ([9.0, 0.5, 1.0, 4.0, 0.0], [9, 0, 0, 5.5, 0]),
+            ([2.0, 2.0, 9.0, 1.0, 1.5], [0, 4, 11.5, 0, 0]),
+            ([0.5, 0.0, 1.0, 1.0, 0.0], [0.5, 0, 1, 1, 0]),
+            ([0.0, 0.0, 0.0, 0.0, 0.0], [0, 0, 0, 0, 0]),
+        ],
+    )
+    def test_little_waits_for_the_next_layer_that_drops(self, wanted, expected):
+        assert gathered(wanted, 3.0, range(5)).tolist() == expected
+
+    def test_layers_that_may_not_drop_are_passed_over(self):
+        assert gathered([0.0, 2.0, 0.0, 2.0, 2.0], 3.0, (1, 3, 4)).tolist() == [0, 0, 0, 6, 0]

@@ -56,6 +56,8 @@ def test_every_recipe_file_is_what_its_statistics_give_and_meets_its_budget(mini
     assert abs(counted - percent / 100) <= 0.002
     assert recipe.achieved_reduction == pytest.approx(counted)
     assert recipe == recipe_for(percent / 100)
+    # No layer scores its tokens to drop next to nothing; a token or two may have moved to meet the budget.
+    assert min(count for count in recipe.removed if count) >= 0.02 * recipe.num_visual_tokens - 2
 
 
 def test_every_whole_percent_is_met_within_a_fifth_of_a_point(mini_llava, recipe_for):
