@@ -2,10 +2,10 @@
 
 Taught answers alone, the decoder wrote notes into empty patches, read them there, and rested its heads on them where
 there was nothing to find. FitPrune, which ranks visual tokens by the attention that they receive, then dropped objects
-first; and without the ground a description did not find its end. So while training, what FitPrune ranks by in the first layers (the product of self- and
-cross-attention, each the largest over the heads) is asked to lie evenly on the patches that show something; and in
-later layers, which look where the question sends them, no token of the text should look at the ground, with any head.
-No token is dropped for it.
+first; and without the ground a description did not find its end. So while training, what FitPrune ranks by in the first
+layers (the product of self- and cross-attention, each the largest over the heads) is asked to lie evenly on the patches
+that show something; and in later layers, which look where the question sends them, no token of the text should look at
+the ground, with any head. No token is dropped for it.
 """
 
 from __future__ import annotations
