@@ -102,10 +102,7 @@ class AnswerSheet:
         self.path = self._written = Path(path)
         # What was answered, by key, and what the original said, by sample: on disk, however many there are.
         self._known, self._originals = DiskMap(), DiskMap()
-        _cut_torn_line(self.path)
-        if not self.path.exists() or self.path.stat().st_size == 0:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.write_text(_line(COLUMNS), encoding="utf-8")
+        begin_sheet(self.path)
         for number, answer in enumerate(read_answers(self.path), start=2):
             for name, ours in asdict(conditions).items():
                 theirs = getattr(answer, name)
@@ -145,6 +142,17 @@ class AnswerSheet:
         self._known[_text(answer.key)] = 1
         if answer.method == ORIGINAL:
             self._originals[answer.id] = answer.answer
+
+
+def begin_sheet(path: Path) -> None:
+    """Write the first line of a sheet that is not there, and cut off a last one that was not written to its end.
+
+    Raises ValueError for a file that is no such table.
+    """
+    _cut_torn_line(path)
+    if not path.exists() or path.stat().st_size == 0:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(_line(COLUMNS), encoding="utf-8")
 
 
 def read_answers(path: str | os.PathLike) -> Iterator[Answer]:

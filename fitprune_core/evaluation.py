@@ -11,7 +11,16 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel, ProcessorMixin
 
-from fitprune_core.answer_sheet import ORIGINAL, Answer, AnswerSheet, Conditions, Score, merge_parts, scores
+from fitprune_core.answer_sheet import (
+    ORIGINAL,
+    Answer,
+    AnswerSheet,
+    Conditions,
+    Score,
+    begin_sheet,
+    merge_parts,
+    scores,
+)
 from fitprune_core.costs import request_cost
 from fitprune_core.decoder import exclusive_use
 from fitprune_core.distributed import Processes, part_path, sole_run
@@ -66,8 +75,8 @@ def evaluate(
     jobs, total = processes.agree(partial(_prepare, model, conditions, samples, reductions, recipe_for, methods))
     with sole_run(out, processes):
         processes.on_main(merge)
-        # The main process begins or mends the sheet; then it is there for every one to open.
-        processes.on_main(lambda: len(AnswerSheet(out, conditions)))
+        # One process begins or mends the sheet; then it is there for every one to open.
+        processes.on_main(partial(begin_sheet, out))
         sheet = processes.agree(partial(AnswerSheet, out, conditions))
         if processes.count > 1:
             sheet.continue_in(part_path(out, processes.rank))
