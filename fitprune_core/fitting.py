@@ -50,7 +50,7 @@ def fit_recipe(
             and the recipe is for the largest count.
         reduction: share of visual compute to save, 0 <= reduction < 1, as `flops.visual_reduction` counts it. The
             recipe meets it within 0.05 percentage points where whole tokens allow that, and no layer drops fewer
-            than 2 % of the tokens where it can be met without.
+            than about 2 % of the tokens where it can be met without.
         attention: "both" removes what is low in self- and in cross-attention, "self" and "cross" look at one alone.
         max_drop_layers: the most layers that may drop tokens, or None for any number. Every layer that drops has to
             score its tokens; where layers are narrow, fewer of them cost less time, at a larger alpha.
