@@ -15,12 +15,12 @@ from typing import Any
 from PIL import Image
 
 from app.settings import Settings
-from fitprune_core.backends import describe_device
-from fitprune_core.comparison import Comparison, Partial, stream_comparison
-from fitprune_core.flops import DecoderGeometry, tokens_per_layer
-from fitprune_core.loading import MINI_LLAVA, load_model, model_name
-from fitprune_core.recipe import PruningRecipe
-from fitprune_core.recipe_store import recipe_source
+from fitprune_core.cost.decoder import DecoderGeometry, tokens_per_layer
+from fitprune_core.models.devices import describe_device
+from fitprune_core.models.loading import MINI_LLAVA, load_model, model_name
+from fitprune_core.recipes.recipe import PruningRecipe
+from fitprune_core.recipes.store import recipe_source
+from fitprune_core.run.comparison import Comparison, Partial, stream_comparison
 
 LARGEST_PERCENT = 90
 

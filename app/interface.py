@@ -7,8 +7,8 @@ from typing import Any
 import gradio as gr
 
 from app.engine import Engine
-from app.masthead import Identity, Masthead
-from app.tabs.compare import CLICK_RUN, create_compare
+from app.pages.compare import CLICK_RUN, create_compare
+from app.parts.masthead import Identity, Masthead
 from app.theme import CSS, make_theme
 
 TITLE = "FitPrune Studio"

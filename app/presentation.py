@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from PIL import Image
 
 from app import figures
-from app.answers import Board, Card, Row
 from app.charts import layer_series
+from app.parts.answers import Board, Card, Row
+from app.parts.scrubber import Trace
 from app.scenes import is_right
-from app.scrubber import Trace
-from fitprune_core.comparison import Comparison, Partial, Run
-from fitprune_core.flops import DecoderGeometry
+from fitprune_core.cost.decoder import DecoderGeometry
+from fitprune_core.run.comparison import Comparison, Partial, Run
 
 # The scrubber's picture: sharp on a laptop, and small enough to send with every result.
 _PICTURE_SIDE, _PICTURE_QUALITY = 640, 88

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from fitprune_core.comparison import normalised
-from fitprune_core.mini_llava.questions import KINDS, UNKNOWN_ANSWER, Question, questions_about
-from fitprune_core.mini_llava.scenes import random_scene
+from app.demo_model.questions import KINDS, UNKNOWN_ANSWER, Question, questions_about
+from app.demo_model.scenes import random_scene
+from fitprune_core.run.comparison import normalised
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "assets" / "examples"
 _DRAWN_SIDE = 576

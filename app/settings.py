@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from fitprune_core.published import RECIPES
+from fitprune_core.recipes.published import RECIPES
 
 PREFIX = "FITPRUNE_"
 

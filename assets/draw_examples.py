@@ -13,8 +13,8 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from app.demo_model.scenes import random_scene
 from app.scenes import EXAMPLES, true_answer
-from fitprune_core.mini_llava.scenes import random_scene
 
 SIDE = 480
 

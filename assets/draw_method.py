@@ -11,8 +11,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from fitprune_core.flops import tokens_per_layer  # noqa: E402
-from fitprune_core.recipe import PruningRecipe  # noqa: E402
+from fitprune_core.cost.decoder import tokens_per_layer  # noqa: E402
+from fitprune_core.recipes.recipe import PruningRecipe  # noqa: E402
 
 WIDTH, HEIGHT = 980, 332
 PANEL = 286

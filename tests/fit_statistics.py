@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fitprune_core.flops import DecoderGeometry
+from fitprune_core.cost.decoder import DecoderGeometry
 
 
 @dataclass(eq=False)

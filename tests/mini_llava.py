@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
-from fitprune_core.mini_llava.questions import KINDS, ask
-from fitprune_core.mini_llava.scenes import random_scene
+from app.demo_model.questions import KINDS, ask
+from app.demo_model.scenes import random_scene
 
 
 def every_question(seeds=range(120)):

@@ -13,19 +13,20 @@ import torch
 from PIL import Image
 from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
 
-from fitprune_core.costs import RequestCost, request_cost
-from fitprune_core.decoder import exclusive_use
-from fitprune_core.flops import DecoderGeometry
-from fitprune_core.generation import with_memory_explained
+from fitprune_core.cost.decoder import DecoderGeometry
 from fitprune_core.lmms_eval_plugin.arguments import LOADING, Arguments
 from fitprune_core.lmms_eval_plugin.decoding import Decoding
-from fitprune_core.loading import build_inputs, load_model, model_name
-from fitprune_core.methods import find_method
-from fitprune_core.pictures import load_rgb
-from fitprune_core.pruning import PruningTrace, prune_visual_tokens
-from fitprune_core.recipe import PruningRecipe
-from fitprune_core.recipe_store import recipe_source
-from fitprune_core.visual_tokens import image_aspect
+from fitprune_core.models.exclusive import exclusive_use
+from fitprune_core.models.layout import image_aspect
+from fitprune_core.models.loading import load_model, model_name
+from fitprune_core.models.memory import with_memory_explained
+from fitprune_core.models.prompts import build_inputs
+from fitprune_core.pruning.context import PruningTrace, prune_visual_tokens
+from fitprune_core.pruning.methods import find_method
+from fitprune_core.recipes.recipe import PruningRecipe
+from fitprune_core.recipes.store import recipe_source
+from fitprune_core.run.costs import RequestCost, request_cost
+from fitprune_core.run.pictures import load_rgb
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from fitprune_core.loading import HUB_DEFAULT
-from fitprune_core.methods import find_method
-from fitprune_core.published import RECIPES
-from fitprune_core.recipe import check_share
+from fitprune_core.models.loading import HUB_DEFAULT
+from fitprune_core.pruning.methods import find_method
+from fitprune_core.recipes.published import RECIPES
+from fitprune_core.recipes.recipe import check_share
 
 # Arguments that are handed to `loading.load_model` as they are.
 LOADING = ("dtype", "image_aspect", "attn_implementation", "quantization")

@@ -13,13 +13,13 @@ from lmms_eval.models.model_utils.gen_metrics import log_metrics
 from loguru import logger
 from tqdm import tqdm
 
-from fitprune_core.backends import describe_device
 from fitprune_core.lmms_eval_plugin import MODEL_NAME
 from fitprune_core.lmms_eval_plugin.answering import Answerer, Reply
 from fitprune_core.lmms_eval_plugin.arguments import Arguments, device_of_rank
 from fitprune_core.lmms_eval_plugin.decoding import Decoding
 from fitprune_core.lmms_eval_plugin.summary import Summary
-from fitprune_core.loading import model_name
+from fitprune_core.models.devices import describe_device
+from fitprune_core.models.loading import model_name
 
 
 class FitPruneLlava(lmms):

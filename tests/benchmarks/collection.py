@@ -8,12 +8,12 @@ from unittest.mock import patch
 import torch
 from transformers import PreTrainedModel
 
-from fitprune_core.attention import LayerAttention
-from fitprune_core.backends import describe_device
-from fitprune_core.decoder import decoder_layers
-from fitprune_core.request import Prompt
-from fitprune_core.statistics import observed
-from fitprune_core.timing import Clock
+from fitprune_core.calibration.observe import observed
+from fitprune_core.models.decoder import decoder_layers
+from fitprune_core.models.devices import describe_device
+from fitprune_core.pruning.attention import LayerAttention
+from fitprune_core.pruning.prompt import Prompt
+from fitprune_core.run.timing import Clock
 from tests.benchmarks.published_way import MemoryMeter
 from tests.benchmarks.report import Report
 from tests.benchmarks.wide_model import TEXT_AFTER, TEXT_BEFORE, wide_llava

@@ -9,13 +9,13 @@ from statistics import median
 import numpy as np
 import torch
 
-from fitprune_core.fitting import Fitter
-from fitprune_core.flops import DecoderGeometry, visual_reduction
-from fitprune_core.loading import MINI_LLAVA
-from fitprune_core.published import RECIPES
-from fitprune_core.recipe_store import recipe_source
-from fitprune_core.statistics import AttentionStatistics
-from fitprune_core.timing import Clock
+from fitprune_core.cost.decoder import DecoderGeometry, visual_reduction
+from fitprune_core.models.loading import MINI_LLAVA
+from fitprune_core.recipes.fit import Fitter
+from fitprune_core.recipes.published import RECIPES
+from fitprune_core.recipes.statistics import AttentionStatistics
+from fitprune_core.recipes.store import recipe_source
+from fitprune_core.run.timing import Clock
 from tests.benchmarks.report import Report
 
 # Samples, visual tokens and decoder: mini-llava's sizes, and those of LLaVA-1.5-7B with the paper's 655 samples.

@@ -9,18 +9,19 @@ from statistics import median
 
 import torch
 
-from fitprune_core.backends import describe_device
-from fitprune_core.comparison import Comparison, Run, compare
-from fitprune_core.fitting import fit_recipe
-from fitprune_core.loading import MINI_LLAVA, build_inputs, load_model
-from fitprune_core.mini_llava.questions import questions_about
-from fitprune_core.mini_llava.scenes import random_scene
-from fitprune_core.pruning import prune_visual_tokens
-from fitprune_core.published import RECIPES
-from fitprune_core.recipe import PruningRecipe
-from fitprune_core.recipe_store import STATISTICS
-from fitprune_core.statistics import AttentionStatistics
-from fitprune_core.timing import Clock, Side, paired_medians
+from app.demo_model.questions import questions_about
+from app.demo_model.scenes import random_scene
+from fitprune_core.models.devices import describe_device
+from fitprune_core.models.loading import MINI_LLAVA, load_model
+from fitprune_core.models.prompts import build_inputs
+from fitprune_core.pruning.context import prune_visual_tokens
+from fitprune_core.recipes.fit import fit_recipe
+from fitprune_core.recipes.published import RECIPES
+from fitprune_core.recipes.recipe import PruningRecipe
+from fitprune_core.recipes.statistics import AttentionStatistics
+from fitprune_core.recipes.store import STATISTICS
+from fitprune_core.run.comparison import Comparison, Run, compare
+from fitprune_core.run.timing import Clock, Side, paired_medians
 from tests.benchmarks.published_way import check_same_tokens, published_way, score_memory
 from tests.benchmarks.report import Report
 

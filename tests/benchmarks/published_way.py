@@ -18,11 +18,11 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.masking_utils import eager_mask
 from transformers.models.llama.modeling_llama import eager_attention_forward
 
-from fitprune_core.attention import Attended
-from fitprune_core.methods import find_method
-from fitprune_core.pruning import prune_visual_tokens, pruned
-from fitprune_core.recipe import PruningRecipe
-from fitprune_core.request import PruningTrace, Request
+from fitprune_core.models.decoder import Attended
+from fitprune_core.pruning.context import prune_visual_tokens, pruned
+from fitprune_core.pruning.methods import find_method
+from fitprune_core.pruning.prompt import PruningTrace, Request
+from fitprune_core.recipes.recipe import PruningRecipe
 
 BACKEND = "eager_kept"
 

@@ -6,14 +6,15 @@ from itertools import accumulate
 
 import torch
 
-from fitprune_core.fitting import fit_recipe
-from fitprune_core.generation import generate_greedily
-from fitprune_core.loading import MINI_LLAVA, build_inputs, load_model
-from fitprune_core.mini_llava.samples import drawn_samples
-from fitprune_core.pruning import prune_visual_tokens
-from fitprune_core.recipe import PruningRecipe
-from fitprune_core.sequential import fit_recipe_sequential
-from fitprune_core.statistics import collect_statistics
+from app.demo_model.samples import drawn_samples
+from fitprune_core.calibration.observe import collect_statistics
+from fitprune_core.calibration.sequential import fit_recipe_sequential
+from fitprune_core.models.loading import MINI_LLAVA, load_model
+from fitprune_core.models.prompts import build_inputs
+from fitprune_core.pruning.context import prune_visual_tokens
+from fitprune_core.recipes.fit import fit_recipe
+from fitprune_core.recipes.recipe import PruningRecipe
+from fitprune_core.run.generation import generate_greedily
 from tests.benchmarks.report import Report
 
 REDUCTIONS = (0.2, 0.4, 0.6, 0.8)

@@ -13,16 +13,17 @@ from statistics import median
 import torch
 from transformers import PreTrainedModel
 
-from fitprune_core.backends import describe_device
-from fitprune_core.decoder import decoder_layers, tells_normaliser
-from fitprune_core.flops import DecoderGeometry, RequestFlops, request_flops, tokens_per_layer
-from fitprune_core.loading import model_name
-from fitprune_core.methods import find_method
-from fitprune_core.pruning import prune_visual_tokens, pruned
-from fitprune_core.published import published_recipes
-from fitprune_core.recipe import PruningRecipe
-from fitprune_core.request import Request
-from fitprune_core.timing import Clock, Side, paired_medians, timed_pass
+from fitprune_core.cost.decoder import DecoderGeometry, tokens_per_layer
+from fitprune_core.cost.request import RequestFlops, request_flops
+from fitprune_core.models.decoder import decoder_layers, tells_normaliser
+from fitprune_core.models.devices import describe_device
+from fitprune_core.models.loading import model_name
+from fitprune_core.pruning.context import prune_visual_tokens, pruned
+from fitprune_core.pruning.methods import find_method
+from fitprune_core.pruning.prompt import Request
+from fitprune_core.recipes.published import published_recipes
+from fitprune_core.recipes.recipe import PruningRecipe
+from fitprune_core.run.timing import Clock, Side, paired_medians, timed_pass
 from tests.benchmarks.published_way import check_same_tokens, published_way, score_memory
 from tests.benchmarks.report import Report
 from tests.benchmarks.wide_model import (

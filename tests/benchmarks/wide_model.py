@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration, PreTrainedModel
 
-from fitprune_core.flops import DecoderGeometry, tokens_per_layer, visual_reduction
-from fitprune_core.recipe import PruningRecipe
+from fitprune_core.cost.decoder import DecoderGeometry, tokens_per_layer, visual_reduction
+from fitprune_core.recipes.recipe import PruningRecipe
 
 WIDTHS = {"hidden_size": 4096, "intermediate_size": 11008, "num_attention_heads": 32}
 PATCH_SIZE = 4

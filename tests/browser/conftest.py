@@ -7,8 +7,8 @@ import shutil
 
 import pytest
 
-from tests.ui.fake_engine import FakeEngine
-from tests.ui.serving import served
+from tests.app.fake_engine import FakeEngine
+from tests.app.serving import served
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = [

@@ -7,9 +7,9 @@ import re
 import pytest
 from PIL import Image
 
+from tests.app.fake_engine import TOKENS
+from tests.app.pictures import bad_files, odd_pictures
 from tests.browser.conftest import PATIENCE
-from tests.ui.fake_engine import TOKENS
-from tests.ui.pictures import bad_files, odd_pictures
 
 pytestmark = pytest.mark.browser
 

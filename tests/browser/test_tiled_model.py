@@ -9,10 +9,10 @@ from PIL import Image
 
 import fitprune_core as fp
 from app.engine import Engine
-from fitprune_core.comparison import Comparison
+from fitprune_core.run.comparison import Comparison
+from tests.app.serving import served
 from tests.browser.conftest import COUNT_RESULTS, PATIENCE
 from tests.tiny import save_tiny_llava
-from tests.ui.serving import served
 
 pytestmark = pytest.mark.browser
 

@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from fitprune_core.answer_sheet import Score, read_answers
-from fitprune_core.evaluation import evaluate
-from fitprune_core.flops import DecoderGeometry
+from app.demo_model.samples import write_samples
+from fitprune_core.cost.decoder import DecoderGeometry
+from fitprune_core.evaluation.answer_sheet import Score, read_answers
+from fitprune_core.evaluation.evaluation import evaluate
 from fitprune_core.lmms_eval_plugin import MODEL_NAME
-from fitprune_core.loading import MINI_LLAVA, load_model
-from fitprune_core.mini_llava.samples import write_samples
-from fitprune_core.recipe_store import recipe_source
+from fitprune_core.models.loading import MINI_LLAVA, load_model
+from fitprune_core.recipes.store import recipe_source
 
 ROOT = Path(__file__).resolve().parents[3]
 # Below the root, where lmms-eval runs, since the task names its data that way.

@@ -7,8 +7,8 @@ from typing import Any
 
 from PIL import Image
 
-from fitprune_core.pictures import open_picture
-from fitprune_core.results import normalised
+from fitprune_core.run.pictures import open_picture
+from fitprune_core.run.results import normalised
 
 SCENES = Path("tests/benchmarks/results/lmms/scenes")
 

@@ -1,3 +1,0 @@
-from app.answers.component import Answers, Board, Card, Row
-
-__all__ = ["Answers", "Board", "Card", "Row"]

@@ -1,3 +1,0 @@
-from app.budget.component import Budget, Plans, plans_of
-
-__all__ = ["Budget", "Plans", "plans_of"]

@@ -1,0 +1,173 @@
+"""A second, dense lesson for the decoder: a word that names something in the picture should know what is there.
+
+Answers alone teach slowly: to say where the car is, the word "car" must find its patches and the end of the question
+must find the word, and neither step pays before the other exists. So while training, the state of such a word halfway
+up the decoder is also asked, by a linear head that is thrown away afterwards, for what stands there: for a kind of
+object its place, colour and number, for a colour its number, for a place the kind and colour there. A little higher the
+end of the question is asked for the same facts of what it was about; where it was about two objects, their names and
+its end are asked how the two lie to one another; and where the whole picture is to be described, its end is asked for
+everything that is in it, and each comma of the answer for the object that comes next.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from app.demo_model.pictures_pool import ALL_COLORS, KINDS
+from app.demo_model.readouts import ReadOuts
+from app.demo_model.scenes import MAX_OBJECTS, PLACES, Scene, SceneObject
+from app.demo_model.shapes import COLORS, SHAPES, plural
+
+# What is known of one object or place; 0 is "nothing".
+FACTS = {"kind": len(KINDS) + 1, "color": len(ALL_COLORS) + 1, "cell": len(PLACES) + 1, "count": MAX_OBJECTS + 1}
+# What is known of two objects: the first one's place, and on which side of the other it lies (0: on neither).
+PAIR_FACTS = {"first": len(PLACES) + 1, "across": 3, "upright": 3}
+# What is known of the whole picture: the kind and the colour of what stands in each place.
+SCENE_FACTS = {f"{name} at the {place}": FACTS[name] for name in ("kind", "color") for place in PLACES}
+ALL_FACTS = (*FACTS, *PAIR_FACTS, *SCENE_FACTS)
+NOT_ASKED = -100
+WORD_LAYER, END_LAYER = 6, 9  # the states that enter these decoder layers are asked
+
+_KIND_OF_WORD = {word: kind for kind in SHAPES for word in (kind, plural(kind))}
+_KIND_WORDS = re.compile(rf"\b(?:({'|'.join(COLORS)}) )?({'|'.join(sorted(_KIND_OF_WORD, key=len, reverse=True))})\b")
+_COLOR_WORDS = re.compile(rf"\b({'|'.join(COLORS)})\b")
+_COMMAS = re.compile(r",| and\b")
+_PLACE_WORDS = re.compile(rf"\b(?:at|in|on) the ({'|'.join(sorted(PLACES, key=len, reverse=True))}|middle)\b")
+
+
+@dataclass(frozen=True)
+class OneShape:
+    """What is known of a picture of easy-VQA: one shape of one colour, each "" where its questions do not tell."""
+
+    kind: str
+    color: str
+
+
+def lookups(scene: Scene, text: str) -> list[tuple[int, dict[str, int]]]:
+    """What each naming word of `text` should know: (position of its last character, {fact: value})."""
+    text = text.lower()
+    named = list(_KIND_WORDS.finditer(text))
+    found = [(match.end() - 1, _facts_of_kind(scene, *match.groups())) for match in named]
+    if len(named) == 2:
+        found[1][1].update(_facts_of_pair(scene, *(match.groups() for match in named)))
+    for match in _COLOR_WORDS.finditer(text):
+        found.append((match.end() - 1, {"count": sum(item.color == match.group(1) for item in scene.objects)}))
+    for match in _PLACE_WORDS.finditer(text):
+        found.append((match.end() - 1, _facts_of_place(scene, match.group(1).replace("middle", "center"))))
+    return found
+
+
+def asked_facts(shown: Scene | OneShape, question: str) -> dict[str, int]:
+    """What the end of a question should know: what it names, one object, two or a place, and what is true of it."""
+    if isinstance(shown, OneShape):
+        known = {"kind": (KINDS, shown.kind), "color": (ALL_COLORS, shown.color)}
+        return {name: values.index(value) + 1 for name, (values, value) in known.items() if value}
+    text = question.lower()
+    kinds, places = _KIND_WORDS.findall(text), _PLACE_WORDS.findall(text)
+    if len(kinds) == 2:
+        return _facts_of_kind(shown, *kinds[0]) | _facts_of_pair(shown, *kinds)
+    if len(kinds) == 1 and not places:
+        ((color, word),) = kinds
+        return _facts_of_kind(shown, color, word) | {"kind": KINDS.index(_KIND_OF_WORD[word]) + 1}
+    if len(places) == 1 and not kinds:
+        place = places[0].replace("middle", "center")
+        return _facts_of_place(shown, place) | {"cell": PLACES.index(place) + 1}
+    return {}
+
+
+def caption_facts(scene: Scene, caption: str) -> tuple[dict[str, int], list[tuple[int, dict[str, int]]]]:
+    """What is to be known on the way to a caption: by the end of the question, and by each comma (or "and") of it.
+
+    Returns the first object's facts with those of the whole scene, and (position of a comma's last character, the next
+    object's facts).
+    """
+    found = [_facts_of_object(item) for item in scene.objects]
+    known = {item.place: facts for item, facts in zip(scene.objects, found, strict=True)}
+    whole = {
+        f"{name} at the {place}": known[place][name] if place in known else 0
+        for name in ("kind", "color")
+        for place in PLACES
+    }
+    commas = [match.end() - 1 for match in _COMMAS.finditer(caption)]
+    return found[0] | whole, list(zip(commas, found[1:], strict=True))
+
+
+class Lessons(nn.Module):
+    """The read-outs of all lessons: of naming words, of the ends of questions, of pairs, and of whole scenes."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.words, self.ends = ReadOuts(width, FACTS), ReadOuts(width, FACTS)
+        self.pairs, self.scenes = ReadOuts(width, PAIR_FACTS), ReadOuts(width, SCENE_FACTS)
+
+    def loss(self, states: tuple[torch.Tensor, ...], facts: torch.Tensor, is_late: torch.Tensor) -> torch.Tensor:
+        """Sum of the lessons' mean cross-entropies.
+
+        states: what enters each decoder layer, (B, T, width) each. facts: (B, T, all facts), -100 where nothing is
+        asked. is_late: (B, T), where facts of one object are asked at the later of the two layers.
+        """
+        own, pair, scene = facts.split([len(FACTS), len(PAIR_FACTS), len(SCENE_FACTS)], dim=-1)
+        words, ends = own.masked_fill(is_late[..., None], NOT_ASKED), own.masked_fill(~is_late[..., None], NOT_ASKED)
+        return (
+            lookup_loss(self.words, states[WORD_LAYER], words)
+            + lookup_loss(self.ends, states[END_LAYER], ends)
+            + lookup_loss(self.pairs, states[END_LAYER], pair)
+            + lookup_loss(self.scenes, states[END_LAYER], scene)
+        )
+
+
+def lookup_loss(head: ReadOuts, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy over everything asked. states: (B, T, width); targets: (B, T, facts), -100 where not asked."""
+    asked = (targets != NOT_ASKED).any(-1)
+    if not asked.any():
+        return torch.zeros(())
+    losses = [
+        nn.functional.cross_entropy(scores, targets[asked][:, i], ignore_index=NOT_ASKED, reduction="sum")
+        for i, scores in enumerate(head(states[asked]).values())
+    ]
+    return torch.stack(losses).sum() / (targets != NOT_ASKED).sum()
+
+
+def _named(scene: Scene, color: str, word: str) -> list[SceneObject]:
+    """The objects that a name may mean: of its kind, and of its colour too where one of that kind has it."""
+    kind = [item for item in scene.objects if item.kind == _KIND_OF_WORD[word]]
+    return [item for item in kind if item.color == color] or kind
+
+
+def _facts_of_kind(scene: Scene, color: str, word: str) -> dict[str, int]:
+    here = _named(scene, color, word)
+    facts = {"count": sum(item.kind == _KIND_OF_WORD[word] for item in scene.objects)}
+    if not here:
+        facts |= {"cell": 0, "color": 0}
+    elif len(here) == 1:
+        facts |= {"cell": here[0].cell + 1, "color": ALL_COLORS.index(here[0].color) + 1}
+    return facts
+
+
+def _facts_of_pair(scene: Scene, first: tuple[str, str], second: tuple[str, str]) -> dict[str, int]:
+    """How the first of two named objects lies to the second; nothing where a name does not pick out one object."""
+    ones, others = _named(scene, *first), _named(scene, *second)
+    if len(ones) != 1 or len(others) != 1:
+        return {}
+    (one,), (other,) = ones, others
+    sides = {"across": (one.column, other.column), "upright": (one.row, other.row)}
+    return {"first": one.cell + 1} | {name: 1 if a < b else 2 if a > b else 0 for name, (a, b) in sides.items()}
+
+
+def _facts_of_place(scene: Scene, place: str) -> dict[str, int]:
+    here = next((item for item in scene.objects if item.place == place), None)
+    if here is None:
+        return {"kind": 0, "color": 0}
+    return {"kind": KINDS.index(here.kind) + 1, "color": ALL_COLORS.index(here.color) + 1}
+
+
+def _facts_of_object(item: SceneObject) -> dict[str, int]:
+    return {
+        "kind": KINDS.index(item.kind) + 1,
+        "color": ALL_COLORS.index(item.color) + 1,
+        "cell": item.cell + 1,
+    }

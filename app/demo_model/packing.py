@@ -1,0 +1,168 @@
+"""Many questions about one picture in one sequence: each sees the picture and itself, nothing else.
+
+What is trained is exactly what is asked later (every question is a first turn), and the picture's tokens, most of the
+work, are paid for once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from app.demo_model.architecture import GRID
+from app.demo_model.lookups import ALL_FACTS, NOT_ASKED, OneShape, asked_facts, caption_facts, lookups
+from app.demo_model.questions import describe
+from app.demo_model.scenes import Scene
+from app.demo_model.text import Encoder
+
+SHARED, PADDING = 0, -1
+
+
+@dataclass
+class PackedBatch:
+    """B pictures with their questions, padded to T tokens.
+
+    `ids`, `positions`, `segments`, `targets`, `weights`: (B, T). `segments`: 0 the prefix and the picture, 1, 2, ...
+    the questions, -1 padding. `targets[b, t]` is the token to predict after t, -100 where nothing is asked;
+    `question_of[b, t]` numbers the question that a target belongs to, over the whole batch. `facts`: (B, T, facts) of
+    `lookups`, -100 where nothing is asked; `is_late` (B, T) marks the ends of questions and the commas of captions.
+    """
+
+    ids: torch.Tensor
+    positions: torch.Tensor
+    segments: torch.Tensor
+    targets: torch.Tensor
+    weights: torch.Tensor
+    question_of: torch.Tensor
+    facts: torch.Tensor
+    is_late: torch.Tensor
+    visual_start: int
+
+    def attention_mask(self) -> torch.Tensor:
+        """(B, 1, T, T) to add to the scores: 0 where a query may look, else minus infinity.
+
+        Padding looks at itself, so that no row is empty.
+        """
+        length = self.ids.shape[1]
+        causal = torch.ones(length, length, dtype=torch.bool).tril()
+        query, key = self.segments[:, :, None], self.segments[:, None, :]
+        allowed = causal & ((key == SHARED) | (key == query)) & (query != PADDING)
+        allowed |= torch.eye(length, dtype=torch.bool)
+        return torch.zeros(allowed.shape).masked_fill_(~allowed, float("-inf"))[:, None]
+
+
+def pool_patches(features: torch.Tensor) -> torch.Tensor:
+    """(B, patches, width) -> (B, patches / 4, width): the mean of each 2 x 2 block, for the cheap part of training."""
+    grid = features.reshape(len(features), GRID // 2, 2, GRID // 2, 2, features.shape[-1])
+    return grid.mean((2, 4)).flatten(1, 2)
+
+
+def visual_offsets(num_visual: int) -> list[int]:
+    """Positions of the visual tokens, counted from the first one of the full grid.
+
+    A pooled token stands where its block's first patch stands, and the question where it stands behind the full grid:
+    rotary distances do not change when training moves on from pooled to all patches.
+    """
+    side = math.isqrt(num_visual)
+    stride = GRID // side
+    return [row * stride * GRID + column * stride for row in range(side) for column in range(side)]
+
+
+def pack(
+    encoder: Encoder,
+    turns: list[list[tuple[str, str]]],
+    num_visual: int,
+    image_token: int,
+    shown: Sequence[Scene | OneShape] | None = None,
+) -> PackedBatch:
+    """`turns[b]`: the (question, answer) pairs of picture b; `shown[b]`: what it shows, to ask for facts."""
+    start = len(encoder.prefix)
+    shared = [*encoder.prefix, *[image_token] * num_visual]
+    shared_positions = [*range(start), *(start + offset for offset in visual_offsets(num_visual))]
+    behind = start + GRID * GRID
+    rows, facts, question = [], [], 0
+    for row, pairs in enumerate(turns):
+        ids, positions = list(shared), list(shared_positions)
+        segments, targets = [SHARED] * len(shared), [-100] * len(shared)
+        weights, owner = [0.0] * len(shared), [-1] * len(shared)
+        for segment, (text, answer) in enumerate(pairs, start=1):
+            asked, said = encoder.turn(text, answer)
+            turn = [*asked, *said[:-1]]
+            if shown is not None:
+                facts += [(row, len(ids) + at, *known) for at, *known in _facts(encoder, shown[row], text, answer)]
+            ids += turn
+            positions += range(behind, behind + len(turn))
+            segments += [segment] * len(turn)
+            targets += [-100] * (len(asked) - 1) + list(said)
+            weights += [0.0] * (len(asked) - 1) + [len(said) ** -0.5] * len(said)
+            owner += [-1] * (len(asked) - 1) + [question] * len(said)
+            question += 1
+        rows.append((ids, positions, segments, targets, weights, owner))
+    length = max(len(row[0]) for row in rows)
+    fills = (0, 0, PADDING, -100, 0.0, -1)
+    columns = [torch.tensor([row[i] + [fill] * (length - len(row[i])) for row in rows]) for i, fill in enumerate(fills)]
+    targets = torch.full((len(rows), length, len(ALL_FACTS)), NOT_ASKED)
+    is_late = torch.zeros(len(rows), length, dtype=torch.bool)
+    for row, token, known, late in facts:
+        is_late[row, token] = late
+        for name, value in known.items():
+            targets[row, token, ALL_FACTS.index(name)] = value
+    return PackedBatch(*columns, facts=targets, is_late=is_late, visual_start=start)
+
+
+def _facts(
+    encoder: Encoder, shown: Scene | OneShape, question: str, answer: str
+) -> Iterator[tuple[int, dict[str, int], bool]]:
+    """(token within the turn, what it should know, whether later) for a question's end, its names and its answer's."""
+    asked, said = encoder.asked_text(question), f" {answer}"
+    behind = len(encoder.turn(question, answer)[0])
+    at_end = asked_facts(shown, asked)
+    if isinstance(shown, Scene):
+        for character, known in lookups(shown, asked):
+            yield encoder.token_at(asked, character), known, False
+        for character, known in lookups(shown, said):
+            yield behind + encoder.token_at(said, character), known, False
+        if answer == describe(shown):
+            at_end, at_commas = caption_facts(shown, said)
+            for character, known in at_commas:
+                yield behind + encoder.token_at(said, character), known, True
+    yield behind - 1, at_end, True
+
+
+def answer_logits(
+    model, batch: PackedBatch, visual: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, tuple[torch.Tensor, ...]]:
+    """Logits where something is to be said, where that is, and the states between the decoder's layers.
+
+    `visual`: tower features (B, patches, width of the tower). Returns (answers, vocabulary), a (B, T) mask, and the
+    input of every layer, (B, T, width) each.
+    """
+    decoder, projector = model.model.language_model, model.model.multi_modal_projector
+    projected = projector(visual)
+    start, stop = batch.visual_start, batch.visual_start + visual.shape[1]
+    embedded = decoder.embed_tokens(batch.ids)
+    embedded = torch.cat([embedded[:, :start], projected, embedded[:, stop:]], dim=1)
+    output = decoder(
+        inputs_embeds=embedded,
+        position_ids=batch.positions,
+        attention_mask=batch.attention_mask(),
+        use_cache=False,
+        output_hidden_states=True,
+    )
+    asked = batch.targets != -100
+    return model.lm_head(output.last_hidden_state[asked]), asked, output.hidden_states
+
+
+def right_answers(logits: torch.Tensor, asked: torch.Tensor, batch: PackedBatch) -> torch.Tensor:
+    """One bool a question: would greedy decoding say exactly the true answer (and stop)?
+
+    Under teacher forcing every token being the arg-max is the same as greedy decoding producing that text.
+    """
+    wrong = logits.argmax(-1) != batch.targets[asked]
+    owner = batch.question_of[asked]
+    right = torch.ones(int(owner.max()) + 1, dtype=torch.bool)
+    right[owner[wrong]] = False
+    return right

@@ -1,3 +1,0 @@
-from app.masthead.component import Identity, Masthead
-
-__all__ = ["Identity", "Masthead"]

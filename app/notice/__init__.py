@@ -1,3 +1,0 @@
-from app.notice.component import Message, Notice
-
-__all__ = ["Message", "Notice"]

@@ -1,0 +1,3 @@
+from app.parts.answers.component import Answers, Board, Card, Row
+
+__all__ = ["Answers", "Board", "Card", "Row"]

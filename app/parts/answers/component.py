@@ -1,0 +1,48 @@
+"""The two answers, and between them what pruning saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gradio.data_classes import GradioModel
+
+from app.parts.component import BrowserComponent
+
+
+class Row(GradioModel):
+    """One figure of both runs. `*_share` is the length of its bar, 0 to 1; `about` says what it is."""
+
+    label: str
+    about: str
+    original: str = ""
+    pruned: str = ""
+    ratio: str = ""
+    word: str = ""
+    original_share: float = 0.0
+    pruned_share: float = 0.0
+
+
+class Card(GradioModel):
+    """One answer. state: "idle", "waiting", "running" or "done"; mark: "right", "wrong", or "" if nobody knows."""
+
+    answer: str = ""
+    state: str = "idle"
+    mark: str = ""
+
+
+class Board(GradioModel):
+    """All that the component shows. verdict: "same", "different" or ""; `truth` and `sentence` are texts."""
+
+    state: str
+    percent: float
+    original: Card
+    pruned: Card
+    rows: list[Row]
+    verdict: str = ""
+    truth: str = ""
+    sentence: str = ""
+
+
+class Answers(BrowserComponent):
+    folder = Path(__file__).resolve().parent
+    data_model = Board

@@ -1,0 +1,35 @@
+"""What a budget will do, for every budget at once: moving the slider asks the server nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from gradio.data_classes import GradioModel
+
+from app.engine import Preview
+from app.parts.component import BrowserComponent
+
+
+class Plans(GradioModel):
+    """Entry p of `tokens` (left after each layer) and of `saving` (share of visual FLOPs) belongs to p percent."""
+
+    percent: int
+    num_visual_tokens: int
+    tokens: list[list[int]]
+    saving: list[float]
+
+
+def plans_of(previews: Sequence[Preview], percent: int) -> Plans:
+    """The previews of 0, 1, 2, ... percent; `percent` is where the slider stands first."""
+    return Plans(
+        percent=percent,
+        num_visual_tokens=previews[0].num_visual_tokens,
+        tokens=[preview.tokens for preview in previews],
+        saving=[round(preview.saving, 5) for preview in previews],
+    )
+
+
+class Budget(BrowserComponent):
+    folder = Path(__file__).resolve().parent
+    data_model = Plans

@@ -1,0 +1,3 @@
+from app.parts.notice.component import Message, Notice
+
+__all__ = ["Message", "Notice"]

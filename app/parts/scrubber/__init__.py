@@ -1,0 +1,3 @@
+from app.parts.scrubber.component import Scrubber, Trace
+
+__all__ = ["Scrubber", "Trace"]

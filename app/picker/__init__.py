@@ -1,3 +1,0 @@
-from app.picker.component import Choice, Choices, Picker
-
-__all__ = ["Choice", "Choices", "Picker"]

@@ -1,3 +1,0 @@
-from app.scrubber.component import Scrubber, Trace
-
-__all__ = ["Scrubber", "Trace"]

@@ -1,0 +1,122 @@
+"""What visual tokens receive at every layer of the unpruned model, collected sample by sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from PIL import Image
+from torch import nn
+from transformers import PreTrainedModel, ProcessorMixin
+
+from fitprune_core.cost.decoder import DecoderGeometry
+from fitprune_core.models.decoder import attend, decoder_layers
+from fitprune_core.models.exclusive import borrowed, replaced
+from fitprune_core.models.layout import image_aspect
+from fitprune_core.models.loading import model_name
+from fitprune_core.models.memory import with_memory_explained
+from fitprune_core.models.prompts import build_inputs
+from fitprune_core.pruning.prompt import Prompt
+from fitprune_core.recipes.statistics import AttentionStatistics
+
+
+def provenance_of(model: PreTrainedModel, processor: ProcessorMixin) -> dict[str, str]:
+    """What figures depend on beside a model's weights: its pictures' aspect, versions of the libraries, its dtype."""
+    return {
+        "image_aspect": image_aspect(model.config, processor),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "dtype": str(model.dtype),
+    }
+
+
+def collect_statistics(
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    samples: Iterable[tuple[Image.Image, str]],
+    *,
+    progress: Callable[[int, int | None], None] | None = None,
+    source: str = "",
+) -> AttentionStatistics:
+    """Run the unpruned model on (picture, question) pairs and keep what its visual tokens receive at every layer.
+
+    Each layer's attention runs by the model's own backend and is reduced to two numbers a token on the spot
+    (`attention.LayerAttention`). progress: called after every sample with samples done and, where `samples` has a
+    length, samples in all. source: where the samples come from, in words, kept in the provenance.
+
+    Pictures may have different token counts. Raises ValueError for an empty batch, and what `decoder.borrowed` refuses.
+    For a samples file of any size there is `calibration.calibrate`.
+    """
+    total = len(samples) if hasattr(samples, "__len__") else None
+    rows: list[np.ndarray] = []
+    shares: list[np.ndarray] = []
+    for image, question in samples:
+        inputs = build_inputs(processor, image, question).to(model.device)
+        received, share = observe(model, inputs)
+        rows.append(received)
+        shares.append(share)
+        if progress is not None:
+            progress(len(rows), total)
+    if not rows:
+        raise ValueError("there are no samples to collect statistics from")
+    counts = np.array([received.shape[-1] for received in rows])
+    attention = np.zeros((2, len(rows), rows[0].shape[1], counts.max()), dtype=np.float32)
+    for sample, received in enumerate(rows):
+        attention[:, sample, :, : counts[sample]] = received
+    return AttentionStatistics(
+        *attention,
+        model_name(model),
+        DecoderGeometry.from_config(model.config),
+        *np.stack(shares, axis=1),
+        provenance={"source": source, **provenance_of(model, processor)},
+        token_counts=counts,
+    )
+
+
+def observe(model: PreTrainedModel, inputs: Any) -> tuple[np.ndarray, np.ndarray]:
+    """One unpruned run: self- and cross-attention received, and the shares that they are parts of.
+
+    inputs: of one prompt, from `build_inputs`, on the model's device. Returns float32 (2, layers, visual tokens) and
+    (2, layers); see `attention.LayerAttention.observed`. Raises MemoryError when the device runs out of memory.
+    """
+    is_visual = inputs["input_ids"] == model.config.image_token_id
+    if is_visual.shape[0] != 1 or not is_visual.any():
+        raise ValueError("statistics are collected from one prompt with one image at a time")
+    prompt = Prompt(is_visual, inputs.get("attention_mask"))
+    layers: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def run() -> None:
+        with observed(model, prompt, layers), torch.no_grad():
+            # The decoder alone: the language-model head would add nothing.
+            model.model(**inputs, use_cache=False)
+
+    with_memory_explained(run, model.device, f"a prompt of {is_visual.shape[1]} tokens")
+    received, shares = zip(*layers, strict=True)
+    return torch.stack(received, dim=1).cpu().numpy(), torch.stack(shares, dim=1).cpu().numpy()
+
+
+@contextmanager
+def observed(model: PreTrainedModel, prompt: Prompt, layers: list[tuple[torch.Tensor, torch.Tensor]]) -> Iterator[None]:
+    """Inside the block every layer appends what `LayerAttention.observed` finds in it."""
+    attentions = [layer.self_attn for layer in decoder_layers(model)]
+    forwards = [(module, "forward", partial(_attend_and_reduce, module, prompt, layers)) for module in attentions]
+    with borrowed(model), replaced(forwards):
+        yield
+
+
+def _attend_and_reduce(
+    attention: nn.Module,
+    prompt: Prompt,
+    layers: list[tuple[torch.Tensor, torch.Tensor]],
+    hidden_states: torch.Tensor,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Stands in for an attention's forward: the same output, and its visual tokens' scores on the side."""
+    output, weights, attended = attend(attention, hidden_states, **kwargs)
+    layers.append(prompt.attention_of(0, attended).observed())
+    return attention.o_proj(output), weights

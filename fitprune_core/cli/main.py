@@ -1,0 +1,204 @@
+"""The command line: `python -m fitprune_core compare | calibrate | fit | evaluate`.
+
+Results go to standard output. Bad input ends with exit status 2 and one line on standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fitprune_core.cli.options import BAD_INPUT, command_parser, complain
+from fitprune_core.recipes.recipe import PruningRecipe
+from fitprune_core.samples.processes import FailedElsewhere, started_processes
+
+FAILED, INTERRUPTED = 1, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status: 0, 1 (the machine gave up), 2 (bad input), 130 (interrupted)."""
+    options = command_parser(COMMANDS).parse_args(arguments)
+    _quiet_libraries()
+    try:
+        options.run(options)
+    except (ValueError, OSError) as error:
+        return _failed(options, error, BAD_INPUT)
+    except MemoryError as error:
+        return _failed(options, error, FAILED)
+    except FailedElsewhere:
+        return FAILED
+    except KeyboardInterrupt:
+        complain("interrupted")
+        return INTERRUPTED
+    return 0
+
+
+def run_compare(options: argparse.Namespace) -> None:
+    """Answer one question with the original and the pruned model."""
+    from fitprune_core.run.pictures import check_question, open_picture
+
+    # Everything that costs nothing is looked at before torch and a model are loaded.
+    question, image = check_question(options.question), open_picture(options.image)
+    recipe = PruningRecipe.load(options.recipe) if options.recipe else None
+    from fitprune_core.run.comparison import compare
+
+    model, processor = _load(options, options.device)
+    recipe = recipe or _recipes_of(model, options)(options.reduction)
+    comparison = compare(
+        model, processor, image, question, recipe, method=options.method, max_new_tokens=options.max_new_tokens
+    )
+    if options.json:
+        print(json.dumps(comparison.to_json(), ensure_ascii=False))
+    else:
+        from fitprune_core.cli.tables import comparison_table
+
+        print(comparison_table(comparison))
+
+
+@contextmanager
+def _over_samples(options: argparse.Namespace) -> Iterator[tuple]:
+    """Check the files, load the model; yields it, its processor, what to call with samples done, and the processes."""
+    from tqdm import tqdm
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    from fitprune_core.samples.files import check_pictures, check_samples
+
+    with started_processes() as processes:
+
+        def prepare() -> tuple[int, tuple]:
+            _check_output(options.out)
+            total = check_samples(options.samples)
+            check_pictures(options.samples)
+            return total, _load(options, processes.device(options.device))
+
+        total, loaded = processes.agree(prepare)
+        is_off = None if processes.is_main else True  # None: only where there is somebody to watch
+        about = f"process 1 of {processes.count}" if processes.count > 1 else None
+        bar = tqdm(desc=about, total=len(processes.share(total)), unit="sample", disable=is_off)
+
+        def progress(done: int, _: int) -> None:
+            if not bar.n:
+                # What was done before this run took no time of it.
+                bar.initial = bar.n = done - 1
+            bar.update(done - bar.n)
+
+        with logging_redirect_tqdm(), bar:
+            yield *loaded, progress, processes
+
+
+def run_evaluate(options: argparse.Namespace) -> None:
+    """Answer a samples file with the original model and with methods at several budgets."""
+    from fitprune_core.cli.tables import scores_table
+    from fitprune_core.evaluation.evaluation import evaluate
+
+    with _over_samples(options) as (model, processor, progress, processes):
+        scores = evaluate(
+            model,
+            processor,
+            options.samples,
+            options.reduction,
+            processes.agree(lambda: _recipes_of(model, options)),
+            options.out,
+            methods=options.method,
+            max_new_tokens=options.max_new_tokens,
+            progress=progress,
+            processes=processes,
+        )
+    if processes.is_main:
+        print(scores_table(scores))
+
+
+def run_calibrate(options: argparse.Namespace) -> None:
+    """Collect the statistics of a model over a samples file."""
+    from fitprune_core.calibration.calibration import calibrate
+
+    with _over_samples(options) as (model, processor, progress, processes):
+        done = calibrate(model, processor, options.samples, options.out, progress=progress, processes=processes)
+    if processes.is_main:
+        left_out = f" ({done.left_out} left out)" if done.left_out else ""
+        is_equal = done.fewest_tokens == done.most_tokens
+        tokens = f"{done.most_tokens}" if is_equal else f"{done.fewest_tokens} to {done.most_tokens}"
+        print(f"{options.out}: {done.num_samples} samples{left_out}, {tokens} visual tokens each")
+
+
+def run_fit(options: argparse.Namespace) -> None:
+    """Fit a recipe from statistics."""
+    from fitprune_core.recipes.fit import fit_recipe
+    from fitprune_core.recipes.statistics import AttentionStatistics
+
+    _check_output(options.out)
+    statistics = AttentionStatistics.load(options.statistics)
+    recipe = fit_recipe(
+        statistics,
+        options.reduction,
+        attention=options.attention,
+        max_drop_layers=options.max_drop_layers,
+        first_drop_layer=options.first_drop_layer,
+    )
+    recipe.save(options.out)
+    print(
+        f"{options.out}: saves {recipe.achieved_reduction:.2%} of visual FLOPs ({recipe.reduction:.2%} asked), "
+        f"removes {' '.join(map(str, recipe.removed))} of {recipe.num_visual_tokens} visual tokens"
+    )
+
+
+COMMANDS = {"compare": run_compare, "calibrate": run_calibrate, "fit": run_fit, "evaluate": run_evaluate}
+
+
+def _load(options: argparse.Namespace, device: str) -> tuple[Any, Any]:
+    from fitprune_core.models.loading import load_model
+
+    return load_model(
+        options.model,
+        device=device,
+        dtype=options.dtype,
+        image_aspect=options.image_aspect,
+        attn_implementation=options.attn,
+        quantization=options.quantize,
+    )
+
+
+def _recipes_of(model: Any, options: argparse.Namespace) -> Callable[[float], PruningRecipe]:
+    from fitprune_core.cost.decoder import DecoderGeometry
+    from fitprune_core.models.loading import model_name
+    from fitprune_core.recipes.store import recipe_source
+
+    return recipe_source(model_name(model), DecoderGeometry.from_config(model.config), options.recipes)
+
+
+def _check_output(path: Path) -> None:
+    """Raise ValueError, before any work is done, if a file cannot be written here."""
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; name a file to write")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise ValueError(f"{path} cannot be written: {folder} is no folder that may be written to")
+
+
+def _quiet_libraries() -> None:
+    """Keep what libraries say off standard error, where only our own lines are expected.
+
+    transformers and its Hub client read these variables when they are imported, which costs seconds and is left until
+    the input has been looked at.
+    """
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    warnings.filterwarnings("ignore", module="PIL")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+def _failed(options: argparse.Namespace, error: Exception, status: int) -> int:
+    if options.debug:
+        logging.getLogger(__name__).error("", exc_info=error)
+    complain(str(error) or type(error).__name__)
+    return status

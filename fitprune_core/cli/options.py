@@ -1,0 +1,125 @@
+"""What the command line takes: the options of each command, and complaints of one line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NoReturn
+
+from fitprune_core.recipes.published import RECIPES
+from fitprune_core.recipes.recipe import ATTENTIONS, check_share
+
+PROGRAM = "python -m fitprune_core"
+BAD_INPUT = 2
+
+
+def complain(message: str) -> None:
+    """One line on standard error."""
+    print(f"{PROGRAM}: {' '.join(message.split())}", file=sys.stderr)
+
+
+class _OneLineParser(argparse.ArgumentParser):
+    """An argument parser whose complaint is one line, without the usage above it."""
+
+    def error(self, message: str) -> NoReturn:
+        complain(message)
+        raise SystemExit(BAD_INPUT)
+
+
+def command_parser(runs: Mapping[str, Callable[[argparse.Namespace], None]]) -> argparse.ArgumentParser:
+    """The parser of all commands; `runs`: what each does, by its name, with a line about it as its docstring."""
+    parser = _OneLineParser(prog=PROGRAM, description="Prune the visual tokens of LLaVA to a FLOPs budget.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
+    for name, run in runs.items():
+        adding = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
+        adding.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        adding.set_defaults(run=run)
+        _OPTIONS[name](adding)
+    return parser
+
+
+def _add_compare(adding: argparse.ArgumentParser) -> None:
+    _add_model(adding)
+    adding.add_argument("--image", required=True, type=Path, metavar="FILE", help="the picture")
+    adding.add_argument("--question", required=True, metavar="Q", help="what to ask about it")
+    budget = adding.add_mutually_exclusive_group(required=True)
+    budget.add_argument("--reduction", type=_share, metavar="R", help="share of visual FLOPs to save, 0 <= R < 1")
+    budget.add_argument("--recipe", type=Path, metavar="FILE", help="a recipe file instead of a share")
+    adding.add_argument("--method", default="fitprune", metavar="NAME", help="what ranks the tokens [%(default)s]")
+    _add_running(adding)
+    adding.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+
+
+def _add_calibrate(adding: argparse.ArgumentParser) -> None:
+    _add_model(adding)
+    _add_samples(adding)
+    adding.add_argument("--out", required=True, type=Path, metavar="STATS.npz", help="file to write")
+
+
+def _add_fit(adding: argparse.ArgumentParser) -> None:
+    adding.add_argument("--statistics", required=True, type=Path, metavar="STATS.npz", help="from `calibrate`")
+    adding.add_argument(
+        "--reduction", required=True, type=_share, metavar="R", help="share of visual FLOPs to save, 0 <= R < 1"
+    )
+    adding.add_argument("--attention", choices=ATTENTIONS, default="both", help="which attention decides [%(default)s]")
+    adding.add_argument("--max-drop-layers", type=_positive, metavar="N", help="most layers that may drop [any number]")
+    adding.add_argument(
+        "--first-drop-layer", type=int, default=0, metavar="L", help="first layer, from 0, that may drop [%(default)s]"
+    )
+    adding.add_argument("--out", required=True, type=Path, metavar="RECIPE.json", help="file to write")
+
+
+def _add_evaluate(adding: argparse.ArgumentParser) -> None:
+    _add_model(adding)
+    _add_samples(adding)
+    adding.add_argument(
+        "--reduction", required=True, nargs="+", type=_share, metavar="R", help="shares of visual FLOPs to save"
+    )
+    adding.add_argument("--method", nargs="+", default=["fitprune"], metavar="NAME", help="what ranks [fitprune]")
+    _add_running(adding)
+    adding.add_argument(
+        "--out", required=True, type=Path, metavar="RESULTS.csv", help="file to write, or to go on with"
+    )
+
+
+def _add_model(adding: argparse.ArgumentParser) -> None:
+    about = "model folder, Hub id, mini-llava, or auto: LLaVA-1.5-7B where there is CUDA, else mini-llava [%(default)s]"
+    adding.add_argument("--model", default="auto", metavar="M", help=about)
+    adding.add_argument("--device", default="auto", metavar="D", help="auto, cpu or cuda [%(default)s]")
+    adding.add_argument("--dtype", default="auto", metavar="T", help="auto, float32, float16 or bfloat16 [%(default)s]")
+    about = "what becomes of a picture that is no square: crop, pad, or auto, the checkpoint's own way [%(default)s]"
+    adding.add_argument("--image-aspect", default="auto", metavar="A", help=about)
+    about = "attention of the decoder: sdpa, eager, flash_attention_2, or auto, which is sdpa [%(default)s]"
+    adding.add_argument("--attn", default="auto", metavar="B", help=about)
+    about = "weights of the decoder in fewer bits, on CUDA: 4bit, 8bit or none [%(default)s]"
+    adding.add_argument("--quantize", default="none", metavar="Q", help=about)
+
+
+def _add_samples(adding: argparse.ArgumentParser) -> None:
+    adding.add_argument("--samples", required=True, type=Path, metavar="FILE.jsonl", help="pictures and questions")
+
+
+def _add_running(adding: argparse.ArgumentParser) -> None:
+    adding.add_argument("--recipes", type=Path, default=RECIPES, metavar="FOLDER", help="a folder for each model")
+    adding.add_argument(
+        "--max-new-tokens", type=_positive, default=64, metavar="N", help="longest answer [%(default)s]"
+    )
+
+
+def _share(text: str) -> float:
+    try:
+        return check_share("reduction", float(text))
+    except ValueError as error:
+        known = str(error) if str(error).startswith("reduction") else f"{text!r} is not a number"
+        raise argparse.ArgumentTypeError(known) from error
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
+    return int(text)
+
+
+_OPTIONS = {"compare": _add_compare, "calibrate": _add_calibrate, "fit": _add_fit, "evaluate": _add_evaluate}

@@ -1,0 +1,93 @@
+"""Comparisons and evaluations as plain text for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from fitprune_core.evaluation.answer_sheet import Score
+from fitprune_core.run.results import Comparison, Run
+
+
+def comparison_table(comparison: Comparison) -> str:
+    """A comparison as some twenty lines of text."""
+    original, pruned = comparison.original, comparison.pruned
+    left = [len(tokens) for tokens in comparison.kept]
+    head = [
+        f"model     {comparison.model}, {comparison.device.replace(' · ', ', ')}",
+        f"question  {comparison.question}",
+        f"budget    {comparison.achieved_reduction:.1%} of visual FLOPs saved ({comparison.reduction:.1%} asked), "
+        f"ranked by {comparison.method}",
+        f"tokens    {' '.join(map(str, left))} of {comparison.layout.num_tokens} visual tokens leave layers 1 to "
+        f"{len(left)}",
+        "",
+        f"original  {_indented(original.answer)}",
+        f"pruned    {_indented(pruned.answer)}",
+        f"          {'the same answer' if comparison.agree else 'another answer'}",
+        "",
+    ]
+    rows = [("", "original", "pruned", "")]
+    rows += [_row(label, write, value(original), value(pruned)) for label, write, value in _FIGURES]
+    return "\n".join([*head, *_aligned(rows), "", f"Times: {comparison.timing}"])
+
+
+def scores_table(scores: Sequence[Score]) -> str:
+    """The sums of an evaluation, a line for each method and budget."""
+    rows = [("method", "asked", "saved", "answers", "right", "as original", "visual", "total")]
+    for score in scores:
+        rows.append((
+            score.method,
+            f"{score.reduction:.0%}",
+            f"{score.achieved_reduction:.1%}",
+            str(score.samples),
+            "-" if score.accuracy is None else f"{score.accuracy:.1%}",
+            f"{score.agreement:.1%}",
+            _gflops(score.visual_gflops),
+            _gflops(score.total_gflops),
+        ))  # fmt: skip
+    about = (
+        "asked, saved: share of visual FLOPs; right: of the samples whose answer is known; visual, total: mean GFLOPs"
+    )
+    return "\n".join([*_aligned(rows), "", about])
+
+
+def _indented(text: str) -> str:
+    """A text of several lines, set below each other behind a label."""
+    return "\n          ".join(text.splitlines())
+
+
+def _row(label: str, write: Callable[[float], str], original: float | None, pruned: float | None):
+    change = f"{(pruned - original) / original:+.1%}" if original and pruned is not None else ""
+    return label, _written(write, original), _written(write, pruned), change
+
+
+def _written(write: Callable[[float], str], value: float | None) -> str:
+    return "-" if value is None else write(value)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of equally many cells as lines: the first column to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows]
+
+
+def _gflops(value: float) -> str:
+    return f"{value:.4g} G"
+
+
+def _milliseconds(value: float) -> str:
+    return f"{value:.1f} ms"
+
+
+def _kilobytes(value: float) -> str:
+    return f"{value / 1024:,.0f} KiB"
+
+
+_FIGURES: Sequence[tuple[str, Callable[[float], str], Callable[[Run], float | None]]] = (
+    ("visual FLOPs", _gflops, lambda run: run.visual_gflops),
+    ("total FLOPs", _gflops, lambda run: run.total_gflops),
+    ("prefill", _milliseconds, lambda run: run.prefill_ms),
+    ("per token", _milliseconds, lambda run: run.per_token_ms),
+    ("prefill + decode", _milliseconds, lambda run: run.total_ms),
+    ("KV cache", _kilobytes, lambda run: run.kv_cache_bytes),
+    ("new tokens", "{:.0f}".format, lambda run: run.new_tokens),
+)

@@ -1,0 +1,136 @@
+"""What a whole request costs, as a FLOP counter would see it: vision tower, projector, prefill with the text, scoring
+and decoding. The conventions are those of `cost`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fitprune_core.cost.decoder import DecoderGeometry, check_removed, is_integer, tokens_per_layer
+from fitprune_core.cost.tower import field_of, projector_multiply_adds, tower_multiply_adds
+
+SCORE_KINDS = ("both", "self", "cross", "last", "none")
+
+
+# Scores are computed for a block of query rows at a time, over the keys that its last row can see. A block has about
+# this many probabilities (heads x rows x keys), 2 MB that a processor's cache holds, and at least so many rows.
+SCORED_NUMBERS = 2**19
+
+
+LEAST_SCORED_ROWS = 32
+
+
+@dataclass(frozen=True)
+class RequestFlops:
+    """FLOPs of one request, 2 per multiply-add, by the part of the work that spends them."""
+
+    vision_tower: int
+    projector: int
+    prefill: int
+    scoring: int
+    decode: int
+
+    @property
+    def total(self) -> int:
+        """All parts together."""
+        return self.vision_tower + self.projector + self.prefill + self.scoring + self.decode
+
+
+def request_flops(
+    model_config: Any,
+    removed: Sequence[int],
+    num_visual_tokens: int,
+    num_text_tokens: int,
+    num_text_after: int,
+    new_tokens: int,
+    *,
+    num_tiles: int = 1,
+    scores: str = "both",
+    normaliser_known: bool = False,
+) -> RequestFlops:
+    """FLOPs of one whole request on a LLaVA with `model_config` (a composite configuration).
+
+    Args:
+        removed: visual tokens that each layer drops.
+        num_visual_tokens: visual tokens in the prompt; 0 for a prompt without a picture, whose tower never runs.
+        num_text_tokens: text tokens in the prompt, before and after the picture.
+        num_text_after: those of them that come after the picture.
+        new_tokens: tokens that are generated. The first comes out of the prefill, so decoding has one step fewer.
+        num_tiles: pictures that the vision tower sees (LLaVA-NeXT cuts one picture into several).
+        scores: which rows of attention a layer that drops is scored by: "both" (visual and later text), "self"
+            (visual), "cross" (later text), "last" (the last row) or "none" (a method that needs no attention).
+        normaliser_known: whether the attention's kernel tells what its softmax divides by
+            (`decoder.tells_normaliser`): scoring then needs no columns but the visual ones.
+
+    The language-model head is counted once for each new token, as `generate` runs it; a bare `model(**inputs)` without
+    `logits_to_keep=1` would run it on every row. Raises ValueError for counts that cannot be.
+    """
+    geometry = DecoderGeometry.from_config(model_config)
+    counts = check_removed(removed, num_visual_tokens, geometry.num_layers)
+    _check_counts(num_text_tokens=num_text_tokens, num_text_after=num_text_after, new_tokens=new_tokens)
+    if num_text_after > num_text_tokens:
+        raise ValueError(f"num_text_after is {num_text_after}, more than all {num_text_tokens} text tokens")
+    if scores not in SCORE_KINDS:
+        raise ValueError(f"scores is {scores!r}; choose one of {', '.join(SCORE_KINDS)}")
+    leaving = tokens_per_layer(counts, num_visual_tokens)
+    arriving = [num_visual_tokens, *leaving[:-1]] if leaving else []
+    head = geometry.hidden_size * geometry.vocab_size
+    prefill = sum(
+        geometry.before_drop(n + num_text_tokens) + geometry.after_drop(m + num_text_tokens)
+        for n, m in zip(arriving, leaving, strict=True)
+    )
+    cached = [n + num_text_tokens for n in arriving]
+    decode = sum(_decode_step(geometry, cached, step) + head for step in range(1, new_tokens))
+    tiles = num_tiles if num_visual_tokens else 0
+    heads = field_of(model_config.text_config, "num_attention_heads")
+    scoring = sum(
+        _scored_pairs(heads, num_text_tokens - num_text_after, n, num_text_after, scores, normaliser_known)
+        for n, count in zip(arriving, counts, strict=True)
+        if count
+    )
+    return RequestFlops(
+        vision_tower=2 * tiles * tower_multiply_adds(model_config) if tiles else 0,
+        projector=2 * tiles * projector_multiply_adds(model_config, geometry.hidden_size) if tiles else 0,
+        prefill=2 * (prefill + (head if new_tokens else 0)),
+        scoring=2 * geometry.query_width * scoring,
+        decode=2 * decode,
+    )
+
+
+def _decode_step(geometry: DecoderGeometry, cached: Sequence[int], step: int) -> int:
+    """Multiply-adds of the decoder for one new row that attends to each layer's own cache and `step` new tokens."""
+    row = geometry.hidden_size * (geometry.query_width + 2 * geometry.kv_width) + geometry.after_drop(1)
+    return sum(row + 2 * (keys + step) * geometry.query_width for keys in cached)
+
+
+def scored_rows(heads: int, rows: int, numbers: int = SCORED_NUMBERS) -> int:
+    """How many query rows of a layer that `rows` tokens arrive at are scored at a time."""
+    return max(LEAST_SCORED_ROWS, numbers // (heads * rows))
+
+
+def _scored_pairs(heads: int, before: int, visual: int, after: int, scores: str, normaliser_known: bool) -> int:
+    """Query-key pairs that scoring multiplies at a layer that so many rows arrive at, text before and after included.
+
+    Rows are scored in blocks; a softmax needs all keys that a block's last row can see, a known normaliser only the
+    visual ones.
+    """
+    rows = before + visual + after
+    start, stop = {
+        "both": (before, rows),
+        "self": (before, before + visual),
+        "cross": (before + visual, rows),
+        "last": (rows - 1, rows),
+        "none": (0, 0),
+    }[scores]
+    size = scored_rows(heads, rows)
+    first, last = (before, before + visual) if normaliser_known and scores != "last" else (0, rows)
+    blocks = ((at, min(at + size, stop)) for at in range(start, stop, size))
+    return sum((end - at) * (min(end, last) - first) for at, end in blocks)
+
+
+def _check_counts(**counts: int) -> None:
+    for name, count in counts.items():
+        if not is_integer(count) or count < 0:
+            raise ValueError(f"{name} must be a whole number from 0 up, not {count!r}")

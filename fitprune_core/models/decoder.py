@@ -1,0 +1,116 @@
+"""What this library knows of a LLaVA's decoder in transformers, and how it borrows one: in turns, and given back.
+
+Llama, Mistral and Qwen2 share one decoder layer and one attention, and nothing here reaches beyond what they share.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import LlavaForConditionalGeneration, LlavaNextForConditionalGeneration, PreTrainedModel
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.llama.modeling_llama import apply_rotary_pos_emb, eager_attention_forward
+
+MODELS = (LlavaForConditionalGeneration, LlavaNextForConditionalGeneration)
+DECODERS = ("llama", "mistral", "qwen2")
+
+
+@dataclass(frozen=True)
+class Attended:
+    """What a layer attended with, for a batch: enough to score its visual tokens.
+
+    query: (batch, heads, rows, head size) and key: (batch, key/value heads, rows, head size), both after rotary
+    embedding. normaliser: the logarithm of the sum that each row's softmax divides by, float32 (batch, heads, rows),
+    where the attention's kernel tells it, else None.
+    """
+
+    query: torch.Tensor
+    key: torch.Tensor
+    scaling: float
+    normaliser: torch.Tensor | None = None
+
+
+def check_decoder(model: PreTrainedModel) -> None:
+    """Raise ValueError, saying why, for a model whose layers this library cannot work inside."""
+    if not isinstance(model, MODELS):
+        names = " or ".join(kind.__name__ for kind in MODELS)
+        raise ValueError(f"the model is a {type(model).__name__}; it must be a {names}")
+    text = model.config.text_config
+    if text.model_type not in DECODERS:
+        raise ValueError(f"the decoder is of type {text.model_type!r}; known are {', '.join(DECODERS)}")
+    if getattr(text, "sliding_window", None) is not None:
+        raise ValueError(f"the decoder attends in a sliding window of {text.sliding_window}; only full attention works")
+    devices = {str(device) for device in (getattr(model, "hf_device_map", None) or {}).values()}
+    if len(devices) > 1:
+        raise ValueError(f"the model is spread over {', '.join(sorted(devices))}; load it on one device")
+    if model.training and model.is_activation_checkpointing:
+        raise ValueError("the model is training with gradient checkpointing; call model.eval() or switch it off")
+
+
+def decoder_layers(model: PreTrainedModel) -> nn.ModuleList:
+    """The decoder layers of a LLaVA, first to last."""
+    return model.get_decoder().layers
+
+
+def attend(
+    attention: nn.Module,
+    hidden_states: torch.Tensor,
+    position_embeddings: tuple[torch.Tensor, torch.Tensor],
+    attention_mask: torch.Tensor | None,
+    past_key_values: Any,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, torch.Tensor | None, Attended]:
+    """The attention of Llama, Mistral and Qwen2 up to its output projection, by the model's own backend.
+
+    It follows `LlamaAttention.forward` of transformers (models/llama/modeling_llama.py), which keeps queries and keys
+    to itself. hidden_states: (batch, rows, width). Returns the heads' output (batch, rows, heads * head size), the
+    attention probabilities where the backend makes them, and what was attended with.
+    """
+    shape = (*hidden_states.shape[:-1], -1, attention.head_dim)
+    query = attention.q_proj(hidden_states).view(shape).transpose(1, 2)
+    key = attention.k_proj(hidden_states).view(shape).transpose(1, 2)
+    value = attention.v_proj(hidden_states).view(shape).transpose(1, 2)
+    query, key = apply_rotary_pos_emb(query, key, *position_embeddings)
+    if past_key_values is not None:
+        key, value = past_key_values.update(key, value, attention.layer_idx)
+    dropout = attention.attention_dropout if attention.training else 0.0
+    weights = normaliser = None
+    is_plain_prompt = attention_mask is None and not dropout and query.shape[2] == key.shape[2] > 1
+    if is_plain_prompt and tells_normaliser(attention.config, query.device):
+        output, normaliser = _flash_on_cpu(query, key, value, attention.scaling)
+    else:
+        name = attention.config._attn_implementation
+        backend = ALL_ATTENTION_FUNCTIONS.get_interface(name, eager_attention_forward)
+        output, weights = backend(
+            attention, query, key, value, attention_mask, dropout=dropout, scaling=attention.scaling, **kwargs
+        )
+    return output.reshape(*hidden_states.shape[:-1], -1), weights, Attended(query, key, attention.scaling, normaliser)
+
+
+def tells_normaliser(text_config: Any, device: torch.device) -> bool:
+    """Whether a decoder's attention to a prompt without padding runs on a kernel that tells its softmax's normaliser.
+
+    That is the CPU's flash kernel, which SDPA takes where every key/value head has one query head.
+    """
+    return (
+        device.type == "cpu"
+        and text_config._attn_implementation == "sdpa"
+        and text_config.num_key_value_heads == text_config.num_attention_heads
+        and torch.backends.cuda.flash_sdp_enabled()  # one switch for all devices; see torch.nn.attention.sdpa_kernel
+    )
+
+
+def _flash_on_cpu(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Causal attention by the kernel that `scaled_dot_product_attention` chooses on the CPU, which drops one output.
+
+    query, key, value: (batch, heads, rows, head size). Returns the output, (batch, rows, heads, head size), and the
+    logarithm of the sum that each row's softmax divides by, float32 (batch, heads, rows).
+    """
+    kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    output, normaliser = kernel(query, key, value, dropout_p=0.0, is_causal=True, scale=scaling)
+    return output.transpose(1, 2), normaliser

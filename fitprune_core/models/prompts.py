@@ -1,0 +1,61 @@
+"""A picture and a question in a model's own prompt format."""
+
+from __future__ import annotations
+
+import torch
+from PIL import Image
+from transformers import BatchFeature, ProcessorMixin
+
+_PARTS = "{% for part in message['content'] %}{% if part['type'] == 'image' %}{{ '<image>\n' }}{% else %}"
+
+
+# For checkpoints that have no chat template of their own, by their decoder: the prompts of LLaVA-1.5 with Vicuna, of
+# LLaVA-1.6 with Mistral, and of LLaVA-NeXT with Qwen.
+TEMPLATES = {
+    "llama": "{% for message in messages %}{{ 'USER: ' }}"
+    + _PARTS
+    + "{{ part['text'] + ' ' }}{% endif %}{% endfor %}{% endfor %}{{ 'ASSISTANT:' }}",
+    "mistral": "{% for message in messages %}{{ '[INST] ' }}"
+    + _PARTS
+    + "{{ part['text'] }}{% endif %}{% endfor %}{{ ' [/INST]' }}{% endfor %}",
+    "qwen2": "{% for message in messages %}{{ '<|im_start|>user\n' }}"
+    + _PARTS
+    + "{{ part['text'] }}{% endif %}{% endfor %}{{ '<|im_end|>\n' }}{% endfor %}{{ '<|im_start|>assistant\n' }}",
+}
+
+
+def build_inputs(processor: ProcessorMixin, image: Image.Image | None, question: str) -> BatchFeature:
+    """One picture and one question as the model's own prompt, ready for `model(**inputs)` and `model.generate`.
+
+    The processor's chat template decides the format. Whatever the question holds is text: an "<image>" or "</s>" typed
+    by a user is spelt out, never the token of that name. Without a picture (None) the prompt is text only. Tensors are
+    on the CPU: `inputs.to(model.device)` for another device.
+    """
+    content = [{"type": "text", "text": question}]
+    if image is not None:
+        content.insert(0, {"type": "image", "image": image})
+    inputs = processor.apply_chat_template(
+        [{"role": "user", "content": content}],
+        chat_template=None if processor.chat_template else TEMPLATES["llama"],
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+        sanitize_control_tokens=True,
+        processor_kwargs={"add_special_tokens": False},
+    )
+    return _with_opening_tokens(inputs, processor.tokenizer)
+
+
+def _with_opening_tokens(inputs: BatchFeature, tokenizer) -> BatchFeature:
+    """Put what the tokenizer opens every text with (Llama: <s>) in front, unless the template has written it already.
+
+    transformers refuses to let a tokenizer add them while it keeps control tokens in user text as text.
+    """
+    opening = torch.tensor([tokenizer.encode("")], dtype=torch.long)
+    length = opening.shape[1]
+    if length and not torch.equal(inputs["input_ids"][:, :length], opening):
+        inputs["input_ids"] = torch.cat([opening, inputs["input_ids"]], dim=1)
+        ones = torch.ones_like(opening)
+        inputs["attention_mask"] = torch.cat([ones, inputs["attention_mask"]], dim=1)
+    return inputs

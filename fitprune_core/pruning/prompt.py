@@ -1,0 +1,179 @@
+"""One prompt on its way through the layers: which of its rows reach each layer, and which visual tokens go where."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from transformers.masking_utils import create_causal_mask
+
+from fitprune_core.models.decoder import Attended
+from fitprune_core.pruning.attention import LayerAttention, Rows
+from fitprune_core.pruning.methods import Candidates, Method
+
+
+@dataclass
+class PruningTrace:
+    """What happened to the visual tokens of the latest prompt; tokens are numbered 0, 1, ... in the image's order.
+
+    Attributes:
+        num_visual_tokens: visual tokens in the prompt; 0 for a prompt of text.
+        kept: for each layer the tokens that leave it, ascending, LongTensor (count,).
+        dropped: for each layer the tokens that it drops, least important first, LongTensor (count,).
+
+    For a batch of several prompts every tensor is (batch, count). Both lists are empty until a prompt has run.
+    """
+
+    num_visual_tokens: int = 0
+    kept: list[torch.Tensor] = field(default_factory=list)
+    dropped: list[torch.Tensor] = field(default_factory=list)
+
+    def start(self, tokens: torch.Tensor, num_layers: int) -> None:
+        """Begin with all `tokens`, (batch, count), at every layer."""
+        self.num_visual_tokens = tokens.shape[1]
+        self.kept = [_squeeze(tokens)] * num_layers
+        self.dropped = [_squeeze(tokens[:, :0])] * num_layers
+
+    def drop(self, layer: int, kept: torch.Tensor, dropped: torch.Tensor) -> None:
+        """Record what `layer` drops, and what is left for it and every layer after it."""
+        self.kept[layer:] = [_squeeze(kept)] * (len(self.kept) - layer)
+        self.dropped[layer] = _squeeze(dropped)
+
+
+class Prompt:
+    """Where the visual tokens and the text after them stand, in a batch of prompts with equally many visual tokens.
+
+    `visual`: the rows of the visual tokens, LongTensor (batch, count), ascending; `real`: for each sample the rows that
+    are no padding; `text_after`: for each sample how many text tokens follow its last visual token.
+
+    Raises ValueError for a prompt without text after its image, or a mask with holes.
+    """
+
+    def __init__(self, is_visual: torch.Tensor, padding: torch.Tensor | None) -> None:
+        """is_visual: (batch, length) bool, which ids stand for the image; padding: the 2-D attention mask, if any."""
+        batch, self.length = is_visual.shape
+        self.visual = is_visual.nonzero()[:, 1].view(batch, -1)
+        self.num_visual_tokens = self.visual.shape[1]
+        self.real = real_rows(padding, batch, self.length)
+        first, last = self.visual[:, 0].tolist(), self.visual[:, -1].tolist()
+        self.text_after = [real.stop - 1 - at for real, at in zip(self.real, last, strict=True)]
+        if min(self.text_after) < 1:
+            raise ValueError("the prompt ends with its image: without text after it no visual token can be scored")
+        # One unbroken run of visual tokens stays one: its rows are then a slice, which costs nothing to read.
+        unbroken = all(b - a + 1 == self.num_visual_tokens for a, b in zip(first, last, strict=True))
+        self.first_visual = first if unbroken else None
+
+    def attention_of(self, sample: int, attended: Attended) -> LayerAttention:
+        """What one sample attended with, without its padding, and where its visual tokens and later text stand."""
+        real, rows = self.real[sample], attended.query.shape[2]
+        end = rows - (self.length - real.stop) - real.start
+        own = slice(real.start, real.start + end)
+        visual: Rows = self.visual[sample] - real.start
+        if self.first_visual is not None:
+            first = self.first_visual[sample] - real.start
+            visual = slice(first, first + self.visual.shape[1])
+        return LayerAttention(
+            query=attended.query[sample, :, own],
+            key=attended.key[sample, :, own],
+            scaling=attended.scaling,
+            visual=visual,
+            text_after=slice(end - self.text_after[sample], end),
+            normaliser=None if attended.normaliser is None else attended.normaliser[sample, :, own],
+        )
+
+
+class Request(Prompt):
+    """The state of one prompt (or batch) that loses visual tokens, from its prefill to its last new token.
+
+    Rows are numbered in the sequence that arrives at the layer at hand, so `visual` shrinks and moves with every drop;
+    `tokens`, (batch, count), are the same visual tokens by their numbers in the image.
+    """
+
+    def __init__(
+        self, is_visual: torch.Tensor, padding: torch.Tensor | None, counts: Sequence[int], method: Method
+    ) -> None:
+        """counts: visual tokens to drop at each layer; the rest as for `Prompt`."""
+        super().__init__(is_visual, padding)
+        self.counts, self.method = counts, method
+        self.tokens = torch.arange(self.num_visual_tokens, device=is_visual.device).expand_as(self.visual)
+        # Rows of the prompt that arrive at each layer, (batch, rows); None while that is all of them.
+        self.arriving: list[torch.Tensor | None] = [None] * len(counts)
+        self.position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def drop(self, layer: int, attended: Attended, trace: PruningTrace) -> torch.Tensor:
+        """Choose what `layer` drops, note it in `trace`, and go on without it.
+
+        Returns the rows that stay, ascending, (batch, fewer rows).
+        """
+        batch, _, rows, _ = attended.query.shape
+        gone, staying = self.choose(layer, attended)
+        # Dropped rows are numbered past the end, so that sorting leaves the others in order, without a look at values.
+        numbers = torch.arange(rows, device=attended.query.device).repeat(batch, 1)
+        numbers.scatter_(1, self.visual.gather(1, gone), rows)
+        kept_rows = numbers.sort(dim=1).values[:, : rows - gone.shape[1]].contiguous()
+        trace.drop(layer, self.tokens.gather(1, staying), self.tokens.gather(1, gone))
+        self._go_on_with(layer, staying, kept_rows)
+        return kept_rows
+
+    def choose(self, layer: int, attended: Attended) -> tuple[torch.Tensor, torch.Tensor]:
+        """Positions in `visual`, (batch, count): what goes at `layer`, least important first; what stays, ascending."""
+        count = self.counts[layer]
+        samples = range(attended.query.shape[0])
+        importance = torch.stack([self._importance(layer, sample, attended) for sample in samples])
+        order = importance.argsort(dim=1, stable=True)
+        return order[:, :count], order[:, count:].sort(dim=1).values
+
+    def mask_for(self, layer: int, hidden_states: torch.Tensor, padding: torch.Tensor | None, cache, config):
+        """The attention mask of one layer for rows that arrive there now, in the form the model's backend wants.
+
+        transformers makes one mask for all layers, sized by the first; here layers hold different keys. padding: the
+        2-D mask of the whole sequence so far, or None.
+        """
+        if padding is not None:
+            padding = torch.cat([padding.gather(1, self.arriving[layer]), padding[:, self.length :]], dim=1)
+        return create_causal_mask(config, hidden_states, padding, cache, layer_idx=layer)
+
+    def _importance(self, layer: int, sample: int, attended: Attended) -> torch.Tensor:
+        num_kept = self.visual.shape[1] - self.counts[layer]
+        candidates = Candidates(self.tokens[sample], self.num_visual_tokens, num_kept)
+        return self.method.importance(self.attention_of(sample, attended), candidates)
+
+    def _go_on_with(self, layer: int, staying: torch.Tensor, kept_rows: torch.Tensor) -> None:
+        before, self.tokens = self.visual.gather(1, staying), self.tokens.gather(1, staying)
+        # What was dropped lay among the visual rows, so a run without gaps closes up behind its first row.
+        self.visual = torch.searchsorted(kept_rows, before)
+        arrived = self.arriving[layer]
+        left = kept_rows if arrived is None else arrived.gather(1, kept_rows)
+        self.arriving[layer + 1 :] = [left] * (len(self.arriving) - layer - 1)
+        self.position_embeddings = tuple(
+            take_rows(part.expand(kept_rows.shape[0], -1, -1), kept_rows) for part in self.position_embeddings
+        )
+
+
+def take_rows(values: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """Rows of each sample: (batch, rows, width) and (batch, fewer rows) to (batch, fewer rows, width)."""
+    if values.shape[0] == 1:
+        return values.index_select(1, rows[0])
+    return values[torch.arange(values.shape[0], device=values.device)[:, None], rows]
+
+
+def real_rows(padding: torch.Tensor | None, batch: int, length: int) -> list[slice]:
+    """The run of real tokens of each sample of a 2-D attention mask. Raises ValueError for a mask with holes."""
+    if padding is None:
+        return [slice(0, length)] * batch
+    if padding.shape != (batch, length):
+        raise ValueError(
+            f"the attention mask has shape {tuple(padding.shape)}; a prompt of this batch needs ({batch}, {length})"
+        )
+    real = padding.bool()
+    counts = real.sum(dim=1).tolist()
+    starts = real.int().argmax(dim=1).tolist()
+    ends = (length - real.flip(1).int().argmax(dim=1)).tolist()
+    if any(end - start != count for start, end, count in zip(starts, ends, counts, strict=True)):
+        raise ValueError("the attention mask leaves out tokens inside a prompt; only padding at its ends can be masked")
+    return [slice(start, end) for start, end in zip(starts, ends, strict=True)]
+
+
+def _squeeze(tokens: torch.Tensor) -> torch.Tensor:
+    return tokens[0] if tokens.shape[0] == 1 else tokens

@@ -1,0 +1,242 @@
+"""Fit a recipe: the smallest loss of attention, the same bound at every layer, that meets a FLOPs budget.
+
+The rule is the paper's (arXiv 2409.10197, section 3; `statistical_analysis.py` of github.com/ywh187/FitPrune). Given
+one number alpha, walk the layers. At each, order the visual tokens that are left by the attention that they receive,
+and take the longest run from the bottom after which at least (1 - alpha) of the layer's attention remains. Do this for
+self-attention and for cross-attention; the tokens in both runs go. A larger alpha removes more, so the smallest one
+that meets the budget is found by bisection.
+
+Samples may have different numbers of visual tokens: each removes a share of its own, and the budget is that of all
+samples together (`token_groups`).
+
+Here the attention is that of the unpruned model. In a model that has lost tokens, every softmax spreads what they would
+have received over what is left, text included; the fit scales the stored attention accordingly, see `removal.py`.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import numpy as np
+
+from fitprune_core.cost.decoder import visual_reduction
+from fitprune_core.recipes.budget import TOLERANCE, check_reachable, gathered, round_to_budget, trim_to_budget
+from fitprune_core.recipes.lowest_runs import Ranking, walk
+from fitprune_core.recipes.recipe import PruningRecipe, check_attention, check_share
+from fitprune_core.recipes.token_groups import TokenGroups, check_token_counts
+
+# Alpha is looked for on a grid ten times finer than the authors' tolerance of 0.01.
+ALPHA_STEPS = 1024
+# A layer scores all of its tokens to drop a few: less than this share of the picture's tokens waits for another layer.
+LEAST_DROP = 0.02
+
+
+def fit_recipe(
+    statistics: Any,
+    reduction: float,
+    *,
+    attention: str = "both",
+    max_drop_layers: int | None = None,
+    first_drop_layer: int = 0,
+) -> PruningRecipe:
+    """Fit a recipe from stored statistics, without the model, in milliseconds.
+
+    Args:
+        statistics: an `AttentionStatistics`, or any object with `self_attention` and `cross_attention` of shape
+            (num_samples, num_layers, num_visual_tokens), `geometry`, `model` and `num_samples`; if it has `self_share`
+            and `cross_share`, (num_samples, num_layers), they tell how attention is spread anew, else none is; if it
+            has `token_counts`, (num_samples,), these are the visual tokens of each sample, the rest of the arrays is 0,
+            and the recipe is for the largest count.
+        reduction: share of visual compute to save, 0 <= reduction < 1, as `flops.visual_reduction` counts it. The
+            recipe meets it within 0.05 percentage points where whole tokens allow that, and no layer drops fewer
+            than about 2 % of the tokens where it can be met without.
+        attention: "both" removes what is low in self- and in cross-attention, "self" and "cross" look at one alone.
+        max_drop_layers: the most layers that may drop tokens, or None for any number. Every layer that drops has to
+            score its tokens; where layers are narrow, fewer of them cost less time, at a larger alpha.
+        first_drop_layer: the first layer (from 0) that may drop tokens. In a model whose first layers do not look at
+            what is in the picture yet, what they would drop says nothing about it; sparing them costs larger drops
+            later, and puts the largest budgets out of reach.
+
+    What a statistics object costs once (sorting it) is kept for as long as the object lives. Raises ValueError for a
+    reduction, attention or number of layers that cannot be, and for statistics that are broken.
+    """
+    return fitter_for(statistics).fit(
+        reduction, attention=attention, max_drop_layers=max_drop_layers, first_drop_layer=first_drop_layer
+    )
+
+
+def fitter_for(statistics: Any) -> Fitter:
+    """The `Fitter` of a statistics object: always the same one for the same object."""
+    known = _FITTERS.get(id(statistics))
+    if known is not None and known[0]() is statistics:
+        return known[1]
+    fitter = Fitter(statistics)
+    key = id(statistics)
+    _FITTERS[key] = (weakref.ref(statistics, lambda _: _FITTERS.pop(key, None)), fitter)
+    return fitter
+
+
+# By identity, since objects that hold arrays cannot be hashed by value.
+_FITTERS: dict[int, tuple[weakref.ref, Fitter]] = {}
+
+
+class Fitter:
+    """Fits any number of recipes from one set of statistics; sorts once and remembers every alpha that it has tried.
+
+    Reads `statistics` as `fit_recipe` does and keeps no reference to the object itself.
+    """
+
+    def __init__(self, statistics: Any) -> None:
+        # Adding 0 turns -0.0 into 0.0, whose bits sort where they should.
+        attention = {name: np.asarray(getattr(statistics, f"{name}_attention")) + 0 for name in ("self", "cross")}
+        for name, values in attention.items():
+            _check_values(name, values, statistics.geometry.num_layers)
+        if attention["self"].shape != attention["cross"].shape:
+            shapes = f"{attention['self'].shape} and {attention['cross'].shape}"
+            raise ValueError(f"self- and cross-attention must have one shape, not {shapes}")
+        provenance = getattr(statistics, "provenance", None) or {}
+        where, self._image_aspect = provenance.get("source"), provenance.get("image_aspect")
+        self._source = f"attention statistics of {len(attention['self'])} samples" + (f" ({where})" if where else "")
+        self.geometry = statistics.geometry
+        self.model = statistics.model
+        self.num_samples, self.num_layers, self.num_visual_tokens = attention["self"].shape
+        self._token_counts = check_token_counts(
+            getattr(statistics, "token_counts", None), self.num_samples, self.num_visual_tokens
+        )
+        self._groups = TokenGroups(self._token_counts, self.geometry)
+        self._attention = attention
+        self._shares = {name: self._share_of(statistics, name) for name in attention}
+        self._rankings: dict[str, Ranking] = {}
+        self._walks: dict[tuple[str, int, tuple[int, ...]], np.ndarray] = {}
+
+    def fit(
+        self,
+        reduction: float,
+        *,
+        attention: str = "both",
+        max_drop_layers: int | None = None,
+        first_drop_layer: int = 0,
+    ) -> PruningRecipe:
+        """The recipe that saves `reduction`, 0 <= reduction < 1. See `fit_recipe`."""
+        reduction = check_share("reduction", reduction)
+        check_attention(attention)
+        tokens = self.num_visual_tokens
+        check_reachable(self.geometry, tokens, reduction)
+        layers = tuple(range(_check_first_layer(first_drop_layer, self.num_layers), self.num_layers))
+        if max_drop_layers is not None:
+            _check_drop_layers(max_drop_layers)
+            layers = self._busiest_layers(reduction, attention, layers, max_drop_layers)
+        alpha, removed = 0.0, (0,) * self.num_layers
+        if reduction > 0.0:
+            step, wanted = self._wanted(reduction, attention, layers)
+            alpha = step / ALPHA_STEPS
+            removed = self._rounded(wanted, reduction, layers)
+        return PruningRecipe(
+            model=self.model,
+            num_layers=self.num_layers,
+            num_visual_tokens=tokens,
+            reduction=reduction,
+            achieved_reduction=visual_reduction(self.geometry, removed, tokens),
+            removed=removed,
+            alpha=alpha,
+            num_samples=self.num_samples,
+            procedure="statistics",
+            attention=attention,
+            source=f"fitted from {self._source}" + (f"; drops from layer {layers[0]} on" if first_drop_layer else ""),
+            image_aspect=self._image_aspect,
+        )
+
+    def _rounded(self, wanted: np.ndarray, reduction: float, layers: tuple[int, ...]) -> tuple[int, ...]:
+        """Whole counts that meet the budget, at fewer layers if they can meet it as well. wanted: (num_layers,)."""
+        geometry, tokens = self.geometry, self.num_visual_tokens
+        together = gathered(wanted, LEAST_DROP * tokens, layers)
+        dropping = tuple(int(layer) for layer in np.flatnonzero(together))
+        few = round_to_budget(geometry, together, tokens, reduction, dropping)
+        if dropping and abs(visual_reduction(geometry, few, tokens) - reduction) <= TOLERANCE:
+            return few
+        return round_to_budget(geometry, wanted, tokens, reduction, layers)
+
+    def smallest_step(self, reduction: float, attention: str, layers: tuple[int, ...] | None = None) -> int:
+        """The smallest step, alpha = step / ALPHA_STEPS, at which the mean removal saves at least `reduction`.
+
+        layers: those that may drop, or None for all. Where no alpha saves enough, the last step is returned.
+        """
+        fails, meets = -1, ALPHA_STEPS
+        while meets - fails > 1:
+            step = (fails + meets) // 2
+            saved = self._groups.saved(self._removed(step, attention, layers))
+            fails, meets = (fails, step) if saved >= reduction else (step, meets)
+        return meets
+
+    def mean_removed(self, step: int, attention: str, layers: tuple[int, ...] | None = None) -> np.ndarray:
+        """Tokens removed at each layer, mean over the samples, at alpha = step / ALPHA_STEPS: (num_layers,) float64.
+
+        Samples with fewer tokens count by shares of theirs. layers: those that may drop, or None for all.
+        """
+        return self._groups.mean_removed(self._removed(step, attention, layers))
+
+    def _removed(self, step: int, attention: str, layers: tuple[int, ...] | None) -> np.ndarray:
+        """Tokens removed at each layer, summed over the samples of each token count: (groups, num_layers) float64.
+
+        The walk goes through all layers whatever they save, so one walk serves every budget.
+        """
+        layers = tuple(range(self.num_layers)) if layers is None else layers
+        key = (attention, step, layers)
+        if key not in self._walks:
+            if attention not in self._rankings:
+                kinds = ("self", "cross") if attention == "both" else (attention,)
+                self._rankings[attention] = Ranking(
+                    [self._attention[kind] for kind in kinds],
+                    [self._shares[kind] for kind in kinds],
+                    self._token_counts,
+                )
+            self._walks[key] = walk(self._rankings[attention], step / ALPHA_STEPS, layers, self._groups)
+        return self._walks[key]
+
+    def _wanted(self, reduction: float, attention: str, layers: tuple[int, ...]) -> tuple[int, np.ndarray]:
+        """The smallest step that meets a budget, and the mean counts there, stopped where it is met."""
+        step = self.smallest_step(reduction, attention, layers)
+        removed = self._removed(step, attention, layers)
+        saved = self._groups.saved(removed)
+        if saved < reduction:
+            words = f"{len(layers)} layers, of which the first is number {layers[0] + 1}"
+            raise ValueError(f"reduction is {reduction:g}, but dropping at {words} saves {saved:.4f} at most")
+        mean = self._groups.mean_removed(removed)
+        return step, trim_to_budget(self.geometry, mean, self.num_visual_tokens, reduction)
+
+    def _busiest_layers(self, reduction: float, attention: str, layers: tuple[int, ...], count: int) -> tuple[int, ...]:
+        """The `count` layers that remove most when all of `layers` may, ascending."""
+        _, wanted = self._wanted(reduction, attention, layers)
+        return tuple(sorted(sorted(layers, key=lambda layer: -wanted[layer])[:count]))
+
+    def _share_of(self, statistics: Any, name: str) -> np.ndarray:
+        shape = (self.num_samples, self.num_layers)
+        share = getattr(statistics, f"{name}_share", None)
+        share = np.zeros(shape) if share is None else np.asarray(share)
+        if share.shape != shape:
+            raise ValueError(f"{name}_share must be (samples, layers), here {shape}, not {share.shape}")
+        return share
+
+
+def _check_first_layer(layer: Any, num_layers: int) -> int:
+    if not hasattr(layer, "__index__") or isinstance(layer, bool) or not 0 <= layer < num_layers:
+        raise ValueError(f"first_drop_layer must be a whole number from 0 to {num_layers - 1}, not {layer!r}")
+    return int(layer)
+
+
+def _check_drop_layers(count: Any) -> None:
+    if not hasattr(count, "__index__") or isinstance(count, bool) or count < 1:
+        raise ValueError(f"max_drop_layers must be a whole number from 1 up, or None, not {count!r}")
+
+
+def _check_values(name: str, values: np.ndarray, num_layers: int) -> None:
+    if values.ndim != 3 or 0 in values.shape:
+        raise ValueError(f"{name}_attention must be (samples, layers, visual tokens), none of them 0: {values.shape}")
+    if values.shape[1] != num_layers:
+        raise ValueError(f"{name}_attention has {values.shape[1]} layers, but its model has {num_layers}")
+    # One pass for the usual case; NaN fails the comparison as well.
+    if not (values.min() >= 0 and values.max() < np.inf):
+        sample, layer, token = np.argwhere(~((values >= 0) & (values < np.inf)))[0]
+        value = values[sample, layer, token]
+        raise ValueError(f"{name}_attention of sample {sample}, layer {layer}, token {token} is {value}, not attention")

@@ -1,0 +1,186 @@
+"""The statistics of a calibration: what visual tokens received at every layer of the unpruned model, and their file."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fitprune_core.cost.decoder import DecoderGeometry
+from fitprune_core.recipes.token_groups import check_token_counts
+
+SCHEMA = 1
+
+
+# With the token count of every sample: a version that reads schema 1 alone must not take padding for tokens.
+SCHEMA_WITH_COUNTS = 2
+
+
+ATTENTIONS = ("self_attention", "cross_attention")
+
+
+SHARES = ("self_share", "cross_share")
+
+
+@dataclass(frozen=True)
+class AttentionStatistics:
+    """Attention received by each visual token, head-wise maximum (arXiv 2409.10197), for a batch of samples.
+
+    Attributes:
+        self_attention: from the mean visual token, float32 (samples, layers, visual tokens).
+        cross_attention: from the mean text token after the image, likewise.
+        model: name of the checkpoint.
+        geometry: sizes of its decoder.
+        self_share: how much of all attention of the visual tokens goes to visual tokens, mean over queries and heads,
+            float32 (samples, layers), or None where it is not known. The fit estimates from it how attention is spread
+            anew when tokens are gone.
+        cross_share: the same for the text after the image.
+        provenance: where the figures come from, in words: the samples, what became of the pictures' aspect ratio, the
+            versions of torch and transformers.
+        token_counts: visual tokens of each sample, int64 (samples,); None for as many as the arrays hold. LLaVA-NeXT's
+            pictures have different ones: what follows a sample's last token in the arrays is 0 and stands for nothing.
+
+    Raises ValueError naming the array that cannot be.
+    """
+
+    self_attention: np.ndarray
+    cross_attention: np.ndarray
+    model: str
+    geometry: DecoderGeometry
+    self_share: np.ndarray | None = None
+    cross_share: np.ndarray | None = None
+    provenance: dict[str, str] = field(default_factory=dict)
+    token_counts: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        for name in ATTENTIONS:
+            values = np.ascontiguousarray(getattr(self, name), dtype=np.float32)
+            object.__setattr__(self, name, values)
+            if values.ndim != 3 or 0 in values.shape:
+                raise ValueError(f"{name} has shape {values.shape}; it needs (samples, layers, visual tokens)")
+            if values.shape[1] != self.geometry.num_layers:
+                raise ValueError(f"{name} has {values.shape[1]} layers; {self.model} has {self.geometry.num_layers}")
+            if not np.isfinite(values).all() or values.min() < 0:
+                raise ValueError(f"{name} holds values that are negative or no numbers")
+        if self.self_attention.shape != self.cross_attention.shape:
+            raise ValueError(
+                f"self_attention has shape {self.self_attention.shape}, cross_attention {self.cross_attention.shape}"
+            )
+
+        self._check_shares()
+        self._check_token_counts()
+
+    def _check_shares(self) -> None:
+        for name in SHARES:
+            if getattr(self, name) is None:
+                continue
+            shares = np.ascontiguousarray(getattr(self, name), dtype=np.float32)
+            object.__setattr__(self, name, shares)
+            if shares.shape != self.self_attention.shape[:2]:
+                raise ValueError(f"{name} has shape {shares.shape}; it needs (samples, layers)")
+            # A softmax may add up to a little more than 1.
+            if not ((shares >= 0) & (shares <= 1.001)).all():
+                raise ValueError(f"{name} holds values that are no shares")
+
+    def _check_token_counts(self) -> None:
+        counts = check_token_counts(self.token_counts, self.num_samples, self.num_visual_tokens)
+        object.__setattr__(self, "token_counts", counts)
+        for sample in np.flatnonzero(counts < self.num_visual_tokens):
+            for name in ATTENTIONS:
+                if getattr(self, name)[sample, :, counts[sample] :].any():
+                    raise ValueError(f"{name} of sample {sample} goes on after its {counts[sample]} visual tokens")
+
+    @property
+    def num_samples(self) -> int:
+        """Samples in the batch."""
+        return self.self_attention.shape[0]
+
+    @property
+    def num_visual_tokens(self) -> int:
+        """Visual tokens of the sample that has most."""
+        return self.self_attention.shape[2]
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write an .npz file; folders are made as needed, and a file that is there is replaced whole."""
+        arrays = {name: getattr(self, name) for name in (*ATTENTIONS, *SHARES)}
+        known = {name: values for name, values in arrays.items() if values is not None}
+        write_statistics(path, known, self.token_counts, self.model, self.geometry, self.provenance)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> AttentionStatistics:
+        """Read what `save` wrote. Raises ValueError naming the file and what is wrong with it."""
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                about = json.loads(str(arrays["about"]))
+                schema = about.pop("schema")
+                if schema not in (SCHEMA, SCHEMA_WITH_COUNTS):
+                    raise ValueError(f"schema is {schema}; this version reads {SCHEMA} and {SCHEMA_WITH_COUNTS}")
+                return cls(
+                    *(arrays[name] for name in ATTENTIONS),
+                    about.pop("model"),
+                    DecoderGeometry(**about.pop("geometry")),
+                    **{name: arrays[name] for name in SHARES if name in arrays},
+                    provenance=about,
+                    token_counts=arrays["token_counts"] if schema == SCHEMA_WITH_COUNTS else None,
+                )
+        except OSError as error:
+            raise ValueError(f"cannot read statistics {path}: {error.strerror or error}") from error
+        except KeyError as error:
+            raise ValueError(f"statistics {path} have no {error.args[0]}") from error
+        except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(f"statistics {path}: {error}") from error
+
+
+class Rows(NamedTuple):
+    """An array that is never in memory as a whole: its shape, and float32 pieces whose numbers make it up in order."""
+
+    shape: tuple[int, ...]
+    pieces: Iterable[np.ndarray]
+
+
+def write_statistics(
+    path: str | os.PathLike,
+    arrays: Mapping[str, np.ndarray | Rows],
+    token_counts: np.ndarray,
+    model: str,
+    geometry: DecoderGeometry,
+    provenance: Mapping[str, str],
+) -> None:
+    """Write the file of an `AttentionStatistics`, its fields given one by one, so that arrays can be streamed.
+
+    Folders are made as needed, and a file that is there is replaced whole, once the new one is on the disk.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    width = arrays["self_attention"].shape[-1]
+    is_unequal = bool((token_counts < width).any())
+    about = {"schema": SCHEMA_WITH_COUNTS if is_unequal else SCHEMA, "model": model, "geometry": asdict(geometry)}
+    members = {**arrays, **({"token_counts": token_counts} if is_unequal else {})}
+    members["about"] = np.array(json.dumps(about | dict(provenance)))
+    partial_path = path.with_name(path.name + ".partial")
+    with open(partial_path, "wb") as file:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, array in members.items():
+                # As numpy does it: the final size is not known yet when a member begins.
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    _write_array(member, array)
+        file.flush()
+        os.fsync(file.fileno())
+    partial_path.replace(path)
+
+
+def _write_array(member: Any, array: np.ndarray | Rows) -> None:
+    """Write an array in numpy's own format into a member of an archive."""
+    if isinstance(array, np.ndarray):
+        np.lib.format.write_array(member, array, allow_pickle=False)
+        return
+    descr = np.lib.format.dtype_to_descr(np.dtype(np.float32))
+    np.lib.format.write_array_header_1_0(member, {"descr": descr, "fortran_order": False, "shape": array.shape})
+    for piece in array.pieces:
+        member.write(np.ascontiguousarray(piece, dtype=np.float32).tobytes())

@@ -1,0 +1,66 @@
+"""What one request cost: the FLOPs of `flops.py`, from what went into the model and what was dropped inside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedModel
+
+from fitprune_core.cost.decoder import visual_flops, visual_reduction
+from fitprune_core.cost.request import RequestFlops, request_flops
+from fitprune_core.models.decoder import tells_normaliser
+
+
+@dataclass(frozen=True)
+class RequestCost:
+    """The work on one request; FLOPs are 2 per multiply-add.
+
+    Attributes:
+        visual_tokens: visual tokens of the picture, 0 without one.
+        achieved_reduction: share of the decoder's visual compute that was saved; None without a picture.
+        visual: FLOPs of the decoder on visual tokens alone.
+        request: FLOPs of the whole request, by part.
+    """
+
+    visual_tokens: int
+    achieved_reduction: float | None
+    visual: int
+    request: RequestFlops
+
+
+def request_cost(
+    model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], removed: Sequence[int], new_tokens: int, scores: str
+) -> RequestCost:
+    """Count one request that ran on `model`.
+
+    inputs: of one prompt with at most one picture, as `build_inputs` makes them. removed: visual tokens that each layer
+    dropped. new_tokens: tokens of the answer. scores: what the method read, see `flops.request_flops`.
+    """
+    config = model.config
+    is_visual = inputs["input_ids"][0] == config.image_token_id
+    places = is_visual.nonzero()[:, 0].tolist()
+    visual, length = len(places), len(is_visual)
+    return RequestCost(
+        visual_tokens=visual,
+        achieved_reduction=visual_reduction(config, removed, visual) if visual else None,
+        visual=visual_flops(config, removed, visual),
+        request=request_flops(
+            config,
+            removed,
+            visual,
+            num_text_tokens=length - visual,
+            num_text_after=length - 1 - places[-1] if visual else 0,
+            new_tokens=new_tokens,
+            num_tiles=_num_tiles(inputs) if visual else 0,
+            scores=scores,
+            normaliser_known=tells_normaliser(config.text_config, model.device),
+        ),
+    )
+
+
+def _num_tiles(inputs: Mapping[str, torch.Tensor]) -> int:
+    """Pictures that the vision tower gets: LLaVA-NeXT's processor gives (1, tiles, ...), LLaVA's (1, ...)."""
+    pixels = inputs["pixel_values"]
+    return pixels.shape[1] if pixels.dim() == 5 else pixels.shape[0]

@@ -1,0 +1,141 @@
+"""What a comparison found: two runs, what each cost, and where every visual token went; also as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fitprune_core.cost.request import RequestFlops
+from fitprune_core.models.layout import VisualLayout
+from fitprune_core.recipes.recipe import PruningRecipe
+
+CONVENTIONS = {
+    "visual_gflops": "counted: the decoder's work on visual tokens alone, 1e9 FLOPs, 2 per multiply-add",
+    "total_gflops": "counted: vision tower, projector, prefill with text, scoring and decoding, 1e9 FLOPs, 2 per "
+    "multiply-add, matrix products only",
+    "kv_cache_bytes": "measured: keys and values of all layers after the last token",
+    "new_tokens": "counted: the end-of-sequence token included",
+    "prefill_ms": "measured: from pixels and token ids to the first new token",
+    "decode_ms": "measured: from the first new token to the last",
+    "dropped_after": "for each visual token the layer, from 0, after whose attention it was dropped; the number of "
+    "layers if it was kept",
+    "rank": "for each visual token its rank among those dropped at its layer, from 1, the least important first; 0 if "
+    "it was kept",
+    "boxes": "left, top, right, bottom in pixels of the picture",
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One answer and what it cost. The conventions are those of `CONVENTIONS`.
+
+    `per_token_ms` is None for an answer of one token; `flops` are the parts of `total_gflops`, in FLOPs.
+    """
+
+    answer: str
+    new_tokens: int
+    prefill_ms: float
+    decode_ms: float
+    visual_gflops: float
+    total_gflops: float
+    kv_cache_bytes: int
+    per_token_ms: float | None
+    total_ms: float
+    flops: RequestFlops
+
+
+@dataclass(frozen=True)
+class Partial:
+    """The answers so far, while they are streamed. stage: which run is on, "original" or "pruned"."""
+
+    stage: str
+    original: str
+    pruned: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The original and the pruned run of one request.
+
+    Attributes:
+        model, device: the checkpoint's name, and what it ran on, in words.
+        question: as it was asked.
+        reduction, achieved_reduction: share of visual compute to save, as asked and as saved for this picture.
+        recipe, method, procedure: the recipe that was given, what ranked the tokens, how the recipe was made.
+        removed: visual tokens dropped at each layer, for this picture.
+        kept: for each layer the visual tokens that leave it, ascending.
+        dropped_after, rank: one entry a visual token, see `CONVENTIONS`.
+        layout: where each visual token lies in the picture.
+        original, pruned: the two runs.
+        agree: whether the answers are the same but for upper case, white space and final punctuation.
+        timing: how the times were obtained, in words.
+        warnings: what speaks against the recipe for this model, in words.
+    """
+
+    model: str
+    device: str
+    question: str
+    reduction: float
+    achieved_reduction: float
+    recipe: PruningRecipe
+    method: str
+    procedure: str
+    removed: tuple[int, ...]
+    kept: tuple[tuple[int, ...], ...]
+    dropped_after: tuple[int, ...]
+    rank: tuple[int, ...]
+    layout: VisualLayout
+    original: Run
+    pruned: Run
+    agree: bool
+    timing: str
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object: the stable keys of `compare --json` first, then everything else that is known."""
+        layout = asdict(self.layout)
+        return {
+            "model": self.model,
+            "reduction": self.reduction,
+            "achieved_reduction": self.achieved_reduction,
+            "removed": list(self.removed),
+            "kept": [list(tokens) for tokens in self.kept],
+            "original": _run_to_json(self.original),
+            "pruned": _run_to_json(self.pruned),
+            "question": self.question,
+            "agree": self.agree,
+            "method": self.method,
+            "procedure": self.procedure,
+            "device": self.device,
+            "timing": self.timing,
+            "warnings": list(self.warnings),
+            "dropped_after": list(self.dropped_after),
+            "rank": list(self.rank),
+            "image_size": list(layout.pop("image_size")),
+            "boxes": [box and list(box) for box in layout.pop("boxes")],
+            "seen": list(layout.pop("seen")),
+            "views": list(layout.pop("views")),
+            **layout,
+            "recipe": self.recipe.to_dict(),
+            "conventions": CONVENTIONS,
+        }
+
+
+def normalised(answer: str) -> str:
+    """An answer without what does not change it: upper case, runs of white space, punctuation at the end."""
+    return " ".join(answer.casefold().split()).rstrip(" .,;:!?")
+
+
+def fates(dropped: Sequence[Sequence[int]], num_visual: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """For each visual token the layer that dropped it and its rank there, from the layers' lists of dropped tokens."""
+    layers, ranks = [len(dropped)] * num_visual, [0] * num_visual
+    for layer, tokens in enumerate(dropped):
+        for rank, token in enumerate(tokens, start=1):
+            layers[token], ranks[token] = layer, rank
+    return tuple(layers), tuple(ranks)
+
+
+def _run_to_json(run: Run) -> dict[str, Any]:
+    entries = asdict(run)
+    return {**entries, "flops": {**entries["flops"], "total": run.flops.total}}

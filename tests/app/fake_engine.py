@@ -1,0 +1,147 @@
+"""An engine without a model: answers by script, figures by the project's own arithmetic. For tests of the page."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from itertools import accumulate, pairwise
+
+from PIL import Image
+
+from app.engine import LARGEST_PERCENT, Preview, check_percent
+from fitprune_core.cost.decoder import DecoderGeometry, tokens_per_layer, visual_flops, visual_reduction
+from fitprune_core.cost.request import RequestFlops
+from fitprune_core.models.layout import VisualLayout
+from fitprune_core.recipes.recipe import PruningRecipe
+from fitprune_core.run.comparison import Comparison, Partial, Run
+from fitprune_core.run.pictures import check_question
+from fitprune_core.run.results import fates
+
+GEOMETRY = DecoderGeometry(
+    num_layers=12, hidden_size=160, intermediate_size=448, query_width=160, kv_width=160, vocab_size=512
+)
+GRID = 16
+TOKENS = GRID * GRID
+
+
+class FakeEngine:
+    """Same face as `app.engine.Engine`. `answers` are (original, pruned); `error` is raised instead of answering."""
+
+    model_name, device, is_demo, geometry = "mini-llava", "CPU · float32 · 2 threads", True, GEOMETRY
+
+    def __init__(self, answers: tuple[str, str] = ("a red car", "a red car"), *, delay: float = 0.0) -> None:
+        self.answers, self.delay = answers, delay
+        self.error: Exception | None = None
+        self.asked: list[tuple[tuple[int, int], str, float]] = []
+
+    def recipe_for(self, percent: float) -> PruningRecipe:
+        """Layers lose a constant share each, as much as meets the budget best."""
+        check_percent(percent)
+        removed = min(_schedules(), key=lambda counts: abs(visual_reduction(GEOMETRY, counts, TOKENS) - percent / 100))
+        achieved = visual_reduction(GEOMETRY, removed, TOKENS)
+        return PruningRecipe(self.model_name, GEOMETRY.num_layers, TOKENS, percent / 100, achieved, removed)
+
+    def preview(self, percent: float) -> Preview:
+        recipe = self.recipe_for(percent)
+        return Preview(percent, TOKENS, tokens_per_layer(recipe.removed, TOKENS), recipe.achieved_reduction)
+
+    def previews(self) -> list[Preview]:
+        return [self.preview(percent) for percent in range(LARGEST_PERCENT + 1)]
+
+    def compare(
+        self, image: Image.Image, question: str, percent: float, should_stop: Callable[[], bool] = lambda: False
+    ) -> Iterator[Partial | Comparison]:
+        question, recipe = check_question(question), self.recipe_for(percent)
+        self.asked.append((image.size, question, percent))
+        original, pruned = self.answers
+        for stage, words in (("original", original.split()), ("pruned", pruned.split())):
+            for count in range(1, len(words) + 1):
+                time.sleep(self.delay)
+                if should_stop():
+                    return
+                so_far = " ".join(words[:count])
+                yield Partial(stage, so_far if stage == "original" else original, so_far if stage == "pruned" else "")
+        if self.error is not None:
+            raise self.error
+        yield make_comparison(image.size, question, recipe, self.answers)
+
+
+def make_comparison(
+    size: tuple[int, int], question: str, recipe: PruningRecipe, answers: tuple[str, str], *, prefill=(24.1, 15.0)
+) -> Comparison:
+    """A comparison in which every layer drops the lowest numbered of a shuffled order of tokens."""
+    dropped, kept = _drop(recipe.removed)
+    dropped_after, rank = fates(dropped, TOKENS)
+    runs = [
+        _run(answer, milliseconds, counts)
+        for answer, milliseconds, counts in zip(answers, prefill, ([0] * 12, recipe.removed), strict=True)
+    ]
+    return Comparison(
+        model="mini-llava",
+        device=FakeEngine.device,
+        question=question,
+        reduction=recipe.reduction,
+        achieved_reduction=recipe.achieved_reduction,
+        recipe=recipe,
+        method="fitprune",
+        procedure="statistics",
+        removed=recipe.removed,
+        kept=kept,
+        dropped_after=dropped_after,
+        rank=rank,
+        layout=make_layout(size),
+        original=runs[0],
+        pruned=runs[1],
+        agree=answers[0] == answers[1],
+        timing="median of 5 runs of each, in turns, after the streamed run and 1 warm-up.",
+    )
+
+
+def make_layout(size: tuple[int, int]) -> VisualLayout:
+    """The middle square of a picture, in 16 x 16 patches."""
+    width, height = size
+    side = min(size)
+    left, top, patch = (width - side) / 2, (height - side) / 2, side / GRID
+    boxes = tuple(
+        (left + column * patch, top + row * patch, left + (column + 1) * patch, top + (row + 1) * patch)
+        for row in range(GRID)
+        for column in range(GRID)
+    )
+    seen = (left, top, left + side, top + side)
+    return VisualLayout(size, boxes, GRID, GRID, seen, "crop", ("grid",) * TOKENS)
+
+
+def _schedules() -> list[tuple[int, ...]]:
+    """Recipes from removing nothing to removing nearly everything at once."""
+    found = []
+    for step in range(200):
+        left = [TOKENS, *(round(TOKENS * (1 - step / 200) ** (layer + 1)) for layer in range(GEOMETRY.num_layers))]
+        found.append(tuple(before - after for before, after in pairwise(left)))
+    return found
+
+
+def _drop(removed: tuple[int, ...]) -> tuple[list[list[int]], tuple[tuple[int, ...], ...]]:
+    order = sorted(range(TOKENS), key=lambda token: token * 97 % TOKENS)
+    ends = list(accumulate(removed))
+    dropped = [order[end - count : end] for count, end in zip(removed, ends, strict=True)]
+    return dropped, tuple(tuple(sorted(order[end:])) for end in ends)
+
+
+def _run(answer: str, prefill_ms: float, removed) -> Run:
+    tokens = len(answer.split()) + 1
+    visual = visual_flops(GEOMETRY, removed, TOKENS)
+    flops = RequestFlops(vision_tower=300_000_000, projector=9_000_000, prefill=visual, scoring=0, decode=1_000_000)
+    cached = sum([TOKENS, *tokens_per_layer(removed, TOKENS)[:-1]]) * 160 * 2 * 4
+    decode_ms = 6.0 * (tokens - 1)
+    return Run(
+        answer=answer,
+        new_tokens=tokens,
+        prefill_ms=prefill_ms,
+        decode_ms=decode_ms,
+        visual_gflops=visual / 1e9,
+        total_gflops=flops.total / 1e9,
+        kv_cache_bytes=cached,
+        per_token_ms=decode_ms / (tokens - 1),
+        total_ms=prefill_ms + decode_ms,
+        flops=flops,
+    )

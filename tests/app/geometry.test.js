@@ -1,0 +1,74 @@
+const assert = require("node:assert");
+const test = require("node:test");
+const g = require("../../app/parts/scrubber/geometry.js");
+
+// 2 x 2 patches of 10 pixels in the middle of a picture of 40 x 20; two layers.
+const trace = {
+  width: 40, height: 20, seen: [10, 0, 30, 20], rows: 2, columns: 2, layers: 2,
+  boxes: [[10, 0, 20, 10], [20, 0, 30, 10], [10, 10, 20, 20], [20, 10, 30, 20]],
+  views: ["grid", "grid", "grid", "grid"], dropped_after: [0, 2, 1, 0], rank: [2, 0, 1, 1], tokens: [2, 1],
+};
+
+test("viridis begins dark and ends yellow", () => {
+  assert.deepStrictEqual(g.viridis(0), [68, 1, 84]);
+  assert.deepStrictEqual(g.viridis(1), [253, 231, 37]);
+  assert.deepStrictEqual(g.viridis(7), [253, 231, 37]);
+});
+
+test("a picture fits inside its box, in the middle", () => {
+  assert.deepStrictEqual(g.fitInside(40, 20, 100, 100), { scale: 2.5, left: 0, top: 25 });
+  assert.deepStrictEqual(g.fitInside(10, 100, 100, 100), { scale: 1, left: 45, top: 0 });
+});
+
+test("what was cropped away lies left and right, above and below", () => {
+  assert.deepStrictEqual(g.unseenParts(40, 20, [10, 0, 30, 20]), [[0, 0, 10, 20], [30, 0, 40, 20]]);
+  assert.deepStrictEqual(g.unseenParts(20, 40, [0, 10, 20, 30]), [[0, 0, 20, 10], [0, 30, 20, 40]]);
+  assert.deepStrictEqual(g.unseenParts(20, 20, [0, 0, 20, 20]), []);
+});
+
+test("a point belongs to the patch whose box holds it", () => {
+  const tokens = g.tokensOf(trace, "grid");
+  assert.strictEqual(g.tokenAt(trace, tokens, 10, 0), 0);
+  assert.strictEqual(g.tokenAt(trace, tokens, 20, 0), 1);
+  assert.strictEqual(g.tokenAt(trace, tokens, 29.9, 19.9), 3);
+  assert.strictEqual(g.tokenAt(trace, tokens, 5, 5), -1);
+});
+
+test("a token leaves the layers before the one that drops it", () => {
+  assert.strictEqual(g.isKept(trace, 2, 0), true);
+  assert.strictEqual(g.isKept(trace, 2, 1), false);
+  assert.strictEqual(g.isKept(trace, 1, 1), true);
+});
+
+test("words count layers, rows and columns from 1", () => {
+  assert.strictEqual(g.describeToken(trace, 0), "Row 1, column 1: dropped after layer 1, rank 2 of 2 there (1 = least important).");
+  assert.strictEqual(g.describeToken(trace, 2), "Row 2, column 1: dropped after layer 2, rank 1 of 1 there (1 = least important).");
+  assert.strictEqual(g.describeToken(trace, 1), "Row 1, column 2: kept through all 2 layers.");
+  assert.strictEqual(g.describeLayer(trace, 0), "2 of 4 patches kept, 2 dropped here");
+});
+
+test("views of a tiled model are told apart, and line ends are not drawn", () => {
+  const tiled = {
+    columns: 2, boxes: [[0, 0, 40, 20], [0, 0, 20, 20], [20, 0, 40, 20], null], views: ["base", "tile", "tile", "newline"],
+  };
+  assert.deepStrictEqual(g.viewsOf(tiled), ["tile", "base"]);
+  assert.deepStrictEqual(g.tokensOf(tiled, "tile"), [1, 2]);
+  assert.deepStrictEqual(g.placeOf(tiled, 2), { row: 1, column: 2 });
+  assert.deepStrictEqual(g.placeOf(tiled, 0), { row: 1, column: 1 });
+});
+
+test("a view says how much of a layer it is, and what cannot be drawn", () => {
+  const tiled = {
+    boxes: [[0, 0, 40, 20], [0, 0, 20, 20], [20, 0, 40, 20], null], views: ["base", "tile", "tile", "newline"],
+    dropped_after: [0, 1, 2, 0],
+  };
+  assert.strictEqual(g.describeView(tiled, [1, 2], 0), "In this view 2 of 2. 1 of all show no part of the picture. ");
+  assert.strictEqual(g.describeView(tiled, [1, 2], 1), "In this view 1 of 2. 1 of all show no part of the picture. ");
+  const padded = { boxes: [null, [0, 0, 40, 20]], views: ["grid", "grid"], dropped_after: [0, 1] };
+  assert.strictEqual(g.describeView(padded, [1], 0), "1 of all show no part of the picture. ");
+  assert.strictEqual(g.describeView(trace, [0, 1, 2, 3], 0), "");
+});
+
+test("a path has one step a value", () => {
+  assert.strictEqual(g.stepPath([4, 2, 1], 4, 30, 10), "M0 0.00H10.00V5.00H20.00V7.50H30.00");
+});

@@ -1,0 +1,118 @@
+"""/compare over HTTP, with gradio_client; bad input of every kind leaves the server running."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import httpx
+import pytest
+from gradio_client import Client, handle_file
+from PIL import Image
+
+from tests.app.fake_engine import TOKENS, FakeEngine
+from tests.app.pictures import bad_files, odd_pictures
+from tests.app.serving import served
+
+RUN_KEYS = {
+    "answer",
+    "new_tokens",
+    "prefill_ms",
+    "decode_ms",
+    "visual_gflops",
+    "total_gflops",
+    "kv_cache_bytes",
+}
+
+
+@pytest.fixture(scope="module")
+def engine():
+    return FakeEngine(("a red car", "a blue car"))
+
+
+@pytest.fixture(scope="module")
+def url(engine):
+    with served(engine) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def client(url):
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    return Client(url, verbose=False)
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory):
+    path = tmp_path_factory.mktemp("pictures") / "scene.png"
+    Image.new("RGB", (200, 100), "red").save(path)
+    return path
+
+
+def ask(client, picture, question="What is it?", reduction=60):
+    return client.predict(handle_file(str(picture)), question, reduction, api_name="/compare")
+
+
+def refused(client, *arguments) -> str:
+    with pytest.raises(Exception) as error:
+        ask(client, *arguments)
+    return str(error.value)
+
+
+def test_compare_is_the_only_endpoint_and_names_its_inputs(client):
+    endpoints = client.view_api(return_format="dict")["named_endpoints"]
+    assert list(endpoints) == ["/compare"]
+    names = [parameter["parameter_name"] for parameter in endpoints["/compare"]["parameters"]]
+    assert names == ["image", "question", "reduction"]
+    assert len(endpoints["/compare"]["returns"]) == 1
+
+
+def test_result_holds_what_the_contract_promises(client, picture, engine):
+    result = ask(client, picture)
+    promised = ["model", "reduction", "achieved_reduction", "removed", "kept", "original", "pruned"]
+    assert list(result)[: len(promised)] == promised
+    assert result["original"]["answer"] == "a red car" and result["pruned"]["answer"] == "a blue car"
+    assert set(result["original"]) >= RUN_KEYS and set(result["pruned"]) >= RUN_KEYS
+    assert [TOKENS - len(kept) for kept in result["kept"]][-1] == sum(result["removed"])
+    assert engine.asked[-1] == ((200, 100), "What is it?", 60)
+
+
+@pytest.mark.parametrize("reduction", [-1, 95, "many", None, True])
+def test_a_budget_that_cannot_be_is_named(client, picture, reduction):
+    message = refused(client, picture, "What is it?", reduction)
+    assert "from 0 to 90" in message and repr(reduction) in message
+
+
+def test_nan_is_no_budget(url, client, picture):
+    upload = httpx.post(f"{url}gradio_api/upload", files={"files": picture.read_bytes()}, timeout=60).json()[0]
+    body = json.dumps({"data": [{"path": upload, "meta": {"_type": "gradio.FileData"}}, "What?", float("nan")]})
+    answer = httpx.post(
+        f"{url}gradio_api/call/compare", content=body, headers={"Content-Type": "application/json"}, timeout=60
+    )
+    events = httpx.get(f"{url}gradio_api/call/compare/{answer.json()['event_id']}", timeout=60).text
+    assert "event: error" in events and "from 0 to 90" in events
+    assert ask(client, picture)["model"] == "mini-llava"
+
+
+@pytest.mark.parametrize(("question", "words"), [("   ", "empty"), ("x" * 100_000, "100,000 characters")])
+def test_a_question_that_cannot_be_is_refused(client, picture, question, words):
+    assert words in refused(client, picture, question)
+
+
+def test_an_image_mark_in_a_question_is_text(client, picture, engine):
+    ask(client, picture, "What does <image> mean?")
+    assert engine.asked[-1][1] == "What does <image> mean?"
+
+
+def test_files_that_are_no_pictures_are_named_and_the_server_goes_on(client, picture, tmp_path):
+    for path in bad_files(tmp_path):
+        message = refused(client, path)
+        assert path.name in message, message
+        assert "Traceback" not in message
+    assert ask(client, picture)["model"] == "mini-llava"
+
+
+def test_odd_pictures_are_answered_upright(client, engine, tmp_path):
+    for path, size in odd_pictures(tmp_path):
+        ask(client, path)
+        assert engine.asked[-1][0] == size, path.name

@@ -1,0 +1,192 @@
+"""The engine on a tiny real model: recipes from statistics, a lock, and errors in sentences."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import gradio as gr
+import pytest
+
+import fitprune_core as fp
+from app.engine import Engine, check_percent
+from app.pages.compare import create_compare
+from app.presentation import idle_board
+from app.settings import Settings
+from fitprune_core.run.comparison import Comparison, Partial
+from tests.memory import fill_memory_once
+from tests.tiny import random_picture, save_tiny_llava
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def recipes(tiny_folder, tmp_path_factory):
+    """A folder of recipes with statistics of the tiny model."""
+    samples = [(random_picture(seed=seed), "What is it?") for seed in range(2)]
+    folder = tmp_path_factory.mktemp("recipes")
+    fp.collect_statistics(*fp.load_model(tiny_folder), samples).save(folder / "tiny-llava" / "statistics.npz")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_folder, recipes):
+    return Engine(*fp.load_model(tiny_folder), recipes=recipes, max_new_tokens=3)
+
+
+def test_previews_tell_what_runs(engine):
+    preview = engine.preview(40)
+    *_, comparison = engine.compare(random_picture(), "What is it?", 40)
+    assert isinstance(comparison, Comparison)
+    assert [len(kept) for kept in comparison.kept] == preview.tokens
+    assert preview.saving == pytest.approx(comparison.achieved_reduction)
+    assert len(engine.previews()) == 91
+
+
+def test_original_streams_first(engine):
+    *partials, last = engine.compare(random_picture(), "What is it?", 40)
+    stages = [partial.stage for partial in partials]
+    assert isinstance(last, Comparison) and all(isinstance(partial, Partial) for partial in partials)
+    assert stages == sorted(stages)
+
+
+def test_whoever_waits_can_give_up(engine):
+    running = engine.compare(random_picture(), "What is it?", 40)
+    next(running)
+    stop = threading.Event()
+    waited: list = []
+    thread = threading.Thread(
+        target=lambda: waited.extend(engine.compare(random_picture(), "And?", 40, stop.is_set)), daemon=True
+    )
+    thread.start()
+    stop.set()
+    thread.join(timeout=20)
+    assert not thread.is_alive() and waited == []
+    running.close()
+    *_, last = engine.compare(random_picture(), "Free again?", 40)
+    assert isinstance(last, Comparison)
+
+
+def shown_by(page, picture, shown):
+    """The page's last update after a run with the picture."""
+    return list(page.run(picture, "What is it?", 40, None, shown, SimpleNamespace(session_hash="visitor")))[-1]
+
+
+@pytest.fixture
+def page(engine, tmp_path):
+    """The page's handlers over the real engine, with a picture to ask about."""
+    random_picture().save(tmp_path / "picture.png")
+    with gr.Blocks():
+        page = create_compare(engine)
+    return page, partial(shown_by, page, str(tmp_path / "picture.png"))
+
+
+@pytest.mark.parametrize("at", [2, 7])
+def test_memory_that_runs_out_is_told_and_the_next_request_works(page, monkeypatch, at):
+    page, run = page
+    parts = page.parts
+    before = run(idle_board(60).model_dump())[parts.shown]
+    fill_memory_once(monkeypatch, at)
+    last = run(before)
+    assert last[parts.notice].kind == "error"
+    assert last[parts.notice].text.startswith("The device cpu ran out of memory on a prompt of")
+    assert last[parts.board].model_dump() == before and parts.scrubber not in last
+    after = run(before)
+    assert after[parts.board].state == "done" and parts.scrubber in after
+
+
+def test_statistics_of_other_pictures_are_warned_about_on_the_page(engine, page, tmp_path):
+    page, run = page
+    statistics = fp.collect_statistics(engine.model, engine.processor, [(random_picture(), "What is it?")])
+    provenance = statistics.provenance | {"image_aspect": "pad"}
+    replace(statistics, provenance=provenance).save(tmp_path / "tiny-llava" / "statistics.npz")
+    page.engine = Engine(engine.model, engine.processor, recipes=tmp_path, max_new_tokens=3)
+    message = run(idle_board(60).model_dump())[page.parts.notice]
+    assert message.kind == "warning"
+    assert message.text.startswith(
+        "The recipe was fitted on pictures of aspect 'pad'; this model gets them as 'crop'. Timing: "
+    )
+
+
+def test_a_recipe_of_another_checkpoint_is_warned_about_on_the_page(engine, page, tmp_path):
+    page, run = page
+    recipe = replace(engine.recipe_for(60), model="somebody/other-llava", procedure="published")
+    recipe.save(tmp_path / "tiny-llava" / "published-60.json")
+    page.engine = Engine(engine.model, engine.processor, recipes=tmp_path, max_new_tokens=3)
+    message = run(idle_board(60).model_dump())[page.parts.notice]
+    assert message.kind == "warning"
+    assert message.text.startswith(
+        "The recipe was fitted on somebody/other-llava and is applied to tiny-llava. Timing: "
+    )
+
+
+def test_statistics_of_another_checkpoint_are_refused(engine, tmp_path):
+    statistics = fp.collect_statistics(engine.model, engine.processor, [(random_picture(), "What is it?")])
+    replace(statistics, model="somebody/other-llava").save(tmp_path / "tiny-llava" / "statistics.npz")
+    with pytest.raises(ValueError, match="are of somebody/other-llava, not of tiny-llava"):
+        Engine(engine.model, engine.processor, recipes=tmp_path)
+
+
+def test_a_recipe_of_the_model_itself_is_not(page):
+    page, run = page
+    message = run(idle_board(60).model_dump())[page.parts.notice]
+    assert message.kind == "info" and message.text.startswith("Timing: ")
+
+
+def test_a_recipe_of_another_depth_is_refused(engine, tmp_path):
+    deeper = save_tiny_llava(tmp_path / "models" / "tiny-llava", num_layers=5)
+    statistics = fp.collect_statistics(*fp.load_model(deeper), [(random_picture(), "What is it?")])
+    statistics.save(tmp_path / "tiny-llava" / "statistics.npz")
+    with pytest.raises(ValueError, match="of a model of another shape than tiny-llava"):
+        Engine(engine.model, engine.processor, recipes=tmp_path)
+
+
+def test_settings_reach_the_model(tiny_folder, recipes):
+    settings = Settings(model=str(tiny_folder), device="cpu", recipes=recipes, image_aspect="pad", attn="eager")
+    engine = Engine.from_settings(settings)
+    assert engine.device.endswith("eager")
+    *_, comparison = engine.compare(random_picture(), "What is it?", 40)
+    assert comparison.layout.aspect == "pad"
+    with pytest.raises(ValueError, match="4bit weights need"):
+        Engine.from_settings(replace(settings, quantize="4bit"))
+
+
+@pytest.mark.parametrize("value", [-1, 90.5, 95, float("nan"), float("inf"), "60", None, True, [60]])
+def test_budgets_that_cannot_be(value):
+    with pytest.raises(ValueError, match="from 0 to 90"):
+        check_percent(value)
+
+
+def test_a_model_without_statistics_is_refused(engine, tmp_path):
+    with pytest.raises(ValueError, match="tiny-llava"):
+        Engine(engine.model, engine.processor, recipes=tmp_path)
+
+
+def test_a_model_folder_that_is_not_there_ends_with_one_line_and_status_2(tmp_path):
+    done = run_app("--model", str(tmp_path / "nowhere"))
+    assert done.returncode == 2
+    assert done.stderr.strip().count("\n") == 0 and "nowhere" in done.stderr
+
+
+def test_a_port_in_use_ends_with_one_line_and_status_2(tiny_folder, recipes):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = run_app("--model", str(tiny_folder), "--recipes", str(recipes), "--port", port)
+    assert done.returncode == 2
+    complaints = [line for line in done.stderr.splitlines() if line.startswith("app.py:")]
+    assert complaints == [f"app.py: port {port} on 127.0.0.1 is in use; choose another with --port"]
+
+
+def run_app(*arguments: str) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "app.py", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False)

@@ -1,0 +1,112 @@
+"""What the page shows of a comparison."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from PIL import Image
+
+from app.presentation import done_board, idle_board, running_board, trace_of
+from fitprune_core.run.comparison import Partial
+from tests.app.fake_engine import GEOMETRY, TOKENS, FakeEngine, make_comparison
+
+ENGINE = FakeEngine()
+
+
+def compared(answers=("a red car", "a red car"), percent=60, prefill=(24.1, 15.0), size=(480, 480)):
+    return make_comparison(size, "What is it?", ENGINE.recipe_for(percent), answers, prefill=prefill)
+
+
+def test_every_row_is_there_from_the_start_so_that_nothing_moves():
+    labels = [row.label for row in idle_board(60).rows]
+    assert labels == [row.label for row in done_board(compared(), None).rows]
+    assert labels[:2] == ["Visual FLOPs", "Prefill"]
+
+
+def test_original_streams_before_pruned():
+    first = running_board(Partial("original", "a red", ""), 60)
+    then = running_board(Partial("pruned", "a red car", "a"), 60)
+    assert (first.original.state, first.pruned.state) == ("running", "waiting")
+    assert (then.original.state, then.pruned.state) == ("done", "running")
+    assert (then.original.answer, then.pruned.answer) == ("a red car", "a")
+
+
+@pytest.mark.parametrize(
+    ("answers", "verdict", "truth"),
+    [
+        (("A red car.", "A red car."), "same", "Both are right: it is “a red car”."),
+        (("a red car", "a blue car"), "different", "Only the original is right: it is “a red car”."),
+        (("a blue car", "a red car"), "different", "Only the pruned one is right: it is “a red car”."),
+        (("a blue car", "a blue car"), "same", "Both are wrong: it is “a red car”."),
+    ],
+)
+def test_verdict_and_truth(answers, verdict, truth):
+    board = done_board(compared(answers), "a red car")
+    assert (board.verdict, board.truth) == (verdict, truth)
+
+
+def test_without_a_truth_nothing_is_said_about_right_and_wrong():
+    board = done_board(compared(), None)
+    assert board.truth == "" and board.original.mark == "" and board.pruned.mark == ""
+
+
+@pytest.mark.parametrize(
+    ("percent", "prefill", "words"),
+    [
+        (60, (24.0, 15.0), "the first token came 1.6× faster"),
+        (60, (15.0, 24.0), "no time was gained here: the first token came 1.6× slower"),
+        (60, (15.0, 15.0), "no time was gained here: the first token took as long"),
+        (0, (15.0, 15.0), "Nothing was pruned"),
+    ],
+)
+def test_sentence_does_not_flatter(percent, prefill, words):
+    assert words in done_board(compared(percent=percent, prefill=prefill), None).sentence
+
+
+def test_times_say_where_and_how_they_were_measured_and_flops_that_they_were_counted():
+    about = {row.label: row.about for row in done_board(compared(), None).rows}
+    assert "CPU · float32 · 2 threads" in about["Prefill"] and "warm-up" in about["Prefill"]
+    assert "Counted" in about["Visual FLOPs"] and "2 FLOPs per multiply-add" in about["Total FLOPs"]
+
+
+def test_an_answer_of_one_token_has_no_time_per_token():
+    comparison = compared()
+    runs = [dataclasses.replace(run, per_token_ms=None) for run in (comparison.original, comparison.pruned)]
+    board = done_board(dataclasses.replace(comparison, original=runs[0], pruned=runs[1]), None)
+    row = next(row for row in board.rows if row.label == "Per token")
+    assert (row.original, row.pruned, row.ratio) == ("–", "–", "–")
+
+
+def test_whole_times_of_answers_that_differ_in_length_have_no_ratio():
+    comparison = compared()
+    longer = dataclasses.replace(comparison.original, new_tokens=comparison.pruned.new_tokens + 1)
+
+    def total_time(original):
+        rows = done_board(dataclasses.replace(comparison, original=original), None).rows
+        return next((row.ratio, row.word) for row in rows if row.label == "Total time")
+
+    assert total_time(longer) == ("–", "other length")
+    assert total_time(dataclasses.replace(longer, new_tokens=comparison.pruned.new_tokens))[1] != "other length"
+
+
+@pytest.mark.parametrize("size", [(480, 480), (960, 480), (300, 900), (1000, 100), (1, 1)])
+def test_trace_keeps_the_geometry_of_the_original_picture(size):
+    comparison = compared(size=size)
+    trace = trace_of(comparison, Image.new("RGB", size), GEOMETRY)
+    assert (trace.width, trace.height) == size
+    assert trace.seen == [round(value, 2) for value in comparison.layout.seen]
+    assert len(trace.boxes) == len(trace.dropped_after) == len(trace.rank) == TOKENS
+    left, top, right, bottom = trace.seen
+    assert all(left <= x0 < x1 <= right and top <= y0 < y1 <= bottom for x0, y0, x1, y1 in trace.boxes) or size == (
+        1,
+        1,
+    )
+    assert trace.image.startswith("data:image/jpeg;base64,")
+
+
+def test_trace_counts_agree_with_the_tokens_it_marks():
+    trace = trace_of(compared(), Image.new("RGB", (480, 480)), GEOMETRY)
+    for layer, left in enumerate(trace.tokens):
+        assert left == sum(dropped > layer for dropped in trace.dropped_after)
+    assert sum(trace.pruned_gflops) == pytest.approx(compared().pruned.visual_gflops, rel=1e-4)

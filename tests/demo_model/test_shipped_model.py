@@ -1,0 +1,81 @@
+"""The checkpoint, statistics and recipes that ship: they belong together, and the model answers, pruned or not."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+import fitprune_core as fp
+from app.demo_model.evaluate import measure, scene_items, unseen_items
+from fitprune_core.cost.decoder import DecoderGeometry, visual_reduction
+from fitprune_core.recipes.store import recipe_source
+
+ROOT = Path(__file__).parents[2]
+RECIPES = ROOT / "recipes" / "mini-llava"
+
+
+@pytest.fixture(scope="module")
+def mini_llava():
+    return fp.load_model("mini-llava", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def statistics():
+    return fp.AttentionStatistics.load(RECIPES / "statistics.npz")
+
+
+@pytest.fixture(scope="module")
+def recipe_for(mini_llava):
+    return recipe_source("mini-llava", DecoderGeometry.from_config(mini_llava[0].config))
+
+
+def total(tally: dict[str, tuple[int, int]]) -> float:
+    return sum(right for right, _ in tally.values()) / sum(asked for _, asked in tally.values())
+
+
+def test_the_checkpoint_is_small_and_deep_enough(mini_llava):
+    model, _ = mini_llava
+    assert DecoderGeometry.from_config(model.config).num_layers >= 12
+    assert model.config.image_seq_length >= 256
+    assert sum(file.stat().st_size for file in (ROOT / "assets" / "mini-llava").iterdir()) <= 25e6
+
+
+def test_the_statistics_are_of_this_model(mini_llava, statistics):
+    model, _ = mini_llava
+    assert statistics.geometry == DecoderGeometry.from_config(model.config)
+    assert statistics.model == "mini-llava" and statistics.num_samples >= 64
+
+
+@pytest.mark.parametrize("percent", range(10, 100, 10))
+def test_every_recipe_file_is_what_its_statistics_give_and_meets_its_budget(mini_llava, recipe_for, percent):
+    model, _ = mini_llava
+    recipe = fp.PruningRecipe.load(RECIPES / f"{percent}.json")
+    counted = visual_reduction(model.config, recipe.removed, recipe.num_visual_tokens)
+    assert abs(counted - percent / 100) <= 0.002
+    assert recipe.achieved_reduction == pytest.approx(counted)
+    assert recipe == recipe_for(percent / 100)
+    # No layer scores its tokens to drop next to nothing; a token or two may have moved to meet the budget.
+    assert min(count for count in recipe.removed if count) >= 0.02 * recipe.num_visual_tokens - 2
+
+
+def test_every_whole_percent_is_met_within_a_fifth_of_a_point(mini_llava, recipe_for):
+    model, _ = mini_llava
+    for percent in range(1, 91):
+        removed = recipe_for(percent / 100).removed
+        assert abs(visual_reduction(model.config, removed, model.config.image_seq_length) - percent / 100) <= 0.002
+
+
+@pytest.mark.slow
+def test_it_answers_and_keeps_most_of_that_at_60_percent(mini_llava):
+    """Far below what the model card reports, so that only a broken model or broken pruning fails."""
+    items = list(scene_items(10))
+    original = total(measure(*mini_llava, items))
+    pruned = total(measure(*mini_llava, items, fp.PruningRecipe.load(RECIPES / "60.json")))
+    assert original >= 0.9 and pruned >= 0.85 * original
+
+
+@pytest.mark.slow
+def test_it_says_when_it_does_not_know(mini_llava):
+    assert total(measure(*mini_llava, itertools.islice(unseen_items(), 20))) >= 0.7

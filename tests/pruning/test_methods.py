@@ -1,0 +1,68 @@
+import pytest
+import torch
+
+from fitprune_core.cost.request import SCORE_KINDS
+from fitprune_core.pruning.attention import LayerAttention
+from fitprune_core.pruning.methods import METHODS, Candidates, FitPrune, Random, find_method
+
+
+@pytest.fixture
+def attention():
+    generator = torch.Generator().manual_seed(0)
+    query, key = torch.randn(2, 4, 60, 8, generator=generator)
+    return LayerAttention(query, key, 0.5, visual=slice(10, 50), text_after=slice(50, 60))
+
+
+def everything(num_kept=15) -> Candidates:
+    return Candidates(torch.arange(40), 40, num_kept)
+
+
+def kept(method, attention, candidates) -> list[int]:
+    """Tokens that stay, by the rule of a drop: the lowest go."""
+    order = method.importance(attention, candidates).argsort(stable=True)
+    return candidates.tokens[order[len(order) - candidates.num_kept :]].sort().values.tolist()
+
+
+def test_registry_is_by_name():
+    assert list(METHODS) == ["fitprune", "self-only", "cross-only", "random", "uniform", "fastv"]
+    for name, method in METHODS.items():
+        assert method.name == name and method.scores in SCORE_KINDS
+    assert isinstance(find_method("fitprune"), FitPrune)
+    mine = Random(seed=3)
+    assert find_method(mine) is mine
+    with pytest.raises(ValueError, match="'fastest'.*fitprune, self-only"):
+        find_method("fastest")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_each_candidate_gets_one_importance(attention, name):
+    importance = METHODS[name]().importance(attention, everything())
+    assert importance.shape == (40,)
+
+
+def test_fitprune_is_the_product(attention):
+    product = attention.self_attention() * attention.cross_attention()
+    assert torch.equal(METHODS["fitprune"]().importance(attention, everything()), product)
+    assert torch.equal(METHODS["self-only"]().importance(attention, everything()), attention.self_attention())
+    assert torch.equal(METHODS["cross-only"]().importance(attention, everything()), attention.cross_attention())
+    assert torch.equal(METHODS["fastv"]().importance(attention, everything()), attention.last_query_attention())
+
+
+def test_random_is_seeded_and_does_not_depend_on_earlier_drops(attention):
+    first = kept(Random(), attention, everything())
+    assert first == kept(Random(), attention, everything()) != kept(Random(seed=1), attention, everything())
+    later = Candidates(torch.tensor(first), 40, 6)
+    assert kept(Random(), attention, later) == kept(Random(), attention, everything(6))
+
+
+@pytest.mark.parametrize("num_kept", [1, 7, 20, 39, 40])
+def test_uniform_is_evenly_spaced(attention, num_kept):
+    chosen = kept(METHODS["uniform"](), attention, everything(num_kept))
+    assert len(chosen) == num_kept
+    gaps = {b - a for a, b in zip(chosen, chosen[1:], strict=False)}
+    assert max(gaps, default=0) - min(gaps, default=0) <= 1
+    assert abs(chosen[0] - (39 - chosen[-1])) <= 40 / num_kept
+
+
+def test_uniform_of_nothing(attention):
+    assert METHODS["uniform"]().importance(attention, everything(0)).sum() == 0

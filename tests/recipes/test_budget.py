@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fitprune_core.cost.decoder import DecoderGeometry, visual_reduction
+from fitprune_core.recipes.budget import (
+    TOLERANCE,
+    gathered,
+    largest_reduction,
+    largest_remainder,
+    round_to_budget,
+    saved_share,
+    trim_to_budget,
+)
+
+GEOMETRY = DecoderGeometry(12, 160, 448, 160, 160, 1000)
+TOKENS = 256
+
+
+def random_recipes(count: int, seed: int = 0) -> np.ndarray:
+    """(count, 12) whole removals, most of them early, none of more than 256 tokens."""
+    random = np.random.default_rng(seed)
+    weights = random.gamma(0.5, size=(count, 12)) * np.linspace(1, 0.1, 12)
+    parts = weights / weights.sum(axis=1, keepdims=True) * random.uniform(0, TOKENS, (count, 1))
+    return np.floor(parts).astype(int)
+
+
+def test_shares_are_those_of_the_exact_arithmetic():
+    recipes = random_recipes(50)
+    exact = [visual_reduction(GEOMETRY, recipe, TOKENS) for recipe in recipes]
+    assert saved_share(GEOMETRY, recipes, TOKENS) == pytest.approx(exact, abs=1e-12)
+    grouped = DecoderGeometry(12, 160, 448, 192, 64, 1000)
+    assert saved_share(grouped, recipes[0], TOKENS) == pytest.approx(visual_reduction(grouped, recipes[0], TOKENS))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "counts"),
+    [
+        ([1.2, 2.7, 0.1], [1, 3, 0]),
+        ([0.5, 0.5, 0.5, 0.5], [1, 1, 0, 0]),
+        ([0.4, 0.4, 0.4], [1, 0, 0]),
+        ([3.0, 0.0], [3, 0]),
+        ([0.1, 0.1], [0, 0]),
+    ],
+)
+def test_largest_remainder(wanted, counts):
+    assert largest_remainder(wanted).tolist() == counts
+
+
+def test_trimming_stops_where_the_budget_is_met():
+    removed = np.array([20, 30, 40, 0, 50, 10, 0, 0, 30, 0, 0, 0.0])
+    for reduction in (0.05, 0.2, 0.4, 0.5):
+        trimmed = trim_to_budget(GEOMETRY, removed, TOKENS, reduction)
+        assert saved_share(GEOMETRY, trimmed, TOKENS) == pytest.approx(reduction, abs=1e-9)
+        last = int(np.flatnonzero(trimmed)[-1])
+        assert trimmed[:last].tolist() == removed[:last].tolist()
+        assert 0 < trimmed[last] <= removed[last]
+
+
+def test_rounding_meets_the_budget_and_stays_near():
+    random = np.random.default_rng(1)
+    for recipe in random_recipes(40, seed=2):
+        wanted = recipe * random.uniform(0.8, 1.0)
+        reduction = float(saved_share(GEOMETRY, wanted, TOKENS))
+        counts = round_to_budget(GEOMETRY, wanted, TOKENS, reduction)
+        assert abs(visual_reduction(GEOMETRY, counts, TOKENS) - reduction) <= TOLERANCE
+        assert np.abs(np.array(counts) - wanted).max() < 3
+
+
+def test_whole_counts_that_meet_the_budget_stay_as_they_are():
+    for recipe in random_recipes(20, seed=3):
+        reduction = visual_reduction(GEOMETRY, recipe, TOKENS)
+        assert round_to_budget(GEOMETRY, recipe, TOKENS, reduction) == tuple(recipe)
+
+
+def test_no_recipe_saves_more_than_dropping_everything_at_the_first_layer():
+    most = largest_reduction(GEOMETRY, TOKENS)
+    assert most == pytest.approx(visual_reduction(GEOMETRY, [TOKENS] + [0] * 11, TOKENS))
+    assert most > max(saved_share(GEOMETRY, random_recipes(200, seed=4), TOKENS))
+
+
+class TestGathered:
+    @pytest.mark.parametrize(
+        ("wanted", "expected"),
+        [
+            ([9.0, 0.5, 1.0, 4.0, 0.0], [9, 0, 0, 5.5, 0]),
+            ([2.0, 2.0, 9.0, 1.0, 1.5], [0, 4, 11.5, 0, 0]),
+            ([0.5, 0.0, 1.0, 1.0, 0.0], [0.5, 0, 1, 1, 0]),
+            ([0.0, 0.0, 0.0, 0.0, 0.0], [0, 0, 0, 0, 0]),
+        ],
+    )
+    def test_little_waits_for_the_next_layer_that_drops(self, wanted, expected):
+        assert gathered(wanted, 3.0, range(5)).tolist() == expected
+
+    def test_layers_that_may_not_drop_are_passed_over(self):
+        assert gathered([0.0, 2.0, 0.0, 2.0, 2.0], 3.0, (1, 3, 4)).tolist() == [0, 0, 0, 6, 0]

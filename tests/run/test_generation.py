@@ -1,0 +1,119 @@
+"""One greedy answer: what `generate` gives, streamed, stoppable; work on a thread; memory that runs out."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+
+import pytest
+import torch
+
+from fitprune_core.models.memory import with_memory_explained
+from fitprune_core.models.prompts import build_inputs
+from fitprune_core.run.generation import cache_bytes, generate_greedily, iterate_in_thread
+from fitprune_core.run.timing import Clock, Stopped
+from tests.tiny import random_picture
+
+
+@pytest.fixture
+def inputs(tiny):
+    return build_inputs(tiny[1], random_picture(), "What is this?")
+
+
+def test_tokens_are_those_of_generate(tiny, inputs):
+    model, _ = tiny
+    plain = model.generate(**inputs, max_new_tokens=8, do_sample=False)[0, inputs["input_ids"].shape[1] :].tolist()
+    seen = []
+    run = generate_greedily(model, inputs, max_new_tokens=8, on_token=seen.append)
+    assert list(run.token_ids) == plain
+    assert seen == [run.token_ids[: count + 1] for count in range(len(plain))]
+
+
+def test_cache_is_measured(tiny, inputs):
+    model, _ = tiny
+    run = generate_greedily(model, inputs, max_new_tokens=5)
+    text = model.config.text_config
+    positions = inputs["input_ids"].shape[1] + len(run.token_ids) - 1  # the last token is never fed back
+    assert run.kv_cache_bytes == 2 * text.num_hidden_layers * positions * text.hidden_size * 4
+
+
+def test_empty_cache_holds_nothing(tiny):
+    from transformers import DynamicCache
+
+    assert cache_bytes(DynamicCache(config=tiny[0].config.text_config)) == 0
+
+
+def test_times_follow_the_clock(tiny, inputs):
+    ticks = iter([10.0, 10.5, 10.6, 10.8, 11.0])
+    clock = Clock(torch.device("cpu"), counter=lambda: next(ticks))
+    run = generate_greedily(tiny[0], inputs, max_new_tokens=4, clock=clock)
+    assert run.times.prefill_ms == pytest.approx(500)
+    assert run.times.decode_ms == pytest.approx(500)
+
+
+def test_stops_within_one_token(tiny, inputs):
+    seen = []
+    with pytest.raises(Stopped):
+        generate_greedily(tiny[0], inputs, max_new_tokens=20, on_token=seen.append, should_stop=lambda: len(seen) >= 3)
+    assert len(seen) == 4
+
+
+def test_items_come_in_order_and_errors_reach_the_caller():
+    def work(emit):
+        emit(1)
+        emit(2)
+        raise KeyError("lost")
+
+    items = iterate_in_thread(work, threading.Event())
+    assert [next(items), next(items)] == [1, 2]
+    with pytest.raises(KeyError, match="lost"):
+        next(items)
+
+
+def test_giving_up_stops_the_thread_and_waits_for_it():
+    stop, ended = threading.Event(), threading.Event()
+
+    def work(emit):
+        emit("started")
+        stop.wait()
+        ended.set()
+
+    items = iterate_in_thread(work, stop)
+    next(items)
+    items.close()
+    assert ended.is_set()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory: you tried ..."),
+        MemoryError(),
+    ],
+)
+def test_out_of_memory_is_explained_and_what_was_held_is_freed(error):
+    held = []
+
+    def work():
+        big = torch.zeros(10)
+        held.append(weakref.ref(big))
+        raise error
+
+    with pytest.raises(MemoryError, match="cpu ran out of memory on a prompt of 9 tokens") as raised:
+        with_memory_explained(work, torch.device("cpu"), "a prompt of 9 tokens")
+    assert raised.value.__context__ is None
+    # The test itself holds the error that it raised.
+    error.__traceback__ = None
+    gc.collect()
+    assert held[0]() is None
+
+
+def test_other_errors_pass_through():
+    with pytest.raises(RuntimeError, match="shapes"):
+        with_memory_explained(_fail, torch.device("cpu"), "x")
+
+
+def _fail():
+    raise RuntimeError("shapes do not fit")

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from fitprune_core.samples.files import Sample, check_pictures, check_samples, read_samples
+
+GOOD = {"id": "1", "image": "a.png", "question": "What is it?"}
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(*lines):
+        texts = [line if isinstance(line, str) else json.dumps(line, ensure_ascii=False) for line in lines]
+        path = tmp_path / "samples.jsonl"
+        path.write_text("\n".join(texts) + "\n", encoding="utf-8")
+        return path
+
+    return write
+
+
+def test_reads_every_line(write, tmp_path):
+    path = write({**GOOD, "answer": "ein Schlüssel", "more": 1}, "", {**GOOD, "id": "2", "image": "sub/b.png"}, "  ")
+    first, second = read_samples(path)
+    assert first == Sample("1", tmp_path / "a.png", "What is it?", "ein Schlüssel", f"{path}, line 1")
+    assert (second.id, second.image, second.answer) == ("2", tmp_path / "sub" / "b.png", None)
+    assert second.place.endswith("line 3")
+    assert check_samples(str(path)) == 2
+
+
+def test_reads_lazily(write):
+    samples = read_samples(write(GOOD, "broken"))
+    assert next(samples).id == "1"
+    with pytest.raises(ValueError, match="line 2"):
+        next(samples)
+
+
+def test_byte_order_mark_and_windows_line_ends(tmp_path):
+    path = tmp_path / "w.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(GOOD).encode() + b"\r\n")
+    assert check_samples(path) == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "line 2: not a JSON object: '{'"),
+        ("[1]", r"line 2: not a JSON object: \[1\]"),
+        ("null", "line 2: not a JSON object: None"),
+        ({"id": "2", "image": "a.png"}, "line 2: there is no question"),
+        ({**GOOD, "id": 2}, "line 2: id must be a text, not 2"),
+        ({**GOOD, "id": "a\nb"}, r"line 2: id must be on one line and printable, not 'a\\nb'"),
+        ({**GOOD, "id": "2", "image": ""}, "line 2: image must be a text, not ''"),
+        ({**GOOD, "id": "2", "question": "  "}, "line 2: question must be a text"),
+        ({**GOOD, "id": "2", "answer": ["a"]}, r"line 2: answer must be a text, not \['a'\]"),
+        (GOOD, "line 2: the id '1' is that of line 1"),
+        ("x" * 1000, r"line 2: not a JSON object: 'x{70,80}\.\.\.$"),
+    ],
+)
+def test_wrong_lines_are_named(write, line, message):
+    with pytest.raises(ValueError, match=rf"samples\.jsonl, {message}"):
+        check_samples(write(GOOD, line))
+
+
+def test_bytes_that_are_no_text_are_named(tmp_path):
+    path = tmp_path / "b.jsonl"
+    path.write_bytes(b'{"id": "\xff\xfe"}\n')
+    with pytest.raises(ValueError, match=r"b\.jsonl, line 1"):
+        check_samples(path)
+
+
+def test_files_without_samples(write, tmp_path):
+    with pytest.raises(ValueError, match="holds no sample"):
+        check_samples(write("", ""))
+    with pytest.raises(ValueError, match=r"cannot read samples .*absent\.jsonl: No such file"):
+        check_samples(tmp_path / "absent.jsonl")
+    with pytest.raises(ValueError, match="cannot read samples"):
+        check_samples(tmp_path)
+
+
+def test_one_picture_has_to_be_there(write, tmp_path):
+    path = write(GOOD, {**GOOD, "id": "2", "image": "b.png"})
+    with pytest.raises(ValueError, match=r"samples\.jsonl, line 1: there is no file .*a\.png; no other picture of .*"):
+        check_pictures(path)
+    (tmp_path / "b.png").touch()
+    check_pictures(path)

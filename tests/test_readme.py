@@ -1,0 +1,90 @@
+"""The README keeps its word: its Python runs, its commands exist, what it links to is there."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import shlex
+from pathlib import Path
+
+import pytest
+
+from fitprune_core.cli.main import COMMANDS, main
+from fitprune_core.cli.options import command_parser
+from fitprune_core.models.loading import MINI_LLAVA, MINI_LLAVA_FOLDER
+from fitprune_core.recipes.published import RECIPES
+from fitprune_core.recipes.store import STATISTICS
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def commands(start):
+    lines = "".join(blocks("sh")).replace("\\\n", " ").splitlines()
+    return [shlex.split(line, comments=True) for line in lines if line.startswith(start)]
+
+
+def test_what_it_links_to_is_there():
+    links = re.findall(r"\]\(([^)#:]+)\)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_its_command_lines_can_be_read():
+    found = commands("python -m fitprune_core")
+    assert len(found) >= 3
+    for words in found:
+        command_parser(COMMANDS).parse_args(words[3:])
+
+
+def test_its_make_targets_exist():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    found = commands("make")
+    assert found
+    for words in found:
+        assert re.search(rf"^{words[1]}:", makefile, re.MULTILINE), words
+
+
+def test_its_space_can_start():
+    front = README.split("---\n")[1]
+    entries = dict(line.split(": ", 1) for line in front.splitlines())
+    assert entries["sdk"] == "gradio"
+    assert f"gradio=={entries['sdk_version']}\n" in (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    assert (ROOT / entries["app_file"]).is_file()
+    assert len(entries["short_description"]) <= 60
+
+
+def test_its_picture_of_the_method_is_drawn_from_the_recipe(monkeypatch):
+    drawn = (ROOT / "assets" / "method.svg").read_text(encoding="utf-8")
+    written = {}
+    monkeypatch.setattr(Path, "write_text", lambda self, text, **_: written.update({self.name: text}))
+    runpy.run_path(str(ROOT / "assets" / "draw_method.py"), run_name="__main__")
+    assert written == {"method.svg": drawn}
+
+
+NEEDED = (MINI_LLAVA_FOLDER / "config.json", RECIPES / MINI_LLAVA / STATISTICS)
+
+
+@pytest.mark.skipif(not all(path.is_file() for path in NEEDED), reason="needs the embedded model and its statistics")
+def test_its_python_runs(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    (code,) = blocks("python")
+    exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
+    answer, left = capsys.readouterr().out.splitlines()
+    assert answer
+    counts = [int(number) for number in left.strip("[]").split(", ")]
+    assert counts == sorted(counts, reverse=True)
+
+
+def test_what_it_says_compare_prints_is_printed(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    command = next(words for words in commands("python -m fitprune_core compare") if MINI_LLAVA in words)
+    shown = re.search(r"^```\n(model .*?)^```", README, re.MULTILINE | re.DOTALL)[1].splitlines()
+    assert main(command[3:]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    # The first line names the machine's threads.
+    assert [line for line in shown[1:] if line not in printed] == []
