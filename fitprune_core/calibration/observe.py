@@ -17,6 +17,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 from fitprune_core.cost.decoder import DecoderGeometry
 from fitprune_core.models.decoder import attend, decoder_layers
 from fitprune_core.models.exclusive import borrowed, replaced
+from fitprune_core.models.family import visual_mask
 from fitprune_core.models.layout import image_aspect
 from fitprune_core.models.loading import model_name
 from fitprune_core.models.memory import with_memory_explained
@@ -84,7 +85,7 @@ def observe(model: PreTrainedModel, inputs: Any) -> tuple[np.ndarray, np.ndarray
     inputs: of one prompt, from `build_inputs`, on the model's device. Returns float32 (2, layers, visual tokens) and
     (2, layers); see `attention.LayerAttention.observed`. Raises MemoryError when the device runs out of memory.
     """
-    is_visual = inputs["input_ids"] == model.config.image_token_id
+    is_visual = visual_mask(model.config, inputs["input_ids"])
     if is_visual.shape[0] != 1 or not is_visual.any():
         raise ValueError("statistics are collected from one prompt with one image at a time")
     prompt = Prompt(is_visual, inputs.get("attention_mask"))

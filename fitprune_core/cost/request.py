@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fitprune_core.cost.decoder import DecoderGeometry, check_removed, is_integer, tokens_per_layer
-from fitprune_core.cost.tower import field_of, projector_multiply_adds, tower_multiply_adds
+from fitprune_core.cost.tower import field_of, projector_multiply_adds, view_multiply_adds
 
 SCORE_KINDS = ("both", "self", "cross", "last", "none")
 
@@ -47,10 +47,12 @@ def request_flops(
     new_tokens: int,
     *,
     num_tiles: int = 1,
+    tower_multiply_adds: int | None = None,
+    merger_multiply_adds: int | None = None,
     scores: str = "both",
     normaliser_known: bool = False,
 ) -> RequestFlops:
-    """FLOPs of one whole request on a LLaVA with `model_config` (a composite configuration).
+    """FLOPs of one whole request on a model with `model_config` (a composite configuration).
 
     Args:
         removed: visual tokens that each layer drops.
@@ -59,6 +61,9 @@ def request_flops(
         num_text_after: those of them that come after the picture.
         new_tokens: tokens that are generated. The first comes out of the prefill, so decoding has one step fewer.
         num_tiles: pictures that the vision tower sees (LLaVA-NeXT cuts one picture into several).
+        tower_multiply_adds, merger_multiply_adds: of the vision tower, and between tower and decoder, for the picture
+            with all its tiles, as its family counts them (`models.family`); left out, they are those of `num_tiles`
+            square views through a tower of LLaVA's.
         scores: which rows of attention a layer that drops is scored by: "both" (visual and later text), "self"
             (visual), "cross" (later text), "last" (the last row) or "none" (a method that needs no attention).
         normaliser_known: whether the attention's kernel tells what its softmax divides by
@@ -90,9 +95,13 @@ def request_flops(
         for n, count in zip(arriving, counts, strict=True)
         if count
     )
+    if tower_multiply_adds is None:
+        tower_multiply_adds = tiles * view_multiply_adds(model_config) if tiles else 0
+    if merger_multiply_adds is None:
+        merger_multiply_adds = tiles * projector_multiply_adds(model_config, geometry.hidden_size) if tiles else 0
     return RequestFlops(
-        vision_tower=2 * tiles * tower_multiply_adds(model_config) if tiles else 0,
-        projector=2 * tiles * projector_multiply_adds(model_config, geometry.hidden_size) if tiles else 0,
+        vision_tower=2 * tower_multiply_adds if num_visual_tokens else 0,
+        projector=2 * merger_multiply_adds if num_visual_tokens else 0,
         prefill=2 * (prefill + (head if new_tokens else 0)),
         scoring=2 * geometry.query_width * scoring,
         decode=2 * decode,

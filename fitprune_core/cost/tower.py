@@ -24,35 +24,40 @@ def class_tokens(vision_config: Any) -> int:
     return _CLASS_TOKENS[kind]
 
 
-def tower_multiply_adds(model_config: Any) -> int:
-    """Multiply-adds of a CLIP-like vision tower for one picture: patch convolution and all layers.
+def vit_multiply_adds(rows: int, width: int, mlp: int, layers: int) -> int:
+    """Multiply-adds of a vision transformer's layers on `rows` that all attend to one another: q, k, v, o, attention,
+    and an MLP of two products, `mlp` wide.
+    """
+    return layers * (4 * rows * width**2 + 2 * rows**2 * width + 2 * rows * width * mlp)
+
+
+def view_multiply_adds(model_config: Any) -> int:
+    """Multiply-adds of LLaVA's vision tower for one square view: patch convolution and all layers.
 
     transformers runs every layer of the tower, also those after `vision_feature_layer`, so every layer counts.
     """
     vision = field_of(model_config, "vision_config")
     extra = class_tokens(vision)
-    kind = vision.model_type
-    if kind == "llava_hr_vision":
+    if vision.model_type == "llava_hr_vision":
         return _two_path_multiply_adds(vision)
     width, mlp = field_of(vision, "hidden_size"), field_of(vision, "intermediate_size")
     patch = field_of(vision, "patch_size")
     patches = (field_of(vision, "image_size") // patch) ** 2
-    rows = patches + extra
-    layer = 4 * rows * width**2 + 2 * rows**2 * width + 2 * rows * width * mlp
+    layers = vit_multiply_adds(patches + extra, width, mlp, field_of(vision, "num_hidden_layers"))
     convolution = patches * width * field_of(vision, "num_channels") * patch**2
     pooling = 0
-    if kind == "siglip_vision_model" and getattr(vision, "vision_use_head", True):
+    if vision.model_type == "siglip_vision_model" and getattr(vision, "vision_use_head", True):
         # SigLIP's attention pooling: one probe row attends to all patches, then goes through an MLP.
         pooling = 2 * (patches + 1) * width**2 + 2 * patches * width + 2 * width * mlp
-    return convolution + field_of(vision, "num_hidden_layers") * layer + pooling
+    return convolution + layers + pooling
 
 
 def _two_path_multiply_adds(vision: Any) -> int:
     """Multiply-adds of LLaVA-HR's tower for one picture: CLIP, ConvNeXt, and what mixes the second into the first."""
     clip, convnext = vision.clip_config, vision.convnext_config
     rows, width, slow = vision.grid**2, clip.hidden_size, convnext.hidden_sizes[-1]
-    layer = 4 * rows * width**2 + 2 * rows**2 * width + 2 * rows * width * clip.intermediate_size
-    fast = clip.num_hidden_layers * layer + rows * width * clip.num_channels * clip.patch_size**2
+    fast = vit_multiply_adds(rows, width, clip.intermediate_size, clip.num_hidden_layers)
+    fast += rows * width * clip.num_channels * clip.patch_size**2
     side = vision.image_size // convnext.patch_size
     total = fast + side**2 * convnext.hidden_sizes[0] * convnext.num_channels * convnext.patch_size**2
     before = 0

@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import LlavaForConditionalGeneration, LlavaNextForConditionalGeneration, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb, eager_attention_forward
 
-MODELS = (LlavaForConditionalGeneration, LlavaNextForConditionalGeneration)
+from fitprune_core.models.family import family_of
+
 DECODERS = ("llama", "mistral", "qwen2")
 
 
@@ -35,9 +36,7 @@ class Attended:
 
 def check_decoder(model: PreTrainedModel) -> None:
     """Raise ValueError, saying why, for a model whose layers this library cannot work inside."""
-    if not isinstance(model, MODELS):
-        names = " or ".join(kind.__name__ for kind in MODELS)
-        raise ValueError(f"the model is a {type(model).__name__}; it must be a {names}")
+    family_of(model).check(model.config)
     text = model.config.text_config
     if text.model_type not in DECODERS:
         raise ValueError(f"the decoder is of type {text.model_type!r}; known are {', '.join(DECODERS)}")

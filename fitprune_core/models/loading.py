@@ -12,7 +12,6 @@ import torch
 from transformers import (
     AutoConfig,
     AutoModelForImageTextToText,
-    AutoProcessor,
     PretrainedConfig,
     PreTrainedModel,
     ProcessorMixin,
@@ -20,16 +19,15 @@ from transformers import (
 
 from fitprune_core.models import llava_hr
 from fitprune_core.models.devices import attention_options, choose_device, choose_dtype, quantization_options
+from fitprune_core.models.family import FAMILIES, family_of
 from fitprune_core.models.memory import with_memory_explained
 from fitprune_core.models.processors import fit_processor, set_image_aspect
-from fitprune_core.models.prompts import TEMPLATES
 
 logger = logging.getLogger(__name__)
 
 MINI_LLAVA = "mini-llava"
 MINI_LLAVA_FOLDER = Path(__file__).resolve().parents[2] / "assets" / MINI_LLAVA
 HUB_DEFAULT = "llava-hf/llava-1.5-7b-hf"
-MODEL_TYPES = ("llava", "llava_next")
 
 
 def load_model(
@@ -68,9 +66,9 @@ def load_model(
     llava_hr.register()
     try:
         config = AutoConfig.from_pretrained(source)
-        if config.model_type not in MODEL_TYPES:
+        if config.model_type not in FAMILIES:
             raise ValueError(
-                f"{name} is a model of type {config.model_type!r}; only {', '.join(MODEL_TYPES)} can be pruned."
+                f"{name} is a model of type {config.model_type!r}; only {', '.join(FAMILIES)} can be pruned."
             )
         processor = _load_processor(source, config, name, image_aspect)
         load = partial(_load_weights, source, device, dtype, options)
@@ -82,14 +80,15 @@ def load_model(
 
 
 def _load_processor(source: str, config: PretrainedConfig, name: str, image_aspect: str) -> ProcessorMixin:
-    processor = AutoProcessor.from_pretrained(source, backend="pil")
+    family = family_of(config)
+    processor = family.load_processor(source)
     try:
         fit_processor(processor, config)
     except ValueError as error:
         raise ValueError(f"The model {name!r} cannot be used: {error}") from error
     set_image_aspect(processor, config, image_aspect)
     if not processor.chat_template:
-        processor.chat_template = TEMPLATES.get(config.text_config.model_type)
+        processor.chat_template = family.chat_template(config)
     return processor
 
 

@@ -55,7 +55,10 @@ def _with_opening_tokens(inputs: BatchFeature, tokenizer) -> BatchFeature:
     opening = torch.tensor([tokenizer.encode("")], dtype=torch.long)
     length = opening.shape[1]
     if length and not torch.equal(inputs["input_ids"][:, :length], opening):
-        inputs["input_ids"] = torch.cat([opening, inputs["input_ids"]], dim=1)
-        ones = torch.ones_like(opening)
-        inputs["attention_mask"] = torch.cat([ones, inputs["attention_mask"]], dim=1)
+        shape = inputs["input_ids"].shape
+        for name, values in list(inputs.items()):
+            # Whatever says something of each token (its kind, where it is padding) has to stay in line with the ids.
+            if isinstance(values, torch.Tensor) and values.shape == shape:
+                first = opening if name == "input_ids" else torch.full_like(opening, int(name == "attention_mask"))
+                inputs[name] = torch.cat([first.to(values.dtype), values], dim=1)
     return inputs

@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 
 from fitprune_core.models.decoder import attend, decoder_layers
 from fitprune_core.models.exclusive import borrowed, replaced
+from fitprune_core.models.family import visual_mask
 from fitprune_core.models.loading import model_name
 from fitprune_core.pruning.methods import Method, find_method
 from fitprune_core.pruning.prompt import PruningTrace, Request, take_rows
@@ -107,7 +108,7 @@ class _Pruner:
         if filled and (ids is None or ids.shape[1] == 1):
             self.go_on(cache)  # one new token: no look at its value, which would wait for the device
             return
-        is_visual = None if ids is None else ids == self.model.config.image_token_id
+        is_visual = None if ids is None else visual_mask(self.model.config, ids)
         has_image = is_visual is not None and bool(is_visual.any())
         if filled and has_image and self.drops:
             raise ValueError("an image came on top of a filled cache; give the whole prompt to an empty one, at once")

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 from fitprune_core.cost.decoder import visual_reduction
 from fitprune_core.models.devices import describe_device
 from fitprune_core.models.exclusive import exclusive_use
+from fitprune_core.models.family import visual_mask
 from fitprune_core.models.layout import image_aspect, visual_layout
 from fitprune_core.models.loading import model_name
 from fitprune_core.models.memory import with_memory_explained
@@ -172,7 +173,7 @@ class _Request:
         self.inputs = build_inputs(processor, image, self.question)
         self.layout = visual_layout(model.config, processor, image.size)
         ids = self.inputs["input_ids"]
-        self.num_visual, self.num_tokens = int((ids == model.config.image_token_id).sum()), ids.shape[1]
+        self.num_visual, self.num_tokens = int(visual_mask(model.config, ids).sum()), ids.shape[1]
         if self.layout.num_tokens != self.num_visual:
             raise ValueError(
                 f"the processor made {self.num_visual} visual tokens of a picture that should give "

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from fitprune_core.cost.decoder import visual_flops, visual_reduction
 from fitprune_core.cost.request import RequestFlops, request_flops
 from fitprune_core.models.decoder import tells_normaliser
+from fitprune_core.models.family import family_of, picture_of
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ def request_cost(
     dropped. new_tokens: tokens of the answer. scores: what the method read, see `flops.request_flops`.
     """
     config = model.config
-    is_visual = inputs["input_ids"][0] == config.image_token_id
+    family, picture = family_of(config), picture_of(inputs)
+    is_visual = family.visual_mask(config, inputs["input_ids"])[0]
     places = is_visual.nonzero()[:, 0].tolist()
     visual, length = len(places), len(is_visual)
     return RequestCost(
@@ -53,14 +55,9 @@ def request_cost(
             num_text_tokens=length - visual,
             num_text_after=length - 1 - places[-1] if visual else 0,
             new_tokens=new_tokens,
-            num_tiles=_num_tiles(inputs) if visual else 0,
+            tower_multiply_adds=family.tower_multiply_adds(config, picture) if visual else 0,
+            merger_multiply_adds=family.merger_multiply_adds(config, picture) if visual else 0,
             scores=scores,
             normaliser_known=tells_normaliser(config.text_config, model.device),
         ),
     )
-
-
-def _num_tiles(inputs: Mapping[str, torch.Tensor]) -> int:
-    """Pictures that the vision tower gets: LLaVA-NeXT's processor gives (1, tiles, ...), LLaVA's (1, ...)."""
-    pixels = inputs["pixel_values"]
-    return pixels.shape[1] if pixels.dim() == 5 else pixels.shape[0]

@@ -10,7 +10,7 @@ import torch
 
 from fitprune_core import build_inputs, collect_statistics, compare, fit_recipe, load_model, visual_layout
 from fitprune_core.cli.main import main
-from fitprune_core.models import loading
+from fitprune_core.models.prompts import TEMPLATES
 from tests.flop_counting import counted_flops
 from tests.tiny import random_picture, save_tiny_llava
 
@@ -87,7 +87,7 @@ def test_a_checkpoint_without_a_template_gets_its_decoders(folders, name, tmp_pa
     folder = shutil.copytree(folders[name], tmp_path / name)
     (folder / "chat_template.jinja").unlink()
     model, processor = load_model(folder, device="cpu")
-    assert processor.chat_template == loading.TEMPLATES[model.config.text_config.model_type]
+    assert processor.chat_template == TEMPLATES[model.config.text_config.model_type]
     assert spoken(processor, build_inputs(processor, random_picture(), NASTY)) == OWN_PROMPTS[name].format(NASTY)
 
 

@@ -1,0 +1,1 @@
+"""One file a family: what `family.Family` asks of it. `family.FAMILIES` is the list."""
