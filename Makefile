@@ -19,7 +19,7 @@ BIN := .venv/bin
 BIN_LMMS := .venv-lmms/bin
 PIP := -m pip install --disable-pip-version-check $(PIP_FLAGS) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: demo test lint format bench bench-lmms clean
+.PHONY: demo test test-fast lint format bench bench-lmms clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
@@ -27,6 +27,9 @@ demo: .venv/installed
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest $(TEST_FLAGS)
+
+test-fast: .venv/installed-dev
+	$(BIN)/python -m pytest -m "not slow and not browser" $(TEST_FLAGS)
 
 bench: .venv/installed-dev
 	$(BIN)/python -m tests.benchmarks
@@ -60,8 +63,8 @@ clean:
 	$(BIN)/python $(PIP) -r requirements-dev.txt
 	@touch $@
 
-# The project comes without its own requirements, which would take torch back to the app's; lmms-eval finds it installed.
+# lmms-eval finds the model through the installed project's entry point.
 .venv-lmms/installed: tests/benchmarks/lmms/requirements.txt pyproject.toml .venv-lmms/created
 	$(BIN_LMMS)/python $(PIP) -r $<
-	$(BIN_LMMS)/python $(PIP) --no-deps -e .
+	$(BIN_LMMS)/python $(PIP) -e .
 	@touch $@

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fitprune_core.cost.decoder import DecoderGeometry, layer_visual_flops, tokens_per_layer
+from fitprune_core import DecoderGeometry, layer_visual_flops, tokens_per_layer
 
 
 @dataclass(frozen=True)

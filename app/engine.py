@@ -7,7 +7,7 @@ import math
 import os
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,19 @@ from typing import Any
 from PIL import Image
 
 from app.settings import Settings
-from fitprune_core.cost.decoder import DecoderGeometry, tokens_per_layer
-from fitprune_core.models.devices import describe_device
-from fitprune_core.models.loading import MINI_LLAVA, load_model, model_name
-from fitprune_core.recipes.recipe import PruningRecipe
+from fitprune_core import (
+    MINI_LLAVA,
+    Comparison,
+    DecoderGeometry,
+    Partial,
+    PruningRecipe,
+    describe_device,
+    load_model,
+    model_name,
+    stream_comparison,
+    tokens_per_layer,
+)
 from fitprune_core.recipes.store import recipe_source
-from fitprune_core.run.comparison import Comparison, Partial, stream_comparison
 
 LARGEST_PERCENT = 90
 
@@ -65,14 +72,7 @@ class Engine:
     @classmethod
     def from_settings(cls, settings: Settings) -> Engine:
         """Load the model that the settings name. Raises ValueError or MemoryError if it cannot be loaded."""
-        model, processor = load_model(
-            settings.model,
-            device=settings.device,
-            dtype=settings.dtype,
-            image_aspect=settings.image_aspect,
-            attn_implementation=settings.attn,
-            quantization=settings.quantize,
-        )
+        model, processor = load_model(settings.model, **asdict(settings.loading))
         return cls(model, processor, recipes=settings.recipes, max_new_tokens=settings.max_new_tokens)
 
     @property

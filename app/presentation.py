@@ -13,8 +13,7 @@ from app.charts import layer_series
 from app.parts.answers import Board, Card, Row
 from app.parts.scrubber import Trace
 from app.scenes import is_right
-from fitprune_core.cost.decoder import DecoderGeometry
-from fitprune_core.run.comparison import Comparison, Partial, Run
+from fitprune_core import Comparison, DecoderGeometry, Partial, Run
 
 # The scrubber's picture: sharp on a laptop, and small enough to send with every result.
 _PICTURE_SIDE, _PICTURE_QUALITY = 640, 88

@@ -13,7 +13,7 @@ from PIL import Image
 
 from app.demo_model.questions import KINDS, UNKNOWN_ANSWER, Question, questions_about
 from app.demo_model.scenes import random_scene
-from fitprune_core.run.comparison import normalised
+from fitprune_core import normalised
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "assets" / "examples"
 _DRAWN_SIDE = 576

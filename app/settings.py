@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any
 
-from fitprune_core.recipes.published import RECIPES
+from fitprune_core import RECIPES, LoadOptions
+from fitprune_core.cli.options import OneLineParser
 
 PREFIX = "FITPRUNE_"
 
@@ -24,20 +24,14 @@ class Settings:
 
     Attributes:
         model: folder, Hub id, "mini-llava", or "auto" (see `fitprune_core.load_model`).
-        device, dtype, image_aspect: as `fitprune_core.load_model` takes them.
-        attn: the decoder's attention backend, `load_model`'s attn_implementation.
-        quantize: bits of the decoder's weights, `load_model`'s quantization.
+        loading: device, dtype and whatever else `fitprune_core.load_model` takes.
         recipes: folder that holds a folder of statistics or recipes for each model.
         max_new_tokens: longest answer, in tokens.
         host, port: where to listen.
     """
 
     model: str = "auto"
-    device: str = "auto"
-    dtype: str = "auto"
-    image_aspect: str = "auto"
-    attn: str = "auto"
-    quantize: str = "none"
+    loading: LoadOptions = LoadOptions()
     recipes: Path = RECIPES
     max_new_tokens: int = 64
     host: str = "127.0.0.1"
@@ -51,34 +45,31 @@ class Settings:
         """
         environment = os.environ if environment is None else environment
         parser = _parser(environment)
-        return cls(**vars(parser.parse_args(arguments)))
+        parsed = parser.parse_args(arguments)
+        rest = {name: value for name, value in vars(parsed).items() if name not in LoadOptions.names()}
+        return cls(loading=LoadOptions.of(parsed), **rest)
 
 
-class _OneLineParser(argparse.ArgumentParser):
-    """An argument parser whose complaint is one line, without the usage above it."""
-
-    def error(self, message: str) -> NoReturn:
-        print(f"app.py: {message}", file=sys.stderr)
-        raise SystemExit(2)
+class _Parser(OneLineParser):
+    program = "app.py"
 
 
 def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
-    parser = _OneLineParser(
+    parser = _Parser(
         prog="app.py", description="Serve FitPrune Studio.", epilog="Every option is also read from FITPRUNE_<NAME>."
     )
 
-    def add(name: str, help: str, type=str) -> None:
-        # argparse runs `type` on defaults that are texts, so the environment is checked like the command line.
+    def of_environment(name: str) -> str | None:
         names = (PREFIX + name.upper(), _GRADIO.get(name, ""))
-        default = next((environment[known] for known in names if environment.get(known)), getattr(Settings, name))
+        return next((environment[known] for known in names if environment.get(known)), None)
+
+    def add(name: str, help: str, type: Callable[[str], Any] = str) -> None:
+        # argparse runs `type` on defaults that are texts, so the environment is checked like the command line.
+        default = of_environment(name) or getattr(Settings, name)
         parser.add_argument(f"--{name.replace('_', '-')}", default=default, type=type, help=f"{help} [{default}]")
 
     add("model", "model folder, Hub id, mini-llava, or auto: LLaVA-1.5-7B where there is CUDA, else mini-llava")
-    add("device", "auto, cpu or cuda")
-    add("dtype", "auto, float32, float16 or bfloat16")
-    add("image_aspect", "what becomes of a picture that is no square: crop, pad, or auto, the checkpoint's own way")
-    add("attn", "attention of the decoder: sdpa, eager, flash_attention_2, or auto, which is sdpa")
-    add("quantize", "weights of the decoder in fewer bits, on CUDA: 4bit, 8bit or none")
+    LoadOptions.add_to(parser, of_environment)
     add("recipes", "folder of statistics and recipes", Path)
     add("max_new_tokens", "longest answer, in tokens", _whole_number(1, 4096))
     add("host", "address to listen on")
@@ -86,7 +77,7 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     return parser
 
 
-def _whole_number(smallest: int, largest: int):
+def _whole_number(smallest: int, largest: int) -> Callable[[str], int]:
     def read(text: str) -> int:
         try:
             number = int(text)

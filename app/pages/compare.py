@@ -22,8 +22,7 @@ from app.parts.picker import Choice, Choices, Picker
 from app.parts.scrubber import Scrubber
 from app.presentation import data_uri, done_board, idle_board, running_board, trace_of
 from app.scenes import Example, load_examples, new_scene, true_answer
-from fitprune_core.run.comparison import Comparison
-from fitprune_core.run.pictures import check_question, open_picture
+from fitprune_core import Comparison, check_question, open_picture
 
 FIRST_PERCENT = 60
 _THUMBNAIL = 96

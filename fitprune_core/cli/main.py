@@ -13,10 +13,12 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from fitprune_core.cli.options import BAD_INPUT, command_parser, complain
+from fitprune_core.models.options import LoadOptions
 from fitprune_core.recipes.recipe import PruningRecipe
 from fitprune_core.samples.processes import FailedElsewhere, started_processes
 
@@ -156,14 +158,7 @@ COMMANDS = {"compare": run_compare, "calibrate": run_calibrate, "fit": run_fit, 
 def _load(options: argparse.Namespace, device: str) -> tuple[Any, Any]:
     from fitprune_core.models.loading import load_model
 
-    return load_model(
-        options.model,
-        device=device,
-        dtype=options.dtype,
-        image_aspect=options.image_aspect,
-        attn_implementation=options.attn,
-        quantization=options.quantize,
-    )
+    return load_model(options.model, **asdict(LoadOptions.of(options)) | {"device": device})
 
 
 def _recipes_of(model: Any, options: argparse.Namespace) -> Callable[[float], PruningRecipe]:

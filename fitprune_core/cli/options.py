@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn
 
+from fitprune_core.models.options import LoadOptions
 from fitprune_core.recipes.published import RECIPES
 from fitprune_core.recipes.recipe import ATTENTIONS, check_share
 
@@ -15,22 +16,22 @@ PROGRAM = "python -m fitprune_core"
 BAD_INPUT = 2
 
 
-def complain(message: str) -> None:
+def complain(message: str, program: str = PROGRAM) -> None:
     """One line on standard error."""
-    print(f"{PROGRAM}: {' '.join(message.split())}", file=sys.stderr)
+    print(f"{program}: {' '.join(message.split())}", file=sys.stderr)
 
 
-class _OneLineParser(argparse.ArgumentParser):
+class OneLineParser(argparse.ArgumentParser):
     """An argument parser whose complaint is one line, without the usage above it."""
 
     def error(self, message: str) -> NoReturn:
-        complain(message)
+        complain(message, self.prog.removesuffix(".py").join(("", ".py")) if False else self.prog)
         raise SystemExit(BAD_INPUT)
 
 
 def command_parser(runs: Mapping[str, Callable[[argparse.Namespace], None]]) -> argparse.ArgumentParser:
     """The parser of all commands; `runs`: what each does, by its name, with a line about it as its docstring."""
-    parser = _OneLineParser(prog=PROGRAM, description="Prune the visual tokens of LLaVA to a FLOPs budget.")
+    parser = OneLineParser(prog=PROGRAM, description="Prune the visual tokens of LLaVA to a FLOPs budget.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
     for name, run in runs.items():
         adding = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
@@ -87,14 +88,7 @@ def _add_evaluate(adding: argparse.ArgumentParser) -> None:
 def _add_model(adding: argparse.ArgumentParser) -> None:
     about = "model folder, Hub id, mini-llava, or auto: LLaVA-1.5-7B where there is CUDA, else mini-llava [%(default)s]"
     adding.add_argument("--model", default="auto", metavar="M", help=about)
-    adding.add_argument("--device", default="auto", metavar="D", help="auto, cpu or cuda [%(default)s]")
-    adding.add_argument("--dtype", default="auto", metavar="T", help="auto, float32, float16 or bfloat16 [%(default)s]")
-    about = "what becomes of a picture that is no square: crop, pad, or auto, the checkpoint's own way [%(default)s]"
-    adding.add_argument("--image-aspect", default="auto", metavar="A", help=about)
-    about = "attention of the decoder: sdpa, eager, flash_attention_2, or auto, which is sdpa [%(default)s]"
-    adding.add_argument("--attn", default="auto", metavar="B", help=about)
-    about = "weights of the decoder in fewer bits, on CUDA: 4bit, 8bit or none [%(default)s]"
-    adding.add_argument("--quantize", default="none", metavar="Q", help=about)
+    LoadOptions.add_to(adding)
 
 
 def _add_samples(adding: argparse.ArgumentParser) -> None:

@@ -14,12 +14,13 @@ from PIL import Image
 from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
 
 from fitprune_core.cost.decoder import DecoderGeometry
-from fitprune_core.lmms_eval_plugin.arguments import LOADING, Arguments
+from fitprune_core.lmms_eval_plugin.arguments import Arguments
 from fitprune_core.lmms_eval_plugin.decoding import Decoding
 from fitprune_core.models.exclusive import exclusive_use
 from fitprune_core.models.layout import image_aspect
 from fitprune_core.models.loading import load_model, model_name
 from fitprune_core.models.memory import with_memory_explained
+from fitprune_core.models.options import LoadOptions
 from fitprune_core.models.prompts import build_inputs
 from fitprune_core.pruning.context import PruningTrace, prune_visual_tokens
 from fitprune_core.pruning.methods import find_method
@@ -66,7 +67,7 @@ class Answerer:
         """Load what the arguments name, on a device. Raises ValueError as `load_model` and `recipe_source` do."""
         # A recipe that cannot be read is found out before a model is loaded.
         recipe = PruningRecipe.load(arguments.recipe) if arguments.recipe else None
-        options = {name: getattr(arguments, name) for name in LOADING}
+        options = {name: getattr(arguments, name) for name in LoadOptions.names() if name != "device"}
         model, processor = load_model(arguments.pretrained, device=device, **options)
         if arguments.reduction:
             geometry = DecoderGeometry.from_config(model.config)

@@ -9,17 +9,15 @@ from typing import Any
 import torch
 
 from fitprune_core.models.loading import HUB_DEFAULT
+from fitprune_core.models.options import LoadOptions
 from fitprune_core.pruning.methods import find_method
 from fitprune_core.recipes.published import RECIPES
 from fitprune_core.recipes.recipe import check_share
 
-# Arguments that are handed to `loading.load_model` as they are.
-LOADING = ("dtype", "image_aspect", "attn_implementation", "quantization")
-
 
 @dataclass(frozen=True)
-class Arguments:
-    """The arguments of the model, checked as far as that needs no model.
+class Arguments(LoadOptions):
+    """The arguments of the model, checked as far as that needs no model: those of `LoadOptions`, and these.
 
     Attributes:
         pretrained: what to load, see `loading.load_model`.
@@ -27,7 +25,6 @@ class Arguments:
         recipe: a recipe file instead of a share.
         recipes: folder that holds a folder for each model.
         method: what ranks the tokens, a name in `METHODS`.
-        device, dtype, image_aspect, attn_implementation, quantization: as for `loading.load_model`.
         batch_size: 1.
     """
 
@@ -36,11 +33,6 @@ class Arguments:
     recipe: Path | None = None
     recipes: Path = RECIPES
     method: str = "fitprune"
-    device: str = "auto"
-    dtype: str = "auto"
-    image_aspect: str = "auto"
-    attn_implementation: str = "auto"
-    quantization: str = "none"
     batch_size: int = 1
 
     def __post_init__(self) -> None:
@@ -52,7 +44,7 @@ class Arguments:
         if self.reduction is not None:
             object.__setattr__(self, "reduction", check_share("reduction", self.reduction))
         # Commands turn whatever looks like a number into one, names of folders too.
-        kinds = dict.fromkeys(("pretrained", "device", *LOADING), str) | dict.fromkeys(("recipe", "recipes"), Path)
+        kinds = dict.fromkeys(("pretrained", *LoadOptions.names()), str) | dict.fromkeys(("recipe", "recipes"), Path)
         for name, kind in kinds.items():
             value = getattr(self, name)
             if value is not None:
@@ -64,7 +56,7 @@ class Arguments:
     @classmethod
     def from_given(cls, given: dict[str, Any]) -> Arguments:
         """The arguments of a command, by name. Raises ValueError, one sentence, naming what cannot be."""
-        known = [field.name for field in fields(cls)]
+        known = sorted(field.name for field in fields(cls))
         unknown = [name for name in given if name not in known]
         if unknown:
             raise ValueError(f"model_args has {', '.join(unknown)}; known are {', '.join(known)}")

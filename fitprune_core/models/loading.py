@@ -22,11 +22,12 @@ from fitprune_core.models.devices import attention_options, choose_device, choos
 from fitprune_core.models.family import FAMILIES, family_of
 from fitprune_core.models.memory import with_memory_explained
 from fitprune_core.models.processors import fit_processor, set_image_aspect
+from fitprune_core.recipes.shipped import shipped
 
 logger = logging.getLogger(__name__)
 
 MINI_LLAVA = "mini-llava"
-MINI_LLAVA_FOLDER = Path(__file__).resolve().parents[2] / "assets" / MINI_LLAVA
+MINI_LLAVA_FOLDER = shipped("assets", MINI_LLAVA)
 HUB_DEFAULT = "llava-hf/llava-1.5-7b-hf"
 
 

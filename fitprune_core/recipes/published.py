@@ -12,8 +12,9 @@ import numpy as np
 from fitprune_core.cost.decoder import DecoderGeometry, visual_reduction
 from fitprune_core.recipes.budget import check_reachable, round_to_budget, saved_share
 from fitprune_core.recipes.recipe import PruningRecipe, check_share, same_checkpoint
+from fitprune_core.recipes.shipped import shipped
 
-RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+RECIPES = shipped("recipes")
 
 
 def recipe_folder(model_name: str, recipes: str | os.PathLike = RECIPES) -> Path | None:

@@ -20,6 +20,7 @@ from app.engine import Engine, check_percent
 from app.pages.compare import create_compare
 from app.presentation import idle_board
 from app.settings import Settings
+from fitprune_core.models.options import LoadOptions
 from fitprune_core.run.comparison import Comparison, Partial
 from tests.memory import fill_memory_once
 from tests.tiny import random_picture, save_tiny_llava
@@ -149,13 +150,14 @@ def test_a_recipe_of_another_depth_is_refused(engine, tmp_path):
 
 
 def test_settings_reach_the_model(tiny_folder, recipes):
-    settings = Settings(model=str(tiny_folder), device="cpu", recipes=recipes, image_aspect="pad", attn="eager")
+    loading = LoadOptions(device="cpu", image_aspect="pad", attn_implementation="eager")
+    settings = Settings(model=str(tiny_folder), recipes=recipes, loading=loading)
     engine = Engine.from_settings(settings)
     assert engine.device.endswith("eager")
     *_, comparison = engine.compare(random_picture(), "What is it?", 40)
     assert comparison.layout.aspect == "pad"
     with pytest.raises(ValueError, match="4bit weights need"):
-        Engine.from_settings(replace(settings, quantize="4bit"))
+        Engine.from_settings(replace(settings, loading=replace(loading, quantization="4bit")))
 
 
 @pytest.mark.parametrize("value", [-1, 90.5, 95, float("nan"), float("inf"), "60", None, True, [60]])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.settings import Settings
+from fitprune_core.models.options import LoadOptions
 
 
 def test_defaults():
@@ -19,8 +20,8 @@ def test_command_line_wins_over_environment():
 
 def test_how_a_model_is_loaded_can_be_set_in_both_ways():
     asked = Settings.read(["--image-aspect", "pad"], {"FITPRUNE_ATTN": "eager", "FITPRUNE_QUANTIZE": "4bit"})
-    assert (asked.image_aspect, asked.attn, asked.quantize) == ("pad", "eager", "4bit")
-    assert Settings.read([], {"FITPRUNE_IMAGE_ASPECT": "crop"}).image_aspect == "crop"
+    assert asked.loading == LoadOptions(image_aspect="pad", attn_implementation="eager", quantization="4bit")
+    assert Settings.read([], {"FITPRUNE_IMAGE_ASPECT": "crop"}).loading.image_aspect == "crop"
 
 
 def test_a_space_says_where_to_listen():

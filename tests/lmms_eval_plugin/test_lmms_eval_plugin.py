@@ -79,7 +79,7 @@ def test_arguments_as_a_command_gives_them():
         ({"reduction": 0.6, "method": "magic"}, "method is 'magic'; choose one of fitprune"),
         ({"reduction": 0.6, "batch_size": 4}, "batch_size is 4; .* must be 1"),
         ({"reduction": 0.6, "batch_size": "auto"}, "batch_size is 'auto'"),
-        ({"reduction": 0.6, "ratio": 3}, "model_args has ratio; known are pretrained"),
+        ({"reduction": 0.6, "ratio": 3}, "model_args has ratio; known are attn_implementation, batch_size"),
     ],
 )
 def test_arguments_that_cannot_be(given, words):
