@@ -48,7 +48,8 @@ def _add_compare(adding: argparse.ArgumentParser) -> None:
     budget = adding.add_mutually_exclusive_group(required=True)
     budget.add_argument("--reduction", type=_share, metavar="R", help="share of visual FLOPs to save, 0 <= R < 1")
     budget.add_argument("--recipe", type=Path, metavar="FILE", help="a recipe file instead of a share")
-    adding.add_argument("--method", default="fitprune", metavar="NAME", help="what ranks the tokens [%(default)s]")
+    about = "what chooses the tokens, with options as in random:seed=1 [%(default)s]"
+    adding.add_argument("--method", default="fitprune", metavar="NAME", help=about)
     _add_running(adding)
     adding.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
 
@@ -78,7 +79,8 @@ def _add_evaluate(adding: argparse.ArgumentParser) -> None:
     adding.add_argument(
         "--reduction", required=True, nargs="+", type=_share, metavar="R", help="shares of visual FLOPs to save"
     )
-    adding.add_argument("--method", nargs="+", default=["fitprune"], metavar="NAME", help="what ranks [fitprune]")
+    about = "what chooses the tokens, one or several, with options as in random:seed=1 [fitprune]"
+    adding.add_argument("--method", nargs="+", default=["fitprune"], metavar="NAME", help=about)
     _add_running(adding)
     adding.add_argument(
         "--out", required=True, type=Path, metavar="RESULTS.csv", help="file to write, or to go on with"

@@ -26,7 +26,7 @@ class Answer:
     Attributes:
         id: of the sample. Together with `reduction` and `method` it is unique in a file.
         reduction: share of visual compute to save, as it was asked for; 0 for the original model.
-        method: what ranked the tokens, or "original".
+        method: label of what chose the tokens ("fitprune", "random(seed=1)"), or "original".
         answer, expected: what the model said, and the right answer, empty where it is not known; on one line.
         correct: "1" or "0", empty where the right answer is not known.
         agrees: "1" if the answer is that of the original model, else "0".

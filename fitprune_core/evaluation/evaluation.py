@@ -56,7 +56,8 @@ def evaluate(
         recipe_for: the recipe for a reduction.
         out: CSV file, see `answer_sheet.Answer`. Answers that it holds are not given again, so a run that was stopped,
             at whatever point, goes on where it stopped.
-        methods: names in `METHODS`, or instances.
+        methods: as `registry.find_method` takes them: names in `METHODS`, with options ("random:seed=1"), or instances.
+            Their labels are what tells their answers apart.
         max_new_tokens: longest answer. Decoding is greedy.
         progress: as for `over_samples.work_through`.
         processes: those that share the samples, if not this one alone; see `distributed.started_processes`. Each
@@ -104,7 +105,7 @@ class _Job:
 
     @property
     def name(self) -> str:
-        return self.method.name if self.method else ORIGINAL
+        return self.method.label if self.method else ORIGINAL
 
 
 def _prepare(
@@ -137,7 +138,7 @@ def _jobs(
         recipe.check_model(depth, name, conditions.image_aspect)
         # Every pruned run would warn anew that the recipe is another checkpoint's; once is enough.
         recipe = replace(recipe, model=name)
-        jobs += [_Job(reduction, method, recipe) for method in {method.name: method for method in methods}.values()]
+        jobs += [_Job(reduction, method, recipe) for method in {method.label: method for method in methods}.values()]
     return jobs
 
 

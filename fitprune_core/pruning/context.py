@@ -42,9 +42,10 @@ def prune_visual_tokens(
     """Inside the `with` block `model(...)` and `model.generate(...)` drop visual tokens; outside nothing has changed.
 
     recipe: how many go at each layer; for an image with another number of visual tokens it is scaled. method: which go,
-    a name in `METHODS` or an instance. Yields the trace of the latest prompt: a new prompt starts it anew. A prompt
-    without an image runs as it always does. Threads that prune one model take turns, block by block; to keep a model
-    to yourself for longer, and for what holds of generators, see `decoder.exclusive_use`.
+    a name in `METHODS`, also with options ("random:seed=1"), or an instance. Yields the trace of the latest prompt: a
+    new prompt starts it anew. A prompt without an image runs as it always does. Threads that prune one model take
+    turns, block by block; to keep a model to yourself for longer, and for what holds of generators, see
+    `decoder.exclusive_use`.
 
     Raises ValueError, here or at the call that cannot work, for: a recipe of another depth; a decoder that is not
     known, attends in a window, is spread over devices or trains with gradient checkpointing; a model that is being

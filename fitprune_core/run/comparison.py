@@ -211,7 +211,7 @@ class _Request:
             reduction=self.recipe.reduction,
             achieved_reduction=visual_reduction(config, removed, self.num_visual),
             recipe=self.recipe,
-            method=self.method.name,
+            method=self.method.label,
             procedure=self.recipe.procedure,
             removed=removed,
             kept=tuple(kept),

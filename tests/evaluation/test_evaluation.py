@@ -67,6 +67,13 @@ class TestEvaluate:
         assert [row.key for row in rows_of(tmp_path)] == [(f"s{n}", *way) for n in range(3) for way in ways]
         assert (tmp_path / "out" / "results.csv").read_text().splitlines()[0] == HEADER
 
+    def test_two_seeds_are_two_ways(self, run, tmp_path):
+        scores = run((0.6,), methods=("random", "random:seed=0", "random:seed=1"))
+        assert [score.method for score in scores] == [ORIGINAL, "random", "random(seed=1)"]
+        before = (tmp_path / "out" / "results.csv").read_bytes()
+        run((0.6,), methods=("random:seed=1",))
+        assert (tmp_path / "out" / "results.csv").read_bytes() == before
+
     def test_rows_say_what_a_comparison_says(self, run, tiny, recipe_for, tmp_path):
         run()
         rows = {row.key: row for row in rows_of(tmp_path)}

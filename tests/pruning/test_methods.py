@@ -3,7 +3,9 @@ import torch
 
 from fitprune_core.cost.request import SCORE_KINDS
 from fitprune_core.pruning.attention import LayerAttention
-from fitprune_core.pruning.methods import METHODS, Candidates, FitPrune, Random, find_method
+from fitprune_core.pruning.methods import METHODS, Candidates, Method, find_method
+from fitprune_core.pruning.methods.fitprune import FitPrune
+from fitprune_core.pruning.methods.random import Random
 
 
 @pytest.fixture
@@ -24,7 +26,7 @@ def kept(method, attention, candidates) -> list[int]:
 
 
 def test_registry_is_by_name():
-    assert list(METHODS) == ["fitprune", "self-only", "cross-only", "random", "uniform", "fastv"]
+    assert set(METHODS) >= {"fitprune", "self-only", "cross-only", "last-token", "random", "uniform", "fastv"}
     for name, method in METHODS.items():
         assert method.name == name and method.scores in SCORE_KINDS
     assert isinstance(find_method("fitprune"), FitPrune)
@@ -32,6 +34,43 @@ def test_registry_is_by_name():
     assert find_method(mine) is mine
     with pytest.raises(ValueError, match="'fastest'.*fitprune, self-only"):
         find_method("fastest")
+
+
+def test_options_follow_the_name_and_belong_to_the_label():
+    assert find_method("random:seed=1") == Random(seed=1) != find_method("random")
+    assert [find_method(text).label for text in ("random", "random:seed=0", "random:seed=1")] == [
+        "random",
+        "random",
+        "random(seed=1)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("random:sed=1", "no option 'sed=1'; it has seed, as in random:seed=VALUE"),
+        ("random:seed", "no option 'seed'"),
+        ("fitprune:seed=1", "fitprune has no option 'seed=1'"),
+        ("random:seed=-1", "seed must be a whole number from 0 up, not -1"),
+        ("random:seed=many", "seed must be a whole number from 0 up, not 'many'"),
+    ],
+)
+def test_options_that_cannot_be_are_named(text, message):
+    with pytest.raises(ValueError, match=message):
+        find_method(text)
+
+
+def test_a_method_of_ones_own_needs_no_dataclass():
+    class Mine(Method):
+        name, scores = "mine", "none"
+
+        def __init__(self, power=2):
+            self.power = power
+
+        def importance(self, attention, candidates):
+            return candidates.tokens**self.power
+
+    assert [Mine().label, Mine(3).label, find_method(Mine(3)).label] == ["mine", "mine(power=3)", "mine(power=3)"]
 
 
 @pytest.mark.parametrize("name", METHODS)

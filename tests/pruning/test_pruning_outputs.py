@@ -246,13 +246,16 @@ def test_counted_flops_are_the_projects_arithmetic(method, key_value_heads, kern
     assert counted == pytest.approx(expected.total, rel=0.005)
 
 
-def test_scores_are_computed_only_where_tokens_go(tiny, inputs, monkeypatch):
+def test_scores_are_computed_only_where_tokens_go(tiny, inputs):
     model, _ = tiny
     calls = []
-    method = METHODS["fitprune"]()
-    score = method.importance
-    method.importance = lambda attention, candidates: calls.append(candidates) or score(attention, candidates)
-    with prune_visual_tokens(model, recipe_of(), method=method):
+
+    class Watched(METHODS["fitprune"]):
+        def importance(self, attention, candidates):
+            calls.append(candidates)
+            return super().importance(attention, candidates)
+
+    with prune_visual_tokens(model, recipe_of(), method=Watched()):
         model.generate(**inputs, max_new_tokens=3)
     assert [(len(call.tokens), call.num_kept) for call in calls] == [(36, 31), (31, 19), (19, 10)]
 

@@ -1,0 +1,71 @@
+"""What a method is: a ranking of visual tokens, with a name, options, and what it reads."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+
+from fitprune_core.pruning.attention import LayerAttention
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The visual tokens that arrive at a layer that drops some.
+
+    tokens: their numbers in the image, ascending, LongTensor (count,); num_visual_tokens: how many the image had;
+    num_kept: how many of `tokens` will stay.
+    """
+
+    tokens: torch.Tensor
+    num_visual_tokens: int
+    num_kept: int
+
+
+class Method(ABC):
+    """A way to choose which visual tokens go.
+
+    Its options are the arguments of its constructor. Each has a default and is kept as an attribute of the same name
+    (a frozen dataclass does both), because what differs from the defaults is part of `label`, by which results are
+    told apart.
+
+    Attributes:
+        name: what users call it.
+        paper: where it comes from, "arXiv 2409.10197"; empty for a baseline.
+        scores: the attention it reads in a layer that drops, in the words of `cost.request.request_flops`: "both",
+            "self", "cross", "last" (one query) or "none".
+    """
+
+    name: ClassVar[str]
+    paper: ClassVar[str] = ""
+    scores: ClassVar[str]
+
+    @property
+    def label(self) -> str:
+        """What results call it: its name and the options that are not the defaults, "random" or "random(seed=1)"."""
+        chosen = [f"{name}={value}" for name, value in self.options.items() if value != option_defaults(self)[name]]
+        return f"{self.name}({', '.join(chosen)})" if chosen else self.name
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """All options, as they are."""
+        return {name: getattr(self, name) for name in option_defaults(self)}
+
+    @abstractmethod
+    def importance(self, attention: LayerAttention, candidates: Candidates) -> torch.Tensor:
+        """Importance of each candidate, (count,), on the device of `attention`: the least important are dropped."""
+
+
+def option_defaults(method: Method | type[Method]) -> dict[str, Any]:
+    """The options of a method and their defaults."""
+    kind = method if isinstance(method, type) else type(method)
+    return {name: parameter.default for name, parameter in inspect.signature(kind).parameters.items()}
+
+
+def check_whole(name: str, value: Any, smallest: int) -> None:
+    """Raise ValueError unless an option is a whole number from `smallest` up."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < smallest:
+        raise ValueError(f"{name} must be a whole number from {smallest} up, not {value!r}")

@@ -1,0 +1,45 @@
+"""All methods by name, and how a user's words become one."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from fitprune_core.pruning.methods.base import Method, option_defaults
+from fitprune_core.pruning.methods.cross_only import CrossOnly
+from fitprune_core.pruning.methods.fastv import FastV
+from fitprune_core.pruning.methods.fitprune import FitPrune
+from fitprune_core.pruning.methods.last_token import LastToken
+from fitprune_core.pruning.methods.random import Random
+from fitprune_core.pruning.methods.self_only import SelfOnly
+from fitprune_core.pruning.methods.uniform import Uniform
+
+METHODS: dict[str, type[Method]] = {
+    method.name: method for method in (FitPrune, SelfOnly, CrossOnly, LastToken, Random, Uniform, FastV)
+}
+
+
+def find_method(method: str | Method) -> Method:
+    """A method by its name and options, or as it is.
+
+    Options follow the name: "random:seed=1", several with a comma between them. Raises ValueError naming the known
+    methods, or the options that there are, for what is none; and what the method says of a value that cannot be.
+    """
+    if isinstance(method, Method):
+        return method
+    name, _, rest = method.partition(":")
+    if name not in METHODS:
+        raise ValueError(f"method is {name!r}; choose one of {', '.join(METHODS)}")
+    return METHODS[name](**_options(METHODS[name], rest))
+
+
+def _options(kind: type[Method], text: str) -> dict[str, Any]:
+    """The options of a method from "seed=1,layer=2"; the empty text has none."""
+    known, found = option_defaults(kind), {}
+    for part in filter(None, text.split(",")):
+        option, equals, value = part.partition("=")
+        if option not in known or not equals:
+            there_are = f"it has {', '.join(known)}, as in {kind.name}:{next(iter(known))}=VALUE" if known else "none"
+            raise ValueError(f"method {kind.name} has no option {part!r}; {there_are}")
+        found[option] = int(value) if re.fullmatch(r"-?\d{1,18}", value) else value
+    return found

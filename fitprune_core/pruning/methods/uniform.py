@@ -1,0 +1,23 @@
+"""A baseline that keeps a coarser picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from fitprune_core.pruning.attention import LayerAttention
+from fitprune_core.pruning.methods.base import Candidates, Method
+
+
+@dataclass(frozen=True)
+class Uniform(Method):
+    """Keeps tokens evenly spaced in the order of the image: a baseline."""
+
+    name = "uniform"
+    scores = "none"
+
+    def importance(self, attention: LayerAttention, candidates: Candidates) -> torch.Tensor:
+        count, kept = candidates.tokens.shape[0], candidates.num_kept
+        middles = (2 * torch.arange(kept) + 1) * count // max(2 * kept, 1)
+        return torch.zeros(count).index_fill_(0, middles, 1.0).to(candidates.tokens.device)
