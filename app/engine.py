@@ -6,7 +6,7 @@ import contextlib
 import math
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -100,7 +100,7 @@ class Engine:
         question: str,
         percent: float,
         should_stop: Callable[[], bool] = lambda: False,
-    ) -> Iterator[Partial | Comparison]:
+    ) -> Generator[Partial | Comparison, None, None]:
         """Answer a question with the original and the pruned model; the last item is the `Comparison`.
 
         While another comparison runs it waits. It ends without a `Comparison` once `should_stop` says so. Raises

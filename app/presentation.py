@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from PIL import Image
 
@@ -40,8 +42,8 @@ class _Figure:
     label: str
     original: float | None
     pruned: float | None
-    write: object
-    compare: object
+    write: Callable[[Any], str]
+    compare: Callable[[Any, Any], figures.Ratio]
 
 
 def idle_board(percent: float) -> Board:

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,9 +56,10 @@ class Parts:
 class ComparePage:
     """What the page's events do. Handlers yield {component: value}; what they leave out stays as it is."""
 
+    parts: Parts  # set by `create_compare`, once the components are there
+
     def __init__(self, engine: Engine, examples: tuple[Example, ...]) -> None:
         self.engine, self.examples = engine, examples
-        self.parts: Parts | None = None
         self._stops: dict[str | None, threading.Event] = {}
 
     def run(
@@ -96,7 +97,9 @@ class ComparePage:
             parts.shown: board.model_dump(),
         }
 
-    def _stream(self, image: Image.Image, question: str, percent: float, stop: threading.Event) -> Iterator[dict]:
+    def _stream(
+        self, image: Image.Image, question: str, percent: float, stop: threading.Event
+    ) -> Generator[dict, None, Comparison | None]:
         """Show the answers as they grow; returns the Comparison, or None if the visitor stopped it."""
         last = 0.0
         with contextlib.closing(self.engine.compare(image, question, percent, stop.is_set)) as items:
@@ -169,7 +172,7 @@ def read_inputs(picture: str | None, question: str, percent: float) -> tuple[Ima
     return open_picture(picture), question
 
 
-def sentence(error: BaseException) -> str:
+def sentence(error: BaseException | str) -> str:
     """An error as a sentence: a capital first, a full stop at the end."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
@@ -231,8 +234,8 @@ def _create_controls(engine: Engine, examples: tuple[Example, ...], first: Examp
 
 def _wire(page: ComparePage) -> None:
     parts = page.parts
-    quiet = {"show_progress": "hidden", "api_visibility": "private"}
-    at_once = {**quiet, "queue": False}
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    at_once: dict[str, Any] = {**quiet, "queue": False}
     run = gr.on(
         [parts.run.click, parts.question.submit],
         page.run,

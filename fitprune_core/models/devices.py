@@ -39,8 +39,8 @@ def choose_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
     """The number format that is meant: "auto" is float16 on CUDA, else float32. Raises ValueError for another."""
     if dtype == "auto":
         return torch.float16 if device.type == "cuda" else torch.float32
-    chosen = DTYPES.get(dtype, dtype)
-    if chosen not in DTYPES.values():
+    chosen = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
+    if chosen is None or chosen not in DTYPES.values():
         raise ValueError(f"dtype is {dtype!r}; use auto, {', '.join(DTYPES)}.")
     return chosen
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from PIL import Image
 from transformers import BatchFeature, ProcessorMixin
@@ -31,7 +33,7 @@ def build_inputs(processor: ProcessorMixin, image: Image.Image | None, question:
     by a user is spelt out, never the token of that name. Without a picture (None) the prompt is text only. Tensors are
     on the CPU: `inputs.to(model.device)` for another device.
     """
-    content = [{"type": "text", "text": question}]
+    content: list[dict[str, Any]] = [{"type": "text", "text": question}]
     if image is not None:
         content.insert(0, {"type": "image", "image": image})
     inputs = processor.apply_chat_template(

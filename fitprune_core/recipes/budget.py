@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from fitprune_core.cost.decoder import DecoderGeometry, visual_reduction
 
@@ -30,7 +31,7 @@ def saved_share(geometry: DecoderGeometry, removed: np.ndarray, num_visual_token
 
 
 def trim_to_budget(
-    geometry: DecoderGeometry, removed: Sequence[float], num_visual_tokens: int, reduction: float
+    geometry: DecoderGeometry, removed: ArrayLike, num_visual_tokens: int, reduction: float
 ) -> np.ndarray:
     """Stop the removal at the point where it has saved `reduction`: the counts after that are 0.
 
@@ -58,7 +59,7 @@ def trim_to_budget(
             high = middle
 
 
-def gathered(wanted: Sequence[float], least: float, layers: Sequence[int]) -> np.ndarray:
+def gathered(wanted: Sequence[float] | np.ndarray, least: float, layers: Sequence[int]) -> np.ndarray:
     """Let fewer layers drop: what is less than `least` tokens waits for the next of `layers` that drops.
 
     What is left over after the last of them goes at the last that drops. wanted: (num_layers,) tokens to remove at each
@@ -76,7 +77,7 @@ def gathered(wanted: Sequence[float], least: float, layers: Sequence[int]) -> np
     return together
 
 
-def largest_remainder(wanted: Sequence[float]) -> np.ndarray:
+def largest_remainder(wanted: ArrayLike) -> np.ndarray:
     """Whole numbers near `wanted` whose sum is the rounded sum: the largest fractions are rounded up.
 
     Equal fractions go to the earlier layer, so that the outcome does not depend on a sorting algorithm.
@@ -90,7 +91,7 @@ def largest_remainder(wanted: Sequence[float]) -> np.ndarray:
 
 def round_to_budget(
     geometry: DecoderGeometry,
-    wanted: Sequence[float],
+    wanted: ArrayLike,
     num_visual_tokens: int,
     reduction: float,
     layers: Sequence[int] | None = None,

@@ -122,12 +122,12 @@ class AttentionStatistics:
                 if schema not in (SCHEMA, SCHEMA_WITH_COUNTS):
                     raise ValueError(f"schema is {schema}; this version reads {SCHEMA} and {SCHEMA_WITH_COUNTS}")
                 return cls(
-                    *(arrays[name] for name in ATTENTIONS),
-                    about.pop("model"),
-                    DecoderGeometry(**about.pop("geometry")),
+                    **{name: arrays[name] for name in ATTENTIONS},
                     **{name: arrays[name] for name in SHARES if name in arrays},
-                    provenance=about,
+                    model=about.pop("model"),
+                    geometry=DecoderGeometry(**about.pop("geometry")),
                     token_counts=arrays["token_counts"] if schema == SCHEMA_WITH_COUNTS else None,
+                    provenance=about,
                 )
         except OSError as error:
             raise ValueError(f"cannot read statistics {path}: {error.strerror or error}") from error
@@ -147,7 +147,7 @@ class Rows(NamedTuple):
 def write_statistics(
     path: str | os.PathLike,
     arrays: Mapping[str, np.ndarray | Rows],
-    token_counts: np.ndarray,
+    token_counts: np.ndarray | None,
     model: str,
     geometry: DecoderGeometry,
     provenance: Mapping[str, str],
@@ -159,9 +159,9 @@ def write_statistics(
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     width = arrays["self_attention"].shape[-1]
-    is_unequal = bool((token_counts < width).any())
+    is_unequal = token_counts is not None and bool((token_counts < width).any())
     about = {"schema": SCHEMA_WITH_COUNTS if is_unequal else SCHEMA, "model": model, "geometry": asdict(geometry)}
-    members = {**arrays, **({"token_counts": token_counts} if is_unequal else {})}
+    members: dict[str, Any] = {**arrays, **({"token_counts": token_counts} if is_unequal else {})}
     members["about"] = np.array(json.dumps(about | dict(provenance)))
     partial_path = path.with_name(path.name + ".partial")
     with open(partial_path, "wb") as file:

@@ -42,12 +42,14 @@ class LlavaHrVisionConfig(PreTrainedConfig):
     model_type = "llava_hr_vision"
     sub_configs_defaults = {"clip_config": CLIPVisionConfig, "convnext_config": ConvNextConfig}
 
-    clip_config: dict | CLIPVisionConfig | None = None
-    convnext_config: dict | ConvNextConfig | None = None
+    # Given as dictionaries or configurations; transformers makes configurations of them.
+    clip_config: Any = None
+    convnext_config: Any = None
     image_size: int = 1024
     use_adapters: bool = True
-    hidden_size: int | None = None
-    patch_size: int | None = None
+    # Worked out from the others; a checkpoint's file holds them too.
+    hidden_size: Any = None
+    patch_size: Any = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
