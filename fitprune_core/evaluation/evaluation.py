@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import torch
-from transformers import PreTrainedModel, ProcessorMixin
+from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
 
 from fitprune_core.evaluation.answer_sheet import (
     ORIGINAL,
@@ -21,18 +21,18 @@ from fitprune_core.evaluation.answer_sheet import (
     merge_parts,
     scores,
 )
-from fitprune_core.models.exclusive import exclusive_use
 from fitprune_core.models.layout import image_aspect
 from fitprune_core.models.loading import model_name
-from fitprune_core.pruning.context import prune_visual_tokens
 from fitprune_core.pruning.methods import Method, find_method
 from fitprune_core.recipes.recipe import PruningRecipe, check_share
-from fitprune_core.run.costs import request_cost
-from fitprune_core.run.generation import generate_greedily
+from fitprune_core.run.answer import UNPRUNED, Way, answer
+from fitprune_core.run.decoding import Decoding
 from fitprune_core.run.results import normalised
 from fitprune_core.samples.files import Sample, check_samples
 from fitprune_core.samples.loop import prompt_of, work_through
 from fitprune_core.samples.processes import Processes, part_path, sole_run
+
+logger = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -56,8 +56,7 @@ def evaluate(
         recipe_for: the recipe for a reduction.
         out: CSV file, see `answer_sheet.Answer`. Answers that it holds are not given again, so a run that was stopped,
             at whatever point, goes on where it stopped.
-        methods: as `registry.find_method` takes them: names in `METHODS`, with options ("random:seed=1"), or instances.
-            Their labels are what tells their answers apart.
+        methods: names in `METHODS`, or instances.
         max_new_tokens: longest answer. Decoding is greedy.
         progress: as for `over_samples.work_through`.
         processes: those that share the samples, if not this one alone; see `distributed.started_processes`. Each
@@ -97,15 +96,14 @@ def evaluate(
 
 @dataclass(frozen=True)
 class _Job:
-    """One way to answer: a method at a budget, or, without a recipe, the original model."""
+    """A way to answer, and the budget that it is for."""
 
     reduction: float
-    method: Method | None = None
-    recipe: PruningRecipe | None = None
+    way: Way = UNPRUNED
 
     @property
     def name(self) -> str:
-        return self.method.label if self.method else ORIGINAL
+        return self.way.method.label if self.way.method else ORIGINAL
 
 
 def _prepare(
@@ -135,10 +133,10 @@ def _jobs(
         if reduction == 0.0:
             continue
         recipe = recipe_for(reduction)
-        recipe.check_model(depth, name, conditions.image_aspect)
-        # Every pruned run would warn anew that the recipe is another checkpoint's; once is enough.
-        recipe = replace(recipe, model=name)
-        jobs += [_Job(reduction, method, recipe) for method in {method.label: method for method in methods}.values()]
+        recipe.check_model(depth, name)
+        for warning in recipe.warnings_for(name, conditions.image_aspect):
+            logger.warning(warning)
+        jobs += [_Job(reduction, Way(recipe, method)) for method in {each.label: each for each in methods}.values()]
     return jobs
 
 
@@ -160,7 +158,7 @@ def _answers(
     # The original comes first wherever it is missing, so what the others are compared with is always there.
     for job in missing:
         answer = _answer(model, processor, inputs, job, sample, conditions)
-        original = answer.answer if job.recipe is None else original
+        original = answer.answer if job.way is UNPRUNED else original
         answers.append(replace(answer, agrees=_mark(normalised(answer.answer) == normalised(original))))
     return answers
 
@@ -168,38 +166,27 @@ def _answers(
 def _answer(
     model: PreTrainedModel,
     processor: ProcessorMixin,
-    inputs: Mapping[str, torch.Tensor],
+    inputs: BatchFeature,
     job: _Job,
     sample: Sample,
     conditions: Conditions,
 ) -> Answer:
     """One answer and what it cost; whether it agrees with the original's is left open."""
-    config = model.config
-    with exclusive_use(model), torch.no_grad():
-        if job.recipe is None:
-            generated = generate_greedily(model, inputs, max_new_tokens=conditions.max_new_tokens)
-            removed = [0] * config.text_config.num_hidden_layers
-        else:
-            with prune_visual_tokens(model, job.recipe, method=job.method) as trace:
-                generated = generate_greedily(model, inputs, max_new_tokens=conditions.max_new_tokens)
-            removed = [dropped.shape[-1] for dropped in trace.dropped]
-    reads = job.method.scores if job.method else "none"
-    cost = request_cost(model, inputs, removed, len(generated.token_ids), reads)
-    text = processor.tokenizer.decode(list(generated.token_ids), skip_special_tokens=True)
+    (given,) = answer(model, processor, [inputs], job.way, Decoding(conditions.max_new_tokens))
     expected = " ".join((sample.answer or "").split())
     return Answer(
         id=sample.id,
         reduction=job.reduction,
         method=job.name,
-        answer=" ".join(text.split()),
+        answer=" ".join(given.text.split()),
         expected=expected,
-        correct=_mark(normalised(text) == normalised(expected)) if expected else "",
+        correct=_mark(normalised(given.text) == normalised(expected)) if expected else "",
         agrees="",
-        new_tokens=len(generated.token_ids),
-        visual_tokens=cost.visual_tokens,
-        achieved_reduction=cost.achieved_reduction,
-        visual_gflops=cost.visual / 1e9,
-        total_gflops=cost.request.total / 1e9,
+        new_tokens=len(given.token_ids),
+        visual_tokens=given.cost.visual_tokens,
+        achieved_reduction=given.cost.achieved_reduction,
+        visual_gflops=given.cost.visual / 1e9,
+        total_gflops=given.cost.request.total / 1e9,
         **asdict(conditions),
     )
 

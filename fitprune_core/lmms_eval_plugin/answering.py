@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import torch
 from PIL import Image
-from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
+from transformers import PreTrainedModel, ProcessorMixin
 
 from fitprune_core.cost.decoder import DecoderGeometry
 from fitprune_core.lmms_eval_plugin.arguments import Arguments
-from fitprune_core.lmms_eval_plugin.decoding import Decoding
-from fitprune_core.models.exclusive import exclusive_use
 from fitprune_core.models.layout import image_aspect
 from fitprune_core.models.loading import load_model, model_name
 from fitprune_core.models.memory import with_memory_explained
 from fitprune_core.models.options import LoadOptions
-from fitprune_core.models.prompts import build_inputs
-from fitprune_core.pruning.context import PruningTrace, prune_visual_tokens
 from fitprune_core.pruning.methods import find_method
 from fitprune_core.recipes.recipe import PruningRecipe
 from fitprune_core.recipes.store import recipe_source
-from fitprune_core.run.costs import RequestCost, request_cost
+from fitprune_core.run.answer import UNPRUNED, Way, answer, prepare
+from fitprune_core.run.costs import RequestCost
+from fitprune_core.run.decoding import Decoding
 from fitprune_core.run.pictures import load_rgb
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -55,12 +54,12 @@ class Answerer:
         self, model: PreTrainedModel, processor: ProcessorMixin, recipe: PruningRecipe | None, method: str
     ) -> None:
         self.model, self.processor, self.method = model, processor, find_method(method)
-        if recipe is not None:
-            aspect = image_aspect(model.config, processor)
-            recipe.check_model(model.config.text_config.num_hidden_layers, model_name(model), aspect)
-            # Every request would warn anew that the recipe is another checkpoint's; once is enough.
-            recipe = replace(recipe, model=model_name(model))
         self.recipe = recipe
+        self.way = UNPRUNED if recipe is None else Way(recipe, self.method)
+        if recipe is not None:
+            recipe.check_model(model.config.text_config.num_hidden_layers, model_name(model))
+            for warning in recipe.warnings_for(model_name(model), image_aspect(model.config, processor)):
+                logger.warning(warning)
 
     @classmethod
     def load(cls, arguments: Arguments, device: str) -> Answerer:
@@ -83,40 +82,19 @@ class Answerer:
         """
         picture = one_picture(pictures, place)
         question = question_of(context, picture is not None, self.processor.image_token, place)
-        inputs = build_inputs(self.processor, picture, question).to(self.model.device)
-        length, longest = inputs["input_ids"].shape[1], self.model.config.text_config.max_position_embeddings
-        if length + decoding.max_new_tokens > longest:
-            raise ValueError(
-                f"{place}: the prompt has {length} tokens and the answer up to {decoding.max_new_tokens}; the model "
-                f"reads {longest}, so set a smaller max_new_tokens"
-            )
-        return with_memory_explained(partial(self._generate, inputs, decoding), self.model.device, place)
-
-    def _pruning(self) -> AbstractContextManager[PruningTrace | None]:
-        if self.recipe is None:
-            return nullcontext()
-        return prune_visual_tokens(self.model, self.recipe, method=self.method)
-
-    def _generate(self, inputs: BatchFeature, decoding: Decoding) -> Reply:
-        length, tokenizer = inputs["input_ids"].shape[1], self.processor.tokenizer
-        pruning = (
-            nullcontext() if self.recipe is None else prune_visual_tokens(self.model, self.recipe, method=self.method)
-        )
-        with exclusive_use(self.model), torch.no_grad(), pruning as trace:
-            started = time.perf_counter()
-            output = self.model.generate(**inputs, **decoding.arguments(tokenizer))
-            token_ids = output[0, length:].tolist()  # waits for the device
-            seconds = time.perf_counter() - started
-        if trace is None:
-            removed = [0] * self.model.config.text_config.num_hidden_layers
-        else:
-            removed = [dropped.shape[-1] for dropped in trace.dropped]
+        try:
+            prompt = prepare(self.model, self.processor, picture, question, max_new_tokens=decoding.max_new_tokens)
+        except ValueError as error:
+            raise ValueError(f"{place}: {error}") from error
+        started = time.perf_counter()
+        work = partial(answer, self.model, self.processor, [prompt], self.way, decoding)
+        (given,) = with_memory_explained(work, self.model.device, place)
         return Reply(
-            text=decoding.cut(tokenizer.decode(token_ids, skip_special_tokens=True)),
-            prompt_tokens=length,
-            new_tokens=len(token_ids),
-            seconds=seconds,
-            cost=request_cost(self.model, inputs, removed, len(token_ids), self.method.scores),
+            text=given.text,
+            prompt_tokens=given.prompt_tokens,
+            new_tokens=len(given.token_ids),
+            seconds=time.perf_counter() - started,
+            cost=given.cost,
         )
 
 

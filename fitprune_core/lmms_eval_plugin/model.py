@@ -16,7 +16,7 @@ from tqdm import tqdm
 from fitprune_core.lmms_eval_plugin import MODEL_NAME
 from fitprune_core.lmms_eval_plugin.answering import Answerer, Reply
 from fitprune_core.lmms_eval_plugin.arguments import Arguments, device_of_rank
-from fitprune_core.lmms_eval_plugin.decoding import Decoding
+from fitprune_core.lmms_eval_plugin.decoding import decoding_of_task
 from fitprune_core.lmms_eval_plugin.summary import Summary
 from fitprune_core.models.devices import describe_device
 from fitprune_core.models.loading import model_name
@@ -39,6 +39,7 @@ class FitPruneLlava(lmms):
         device = device_of_rank(arguments.device, self._world_size, self.accelerator.local_process_index)
         self._answerer: Answerer | None = Answerer.load(arguments, device)
         self._summary = Summary()
+        self._warned: set[tuple[str, str]] = set()
         model, recipe = self._answerer.model, self._answerer.recipe
         self._device = model.device
         budget = "nothing is pruned"
@@ -80,9 +81,13 @@ class FitPruneLlava(lmms):
         place = f"document {doc_id} of {task}"
         pictures = doc_to_visual(self.task_dict[task][split][doc_id])
         try:
-            decoding = Decoding.from_task(options)
+            decoding, warnings = decoding_of_task(options)
         except ValueError as error:
             raise ValueError(f"{task}: {error}") from error
+        for warning in warnings:
+            if (task, warning) not in self._warned:
+                self._warned.add((task, warning))
+                logger.warning(f"{task}: {warning}")
         reply = self._answerer.reply(pictures, context, decoding, place)
         self._summary.add(task, reply)
         return reply

@@ -7,6 +7,7 @@ visual tokens go, before the output projection, so that projection, MLP and ever
 
 from __future__ import annotations
 
+import logging
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,6 +28,8 @@ from fitprune_core.recipes.recipe import PruningRecipe
 
 __all__ = ["PruningTrace", "prune_visual_tokens"]
 
+logger = logging.getLogger(__name__)
+
 # Ways to generate that fill a cache otherwise than one whole prompt and then token by token.
 UNSUITED_GENERATION = {
     "prefill_chunk_size": "a prompt that is read in chunks (prefill_chunk_size)",
@@ -45,13 +48,15 @@ def prune_visual_tokens(
     a name in `METHODS`, also with options ("random:seed=1"), or an instance. Yields the trace of the latest prompt: a
     new prompt starts it anew. A prompt without an image runs as it always does. Threads that prune one model take
     turns, block by block; to keep a model to yourself for longer, and for what holds of generators, see
-    `decoder.exclusive_use`.
+    `decoder.exclusive_use`. A recipe of another checkpoint is warned about.
 
     Raises ValueError, here or at the call that cannot work, for: a recipe of another depth; a decoder that is not
     known, attends in a window, is spread over devices or trains with gradient checkpointing; a model that is being
     pruned already; images of different token counts in one batch; a static cache, a prompt in chunks, an image added
     to a filled cache; a mask that is not 2-D.
     """
+    for warning in recipe.warnings_for(model_name(model)):
+        logger.warning(warning)
     with pruned(model, recipe, partial(Request, method=find_method(method))) as trace:
         yield trace
 
@@ -60,7 +65,8 @@ def prune_visual_tokens(
 def pruned(
     model: PreTrainedModel, recipe: PruningRecipe, make_request: Callable[..., Request]
 ) -> Iterator[PruningTrace]:
-    """As `prune_visual_tokens`, for any kind of request: every layer from the first that drops on asks it what goes.
+    """As `prune_visual_tokens`, without its warning and for any kind of request: each layer from the first that drops
+    on asks it what goes.
 
     make_request: called with the arguments of `Request` but for the method, once for every prompt with an image.
     """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import operator
 import os
@@ -19,8 +18,6 @@ SCHEMA = 1
 PROCEDURES = ("statistics", "sequential", "published")
 ATTENTIONS = ("both", "self", "cross")
 IMAGE_ASPECTS = ("crop", "pad", "stretch", "anyres")
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -159,30 +156,28 @@ class PruningRecipe:
         source = f"{self.source}; {note}" if self.source else note
         return replace(self, num_visual_tokens=theirs, removed=removed, achieved_reduction=achieved, source=source)
 
-    def check_model(
-        self, num_layers: int, model_name: str | None = None, image_aspect: str | None = None
-    ) -> tuple[str, ...]:
-        """Raise ValueError if the recipe cannot be for a model of this depth.
-
-        image_aspect: what the model's processor makes of a picture, see `visual_tokens.image_aspect`. A recipe for
-        another checkpoint, or from pictures of another aspect, can be used but may be poor: the warnings that say so
-        are logged and returned.
-        """
+    def check_model(self, num_layers: int, model_name: str | None = None) -> None:
+        """Raise ValueError if the recipe cannot be for a model of this depth. model_name: for the message."""
         if num_layers != self.num_layers:
             raise ValueError(
                 f"the recipe is for {self.model}, which has {self.num_layers} layers; "
                 f"{model_name or 'this model'} has {num_layers}"
             )
+
+    def warnings_for(self, model_name: str, image_aspect: str | None = None) -> tuple[str, ...]:
+        """What speaks against the recipe for a model, in words: it can be used there, but may be poor.
+
+        That is a recipe of another checkpoint, or from pictures of another aspect. image_aspect: what the model's
+        processor makes of a picture, see `layout.image_aspect`; None where it is not known.
+        """
         warnings = []
-        if model_name is not None and not same_checkpoint(model_name, self.model):
+        if not same_checkpoint(model_name, self.model):
             warnings.append(f"the recipe was fitted on {self.model} and is applied to {model_name}")
         if None not in (image_aspect, self.image_aspect) and image_aspect != self.image_aspect:
             warnings.append(
                 f"the recipe was fitted on pictures of aspect {self.image_aspect!r}; this model gets them as "
                 f"{image_aspect!r}"
             )
-        for warning in warnings:
-            logger.warning(warning)
         return tuple(warnings)
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,17 +19,18 @@ from fitprune_core.models.family import visual_mask
 from fitprune_core.models.layout import image_aspect, visual_layout
 from fitprune_core.models.loading import model_name
 from fitprune_core.models.memory import with_memory_explained
-from fitprune_core.models.prompts import build_inputs
-from fitprune_core.pruning.context import PruningTrace, prune_visual_tokens
 from fitprune_core.pruning.methods import Method, find_method
 from fitprune_core.recipes.recipe import PruningRecipe
-from fitprune_core.run.costs import request_cost
-from fitprune_core.run.generation import Generated, generate_greedily, iterate_in_thread
+from fitprune_core.run.answer import UNPRUNED, Answer, Way, answer, prepare
+from fitprune_core.run.decoding import Decoding
+from fitprune_core.run.generation import iterate_in_thread
 from fitprune_core.run.pictures import check_question, load_rgb
 from fitprune_core.run.results import Comparison, Partial, Run, fates, normalised
 from fitprune_core.run.timing import Clock, Side, Stopped, Times, paired_medians
 
 __all__ = ["Comparison", "Partial", "Run", "compare", "normalised", "stream_comparison"]
+
+logger = logging.getLogger(__name__)
 
 # The measurement after the answers: rounds that warm up, rounds that count, and the seconds that these may take.
 WARMUP = 1
@@ -80,8 +80,8 @@ def stream_comparison(
     ValueError for a question, picture, recipe or method that cannot be; later, MemoryError when the device runs out of
     memory, and whatever the model raises.
     """
-    if max_new_tokens < 1 or warmup < 0 or repeats < 0:
-        raise ValueError(f"max_new_tokens={max_new_tokens}, warmup={warmup}, repeats={repeats}: none may be less")
+    if warmup < 0 or repeats < 0:
+        raise ValueError(f"warmup={warmup}, repeats={repeats}: neither may be less than 0")
     request = _Request(model, processor, image, question, recipe, find_method(method), max_new_tokens)
     clock = clock or Clock(model.device)
     return _stream(request, should_stop, partial(_run_both, request, clock, warmup, repeats))
@@ -118,24 +118,31 @@ def _run_both(
 ) -> Comparison:
     """Both runs and their times, on the thread that holds the model."""
     model = request.model
-    generate = partial(
-        generate_greedily, model, max_new_tokens=request.max_new_tokens, should_stop=should_stop, clock=clock
-    )
-    pruning = partial(prune_visual_tokens, model, request.applied_recipe, method=request.method)
     with exclusive_use(model), torch.no_grad():
-        inputs = request.inputs.to(model.device)
-        original = generate(inputs, on_token=lambda ids: emit(("original", ids)))
-        with pruning() as trace:
-            pruned = generate(inputs, on_token=lambda ids: emit(("pruned", ids)))
-        trace = PruningTrace(trace.num_visual_tokens, list(trace.kept), list(trace.dropped))
-        seconds = sum(run.times.prefill_ms + run.times.decode_ms for run in (original, pruned)) / 1e3
+        answers = [
+            answer(
+                model,
+                request.processor,
+                [request.inputs],
+                way,
+                request.decoding,
+                on_token=lambda ids, stage=stage: emit((stage, ids)),
+                should_stop=should_stop,
+                clock=clock,
+            )[0]
+            for stage, way in request.ways.items()
+        ]
+        seconds = sum(each.times.prefill_ms + each.times.decode_ms for each in answers) / 1e3
         if repeats < 1 or seconds > REPEATABLE_SECONDS:
             timing = "once, while the answers were streamed, without a warm-up."
-            return request.result(trace, (original, pruned), (original.times, pruned.times), timing)
+            return request.result(answers, [each.times for each in answers], timing)
         times, rounds = paired_medians(
             model,
-            inputs,
-            [Side(nullcontext, original.token_ids), Side(pruning, pruned.token_ids)],
+            request.inputs.to(model.device),
+            [
+                Side(partial(way.applied_to, model), each.token_ids)
+                for way, each in zip(request.ways.values(), answers, strict=True)
+            ],
             clock,
             warmup=warmup,
             repeats=repeats,
@@ -146,7 +153,7 @@ def _run_both(
         f"median of {rounds} run{'s' if rounds > 1 else ''} of each, in turns, after the streamed run and {warmup} "
         f"warm-up{'s' if warmup != 1 else ''}; the model's work alone, without streaming."
     )
-    return request.result(trace, (original, pruned), times, timing)
+    return request.result(answers, times, timing)
 
 
 class _Request:
@@ -163,14 +170,15 @@ class _Request:
         max_new_tokens: int,
     ) -> None:
         self.model, self.processor, self.recipe, self.method = model, processor, recipe, method
-        self.max_new_tokens = max_new_tokens
+        self.decoding = Decoding(max_new_tokens)
         self.question = check_question(question)
         image = load_rgb(image)
-        depth, aspect = model.config.text_config.num_hidden_layers, image_aspect(model.config, processor)
-        self.warnings = recipe.check_model(depth, model_name(model), aspect)
-        # Every pruned run would warn anew that the recipe is another checkpoint's; once is enough.
-        self.applied_recipe = replace(recipe, model=model_name(model))
-        self.inputs = build_inputs(processor, image, self.question)
+        recipe.check_model(model.config.text_config.num_hidden_layers, model_name(model))
+        self.warnings = recipe.warnings_for(model_name(model), image_aspect(model.config, processor))
+        for warning in self.warnings:
+            logger.warning(warning)
+        self.ways = {"original": UNPRUNED, "pruned": Way(recipe, method)}
+        self.inputs = prepare(model, processor, image, self.question, max_new_tokens=max_new_tokens)
         self.layout = visual_layout(model.config, processor, image.size)
         ids = self.inputs["input_ids"]
         self.num_visual, self.num_tokens = int(visual_mask(model.config, ids).sum()), ids.shape[1]
@@ -178,12 +186,6 @@ class _Request:
             raise ValueError(
                 f"the processor made {self.num_visual} visual tokens of a picture that should give "
                 f"{self.layout.num_tokens}; its settings do not fit {model_name(model)}"
-            )
-        longest = model.config.text_config.max_position_embeddings
-        if self.num_tokens + max_new_tokens > longest:
-            raise ValueError(
-                f"the prompt has {self.num_tokens} tokens and the answer up to {max_new_tokens}; "
-                f"{model_name(model)} reads {longest} in all, so ask a shorter question"
             )
 
     def describe(self) -> str:
@@ -194,15 +196,12 @@ class _Request:
         """The answer that tokens spell."""
         return self.processor.tokenizer.decode(list(token_ids), skip_special_tokens=True).strip()
 
-    def result(self, trace: PruningTrace, runs: Sequence[Generated], times: Sequence[Times], timing: str) -> Comparison:
-        """Count what ran, and put everything together."""
-        config, name = self.model.config, model_name(self.model)
+    def result(self, answers: Sequence[Answer], times: Sequence[Times], timing: str) -> Comparison:
+        """Put everything together."""
+        config, name, trace = self.model.config, model_name(self.model), answers[1].trace
         kept, dropped = ([tuple(tokens.tolist()) for tokens in part] for part in (trace.kept, trace.dropped))
-        removed = tuple(len(tokens) for tokens in dropped)
-        original, pruned = (
-            self._run(run, time, counts)
-            for run, time, counts in zip(runs, times, ((0,) * len(removed), removed), strict=True)
-        )
+        removed = answers[1].removed
+        original, pruned = (_run(each, time) for each, time in zip(answers, times, strict=True))
         dropped_after, rank = fates(dropped, self.num_visual)
         return Comparison(
             model=name,
@@ -225,18 +224,18 @@ class _Request:
             warnings=self.warnings,
         )
 
-    def _run(self, run: Generated, times: Times, removed: Sequence[int]) -> Run:
-        steps = len(run.token_ids) - 1
-        cost = request_cost(self.model, self.inputs, removed, len(run.token_ids), self.method.scores)
-        return Run(
-            answer=self.text_of(run.token_ids),
-            new_tokens=len(run.token_ids),
-            prefill_ms=times.prefill_ms,
-            decode_ms=times.decode_ms,
-            visual_gflops=cost.visual / 1e9,
-            total_gflops=cost.request.total / 1e9,
-            kv_cache_bytes=run.kv_cache_bytes,
-            per_token_ms=times.decode_ms / steps if steps else None,
-            total_ms=times.prefill_ms + times.decode_ms,
-            flops=cost.request,
-        )
+
+def _run(answer: Answer, times: Times) -> Run:
+    steps, cost = len(answer.token_ids) - 1, answer.cost
+    return Run(
+        answer=answer.text,
+        new_tokens=len(answer.token_ids),
+        prefill_ms=times.prefill_ms,
+        decode_ms=times.decode_ms,
+        visual_gflops=cost.visual / 1e9,
+        total_gflops=cost.request.total / 1e9,
+        kv_cache_bytes=answer.kv_cache_bytes,
+        per_token_ms=times.decode_ms / steps if steps else None,
+        total_ms=times.prefill_ms + times.decode_ms,
+        flops=cost.request,
+    )

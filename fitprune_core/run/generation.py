@@ -1,17 +1,23 @@
-"""One greedy answer, token by token: streamed, stoppable, timed, with its cache measured."""
+"""What `model.generate` gives, token by token: streamed, stoppable, timed, with its cache measured."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
 import torch
-from transformers import PreTrainedModel, StoppingCriteria
-from transformers.generation.streamers import BaseStreamer
+from transformers import (
+    EosTokenCriteria,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    StoppingCriteria,
+    StopStringCriteria,
+)
 
+from fitprune_core.run.decoding import Decoding
 from fitprune_core.run.timing import Clock, Stopped, Times
 
 Result = TypeVar("Result")
@@ -19,53 +25,57 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Generated:
-    """A finished answer.
+    """Finished answers.
 
     Attributes:
-        token_ids: all new tokens, the end-of-sequence token included where the answer ended by itself.
-        kv_cache_bytes: keys and values of all layers at the end of the run, as they lie in memory.
-        times: to the first token and from there to the last, while it was streamed.
+        token_ids: for each prompt all new tokens, the end-of-sequence token included where it ended by itself.
+        kv_cache_bytes: keys and values of all layers and prompts at the end of the run, as they lie in memory.
+        times: to the first token and from there to the last, of all prompts together.
     """
 
-    token_ids: tuple[int, ...]
+    token_ids: tuple[tuple[int, ...], ...]
     kv_cache_bytes: int
     times: Times
 
 
-def generate_greedily(
+def generate(
     model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
     inputs: Mapping[str, torch.Tensor],
+    decoding: Decoding,
     *,
-    max_new_tokens: int,
-    on_token: Callable[[tuple[int, ...]], None] = lambda token_ids: None,
+    on_token: Callable[[tuple[int, ...]], None] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     clock: Clock | None = None,
 ) -> Generated:
-    """Answer one prompt with `model.generate`, without sampling.
+    """Answer one prompt, or a batch of them padded on the left, with `model.generate`.
 
-    inputs: of one prompt, on the model's device. on_token: called after each new token with all so far. should_stop:
-    asked after each token; when it says so, `Stopped` is raised.
+    inputs: on the model's device. on_token: called after each new token with all tokens of the first prompt so far.
+    should_stop: asked after each token; when it says so, `Stopped` is raised.
     """
     clock = clock or Clock(model.device)
-    streamer, stop = _TokenStreamer(clock, on_token), _StopWhen(should_stop)
+    batch, length = inputs["input_ids"].shape
+    watch = _Watch(length, _ends(model, tokenizer, decoding), clock, on_token, should_stop)
     started = clock.now()
-    output = model.generate(
-        **inputs,
-        max_new_tokens=max_new_tokens,
-        do_sample=False,
-        num_beams=1,
-        temperature=None,
-        top_p=None,
-        top_k=None,
-        return_dict_in_generate=True,
-        streamer=streamer,
-        stopping_criteria=[stop],
-    )
-    if stop.stopped:
+    output = model.generate(**inputs, **decoding.arguments(), return_dict_in_generate=True, stopping_criteria=[watch])
+    if watch.stopped:
         raise Stopped
-    first, last = streamer.times[0], streamer.times[-1]
-    times = Times(1e3 * (first - started), 1e3 * (last - first))
-    return Generated(tuple(streamer.token_ids), cache_bytes(output.past_key_values), times)
+    rows = output.sequences[:, length:].tolist()
+    # A prompt that has ended is padded while others go on; beams end by their own rules, and come one at a time.
+    counts = watch.counts.tolist() if decoding.num_beams == 1 else [len(row) for row in rows]
+    times = Times(1e3 * (watch.times[0] - started), 1e3 * (watch.times[-1] - watch.times[0]))
+    token_ids = tuple(tuple(row[:count]) for row, count in zip(rows, counts, strict=True))
+    return Generated(token_ids, cache_bytes(output.past_key_values), times)
+
+
+def _ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, decoding: Decoding) -> list[StoppingCriteria]:
+    """What ends an answer before its longest."""
+    ends: list[StoppingCriteria] = []
+    if model.generation_config.eos_token_id is not None:
+        ends.append(EosTokenCriteria(torch.as_tensor(model.generation_config.eos_token_id).reshape(-1)))
+    if decoding.until:
+        ends.append(StopStringCriteria(tokenizer, list(decoding.until)))
+    return ends
 
 
 def cache_bytes(cache: Any) -> int:
@@ -101,33 +111,38 @@ def iterate_in_thread(work: Callable[[Callable[[Any], None]], None], stop: threa
         thread.join()
 
 
-class _TokenStreamer(BaseStreamer):
-    """Notes when each token arrives. It turns none into text: that would be timed with the model's work."""
+class _Watch(StoppingCriteria):
+    """Looks on after each token: notes when it came, counts each prompt's tokens up to its end, and may stop all.
 
-    def __init__(self, clock: Clock, on_token: Callable[[tuple[int, ...]], None]) -> None:
-        self.clock, self.on_token = clock, on_token
-        self.token_ids: list[int] = []
+    It turns no token into text: that would be timed with the model's work.
+    """
+
+    def __init__(
+        self,
+        prompt_length: int,
+        ends: Sequence[StoppingCriteria],
+        clock: Clock,
+        on_token: Callable[[tuple[int, ...]], None] | None,
+        should_stop: Callable[[], bool],
+    ) -> None:
+        self.prompt_length, self.ends, self.clock = prompt_length, ends, clock
+        self.on_token, self.should_stop = on_token, should_stop
+        self.stopped = False
         self.times: list[float] = []
-        self._is_prompt = True  # `generate` streams the prompt first
+        self.counts: torch.Tensor | None = None  # tokens of each prompt so far, (batch,)
+        self._going_on: torch.Tensor | None = None
 
-    def put(self, value: torch.Tensor) -> None:
-        if self._is_prompt:
-            self._is_prompt = False
-            return
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
         self.times.append(self.clock.now())
-        self.token_ids.extend(value.tolist())
-        self.on_token(tuple(self.token_ids))
-
-    def end(self) -> None:
-        """Nothing is held back."""
-
-
-class _StopWhen(StoppingCriteria):
-    """Ends generation as soon as somebody asks for it."""
-
-    def __init__(self, should_stop: Callable[[], bool]) -> None:
-        self.should_stop, self.stopped = should_stop, False
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any) -> torch.Tensor:
+        ended = torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
+        for end in self.ends:
+            ended |= end(input_ids, scores)
+        if self.counts is None or self._going_on is None:
+            self.counts, self._going_on = torch.zeros_like(ended, dtype=torch.long), torch.ones_like(ended)
+        if self.counts.shape == ended.shape:
+            self.counts += self._going_on
+            self._going_on &= ~ended
+        if self.on_token is not None:
+            self.on_token(tuple(input_ids[0, self.prompt_length :].tolist()))
         self.stopped = self.stopped or self.should_stop()
-        return torch.full((input_ids.shape[0],), self.stopped, dtype=torch.bool, device=input_ids.device)
+        return ended | self.stopped

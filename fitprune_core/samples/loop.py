@@ -11,7 +11,7 @@ import torch
 from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
 
 from fitprune_core.models.memory import with_memory_explained
-from fitprune_core.models.prompts import build_inputs
+from fitprune_core.run.answer import prepare
 from fitprune_core.run.pictures import check_question, open_picture
 from fitprune_core.samples.files import Sample, read_samples
 from fitprune_core.samples.processes import Processes
@@ -65,9 +65,4 @@ def prompt_of(
     for the model together with an answer of `max_new_tokens`.
     """
     picture, question = open_picture(sample.image), check_question(sample.question)
-    inputs = build_inputs(processor, picture, question)
-    length, longest = inputs["input_ids"].shape[1], model.config.text_config.max_position_embeddings
-    if length + max_new_tokens > longest:
-        answer = f" and the answer up to {max_new_tokens}" if max_new_tokens else ""
-        raise ValueError(f"the prompt has {length} tokens{answer}; the model reads {longest}")
-    return inputs.to(model.device)
+    return prepare(model, processor, picture, question, max_new_tokens=max_new_tokens).to(model.device)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from itertools import accumulate
 
-import torch
-
 from app.demo_model.samples import drawn_samples
 from fitprune_core.calibration.observe import collect_statistics
 from fitprune_core.calibration.sequential import fit_recipe_sequential
 from fitprune_core.models.loading import MINI_LLAVA, load_model
 from fitprune_core.models.prompts import build_inputs
-from fitprune_core.pruning.context import prune_visual_tokens
+from fitprune_core.pruning.methods import find_method
 from fitprune_core.recipes.fit import fit_recipe
 from fitprune_core.recipes.recipe import PruningRecipe
-from fitprune_core.run.generation import generate_greedily
+from fitprune_core.run.answer import UNPRUNED, Way, answer
+from fitprune_core.run.decoding import Decoding
 from tests.benchmarks.report import Report
 
 REDUCTIONS = (0.2, 0.4, 0.6, 0.8)
@@ -36,12 +35,12 @@ def run(rounds: int = 1) -> Report:
         build_inputs(processor, scene.draw(), question.text)
         for scene, question in drawn_samples(QUESTIONS, QUESTION_SEED)
     ]
-    original = answers(model, prompts, None)
+    original = answers(model, processor, prompts, None)
     report = Report("The fit from statistics beside the sequential one", tables=[[HEADER]])
     for reduction in REDUCTIONS:
         ours = fit_recipe(statistics, reduction)
         theirs = fit_recipe_sequential(model, processor, samples, reduction)
-        by_ours, by_theirs = answers(model, prompts, ours), answers(model, prompts, theirs)
+        by_ours, by_theirs = (answers(model, processor, prompts, recipe) for recipe in (ours, theirs))
         report.tables[0].append((
             f"{reduction:.0%}", f"{ours.alpha:.3f}", f"{theirs.alpha:.3f}", f"{distance(ours, theirs):.1%}",
             *(f"{agreement(*pair):.1%}" for pair in ((by_ours, by_theirs), (by_ours, original), (by_theirs, original))),
@@ -60,11 +59,10 @@ def distance(ours: PruningRecipe, theirs: PruningRecipe) -> float:
     return sum(abs(a - b) for a, b in pairs) / ours.num_layers / ours.num_visual_tokens
 
 
-def answers(model, prompts: list, recipe: PruningRecipe | None) -> list[tuple[int, ...]]:
+def answers(model, processor, prompts: list, recipe: PruningRecipe | None) -> list[tuple[int, ...]]:
     """The greedy answers, as token ids, of the model as it is or pruned."""
-    recipe = recipe or PruningRecipe.empty(model.config.text_config.num_hidden_layers, 1, MINI_LLAVA)
-    with torch.no_grad(), prune_visual_tokens(model, recipe):
-        return [generate_greedily(model, inputs, max_new_tokens=LONGEST_ANSWER).token_ids for inputs in prompts]
+    way = UNPRUNED if recipe is None else Way(recipe, find_method("fitprune"))
+    return [answer(model, processor, [prompt], way, Decoding(LONGEST_ANSWER))[0].token_ids for prompt in prompts]
 
 
 def agreement(ours: list, theirs: list) -> float:

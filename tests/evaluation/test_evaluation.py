@@ -170,7 +170,7 @@ class TestGoingOn:
         run((0.3,))
         before = (tmp_path / "out" / "results.csv").read_bytes()
         asked = []
-        monkeypatch.setattr(evaluation, "generate_greedily", lambda *args, **kwargs: asked.append(args))
+        monkeypatch.setattr(evaluation, "answer", lambda *args, **kwargs: asked.append(args))
         run((0.3,))
         assert not asked
         assert (tmp_path / "out" / "results.csv").read_bytes() == before

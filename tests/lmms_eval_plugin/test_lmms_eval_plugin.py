@@ -17,12 +17,13 @@ from fitprune_core.cost.decoder import visual_flops, visual_reduction
 from fitprune_core.cost.request import request_flops
 from fitprune_core.lmms_eval_plugin.answering import Answerer, question_of
 from fitprune_core.lmms_eval_plugin.arguments import Arguments, device_of_rank
-from fitprune_core.lmms_eval_plugin.decoding import MAX_NEW_TOKENS, Decoding
+from fitprune_core.lmms_eval_plugin.decoding import MAX_NEW_TOKENS, decoding_of_task
 from fitprune_core.lmms_eval_plugin.summary import Summary
 from fitprune_core.models.decoder import tells_normaliser
 from fitprune_core.models.layout import image_aspect
 from fitprune_core.pruning.context import prune_visual_tokens
-from fitprune_core.run.generation import generate_greedily
+from fitprune_core.run.decoding import Decoding
+from fitprune_core.run.generation import generate
 from tests.pruned import REMOVED, recipe_of, state_of
 from tests.tiny import random_picture
 
@@ -39,7 +40,7 @@ def answerer(tiny):
 def greedy(tiny, picture=PICTURE, question=QUESTION):
     model, processor = tiny
     inputs = build_inputs(processor, picture, question)
-    return inputs, generate_greedily(model, inputs, max_new_tokens=6).token_ids
+    return inputs, generate(model, processor.tokenizer, inputs, SHORT).token_ids[0]
 
 
 def test_the_entry_point_is_declared_and_names_what_is_there():
@@ -105,7 +106,7 @@ def test_each_process_has_its_device(monkeypatch):
     ("options", "decoding"),
     [
         ({"max_new_tokens": 16, "until": ["\n\n"]}, Decoding(max_new_tokens=16)),
-        ({"until": ["ASSISTANT:"]}, Decoding(max_new_tokens=MAX_NEW_TOKENS, until=("ASSISTANT:",))),
+        ({"until": ["ASSISTANT:"]}, Decoding(until=("ASSISTANT:",))),
         (
             {"max_new_tokens": 1024, "temperature": 0.2, "top_p": 1.0, "num_beams": 1, "do_sample": False},
             Decoding(max_new_tokens=1024),
@@ -113,22 +114,43 @@ def test_each_process_has_its_device(monkeypatch):
         ({"temperature": 0.0, "num_beams": 3, "until": "."}, Decoding(num_beams=3, until=(".",))),
         ({"temperature": 0.2, "top_p": 0.9, "until": None}, Decoding(temperature=0.2, top_p=0.9)),
         ({"do_sample": True, "top_k": 5}, Decoding(temperature=1.0, top_k=5)),
+        # POPE and MathVerse; what only sampling looks at cannot matter, whatever it says.
+        (
+            {"max_new_tokens": 128, "temperature": 0, "top_p": 0, "num_beams": 1, "do_sample": False},
+            Decoding(max_new_tokens=128),
+        ),
+        ({"do_sample": False, "temperature": -1, "top_k": 0, "top_p": 7}, Decoding(max_new_tokens=MAX_NEW_TOKENS)),
     ],
 )
 def test_generation_options(options, decoding):
     before = dict(options)
-    assert Decoding.from_task(options) == decoding
+    if "max_new_tokens" not in options:
+        decoding = replace(decoding, max_new_tokens=MAX_NEW_TOKENS)
+    assert decoding_of_task(options) == (decoding, ())
     assert options == before
+
+
+@pytest.mark.parametrize(
+    ("options", "decoding", "words"),
+    [
+        # SEED-Bench and LLaVA-in-the-wild.
+        ({"image_aspect_ratio": "original"}, Decoding(MAX_NEW_TOKENS), "image_aspect_ratio: 'original' has no effect"),
+        ({"max_new_tokens": 5, "repetition_penalty": 1.2}, Decoding(5), "repetition_penalty: 1.2 has no effect"),
+        ({"do_sample": True, "temperature": 0}, Decoding(MAX_NEW_TOKENS), "the likeliest token is taken"),
+    ],
+)
+def test_generation_options_that_might_matter_are_warned_about(options, decoding, words):
+    found, (warning,) = decoding_of_task(options)
+    assert found == decoding
+    assert words in warning
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"image_aspect_ratio": "pad"}, "option image_aspect_ratio is not known; known are max_new_tokens"),
         ({"max_new_tokens": 0}, "max_new_tokens is 0; it must be a whole number from 1 up"),
         ({"num_beams": 1.5}, "num_beams is 1.5"),
-        ({"temperature": -1}, "temperature is -1; it must be a number from 0 up"),
-        ({"do_sample": True, "temperature": 0}, "sampling needs a temperature above 0"),
+        ({"until": ["."], "temperature": -1}, "temperature is -1; it must be a number from 0 up"),
         ({"do_sample": "yes"}, "do_sample is 'yes'"),
         ({"top_p": 0, "do_sample": True}, "top_p is 0"),
         ({"until": [1]}, r"until is \[1\]"),
@@ -136,7 +158,7 @@ def test_generation_options(options, decoding):
 )
 def test_generation_options_that_cannot_be(options, words):
     with pytest.raises(ValueError, match=words):
-        Decoding.from_task(options)
+        decoding_of_task(options)
 
 
 def test_text_ends_before_the_first_stop_string():

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
 from itertools import accumulate
 from pathlib import Path
 
@@ -208,19 +207,21 @@ class TestModel:
         with pytest.raises(ValueError, match=r"mini-llava, which has 4 layers; llava-1\.5-7b has 32"):
             recipe().check_model(32, "llava-1.5-7b")
 
-    def test_another_checkpoint_is_warned_about(self, caplog):
-        with caplog.at_level(logging.WARNING):
-            recipe().check_model(4, "someone/other-llava")
-        assert "mini-llava" in caplog.text
-        assert "someone/other-llava" in caplog.text
+    def test_another_checkpoint_is_warned_about(self):
+        warnings = recipe().warnings_for("someone/other-llava")
+        assert warnings == ("the recipe was fitted on mini-llava and is applied to someone/other-llava",)
+
+    @pytest.mark.parametrize("name", ["mini-llava", "/models/mini-llava/", "a\\b\\Mini-LLaVA", "owner/mini-llava-hf"])
+    def test_the_same_checkpoint_is_not(self, name):
+        assert recipe().warnings_for(name) == ()
 
     @pytest.mark.parametrize(
-        "name", ["mini-llava", "/models/mini-llava/", "a\\b\\Mini-LLaVA", "owner/mini-llava-hf", None]
+        ("ours", "theirs", "count"), [("pad", "crop", 1), ("pad", "pad", 0), (None, "crop", 0), ("pad", None, 0)]
     )
-    def test_the_same_checkpoint_is_not(self, caplog, name):
-        with caplog.at_level(logging.WARNING):
-            recipe().check_model(4, name)
-        assert not caplog.records
+    def test_another_aspect_is_warned_about_where_both_are_known(self, ours, theirs, count):
+        warnings = dataclasses.replace(recipe(), image_aspect=ours).warnings_for("mini-llava", theirs)
+        assert len(warnings) == count
+        assert all("aspect 'pad'; this model gets them as 'crop'" in warning for warning in warnings)
 
     def test_names(self):
         assert same_checkpoint("llava-hf/llava-1.5-7b-hf", "llava-1.5-7b")

@@ -11,7 +11,8 @@ import torch
 
 from fitprune_core.models.memory import with_memory_explained
 from fitprune_core.models.prompts import build_inputs
-from fitprune_core.run.generation import cache_bytes, generate_greedily, iterate_in_thread
+from fitprune_core.run.decoding import Decoding
+from fitprune_core.run.generation import cache_bytes, generate, iterate_in_thread
 from fitprune_core.run.timing import Clock, Stopped
 from tests.tiny import random_picture
 
@@ -22,19 +23,19 @@ def inputs(tiny):
 
 
 def test_tokens_are_those_of_generate(tiny, inputs):
-    model, _ = tiny
+    model, processor = tiny
     plain = model.generate(**inputs, max_new_tokens=8, do_sample=False)[0, inputs["input_ids"].shape[1] :].tolist()
     seen = []
-    run = generate_greedily(model, inputs, max_new_tokens=8, on_token=seen.append)
-    assert list(run.token_ids) == plain
-    assert seen == [run.token_ids[: count + 1] for count in range(len(plain))]
+    run = generate(model, processor.tokenizer, inputs, Decoding(8), on_token=seen.append)
+    assert run.token_ids == (tuple(plain),)
+    assert seen == [tuple(plain[: count + 1]) for count in range(len(plain))]
 
 
 def test_cache_is_measured(tiny, inputs):
-    model, _ = tiny
-    run = generate_greedily(model, inputs, max_new_tokens=5)
+    model, processor = tiny
+    run = generate(model, processor.tokenizer, inputs, Decoding(5))
     text = model.config.text_config
-    positions = inputs["input_ids"].shape[1] + len(run.token_ids) - 1  # the last token is never fed back
+    positions = inputs["input_ids"].shape[1] + len(run.token_ids[0]) - 1  # the last token is never fed back
     assert run.kv_cache_bytes == 2 * text.num_hidden_layers * positions * text.hidden_size * 4
 
 
@@ -47,7 +48,7 @@ def test_empty_cache_holds_nothing(tiny):
 def test_times_follow_the_clock(tiny, inputs):
     ticks = iter([10.0, 10.5, 10.6, 10.8, 11.0])
     clock = Clock(torch.device("cpu"), counter=lambda: next(ticks))
-    run = generate_greedily(tiny[0], inputs, max_new_tokens=4, clock=clock)
+    run = generate(tiny[0], tiny[1].tokenizer, inputs, Decoding(4), clock=clock)
     assert run.times.prefill_ms == pytest.approx(500)
     assert run.times.decode_ms == pytest.approx(500)
 
@@ -55,8 +56,12 @@ def test_times_follow_the_clock(tiny, inputs):
 def test_stops_within_one_token(tiny, inputs):
     seen = []
     with pytest.raises(Stopped):
-        generate_greedily(tiny[0], inputs, max_new_tokens=20, on_token=seen.append, should_stop=lambda: len(seen) >= 3)
-    assert len(seen) == 4
+        generate(
+            *(tiny[0], tiny[1].tokenizer, inputs, Decoding(20)),
+            on_token=seen.append,
+            should_stop=lambda: len(seen) >= 3,
+        )
+    assert len(seen) == 3
 
 
 def test_items_come_in_order_and_errors_reach_the_caller():

@@ -1,0 +1,152 @@
+"""THE function that answers: one prompt or a batch, pruned or not, generated, counted and decoded in one place.
+
+Comparison, evaluation and the lmms-eval plugin call it; whatever prepares a prompt for a model does so here as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from PIL import Image
+from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
+
+from fitprune_core.models.exclusive import exclusive_use
+from fitprune_core.models.prompts import build_inputs
+from fitprune_core.pruning.context import PruningTrace, pruned
+from fitprune_core.pruning.methods import Method
+from fitprune_core.pruning.prompt import Request
+from fitprune_core.recipes.recipe import PruningRecipe
+from fitprune_core.run.batch import padded_together
+from fitprune_core.run.costs import RequestCost, request_cost
+from fitprune_core.run.decoding import Decoding
+from fitprune_core.run.generation import generate
+from fitprune_core.run.timing import Clock, Times
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to answer: with visual tokens dropped, so many by a recipe, ranked by a method; or the model as it is.
+
+    The recipe must be for the model's depth (`PruningRecipe.check_model`). Whoever makes a way says what speaks against
+    its recipe (`PruningRecipe.warnings_for`); `answer` says nothing.
+    """
+
+    recipe: PruningRecipe | None = None
+    method: Method | None = None
+
+    def __post_init__(self) -> None:
+        if (self.recipe is None) != (self.method is None):
+            raise ValueError("a recipe says how many tokens go and a method which: give both, or neither")
+
+    @property
+    def reads(self) -> str:
+        """The attention that is computed for its own sake, in the words of `Method.scores`."""
+        return self.method.scores if self.method else "none"
+
+    def applied_to(self, model: PreTrainedModel):
+        """The block to run the model in; yields the trace, or None for the model as it is."""
+        if self.recipe is None:
+            return nullcontext()
+        return pruned(model, self.recipe, partial(Request, method=self.method))
+
+
+UNPRUNED = Way()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer and what it took.
+
+    Attributes:
+        text: without white space around it, before the first stop string.
+        token_ids: all new tokens, the end-of-sequence token included where the answer ended by itself.
+        prompt_tokens: tokens of the prompt, visual ones included.
+        removed: visual tokens that each layer dropped.
+        cost: counted, as if the prompt had been alone; with beams, of one beam.
+        times, kv_cache_bytes: of the batch that it was part of, as a whole; measured.
+        trace: what happened to the visual tokens of that batch; None for the model as it is.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    prompt_tokens: int
+    removed: tuple[int, ...]
+    cost: RequestCost
+    times: Times
+    kv_cache_bytes: int
+    trace: PruningTrace | None
+
+
+def prepare(
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    picture: Image.Image | None,
+    question: str,
+    *,
+    max_new_tokens: int = 0,
+) -> BatchFeature:
+    """A picture (or none) and a question as the model's inputs, on the CPU.
+
+    Raises ValueError for a prompt that is too long for the model together with an answer of `max_new_tokens`.
+    """
+    inputs = build_inputs(processor, picture, question)
+    length, longest = inputs["input_ids"].shape[1], model.config.text_config.max_position_embeddings
+    if length + max_new_tokens > longest:
+        answer, shorter = "", "a shorter question"
+        if max_new_tokens:
+            answer, shorter = f" and the answer up to {max_new_tokens}", "a shorter question or answer (max_new_tokens)"
+        raise ValueError(f"the prompt has {length} tokens{answer}; the model reads {longest} in all, so try {shorter}")
+    return inputs
+
+
+def answer(
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    prompts: Sequence[BatchFeature],
+    way: Way,
+    decoding: Decoding,
+    *,
+    on_token: Callable[[tuple[int, ...]], None] | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+    clock: Clock | None = None,
+) -> list[Answer]:
+    """Answer prompts, all at once, in one way; answers are those of the prompts one at a time.
+
+    Args:
+        prompts: from `prepare`, of equal `batch.kind_of`. Those of other decoding than greedy come one at a time: what
+            is drawn, or how beams are padded, would depend on the batch.
+        on_token, should_stop, clock: as for `generation.generate`.
+
+    The model is held by this thread meanwhile. Raises ValueError for a batch that cannot be and for what the model
+    cannot be pruned at; `Stopped`; and whatever the model raises.
+    """
+    if len(prompts) > 1 and not decoding.is_greedy:
+        raise ValueError(f"{len(prompts)} prompts came at once; with beams or sampling it is one at a time")
+    tokenizer = processor.tokenizer
+    inputs = padded_together(prompts, tokenizer).to(model.device)
+    with exclusive_use(model), torch.no_grad():
+        with way.applied_to(model) as trace:
+            run = generate(model, tokenizer, inputs, decoding, on_token=on_token, should_stop=should_stop, clock=clock)
+        if trace is not None:
+            trace = PruningTrace(trace.num_visual_tokens, list(trace.kept), list(trace.dropped))
+    if trace is None:
+        removed = (0,) * model.config.text_config.num_hidden_layers
+    else:
+        removed = tuple(dropped.shape[-1] for dropped in trace.dropped)
+    return [
+        Answer(
+            text=decoding.cut(tokenizer.decode(list(token_ids), skip_special_tokens=True)),
+            token_ids=token_ids,
+            prompt_tokens=prompt["input_ids"].shape[1],
+            removed=removed,
+            cost=request_cost(model, prompt, removed, len(token_ids), way.reads),
+            times=run.times,
+            kv_cache_bytes=run.kv_cache_bytes,
+            trace=trace,
+        )
+        for prompt, token_ids in zip(prompts, run.token_ids, strict=True)
+    ]
