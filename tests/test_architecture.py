@@ -83,7 +83,9 @@ def test_pages_hold_no_tensors(path):
     assert {name.split(".")[0] for name in imports_of(path)}.isdisjoint({"torch", "transformers"})
 
 
-@pytest.mark.parametrize("path", relative(path for path in CORE_FILES if path.parent.name in ("cost", "recipes")))
+@pytest.mark.parametrize(
+    "path", relative(path for path in CORE_FILES if path.parent.name in ("checks", "cost", "recipes"))
+)
 def test_arithmetic_needs_no_model_library(path):
     assert {name.split(".")[0] for name in imports_of(path)}.isdisjoint({"torch", "transformers", "PIL"})
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn
 
+from fitprune_core.checks.words import shown
 from fitprune_core.models.options import LoadOptions
 from fitprune_core.recipes.published import RECIPES
 from fitprune_core.recipes.recipe import ATTENTIONS, check_share
@@ -108,13 +109,13 @@ def _share(text: str) -> float:
     try:
         return check_share("reduction", float(text))
     except ValueError as error:
-        known = str(error) if str(error).startswith("reduction") else f"{text!r} is not a number"
+        known = str(error) if str(error).startswith("reduction") else f"{shown(text)} is not a number"
         raise argparse.ArgumentTypeError(known) from error
 
 
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
+        raise argparse.ArgumentTypeError(f"{shown(text)} is not a whole number from 1 up")
     return int(text)
 
 

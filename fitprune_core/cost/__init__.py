@@ -10,5 +10,5 @@ FLOPs are 2 per multiply-add and cover matrix products (and the patch convolutio
 embedding or activation. Attention is counted as the full square, queries times keys, whether or not a kernel skips
 its causal half. Everything is integer arithmetic, so equal inputs give equal figures on every machine.
 
-This room imports nothing else of the library, and neither torch nor transformers.
+It may import `checks`, and neither torch nor transformers.
 """

@@ -11,7 +11,11 @@ from dataclasses import dataclass, fields
 from itertools import accumulate
 from typing import Any
 
+from fitprune_core.checks.words import shown
 from fitprune_core.cost.tower import field_of
+
+# No size of a model comes near it, and sums of products of such sizes are still finite as floats.
+LARGEST_SIZE = 2**32
 
 
 @dataclass(frozen=True)
@@ -31,8 +35,8 @@ class DecoderGeometry:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if not is_integer(value) or value < 1:
-                raise ValueError(f"{field.name} of a decoder must be a positive whole number, not {value!r}")
+            if not is_integer(value) or not 1 <= value <= LARGEST_SIZE:
+                raise ValueError(f"{field.name} of a decoder must be a positive whole number, not {shown(value)}")
             object.__setattr__(self, field.name, operator.index(value))
 
     @classmethod
@@ -46,6 +50,8 @@ class DecoderGeometry:
         text = getattr(model_config, "text_config", None) or model_config
         heads = field_of(text, "num_attention_heads")
         hidden_size = field_of(text, "hidden_size")
+        if not is_integer(heads) or heads < 1:
+            raise ValueError(f"num_attention_heads must be a positive whole number, not {shown(heads)}")
         head_dim = getattr(text, "head_dim", None) or hidden_size // heads
         return cls(
             num_layers=field_of(text, "num_hidden_layers"),
@@ -71,18 +77,22 @@ def check_removed(removed: Sequence[int], num_visual_tokens: int, num_layers: in
     `removed[l]` is the number of visual tokens that layer l removes. Counts are whole and not negative, there is one
     for each layer, and together they are at most `num_visual_tokens`.
     """
-    if not is_integer(num_visual_tokens) or num_visual_tokens < 0:
-        raise ValueError(f"the number of visual tokens must be a whole number from 0 up, not {num_visual_tokens!r}")
+    if not is_integer(num_visual_tokens) or not 0 <= num_visual_tokens <= LARGEST_SIZE:
+        raise ValueError(
+            f"the number of visual tokens must be a whole number from 0 up, not {shown(num_visual_tokens)}"
+        )
     for layer, count in enumerate(removed):
         if not is_integer(count):
-            raise ValueError(f"removed[{layer}] is {count!r}; the count at each layer must be a whole number")
+            raise ValueError(f"removed[{layer}] is {shown(count)}; the count at each layer must be a whole number")
         if count < 0:
-            raise ValueError(f"removed[{layer}] is {count}; a layer cannot remove fewer than 0 visual tokens")
+            raise ValueError(f"removed[{layer}] is {shown(count)}; a layer cannot remove fewer than 0 visual tokens")
     if num_layers is not None and len(removed) != num_layers:
         raise ValueError(f"removed has {len(removed)} entries; a model of {num_layers} layers needs {num_layers}")
     counts = tuple(operator.index(count) for count in removed)
     if sum(counts) > num_visual_tokens:
-        raise ValueError(f"removed adds up to {sum(counts)} visual tokens, but there are only {num_visual_tokens}")
+        raise ValueError(
+            f"removed adds up to {shown(sum(counts))} visual tokens, but there are only {num_visual_tokens}"
+        )
     return counts
 
 

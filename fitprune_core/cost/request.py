@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fitprune_core.checks.words import shown
 from fitprune_core.cost.decoder import DecoderGeometry, check_removed, is_integer, tokens_per_layer
 from fitprune_core.cost.tower import field_of, projector_multiply_adds, view_multiply_adds
 
@@ -78,7 +79,7 @@ def request_flops(
     if num_text_after > num_text_tokens:
         raise ValueError(f"num_text_after is {num_text_after}, more than all {num_text_tokens} text tokens")
     if scores not in SCORE_KINDS:
-        raise ValueError(f"scores is {scores!r}; choose one of {', '.join(SCORE_KINDS)}")
+        raise ValueError(f"scores is {shown(scores)}; choose one of {', '.join(SCORE_KINDS)}")
     leaving = tokens_per_layer(counts, num_visual_tokens)
     arriving = [num_visual_tokens, *leaving[:-1]] if leaving else []
     head = geometry.hidden_size * geometry.vocab_size
@@ -142,4 +143,4 @@ def _scored_pairs(heads: int, before: int, visual: int, after: int, scores: str,
 def _check_counts(**counts: int) -> None:
     for name, count in counts.items():
         if not is_integer(count) or count < 0:
-            raise ValueError(f"{name} must be a whole number from 0 up, not {count!r}")
+            raise ValueError(f"{name} must be a whole number from 0 up, not {shown(count)}")

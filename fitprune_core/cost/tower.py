@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from fitprune_core.checks.words import shown
+
 # Tokens that a vision tower carries beside its patches. CLIP keeps a class token through all of its layers.
 _CLASS_TOKENS = {"clip_vision_model": 1, "siglip_vision_model": 0, "llava_hr_vision": 0}
 
@@ -20,7 +22,7 @@ def class_tokens(vision_config: Any) -> int:
     """Tokens that a vision tower carries beside its patches. Raises ValueError for a tower that is not known."""
     kind = getattr(vision_config, "model_type", None)
     if kind not in _CLASS_TOKENS:
-        raise ValueError(f"a vision tower of type {kind!r} is not known; known: {', '.join(_CLASS_TOKENS)}")
+        raise ValueError(f"a vision tower of type {shown(kind)} is not known; known: {', '.join(_CLASS_TOKENS)}")
     return _CLASS_TOKENS[kind]
 
 

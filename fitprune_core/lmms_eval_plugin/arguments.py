@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from fitprune_core.checks.words import shown
 from fitprune_core.models.loading import HUB_DEFAULT
 from fitprune_core.models.options import LoadOptions
 from fitprune_core.pruning.methods import find_method
@@ -51,7 +52,9 @@ class Arguments(LoadOptions):
                 object.__setattr__(self, name, kind(str(value)))
         find_method(self.method)
         if str(self.batch_size) != "1":
-            raise ValueError(f"batch_size is {self.batch_size!r}; requests are pruned one at a time, so it must be 1")
+            raise ValueError(
+                f"batch_size is {shown(self.batch_size)}; requests are pruned one at a time, so it must be 1"
+            )
 
     @classmethod
     def from_given(cls, given: dict[str, Any]) -> Arguments:
@@ -71,5 +74,5 @@ def device_of_rank(device: str, num_processes: int, local_rank: int) -> str:
     if num_processes == 1 or device == "cpu":
         return device
     if device not in ("auto", "cuda"):
-        raise ValueError(f"device is {device!r} for {num_processes} processes; use auto, cuda or cpu")
+        raise ValueError(f"device is {shown(device)} for {num_processes} processes; use auto, cuda or cpu")
     return f"cuda:{local_rank}" if device == "cuda" or torch.cuda.is_available() else "cpu"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from fitprune_core.checks.words import shown
 from fitprune_core.run.decoding import Decoding
 
 # What lmms-eval's LLaVA models take where a task sets no limit.
@@ -26,13 +27,13 @@ def decoding_of_task(options: Mapping[str, Any]) -> tuple[Decoding, tuple[str, .
     """
     given = {name: value for name, value in options.items() if value is not None}
     warnings = [
-        f"generation option {name}: {value!r} has no effect here; known are {', '.join(KNOWN)}"
+        f"generation option {name}: {shown(value)} has no effect here; known are {', '.join(KNOWN)}"
         for name, value in given.items()
         if name not in KNOWN
     ]
     sample = given.get("do_sample", bool(given.get("temperature")))
     if not isinstance(sample, bool):
-        raise ValueError(f"do_sample is {sample!r}; it must be true or false")
+        raise ValueError(f"do_sample is {shown(sample)}; it must be true or false")
     sampling = _sampling(given) if sample else {}
     if sampling.get("temperature") == 0:
         warnings.append("do_sample is true and temperature is 0: the likeliest token is taken, nothing is drawn")
@@ -58,19 +59,19 @@ def _sampling(given: Mapping[str, Any]) -> dict[str, Any]:
 def _stop_strings(until: Any) -> tuple[str, ...]:
     stops = (until,) if isinstance(until, str) else until
     if not isinstance(stops, list | tuple) or not all(isinstance(stop, str) for stop in stops):
-        raise ValueError(f"until is {until!r}; it must be a text or a list of texts")
+        raise ValueError(f"until is {shown(until)}; it must be a text or a list of texts")
     return tuple(stop for stop in dict.fromkeys(stops) if stop and stop != FILLED_IN)
 
 
 def _count(given: Mapping[str, Any], name: str) -> int | None:
     value = given.get(name)
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        raise ValueError(f"{name} is {value!r}; it must be a whole number from 1 up")
+        raise ValueError(f"{name} is {shown(value)}; it must be a whole number from 1 up")
     return value
 
 
 def _number(given: Mapping[str, Any], name: str, words: str, fits: Callable[[float], bool]) -> float | None:
     value = given.get(name)
     if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not fits(value)):
-        raise ValueError(f"{name} is {value!r}; it must be {words}")
+        raise ValueError(f"{name} is {shown(value)}; it must be {words}")
     return value

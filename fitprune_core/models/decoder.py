@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb, eager_attention_forward
 
+from fitprune_core.checks.words import shown
 from fitprune_core.models.family import family_of
 
 DECODERS = ("llama", "mistral", "qwen2")
@@ -39,7 +40,7 @@ def check_decoder(model: PreTrainedModel) -> None:
     family_of(model).check(model.config)
     text = model.config.text_config
     if text.model_type not in DECODERS:
-        raise ValueError(f"the decoder is of type {text.model_type!r}; known are {', '.join(DECODERS)}")
+        raise ValueError(f"the decoder is of type {shown(text.model_type)}; known are {', '.join(DECODERS)}")
     if getattr(text, "sliding_window", None) is not None:
         raise ValueError(f"the decoder attends in a sliding window of {text.sliding_window}; only full attention works")
     devices = {str(device) for device in (getattr(model, "hf_device_map", None) or {}).values()}

@@ -12,6 +12,8 @@ import torch
 from transformers import BitsAndBytesConfig, PreTrainedModel
 from transformers.utils import is_accelerate_available, is_bitsandbytes_available, is_flash_attn_2_available
 
+from fitprune_core.checks.words import shown
+
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 FLASH_ATTENTION = "flash_attention_2"
 ATTENTIONS = ("auto", "sdpa", "eager", FLASH_ATTENTION)
@@ -29,9 +31,9 @@ def choose_device(device: str | torch.device) -> torch.device:
     try:
         chosen = torch.device(device)
     except RuntimeError as error:
-        raise ValueError(f"device is {device!r}; use auto, cpu, or cuda.") from error
+        raise ValueError(f"device is {shown(device)}; use auto, cpu, or cuda.") from error
     if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device is {device!r}, but this machine has no CUDA device; use auto or cpu.")
+        raise ValueError(f"device is {shown(device)}, but this machine has no CUDA device; use auto or cpu.")
     return chosen
 
 
@@ -41,7 +43,7 @@ def choose_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
         return torch.float16 if device.type == "cuda" else torch.float32
     chosen = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
     if chosen is None or chosen not in DTYPES.values():
-        raise ValueError(f"dtype is {dtype!r}; use auto, {', '.join(DTYPES)}.")
+        raise ValueError(f"dtype is {shown(dtype)}; use auto, {', '.join(DTYPES)}.")
     return chosen
 
 
@@ -52,7 +54,7 @@ def attention_options(attention: str, device: torch.device, dtype: torch.dtype) 
     Raises ValueError for a backend that is not known, not installed, or cannot work on this device or in this format.
     """
     if attention not in ATTENTIONS:
-        raise ValueError(f"attn_implementation is {attention!r}; use {', '.join(ATTENTIONS)}.")
+        raise ValueError(f"attn_implementation is {shown(attention)}; use {', '.join(ATTENTIONS)}.")
     if attention == "auto":
         return {}
     if attention == FLASH_ATTENTION:
@@ -72,7 +74,7 @@ def quantization_options(quantization: str, device: torch.device, dtype: torch.d
     Raises ValueError where bitsandbytes, accelerate or CUDA is missing.
     """
     if quantization not in QUANTIZATIONS:
-        raise ValueError(f"quantization is {quantization!r}; use {', '.join(QUANTIZATIONS)}.")
+        raise ValueError(f"quantization is {shown(quantization)}; use {', '.join(QUANTIZATIONS)}.")
     if quantization == "none":
         return {}
     packages = {"bitsandbytes": is_bitsandbytes_available, "accelerate": is_accelerate_available}

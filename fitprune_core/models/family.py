@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from fitprune_core.checks.words import shown
+
 if TYPE_CHECKING:
     import torch
     from transformers import ProcessorMixin
@@ -95,7 +97,7 @@ class Family(ABC):
 
     def set_image_aspect(self, processor: ProcessorMixin, config: Any, image_aspect: str) -> None:
         """Let the processor "crop" pictures to a square, or "pad" them to one. Raises ValueError where it cannot."""
-        raise ValueError(f"image_aspect is {image_aspect!r}, but {self.name} {self.shape}; leave it at auto.")
+        raise ValueError(f"image_aspect is {shown(image_aspect)}, but {self.name} {self.shape}; leave it at auto.")
 
     def check(self, config: Any) -> None:
         """Raise ValueError, one sentence, for what of this family cannot be pruned, beside its decoder."""
@@ -148,7 +150,7 @@ def family_of(config_or_model: Any) -> Family:
             known = " or ".join(family.classes) if family else f"one of type {', '.join(FAMILIES)}"
             raise ValueError(f"the model is a {type(config_or_model).__name__}; it must be {known}")
     if family is None:
-        raise ValueError(f"the model is of type {kind!r}; only {', '.join(FAMILIES)} can be pruned")
+        raise ValueError(f"the model is of type {shown(kind)}; only {', '.join(FAMILIES)} can be pruned")
     return family
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from transformers import ProcessorMixin
 
+from fitprune_core.checks.words import shown
 from fitprune_core.models.family import family_of
 
 logger = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ def set_image_aspect(processor: ProcessorMixin, model_config: Any, image_aspect:
     and for models that read a picture's shape in a way of their own.
     """
     if image_aspect not in IMAGE_ASPECTS:
-        raise ValueError(f"image_aspect is {image_aspect!r}; use {', '.join(IMAGE_ASPECTS)}.")
+        raise ValueError(f"image_aspect is {shown(image_aspect)}; use {', '.join(IMAGE_ASPECTS)}.")
     if image_aspect != "auto":
         family_of(model_config).set_image_aspect(processor, model_config, image_aspect)
 

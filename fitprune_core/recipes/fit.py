@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from fitprune_core.checks.words import shown
 from fitprune_core.cost.decoder import visual_reduction
 from fitprune_core.recipes.budget import TOLERANCE, check_reachable, gathered, round_to_budget, trim_to_budget
 from fitprune_core.recipes.lowest_runs import Ranking, walk
@@ -221,13 +222,13 @@ class Fitter:
 
 def _check_first_layer(layer: Any, num_layers: int) -> int:
     if not hasattr(layer, "__index__") or isinstance(layer, bool) or not 0 <= layer < num_layers:
-        raise ValueError(f"first_drop_layer must be a whole number from 0 to {num_layers - 1}, not {layer!r}")
+        raise ValueError(f"first_drop_layer must be a whole number from 0 to {num_layers - 1}, not {shown(layer)}")
     return int(layer)
 
 
 def _check_drop_layers(count: Any) -> None:
     if not hasattr(count, "__index__") or isinstance(count, bool) or count < 1:
-        raise ValueError(f"max_drop_layers must be a whole number from 1 up, or None, not {count!r}")
+        raise ValueError(f"max_drop_layers must be a whole number from 1 up, or None, not {shown(count)}")
 
 
 def _check_values(name: str, values: np.ndarray, num_layers: int) -> None:

@@ -12,7 +12,9 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
-from fitprune_core.cost.decoder import check_removed, visual_reduction
+from fitprune_core.checks.files import read_json
+from fitprune_core.checks.words import named, shown
+from fitprune_core.cost.decoder import LARGEST_SIZE, check_removed, visual_reduction
 
 SCHEMA = 1
 PROCEDURES = ("statistics", "sequential", "published")
@@ -57,9 +59,9 @@ class PruningRecipe:
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, str) or not self.model:
-            raise ValueError(f"model must be the name of a checkpoint, not {self.model!r}")
+            raise ValueError(f"model must be the name of a checkpoint, not {shown(self.model)}")
         if not isinstance(self.source, str):
-            raise ValueError(f"source must be a text, not {self.source!r}")
+            raise ValueError(f"source must be a text, not {shown(self.source)}")
         _check_choice("procedure", self.procedure, PROCEDURES)
         check_attention(self.attention)
         if self.image_aspect is not None:
@@ -69,7 +71,7 @@ class PruningRecipe:
             if name != "num_samples" or self.num_samples is not None:
                 object.__setattr__(self, name, _check_count(name, getattr(self, name), smallest=1))
         if isinstance(self.removed, str) or not hasattr(self.removed, "__len__"):
-            raise ValueError(f"removed must be a list of whole numbers, one for each layer, not {self.removed!r}")
+            raise ValueError(f"removed must be a list of whole numbers, one for each layer, not {shown(self.removed)}")
         removed = check_removed(self.removed, self.num_visual_tokens, self.num_layers)
         object.__setattr__(self, "removed", removed)
         object.__setattr__(self, "reduction", check_share("reduction", self.reduction))
@@ -78,7 +80,7 @@ class PruningRecipe:
             object.__setattr__(self, "alpha", _number(self.alpha))
             if not 0.0 <= self.alpha <= 1.0:
                 raise ValueError(
-                    f"alpha must be a number from 0 to 1, or null where it is not known, not {self.alpha!r}"
+                    f"alpha must be a number from 0 to 1, or null where it is not known, not {shown(self.alpha)}"
                 )
 
     @classmethod
@@ -101,7 +103,7 @@ class PruningRecipe:
         if not isinstance(entries, dict):
             raise ValueError(f"a recipe is a JSON object, not {type(entries).__name__}")
         if entries.get("schema") != SCHEMA or isinstance(entries.get("schema"), bool):
-            raise ValueError(f"schema is {entries.get('schema')!r}; this version reads schema {SCHEMA}")
+            raise ValueError(f"schema is {shown(entries.get('schema'))}; this version reads schema {SCHEMA}")
         names = [field.name for field in fields(cls)]
         missing = [name for name in names if name not in entries and name != "image_aspect"]
         if missing:
@@ -118,13 +120,11 @@ class PruningRecipe:
     @classmethod
     def load(cls, path: str | os.PathLike) -> PruningRecipe:
         """Read a recipe file. Raises ValueError naming the file and what is wrong with it."""
-        path = Path(path)
+        entries = read_json(path, "recipe")
         try:
-            return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
-        except OSError as error:
-            raise ValueError(f"cannot read recipe {path}: {error.strerror or error}") from error
+            return cls.from_dict(entries)
         except ValueError as error:
-            raise ValueError(f"recipe {path}: {error}") from error
+            raise ValueError(f"recipe {named(path)}: {error}") from error
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the recipe as JSON, one field a line; folders are made as needed. A file is replaced whole."""
@@ -160,7 +160,7 @@ class PruningRecipe:
         """Raise ValueError if the recipe cannot be for a model of this depth. model_name: for the message."""
         if num_layers != self.num_layers:
             raise ValueError(
-                f"the recipe is for {self.model}, which has {self.num_layers} layers; "
+                f"the recipe is for {named(self.model)}, which has {self.num_layers} layers; "
                 f"{model_name or 'this model'} has {num_layers}"
             )
 
@@ -172,11 +172,11 @@ class PruningRecipe:
         """
         warnings = []
         if not same_checkpoint(model_name, self.model):
-            warnings.append(f"the recipe was fitted on {self.model} and is applied to {model_name}")
+            warnings.append(f"the recipe was fitted on {named(self.model)} and is applied to {model_name}")
         if None not in (image_aspect, self.image_aspect) and image_aspect != self.image_aspect:
             warnings.append(
-                f"the recipe was fitted on pictures of aspect {self.image_aspect!r}; this model gets them as "
-                f"{image_aspect!r}"
+                f"the recipe was fitted on pictures of aspect {shown(self.image_aspect)}; this model gets them as "
+                f"{shown(image_aspect)}"
             )
         return tuple(warnings)
 
@@ -208,7 +208,7 @@ def check_share(name: str, value: Any) -> float:
     number = _number(value)
     if not 0.0 <= number < 1.0:
         hint = "; 60 % is written 0.6" if 1.0 <= number <= 100.0 else ""
-        raise ValueError(f"{name} must be a share from 0 up to, but not including, 1, not {value!r}{hint}")
+        raise ValueError(f"{name} must be a share from 0 up to, but not including, 1, not {shown(value)}{hint}")
     return number
 
 
@@ -221,15 +221,18 @@ def _number(value: Any) -> float:
     """The value as a float; NaN for what is not a number. float() alone would take texts and bools as well."""
     if isinstance(value, (str, bytes, bool)) or not hasattr(value, "__float__"):
         return math.nan
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def _check_count(name: str, value: Any, smallest: int) -> int:
-    if not hasattr(value, "__index__") or isinstance(value, bool) or value < smallest:
-        raise ValueError(f"{name} must be a whole number from {smallest} up, not {value!r}")
+    if not hasattr(value, "__index__") or isinstance(value, bool) or not smallest <= value <= LARGEST_SIZE:
+        raise ValueError(f"{name} must be a whole number from {smallest} up, not {shown(value)}")
     return operator.index(value)
 
 
 def _check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
     if value not in choices:
-        raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(choices)}")
+        raise ValueError(f"{name} is {shown(value)}; it must be one of {', '.join(choices)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -12,6 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fitprune_core.checks.files import check_plain_file, parse_json
+from fitprune_core.checks.words import cut, named, shown
 from fitprune_core.cost.decoder import DecoderGeometry
 from fitprune_core.recipes.token_groups import check_token_counts
 
@@ -115,26 +118,67 @@ class AttentionStatistics:
     @classmethod
     def load(cls, path: str | os.PathLike) -> AttentionStatistics:
         """Read what `save` wrote. Raises ValueError naming the file and what is wrong with it."""
+        check_plain_file(path, "statistics")
         try:
-            with np.load(path, allow_pickle=False) as arrays:
-                about = json.loads(str(arrays["about"]))
-                schema = about.pop("schema")
-                if schema not in (SCHEMA, SCHEMA_WITH_COUNTS):
-                    raise ValueError(f"schema is {schema}; this version reads {SCHEMA} and {SCHEMA_WITH_COUNTS}")
-                return cls(
-                    **{name: arrays[name] for name in ATTENTIONS},
-                    **{name: arrays[name] for name in SHARES if name in arrays},
-                    model=about.pop("model"),
-                    geometry=DecoderGeometry(**about.pop("geometry")),
-                    token_counts=arrays["token_counts"] if schema == SCHEMA_WITH_COUNTS else None,
-                    provenance=about,
-                )
-        except OSError as error:
-            raise ValueError(f"cannot read statistics {path}: {error.strerror or error}") from error
-        except KeyError as error:
-            raise ValueError(f"statistics {path} have no {error.args[0]}") from error
-        except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f"statistics {path}: {error}") from error
+            with zipfile.ZipFile(path) as archive:
+                about = _read_about(archive)
+                names = [*ATTENTIONS, *SHARES, *(["token_counts"] if about.pop("schema") != SCHEMA else [])]
+                arrays = {name: _read_array(archive, name) for name in names if f"{name}.npy" in archive.namelist()}
+            if missing := [name for name in names if name not in (*SHARES, *arrays)]:
+                raise ValueError(f"there is no {missing[0]}")
+            return cls(model=about.pop("model"), geometry=about.pop("geometry"), provenance=about, **arrays)
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            raise ValueError(f"cannot read statistics {named(path)}: {_words(error)}") from error
+
+
+def _read_about(archive: zipfile.ZipFile) -> dict[str, Any]:
+    """What the file says about its arrays: schema, model, geometry, and the provenance. Raises ValueError."""
+    about = parse_json(str(_read_array(archive, "about")))
+    if not isinstance(about, dict):
+        raise ValueError(f"about is {shown(about)}; it must be an object")
+    schema, sizes = about.get("schema"), about.get("geometry")
+    if isinstance(schema, bool) or schema not in (SCHEMA, SCHEMA_WITH_COUNTS):
+        raise ValueError(f"schema is {shown(schema)}; this version reads {SCHEMA} and {SCHEMA_WITH_COUNTS}")
+    for name, value in about.items():
+        if name not in ("schema", "geometry") and not isinstance(value, str):
+            raise ValueError(f"{shown(name)} must be a text, not {shown(value)}")
+    if not about.get("model"):
+        raise ValueError("it does not name the model that it is of")
+    try:
+        return {**about, "geometry": DecoderGeometry(**sizes)}
+    except TypeError as error:
+        raise ValueError(f"geometry must be the sizes of a decoder, not {shown(sizes)}") from error
+
+
+def _read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    """One array of an .npz file. Raises ValueError for whatever numpy, zipfile or zlib make of bytes that are damaged.
+
+    Those raise about anything: KeyError, zlib.error, EOFError, SyntaxError, NotImplementedError, struct.error ...
+    """
+    try:
+        with archive.open(f"{name}.npy") as member:
+            _check_extent(member, archive.getinfo(f"{name}.npy").file_size)
+        with archive.open(f"{name}.npy") as member:
+            return np.lib.format.read_array(member, allow_pickle=False)
+    except KeyError as error:
+        raise ValueError(f"there is no {name}") from error
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise ValueError(f"{name} is damaged: {_words(error)}") from error
+
+
+def _check_extent(member: Any, size: int) -> None:
+    """Raise ValueError if an array of `size` bytes claims to be larger, before room is made for what it claims."""
+    version = np.lib.format.read_magic(member)
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read_header(member)
+    if math.prod(shape) * dtype.itemsize > size:
+        raise ValueError(f"{shape} numbers of type {dtype} do not fit into {size:,} bytes")
+
+
+def _words(error: Exception) -> str:
+    return cut(str(getattr(error, "strerror", None) or error) or type(error).__name__)
 
 
 class Rows(NamedTuple):

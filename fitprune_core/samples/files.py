@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fitprune_core.checks.words import shown
 from fitprune_core.samples.disk_map import DiskMap
 
 
@@ -47,7 +48,7 @@ def read_samples(path: str | os.PathLike) -> Iterator[Sample]:
     for number, sample in _samples(path):
         before = lines_of_ids.get(sample.id)
         if before is not None:
-            raise ValueError(f"{sample.place}: the id {sample.id!r} is that of line {before}")
+            raise ValueError(f"{sample.place}: the id {shown(sample.id)} is that of line {before}")
         lines_of_ids[sample.id] = number
         yield sample
     if not len(lines_of_ids):

@@ -190,7 +190,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
     with pytest.raises(ValueError, match="text.npz"):
         AttentionStatistics.load(tmp_path / "text.npz")
     np.savez(tmp_path / "other.npz", something=np.zeros(3))
-    with pytest.raises(ValueError, match="other.npz have no about"):
+    with pytest.raises(ValueError, match="other.npz: there is no about"):
         AttentionStatistics.load(tmp_path / "other.npz")
     small().save(tmp_path / "cut.npz")
     whole = (tmp_path / "cut.npz").read_bytes()

@@ -6,6 +6,7 @@ from typing import Any
 
 from transformers import LlavaImageProcessorPil, ProcessorMixin
 
+from fitprune_core.checks.words import shown
 from fitprune_core.cost.tower import class_tokens, projector_multiply_adds, view_multiply_adds
 from fitprune_core.models.family import Family, Picture
 from fitprune_core.models.layout import Frame, VisualLayout
@@ -38,7 +39,7 @@ class Llava(Family):
         if strategy == "default" and not class_tokens(vision):
             raise ValueError(
                 f"vision_feature_select_strategy is 'default', which drops a class token, but a tower of type "
-                f"{vision.model_type!r} has none; it must be 'full'."
+                f"{shown(vision.model_type)} has none; it must be 'full'."
             )
         return strategy
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from transformers import CLIPVisionConfig, ConvNextConfig, PreTrainedConfig
 
+from fitprune_core.checks.words import shown
+
 # The fast path, by a part of the name that the authors' configuration gives it (`mm_vision_tower`).
 CLIP_PRESETS = {
     "clip-vit-large-patch14-336": {
@@ -115,12 +117,12 @@ def _preset(field: str, original: dict[str, Any], presets: dict[str, dict], give
     if given:
         return {"layer_norm_eps": 1e-6} if presets is CONVNEXT_PRESETS else {}
     raise ValueError(
-        f"{field} is {name!r} in config.json; known are {', '.join(presets)}; describe another one in a tower.json"
+        f"{field} is {shown(name)} in config.json; known are {', '.join(presets)}; describe another one in a tower.json"
     )
 
 
 def _check_fields(place: str, found: Any, known: set[str]) -> None:
     if not isinstance(found, dict):
-        raise ValueError(f"{place} must be an object, not {found!r}")
+        raise ValueError(f"{place} must be an object, not {shown(found)}")
     if unknown := sorted(set(found) - known):
         raise ValueError(f"{place} has unknown fields: {', '.join(unknown)}")

@@ -32,6 +32,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from fitprune_core.checks.words import shown
 from fitprune_core.models import llava_hr
 from fitprune_core.models.llava_hr.configuration import is_original, vision_config_of
 from fitprune_core.models.llava_hr.keys import renamed
@@ -67,7 +68,7 @@ def convert(source: Path, destination: Path) -> None:
     if not is_original(original):
         raise ValueError(f"{source} is no checkpoint of LLaVA-HR's authors: its config.json names no vision_tower_slow")
     if original.get("mm_projector_type") != "mlp2x_gelu":
-        raise ValueError(f"mm_projector_type is {original.get('mm_projector_type')!r}; only mlp2x_gelu is known")
+        raise ValueError(f"mm_projector_type is {shown(original.get('mm_projector_type'))}; only mlp2x_gelu is known")
     tower = source / "tower.json"
     llava_hr.register()
     vision = vision_config_of(original, _read_json(tower) if tower.is_file() else None)
@@ -163,10 +164,10 @@ def _check_weights(shards: list[Path], config: LlavaConfig) -> torch.dtype:
         for key, name, weight in _named_weights(shard):
             expected = missing.pop(name, None)
             if expected is None:
-                raise ValueError(f"{shard.name} has {key!r}, which the model does not have, or which came before")
+                raise ValueError(f"{shard.name} has {shown(key)}, which the model does not have, or which came before")
             fits = weight.shape[0] <= expected[0] and weight.shape[1:] == expected[1:]
             if weight.shape != expected and not (name in VOCABULARY and fits):
-                raise ValueError(f"{key!r} has shape {tuple(weight.shape)}; the model needs {tuple(expected)}")
+                raise ValueError(f"{shown(key)} has shape {tuple(weight.shape)}; the model needs {tuple(expected)}")
             dtype = weight.dtype
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from fitprune_core.checks.words import shown
+
 _TOWER = r"model\.vision_tower\."
 _FAST = _TOWER + r"fast_vision_tower\.vision_tower\.vision_model\."
 _SLOW = _TOWER + r"slow_vision_tower\.vision_tower\."
@@ -48,4 +50,4 @@ def renamed(key: str) -> str | None:
     for pattern, name in RENAMED:
         if match := re.fullmatch(pattern, key):
             return match.expand(name)
-    raise ValueError(f"the checkpoint has a weight {key!r}, for which LLaVA-HR has no place")
+    raise ValueError(f"the checkpoint has a weight {shown(key)}, for which LLaVA-HR has no place")

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from fitprune_core.checks.words import shown
 from fitprune_core.pruning.attention import LayerAttention
 
 
@@ -68,4 +69,4 @@ def option_defaults(method: Method | type[Method]) -> dict[str, Any]:
 def check_whole(name: str, value: Any, smallest: int) -> None:
     """Raise ValueError unless an option is a whole number from `smallest` up."""
     if not isinstance(value, int) or isinstance(value, bool) or value < smallest:
-        raise ValueError(f"{name} must be a whole number from {smallest} up, not {value!r}")
+        raise ValueError(f"{name} must be a whole number from {smallest} up, not {shown(value)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from fitprune_core.checks.words import shown
 from fitprune_core.pruning.methods.base import Method, option_defaults
 from fitprune_core.pruning.methods.cross_only import CrossOnly
 from fitprune_core.pruning.methods.fastv import FastV
@@ -29,7 +30,7 @@ def find_method(method: str | Method) -> Method:
         return method
     name, _, rest = method.partition(":")
     if name not in METHODS:
-        raise ValueError(f"method is {name!r}; choose one of {', '.join(METHODS)}")
+        raise ValueError(f"method is {shown(name)}; choose one of {', '.join(METHODS)}")
     return METHODS[name](**_options(METHODS[name], rest))
 
 
@@ -40,6 +41,6 @@ def _options(kind: type[Method], text: str) -> dict[str, Any]:
         option, equals, value = part.partition("=")
         if option not in known or not equals:
             there_are = f"it has {', '.join(known)}, as in {kind.name}:{next(iter(known))}=VALUE" if known else "none"
-            raise ValueError(f"method {kind.name} has no option {part!r}; {there_are}")
+            raise ValueError(f"method {kind.name} has no option {shown(part)}; {there_are}")
         found[option] = int(value) if re.fullmatch(r"-?\d{1,18}", value) else value
     return found

@@ -1,0 +1,85 @@
+"""Files that a user names: plain ones to read, places to write to, and JSON of a bounded size and depth."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+from fitprune_core.checks.words import named, shown
+
+# Far above any recipe or configuration; a file that is larger is something else.
+LARGEST_JSON = 16 * 2**20
+
+_KINDS = {
+    stat.S_ISDIR: "a folder",
+    stat.S_ISCHR: "a device",
+    stat.S_ISBLK: "a device",
+    stat.S_ISFIFO: "a pipe",
+    stat.S_ISSOCK: "a socket",
+}
+
+
+def check_plain_file(path: str | os.PathLike, what: str) -> int:
+    """Return the size in bytes of a file to be read. A device or a pipe would never end, or be empty the second time.
+
+    what: what the file is for, in words, such as "samples". Raises ValueError, one sentence, for one that is not there,
+    and for a folder, a device, a pipe or a socket.
+    """
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"cannot read {what} {named(path)}: {getattr(error, 'strerror', None) or error}") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError(f"cannot read {what} {named(path)}: it is {_kind(found.st_mode)}, not a file")
+    return found.st_size
+
+
+def check_output(path: str | os.PathLike) -> None:
+    """Raise ValueError, before any work is done, if a file cannot be written here."""
+    path = Path(path)
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        mode = None
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{named(path)} cannot be written: {getattr(error, 'strerror', None) or error}") from error
+    if mode is not None and not stat.S_ISREG(mode):
+        raise ValueError(f"{named(path)} is {_kind(mode)}; name a file to write")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise ValueError(f"{named(path)} cannot be written: {named(folder)} is no folder that may be written to")
+
+
+def read_json(path: str | os.PathLike, what: str) -> Any:
+    """What a JSON file holds, as `parse_json` reads it. Raises ValueError naming the file and what is wrong with it."""
+    size = check_plain_file(path, what)
+    if size > LARGEST_JSON:
+        raise ValueError(f"{what} {named(path)} has {size:,} bytes; it may have up to {LARGEST_JSON:,}")
+    try:
+        return parse_json(Path(path).read_bytes())
+    except OSError as error:
+        raise ValueError(f"cannot read {what} {named(path)}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise ValueError(f"{what} {named(path)}: {error}") from error
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Read JSON, in UTF-8 where it is bytes. Raises ValueError for what is none, and for what is nested too deep."""
+    try:
+        return json.loads(text.decode("utf-8-sig") if isinstance(text, bytes) else text)
+    except RecursionError as error:
+        raise ValueError("its JSON is nested too deep to be read") from error
+    except json.JSONDecodeError as error:
+        around = error.doc[max(error.pos - 10, 0) : error.pos + 30]
+        raise ValueError(f"it is not JSON: {error.msg} near {shown(around)}, line {error.lineno}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"it is not JSON in UTF-8: byte {error.start + 1} is {error.object[error.start]:#x}"
+        ) from error
+
+
+def _kind(mode: int) -> str:
+    return next((words for is_kind, words in _KINDS.items() if is_kind(mode)), "no plain file")

@@ -1,0 +1,45 @@
+"""Values and names in messages: never longer than a reader wants them, whatever came in."""
+
+from __future__ import annotations
+
+import reprlib
+from typing import Any
+
+LONGEST_VALUE = 80
+LONGEST_NAME = 240
+LONGEST_MESSAGE = 800
+
+
+class _Repr(reprlib.Repr):
+    """repr() that stops early: at a depth, after some items, and long before a text of megabytes is quoted whole."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = self.maxlong = 4 * LONGEST_VALUE
+        self.maxlist = self.maxtuple = self.maxset = self.maxdict = LONGEST_VALUE // 2
+
+    def repr_str(self, value: str, level: int) -> str:
+        return repr(value[:LONGEST_VALUE])
+
+    def repr_int(self, value: int, level: int) -> str:
+        # Python refuses to write out a number of thousands of digits.
+        return repr(value) if value.bit_length() < 4 * LONGEST_VALUE else f"a number of {value.bit_length():,} bits"
+
+
+def shown(value: Any) -> str:
+    """A value as it would be typed, cut to 80 characters where it is longer: for whatever a message quotes."""
+    text = _Repr().repr(value)
+    return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 3] + "..."
+
+
+def named(name: Any) -> str:
+    """A name without quotes, such as a path: whole up to 240 characters, else its beginning and its end."""
+    return cut(str(name), LONGEST_NAME)
+
+
+def cut(text: str, longest: int = LONGEST_MESSAGE) -> str:
+    """A text on one line of at most so many characters: what is too long loses its middle."""
+    if len(text) > longest:
+        part = (longest - 3) // 2
+        text = f"{text[:part]}...{text[-part:]}"
+    return " ".join(text.split())

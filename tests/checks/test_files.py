@@ -1,0 +1,82 @@
+"""Files that a user names: what is no plain file is refused before anything reads it for ever."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+
+from fitprune_core.checks.files import LARGEST_JSON, check_output, check_plain_file, parse_json, read_json
+
+
+@pytest.fixture
+def odd_places(tmp_path):
+    """What is no plain file, with the word for it."""
+    os.mkfifo(tmp_path / "pipe")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "socket"))
+        yield {
+            tmp_path / "pipe": "a pipe",
+            tmp_path / "socket": "a socket",
+            tmp_path: "a folder",
+            "/dev/zero": "a device",
+        }
+
+
+def test_only_plain_files_are_read(tmp_path, odd_places):
+    (tmp_path / "a").write_text("abc")
+    assert check_plain_file(tmp_path / "a", "samples") == 3
+    for path, kind in odd_places.items():
+        with pytest.raises(ValueError, match=rf"cannot read samples {path}: it is {kind}, not a file$"):
+            check_plain_file(path, "samples")
+    with pytest.raises(ValueError, match="No such file"):
+        check_plain_file(tmp_path / "absent", "samples")
+    for name in ("x" * 15_000, "a\0b"):
+        with pytest.raises(ValueError, match="cannot read samples") as raised:
+            check_plain_file(name, "samples")
+        assert len(str(raised.value)) < 300
+
+
+def test_only_plain_files_are_written(tmp_path, odd_places):
+    check_output(tmp_path / "new" / "folder" / "a.csv")
+    (tmp_path / "a").write_text("abc")
+    check_output(tmp_path / "a")
+    for path, kind in odd_places.items():
+        with pytest.raises(ValueError, match=rf"{path} is {kind}; name a file to write"):
+            check_output(path)
+    with pytest.raises(ValueError, match="a is no folder that may be written to|Not a directory"):
+        check_output(tmp_path / "a" / "b")
+    with pytest.raises(ValueError, match="cannot be written"):
+        check_output(tmp_path / ("x" * 15_000))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[" * 1_000_000, "nested too deep"),
+        ('{"a":' * 1_000_000, "nested too deep"),
+        ("{", "not JSON"),
+        ("x" * 100_000, "not JSON"),
+        (b"\xff\xfe{}", "byte 1 is 0xff"),
+        ("1" * 10_000, "digits"),
+    ],
+)
+def test_json_that_cannot_be_read(tmp_path, text, words):
+    with pytest.raises(ValueError, match=words):
+        parse_json(text)
+    path = tmp_path / "a.json"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ValueError, match=rf"recipe .*a\.json: .*{words}") as raised:
+        read_json(path, "recipe")
+    assert len(str(raised.value)) < 400
+
+
+def test_json_is_bounded_before_it_is_read(tmp_path):
+    path = tmp_path / "large.json"
+    with path.open("wb") as file:
+        file.truncate(LARGEST_JSON + 1)
+    with pytest.raises(ValueError, match="16,777,217 bytes; it may have up to 16,777,216"):
+        read_json(path, "recipe")
+    path.write_bytes(b'\xef\xbb\xbf{"a": 1}')
+    assert read_json(path, "recipe") == {"a": 1}
