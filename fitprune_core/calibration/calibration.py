@@ -21,7 +21,7 @@ from fitprune_core.cost.decoder import DecoderGeometry
 from fitprune_core.models.decoder import check_decoder
 from fitprune_core.models.loading import model_name
 from fitprune_core.recipes.statistics import Rows, write_statistics
-from fitprune_core.samples.files import Sample, check_samples
+from fitprune_core.samples.files import Sample, SamplesFile, check_samples
 from fitprune_core.samples.loop import prompt_of, work_through
 from fitprune_core.samples.processes import Processes, part_path, part_paths, sole_run
 
@@ -42,18 +42,20 @@ class Calibration:
 def calibrate(
     model: PreTrainedModel,
     processor: ProcessorMixin,
-    samples: str | os.PathLike,
+    samples: str | os.PathLike | SamplesFile,
     out: str | os.PathLike,
     *,
+    images: str | os.PathLike | None = None,
     progress: Callable[[int, int], None] | None = None,
     processes: Processes | None = None,
 ) -> Calibration:
     """Collect the statistics of a model over a samples file, into a file as `AttentionStatistics.save` writes it.
 
     Args:
-        samples: a samples file, see `samples.read_samples`. It is checked as a whole before the first sample.
+        samples: a samples file, see `samples.files`. It is checked as a whole before the first sample.
         out: the .npz file. What is done so far is kept beside it, in a file for each process; a run that was stopped,
             at whatever point, goes on from there, with as many processes as it then has.
+        images: the folder that pictures are relative to, if not the samples file's own.
         progress: as for `over_samples.work_through`.
         processes: those that share the work, if not this one alone; see `distributed.started_processes`.
 
@@ -65,7 +67,7 @@ def calibrate(
     Raises ValueError for a samples file or model that cannot be, for what was begun with another model or samples file
     or is being written by another run, and if no sample could be used.
     """
-    task, processes = _Task(model, processor, Path(samples), Path(out)), processes or Processes()
+    task, processes = _Task(model, processor, SamplesFile.of(samples, images), Path(out)), processes or Processes()
     total, about = processes.agree(task.prepare)
     with sole_run(task.out, processes):
         is_done = processes.on_main(partial(_done, task.out, about, total))
@@ -96,7 +98,7 @@ class _Task:
 
     model: PreTrainedModel
     processor: ProcessorMixin
-    samples: Path
+    samples: SamplesFile
     out: Path
 
     @property
@@ -114,12 +116,12 @@ class _Task:
         for name, weight in self.model.named_parameters():
             digest.update(name.encode())
             digest.update(weight.detach().flatten()[:_NUMBERS_PER_WEIGHT].float().cpu().numpy().tobytes())
-        with self.samples.open("rb") as file:
+        with self.samples.path.open("rb") as file:
             file_digest = hashlib.file_digest(file, "sha256")
         return {
             "model": model_name(self.model),
             "weights": digest.hexdigest()[:16],
-            "samples file": f"{self.samples.name} (sha256 {file_digest.hexdigest()[:16]})",
+            "samples file": f"{self.samples.path.name} (sha256 {file_digest.hexdigest()[:16]})",
             "geometry": str(self.geometry),
             **provenance_of(self.model, self.processor),
         }
@@ -159,7 +161,7 @@ def _write(task: _Task, parts: list[Observations], tokens: np.ndarray) -> None:
     for kind, name in enumerate(("self", "cross")):
         shares = (values for _, values in _in_order(part.shares(kind) for part in parts))
         arrays[f"{name}_share"] = Rows((len(tokens), layers), shares)
-    provenance = {"source": task.samples.name, **provenance_of(task.model, task.processor)}
+    provenance = {"source": task.samples.path.name, **provenance_of(task.model, task.processor)}
     write_statistics(task.out, arrays, tokens, model_name(task.model), task.geometry, provenance)
 
 

@@ -14,9 +14,9 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
+from fitprune_core.checks.files import check_output
 from fitprune_core.cli.options import BAD_INPUT, command_parser, complain
 from fitprune_core.models.options import LoadOptions
 from fitprune_core.recipes.recipe import PruningRecipe
@@ -71,14 +71,15 @@ def _over_samples(options: argparse.Namespace) -> Iterator[tuple]:
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    from fitprune_core.samples.files import check_pictures, check_samples
+    from fitprune_core.samples.files import SamplesFile, check_pictures, check_samples
 
     with started_processes() as processes:
 
         def prepare() -> tuple[int, tuple]:
-            _check_output(options.out)
-            total = check_samples(options.samples)
-            check_pictures(options.samples)
+            check_output(options.out)
+            samples = SamplesFile(options.samples, options.images)
+            total = check_samples(samples)
+            check_pictures(samples)
             return total, _load(options, processes.device(options.device))
 
         total, loaded = processes.agree(prepare)
@@ -111,6 +112,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
             options.out,
             methods=options.method,
             max_new_tokens=options.max_new_tokens,
+            images=options.images,
             progress=progress,
             processes=processes,
         )
@@ -123,7 +125,15 @@ def run_calibrate(options: argparse.Namespace) -> None:
     from fitprune_core.calibration.calibration import calibrate
 
     with _over_samples(options) as (model, processor, progress, processes):
-        done = calibrate(model, processor, options.samples, options.out, progress=progress, processes=processes)
+        done = calibrate(
+            model,
+            processor,
+            options.samples,
+            options.out,
+            images=options.images,
+            progress=progress,
+            processes=processes,
+        )
     if processes.is_main:
         left_out = f" ({done.left_out} left out)" if done.left_out else ""
         is_equal = done.fewest_tokens == done.most_tokens
@@ -136,7 +146,7 @@ def run_fit(options: argparse.Namespace) -> None:
     from fitprune_core.recipes.fit import fit_recipe
     from fitprune_core.recipes.statistics import AttentionStatistics
 
-    _check_output(options.out)
+    check_output(options.out)
     statistics = AttentionStatistics.load(options.statistics)
     recipe = fit_recipe(
         statistics,
@@ -167,15 +177,6 @@ def _recipes_of(model: Any, options: argparse.Namespace) -> Callable[[float], Pr
     from fitprune_core.recipes.store import recipe_source
 
     return recipe_source(model_name(model), DecoderGeometry.from_config(model.config), options.recipes)
-
-
-def _check_output(path: Path) -> None:
-    """Raise ValueError, before any work is done, if a file cannot be written here."""
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder; name a file to write")
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise ValueError(f"{path} cannot be written: {folder} is no folder that may be written to")
 
 
 def _quiet_libraries() -> None:

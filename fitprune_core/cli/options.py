@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn
 
-from fitprune_core.checks.words import shown
+from fitprune_core.checks.words import cut, shown
 from fitprune_core.models.options import LoadOptions
 from fitprune_core.recipes.published import RECIPES
 from fitprune_core.recipes.recipe import ATTENTIONS, check_share
@@ -19,7 +19,7 @@ BAD_INPUT = 2
 
 def complain(message: str, program: str = PROGRAM) -> None:
     """One line on standard error."""
-    print(f"{program}: {' '.join(message.split())}", file=sys.stderr)
+    print(f"{program}: {cut(message)}", file=sys.stderr)
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -95,7 +95,10 @@ def _add_model(adding: argparse.ArgumentParser) -> None:
 
 
 def _add_samples(adding: argparse.ArgumentParser) -> None:
-    adding.add_argument("--samples", required=True, type=Path, metavar="FILE.jsonl", help="pictures and questions")
+    about = "pictures and questions: JSON Lines, CSV, or LLaVA's JSON array of conversations"
+    adding.add_argument("--samples", required=True, type=Path, metavar="FILE", help=about)
+    about = "folder that the pictures are relative to [that of the samples file]"
+    adding.add_argument("--images", type=Path, metavar="FOLDER", help=about)
 
 
 def _add_running(adding: argparse.ArgumentParser) -> None:

@@ -12,7 +12,7 @@ from itertools import groupby
 from pathlib import Path
 
 from fitprune_core.samples.disk_map import DiskMap
-from fitprune_core.samples.files import read_samples
+from fitprune_core.samples.files import SamplesFile, read_samples
 from fitprune_core.samples.processes import part_paths
 
 # The method of an answer that comes from the model as it is.
@@ -171,7 +171,7 @@ def read_answers(path: str | os.PathLike) -> Iterator[Answer]:
                 raise ValueError(f"{path}, line {number}: {error}") from error
 
 
-def merge_parts(path: Path, conditions: Conditions, samples: Path) -> None:
+def merge_parts(path: Path, conditions: Conditions, samples: str | os.PathLike | SamplesFile) -> None:
     """Append what several processes wrote beside a sheet, sample by sample in the order of `samples`, and remove it.
 
     Each part is in that order itself, so none is in memory. Killed on the way, it does the rest at the next call: what

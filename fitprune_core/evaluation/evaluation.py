@@ -28,7 +28,7 @@ from fitprune_core.recipes.recipe import PruningRecipe, check_share
 from fitprune_core.run.answer import UNPRUNED, Way, answer
 from fitprune_core.run.decoding import Decoding
 from fitprune_core.run.results import normalised
-from fitprune_core.samples.files import Sample, check_samples
+from fitprune_core.samples.files import Sample, SamplesFile, check_samples
 from fitprune_core.samples.loop import prompt_of, work_through
 from fitprune_core.samples.processes import Processes, part_path, sole_run
 
@@ -38,26 +38,28 @@ logger = logging.getLogger(__name__)
 def evaluate(
     model: PreTrainedModel,
     processor: ProcessorMixin,
-    samples: str | os.PathLike,
+    samples: str | os.PathLike | SamplesFile,
     reductions: Sequence[float],
     recipe_for: Callable[[float], PruningRecipe],
     out: str | os.PathLike,
     *,
     methods: Sequence[str | Method] = ("fitprune",),
     max_new_tokens: int = 64,
+    images: str | os.PathLike | None = None,
     progress: Callable[[int, int], None] | None = None,
     processes: Processes | None = None,
 ) -> list[Score]:
     """Answer every sample with the original model and with each method at each budget, and append that to `out`.
 
     Args:
-        samples: a samples file, see `samples.read_samples`. It is checked as a whole before the first answer.
+        samples: a samples file, see `samples.files`. It is checked as a whole before the first answer.
         reductions: shares of visual compute to save, 0 <= reduction < 1. The original model, reduction 0, always runs.
         recipe_for: the recipe for a reduction.
         out: CSV file, see `answer_sheet.Answer`. Answers that it holds are not given again, so a run that was stopped,
             at whatever point, goes on where it stopped.
         methods: names in `METHODS`, or instances.
         max_new_tokens: longest answer. Decoding is greedy.
+        images: the folder that pictures are relative to, if not the samples file's own.
         progress: as for `over_samples.work_through`.
         processes: those that share the samples, if not this one alone; see `distributed.started_processes`. Each
             writes its answers beside `out`; in the end, or when a run that was stopped is gone on with, they are put
@@ -69,7 +71,7 @@ def evaluate(
 
     Raises ValueError for a samples file, method, budget or CSV file that cannot be, and if no sample could be answered.
     """
-    samples, out, processes = Path(samples), Path(out), processes or Processes()
+    samples, out, processes = SamplesFile.of(samples, images), Path(out), processes or Processes()
     conditions = Conditions(model_name(model), max_new_tokens, image_aspect(model.config, processor))
     merge = partial(merge_parts, out, conditions, samples)
     jobs, total = processes.agree(partial(_prepare, model, conditions, samples, reductions, recipe_for, methods))
@@ -109,7 +111,7 @@ class _Job:
 def _prepare(
     model: PreTrainedModel,
     conditions: Conditions,
-    samples: Path,
+    samples: SamplesFile,
     reductions: Sequence[float],
     recipe_for: Callable[[float], PruningRecipe],
     methods: Sequence[str | Method],

@@ -24,7 +24,7 @@ from fitprune_core.recipes.store import recipe_source
 from fitprune_core.run.answer import UNPRUNED, Way, answer, prepare
 from fitprune_core.run.costs import RequestCost
 from fitprune_core.run.decoding import Decoding
-from fitprune_core.run.pictures import load_rgb
+from fitprune_core.run.pictures import IMAGE_MARKER, load_rgb, strip_image_marker
 
 logger = logging.getLogger(__name__)
 
@@ -111,13 +111,18 @@ def one_picture(pictures: Sequence[Any] | None, place: str) -> Image.Image | Non
 
 
 def question_of(context: str, has_picture: bool, marker: str, place: str) -> str:
-    """The prompt without the image marker that some tasks write in front of it: the chat template puts its own there.
+    """The prompt without the image marker that some tasks write around it: the chat template puts its own there.
 
-    Raises ValueError for a marker elsewhere, whose picture would be shown at another place than the task means.
+    marker: the token that stands for a picture in this model's prompts; tasks also write LLaVA's. Raises ValueError for
+    a marker amid the text, whose picture would be shown at another place than the task means, and without a picture.
     """
-    if marker not in context:
-        return context
-    start, _, question = context.partition(marker)
-    if start.strip() or marker in question or not has_picture:
-        raise ValueError(f"{place} has {marker} where fitprune_llava cannot put its picture; one may open the prompt")
-    return question.lstrip()
+    for known in dict.fromkeys((marker, IMAGE_MARKER)):
+        if known not in context:
+            continue
+        question = strip_image_marker(context, known)
+        if known in question or context.count(known) > 1 or not has_picture:
+            raise ValueError(
+                f"{place} has {known} where fitprune_llava cannot put its picture; one may open the prompt"
+            )
+        context = question
+    return context

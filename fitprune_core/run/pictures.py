@@ -22,6 +22,8 @@ MAX_SIDE = 16_384
 MAX_ASPECT = 100
 
 MAX_QUESTION_CHARACTERS = 2_000
+# What stands for the picture in LLaVA's data.
+IMAGE_MARKER = "<image>"
 
 
 def open_picture(source: str | os.PathLike | BinaryIO) -> Image.Image:
@@ -60,14 +62,25 @@ def load_rgb(image: Image.Image, name: str = "the picture") -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
+def strip_image_marker(text: str, marker: str = IMAGE_MARKER) -> str:
+    """A question without white space and image markers in front of it and after it; amid the text they are text.
+
+    Data sets in LLaVA's form mark by `<image>` where the picture stands, which the chat template says by itself.
+    marker: what they mark it by.
+    """
+    parts = text.split(marker)
+    filled = [at for at, part in enumerate(parts) if part.strip()]
+    return marker.join(parts[filled[0] : filled[-1] + 1]).strip() if filled else ""
+
+
 def check_question(text: str) -> str:
-    """A question without the white space around it.
+    """A question without the white space, and the image markers, around it.
 
     Raises ValueError for one that is empty, longer than 2,000 characters, or no valid text.
     """
     if not isinstance(text, str):
         raise ValueError(f"the question must be a text, not {type(text).__name__}")
-    question = text.strip()
+    question = strip_image_marker(text)
     if not question:
         raise ValueError("the question is empty; ask something about the picture")
     if len(question) > MAX_QUESTION_CHARACTERS:

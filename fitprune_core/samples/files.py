@@ -1,21 +1,37 @@
-"""Pictures and questions from a file: JSON Lines, one object a line.
+"""Pictures and questions from a file, in one of three forms.
+
+JSON Lines, one object a line:
 
     {"id": "17", "image": "pictures/17.png", "question": "What is it?", "answer": "a key"}
 
-`image` is relative to the file, `answer` may be left out.
+CSV whose first line names the same columns. And LLaVA's own data (github.com/haotian-liu/LLaVA, docs/Finetune_Custom_
+Data.md), a JSON array of objects with `id`, `image` and `conversations`, of which the first human turn is the question
+and the next turn the answer; entries without a picture are passed over, and an id may come again.
+
+`image` is relative to the file, or to a folder that is given; `answer` may be left out.
 """
 
 from __future__ import annotations
 
-import json
+import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fitprune_core.checks.words import shown
+from fitprune_core.checks.files import check_plain_file
+from fitprune_core.checks.words import named, shown
+from fitprune_core.run.pictures import strip_image_marker
 from fitprune_core.samples.disk_map import DiskMap
+from fitprune_core.samples.formats import entries_of
+
+# A cell of a CSV file holds up to 131,072 characters; results repeat the id and the right answer.
+LONGEST_ID = 1_000
+LONGEST_ANSWER = 100_000
+LONGEST_PATH = 4_000
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -37,73 +53,136 @@ class Sample:
     place: str
 
 
-def read_samples(path: str | os.PathLike) -> Iterator[Sample]:
-    """Read a samples file line by line; empty lines are passed over. Pictures are not opened.
+@dataclass(frozen=True)
+class SamplesFile:
+    """A samples file, and the folder that its pictures are relative to, if that is not the file's own.
 
-    Raises ValueError naming the file, the line and the value: for a line that is not an object, a field that is
-    missing or is no text, an id that came before; and for a file that cannot be read or holds no sample.
+    Wherever a samples file is taken its path alone will do; `of` makes one of either.
     """
-    path = Path(path)
-    lines_of_ids = DiskMap()
-    for number, sample in _samples(path):
-        before = lines_of_ids.get(sample.id)
-        if before is not None:
-            raise ValueError(f"{sample.place}: the id {shown(sample.id)} is that of line {before}")
-        lines_of_ids[sample.id] = number
-        yield sample
-    if not len(lines_of_ids):
-        raise ValueError(f"{path} holds no sample")
+
+    path: Path
+    images: Path | None = None
+
+    @classmethod
+    def of(cls, samples: str | os.PathLike | SamplesFile, images: str | os.PathLike | None = None) -> SamplesFile:
+        """`samples` as a SamplesFile, with another folder of pictures where one is given."""
+        known = samples if isinstance(samples, cls) else cls(Path(samples))
+        return known if images is None else cls(known.path, Path(images))
+
+    def __fspath__(self) -> str:
+        return os.fspath(self.path)
+
+    def __str__(self) -> str:
+        return named(self.path)
+
+    @property
+    def folder(self) -> Path:
+        """The folder that pictures are relative to."""
+        return self.path.parent if self.images is None else self.images
 
 
-def check_samples(path: str | os.PathLike) -> int:
+def read_samples(samples: str | os.PathLike | SamplesFile) -> Iterator[Sample]:
+    """Read a samples file, one sample at a time, however many it holds. Pictures are not opened.
+
+    Raises ValueError naming the file, the place and the value: for what is no object, a field that is missing or is no
+    text, an id that came before (but in LLaVA's form, where it becomes "ID (2)"); for a file that cannot be read again
+    (a pipe or a device), and one that holds no sample.
+    """
+    samples = SamplesFile.of(samples)
+    check_plain_file(samples.path, "samples")
+    places = DiskMap()
+    fresh = _FreshNames(places)
+    try:
+        for where, entry in entries_of(samples.path):
+            place = f"{samples}, {where}"
+            if "conversations" in entry:
+                if not entry.get("image"):
+                    continue
+                entry = _of_conversations(entry, place)
+                entry["id"] = fresh.of(entry["id"])
+            sample = _sample(entry, place, samples.folder)
+            before = places.get(sample.id)
+            if before is not None:
+                raise ValueError(f"{place}: the id {shown(sample.id)} is that of {before}")
+            places[sample.id] = where
+            yield sample
+    except OSError as error:
+        raise ValueError(f"cannot read samples {samples}: {error.strerror or error}") from error
+    if not len(places):
+        raise ValueError(f"{samples} holds no sample")
+
+
+def check_samples(samples: str | os.PathLike | SamplesFile) -> int:
     """Read a samples file to its end and return how many samples it holds; raises as `read_samples` does."""
-    return sum(1 for _ in read_samples(path))
+    return sum(1 for _ in read_samples(samples))
 
 
-def check_pictures(path: str | os.PathLike) -> None:
+def check_pictures(samples: str | os.PathLike | SamplesFile) -> None:
     """Raise ValueError if not one of a samples file's pictures is there: then it is not in its place, or of elsewhere.
 
     Single pictures may be missing; whoever needs one finds out. Nothing is opened.
     """
-    first = None
-    for sample in read_samples(path):
-        if sample.image.is_file():
+    first: Sample | None = None
+    for sample in read_samples(samples):
+        if os.path.isfile(sample.image):
             return
         first = first or sample
-    raise ValueError(f"{first.place}: there is no file {first.image}; no other picture of {path} is there either")
+    if first is not None:
+        raise ValueError(
+            f"{first.place}: there is no file {named(first.image)}; no other picture of {SamplesFile.of(samples)} is "
+            "there either; --images names the folder that they are relative to"
+        )
 
 
-def _samples(path: Path) -> Iterator[tuple[int, Sample]]:
-    try:
-        with path.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    yield number, _sample(line, f"{path}, line {number}", path.parent)
-    except OSError as error:
-        raise ValueError(f"cannot read samples {path}: {error.strerror or error}") from error
+class _FreshNames:
+    """Names that may come again, and then become "NAME (2)", "NAME (3)" ..."""
+
+    def __init__(self, taken: DiskMap) -> None:
+        self._taken, self._counts = taken, DiskMap()
+
+    def of(self, name: Any) -> Any:
+        """A name that is not taken yet; what is no text stays as it is, for others to complain of."""
+        if isinstance(name, int) and not isinstance(name, bool):
+            name = str(name)
+        if not isinstance(name, str) or name not in self._taken:
+            return name
+        count = int(self._counts.get(name) or 1)
+        while (fresh := f"{name} ({count + 1})") in self._taken:
+            count += 1
+        self._counts[name] = count + 1
+        return fresh
 
 
-def _sample(line: bytes, place: str, folder: Path) -> Sample:
-    try:
-        entries = json.loads(line.decode("utf-8-sig"))
-    except ValueError as error:
-        raise ValueError(f"{place}: not a JSON object: {_short(line.decode('utf-8', 'replace').strip())}") from error
-    if not isinstance(entries, dict):
-        raise ValueError(f"{place}: not a JSON object: {_short(entries)}")
+def _of_conversations(entry: dict[str, Any], place: str) -> dict[str, Any]:
+    """An entry in LLaVA's form, in ours: its first human turn and the turn after it."""
+    turns = entry["conversations"]
+    if not isinstance(turns, list) or not all(isinstance(turn, dict) and "value" in turn for turn in turns):
+        raise ValueError(f"{place}: conversations must be a list of turns with from and value, not {shown(turns)}")
+    asked = next((at for at, turn in enumerate(turns) if turn.get("from") in ("human", "user")), None)
+    if asked is None:
+        raise ValueError(f"{place}: conversations must have a turn from human, not {shown(turns)}")
+    answer = turns[asked + 1]["value"] if asked + 1 < len(turns) else None
+    return {"id": entry.get("id"), "image": entry["image"], "question": turns[asked]["value"], "answer": answer}
+
+
+def _sample(entries: dict[str, Any], place: str, folder: Path) -> Sample:
     for name in ("id", "image", "question"):
-        if name not in entries:
+        if entries.get(name) is None:
             raise ValueError(f"{place}: there is no {name}")
         if not isinstance(entries[name], str) or not entries[name].strip():
-            raise ValueError(f"{place}: {name} must be a text, not {_short(entries[name])}")
-    if not entries["id"].isprintable():
-        raise ValueError(f"{place}: id must be on one line and printable, not {_short(entries['id'])}")
+            raise ValueError(f"{place}: {name} must be a text, not {shown(entries[name])}")
     answer = entries.get("answer")
     if answer is not None and not isinstance(answer, str):
-        raise ValueError(f"{place}: answer must be a text, not {_short(answer)}")
-    return Sample(entries["id"], folder / entries["image"], entries["question"], answer, place)
-
-
-def _short(value: Any) -> str:
-    """A value as it would be typed, cut where it gets long."""
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+        raise ValueError(f"{place}: answer must be a text, not {shown(answer)}")
+    if not entries["id"].isprintable():
+        raise ValueError(f"{place}: id must be on one line and printable, not {shown(entries['id'])}")
+    image = entries["image"]
+    if image.startswith("data:") or "\0" in image or len(image) > LONGEST_PATH:
+        raise ValueError(f"{place}: image must be a path, not {len(image):,} characters that begin {shown(image[:20])}")
+    for name, value, longest in (("id", entries["id"], LONGEST_ID), ("answer", answer or "", LONGEST_ANSWER)):
+        if len(value) > longest:
+            raise ValueError(f"{place}: {name} has {len(value):,} characters; it may have up to {longest:,}")
+    question = strip_image_marker(entries["question"])
+    if not question:
+        raise ValueError(f"{place}: question must be a text, not {shown(entries['question'])}")
+    return Sample(entries["id"], folder / image, question, answer, place)

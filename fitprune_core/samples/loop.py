@@ -13,14 +13,14 @@ from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
 from fitprune_core.models.memory import with_memory_explained
 from fitprune_core.run.answer import prepare
 from fitprune_core.run.pictures import check_question, open_picture
-from fitprune_core.samples.files import Sample, read_samples
+from fitprune_core.samples.files import Sample, SamplesFile, read_samples
 from fitprune_core.samples.processes import Processes
 
 logger = logging.getLogger(__name__)
 
 
 def work_through(
-    samples: str | os.PathLike,
+    samples: str | os.PathLike | SamplesFile,
     total: int,
     work: Callable[[int, Sample], bool],
     *,

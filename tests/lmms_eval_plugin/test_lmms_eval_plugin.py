@@ -226,6 +226,8 @@ def test_requests_that_are_refused(answerer, pictures, context, words):
 
 def test_a_marker_in_front_is_the_picture_of_the_template(answerer):
     assert question_of("<image>\nwhat?", True, "<image>", PLACE) == "what?"
+    assert question_of("what?\n<image>", True, "<image>", PLACE) == "what?"
+    assert question_of("<image>\nwhat?", True, "<|image_pad|>", PLACE) == "what?"
     marked, plain = (answerer.reply([PICTURE], text, SHORT, PLACE) for text in (f"<image>\n{QUESTION}", QUESTION))
     assert replace(marked, seconds=0.0) == replace(plain, seconds=0.0)
 

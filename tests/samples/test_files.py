@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
-from fitprune_core.samples.files import Sample, check_pictures, check_samples, read_samples
+from fitprune_core.samples.files import Sample, SamplesFile, check_pictures, check_samples, read_samples
+from fitprune_core.samples.formats import LARGEST_ENTRY
 
 GOOD = {"id": "1", "image": "a.png", "question": "What is it?"}
 
@@ -56,6 +58,20 @@ def test_byte_order_mark_and_windows_line_ends(tmp_path):
         ({**GOOD, "id": "2", "answer": ["a"]}, r"line 2: answer must be a text, not \['a'\]"),
         (GOOD, "line 2: the id '1' is that of line 1"),
         ("x" * 1000, r"line 2: not a JSON object: 'x{70,80}\.\.\.$"),
+        (
+            {**GOOD, "id": "2", "image": "iVBOR" * 3_000},
+            "line 2: image must be a path, not 15,000 charac",
+        ),
+        (
+            {**GOOD, "id": "2", "image": "data:image/png;base64,iVBOR"},
+            "line 2: image must be a path, not 27 charact",
+        ),
+        ({**GOOD, "id": "2", "image": "a\0b"}, "line 2: image must be a path"),
+        ({**GOOD, "id": "2", "question": " <image>\n<image>"}, "line 2: question must be a text"),
+        ({**GOOD, "id": "i" * 1_001}, "line 2: id has 1,001 characters; it may have up to 1,000"),
+        ({**GOOD, "id": "2", "answer": "a" * 131_073}, "line 2: answer has 131,073 characters"),
+        ("[" * 100_000, r"line 2: not a JSON object: '\[{70,80}\.\.\.$"),
+        ("x" * (LARGEST_ENTRY + 1), "line 2: it has more than 1,048,576 characters"),
     ],
 )
 def test_wrong_lines_are_named(write, line, message):
@@ -66,7 +82,7 @@ def test_wrong_lines_are_named(write, line, message):
 def test_bytes_that_are_no_text_are_named(tmp_path):
     path = tmp_path / "b.jsonl"
     path.write_bytes(b'{"id": "\xff\xfe"}\n')
-    with pytest.raises(ValueError, match=r"b\.jsonl, line 1"):
+    with pytest.raises(ValueError, match=r"b\.jsonl, after the first line: it is no text in UTF-8"):
         check_samples(path)
 
 
@@ -85,3 +101,32 @@ def test_one_picture_has_to_be_there(write, tmp_path):
         check_pictures(path)
     (tmp_path / "b.png").touch()
     check_pictures(path)
+
+
+def test_pictures_of_another_folder(write, tmp_path):
+    path, folder = write(GOOD), tmp_path / "elsewhere"
+    (sample,) = read_samples(SamplesFile(path, folder))
+    assert sample.image == folder / "a.png"
+    with pytest.raises(ValueError, match=r"no file .*elsewhere/a\.png; .*--images names the folder"):
+        check_pictures(SamplesFile.of(path, folder))
+    folder.mkdir()
+    (folder / "a.png").touch()
+    check_pictures(SamplesFile.of(SamplesFile(path), str(folder)))
+    with pytest.raises(ValueError, match="there is no file"):
+        check_pictures(path)
+
+
+def test_what_never_ends_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    with pytest.raises(ValueError, match="it is a pipe, not a file"):
+        check_samples(tmp_path / "pipe.jsonl")
+    with pytest.raises(ValueError, match="it is a device, not a file"):
+        check_samples("/dev/zero")
+
+
+@pytest.mark.parametrize(
+    "question", ["<image>\nWhat is <image>?", "What is <image>?\n<image>", " <image> <image>What is <image>? "]
+)
+def test_image_markers_around_a_question_are_no_part_of_it(write, question):
+    (sample,) = read_samples(write({**GOOD, "question": question}))
+    assert sample.question == "What is <image>?"
