@@ -97,7 +97,29 @@ def paired_medians(
     seconds: float = math.inf,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> tuple[list[Times], int]:
-    """Time several sides in turns; returns each one's medians, and the number of rounds behind them.
+    """The medians of each side of `paired_rounds`, which takes the same arguments, and the number of rounds behind."""
+    rounds = paired_rounds(
+        model, inputs, sides, clock, warmup=warmup, repeats=repeats, seconds=seconds, should_stop=should_stop
+    )
+    medians = [
+        Times(statistics.median(t.prefill_ms for t in times), statistics.median(t.decode_ms for t in times))
+        for times in zip(*rounds, strict=True)
+    ]
+    return medians, len(rounds)
+
+
+def paired_rounds(
+    model: PreTrainedModel,
+    inputs: Mapping[str, torch.Tensor],
+    sides: Sequence[Side],
+    clock: Clock,
+    *,
+    warmup: int,
+    repeats: int,
+    seconds: float = math.inf,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> list[list[Times]]:
+    """Time several sides in turns; returns the times of all of them, round by round.
 
     Every round runs all sides, every other round in reverse, so that a machine that slows down, or a side that finds
     the caches warm, favours none. The first `warmup` rounds do not count. Of the `repeats` that do, at least one is
@@ -122,8 +144,4 @@ def paired_medians(
         rounds.append(timed_round(number))
         if (clock.now() - started) * (1 + 1 / len(rounds)) > seconds:
             break
-    medians = [
-        Times(statistics.median(t.prefill_ms for t in times), statistics.median(t.decode_ms for t in times))
-        for times in zip(*rounds, strict=True)
-    ]
-    return medians, len(rounds)
+    return rounds

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tests.benchmarks import collection, fitting, mini_llava, two_fits, wide_decoder
+from tests.benchmarks import collection, fitting, mini_llava, two_fits, whole_request, wide_decoder
 from tests.benchmarks.report import machine, write
 
 BENCHMARKS = {
     "mini-llava": mini_llava.run,
     "wide-decoder": wide_decoder.run,
     "wide-decoder-next": wide_decoder.run_next,
+    "whole-request": whole_request.run,
     "fitting": fitting.run,
     "two-fits": two_fits.run,
     "collection": collection.run,

@@ -1,4 +1,8 @@
-"""A LLaVA with a decoder as wide as the 7B ones and two layers deep, random weights, made in seconds in memory."""
+"""LLaVAs with a decoder as wide as the 7B ones, random weights, made in seconds in memory.
+
+One is two layers deep. The other is a whole LLaVA-1.5-7B: its tower, its vocabulary and all its 32 layers, which share
+the weights of two, so that it fits where 28 GB of weights would not. Every product is as large as in the real model.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,16 @@ from fitprune_core.cost.decoder import DecoderGeometry, tokens_per_layer, visual
 from fitprune_core.recipes.recipe import PruningRecipe
 
 WIDTHS = {"hidden_size": 4096, "intermediate_size": 11008, "num_attention_heads": 32}
+# CLIP ViT-L/14 at 336 pixels, the tower of LLaVA-1.5.
+TOWER = {
+    "hidden_size": 1024,
+    "intermediate_size": 4096,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "image_size": 336,
+    "patch_size": 14,
+    "projection_dim": 768,
+}
 PATCH_SIZE = 4
 # The system prompt of LLaVA-1.5 comes before the picture; question and "ASSISTANT:" after it.
 TEXT_BEFORE, TEXT_AFTER = 35, 30
@@ -60,22 +74,41 @@ def wide_llava(num_layers: int = 2, family: Family = LLAVA, **widths: int) -> Pr
     )
     with torch.device("meta"):
         model = LlavaForConditionalGeneration(config)
-    model.to_empty(device="cpu")
-    # What is computed from the configuration is no weight, and was left empty.
-    decoder, embeddings = model.get_decoder(), model.model.vision_tower.embeddings
-    decoder.rotary_emb = type(decoder.rotary_emb)(config=config.text_config)
-    embeddings.position_ids = torch.arange(family.num_visual_tokens + 1)[None]
-    _fill(model)
+    _materialise(model)
     return model.eval()
 
 
-def wide_inputs(family: Family = LLAVA) -> dict[str, torch.Tensor]:
+def whole_llava(distinct_layers: int = 2, **widths: int) -> PreTrainedModel:
+    """LLaVA-1.5-7B at its full size and depth, float32 on the CPU, with `distinct_layers` layers' weights in turns.
+
+    About 4.5 GB. widths: other sizes of the decoder, for a trial.
+    """
+    vision = CLIPVisionConfig(**TOWER)
+    text = LlamaConfig(**{**WIDTHS, "num_hidden_layers": 32, "vocab_size": 32_064, **widths})
+    config = LlavaConfig(vision_config=vision, text_config=text, image_token_index=text.vocab_size - 1)
+    with torch.device("meta"):
+        model = LlavaForConditionalGeneration(config)
+    layers = model.get_decoder().layers
+    for layer in layers[distinct_layers:]:
+        # Named now, and let go of: `to_empty` would make room for weights that are replaced at once.
+        for module in layer.modules():
+            module._parameters = dict.fromkeys(module._parameters)
+    _materialise(model)
+    for index, layer in enumerate(layers):
+        for ours, theirs in zip(layer.modules(), layers[index % distinct_layers].modules(), strict=True):
+            ours._parameters = theirs._parameters
+    return model.eval()
+
+
+def wide_inputs(
+    family: Family = LLAVA, image_token: int = IMAGE_TOKEN, patch_size: int = PATCH_SIZE
+) -> dict[str, torch.Tensor]:
     """One prompt: 35 tokens of text, a random picture's visual tokens, 30 tokens of text."""
     generator = torch.Generator().manual_seed(1)
     length = TEXT_BEFORE + family.num_visual_tokens + TEXT_AFTER
-    ids = torch.randint(0, IMAGE_TOKEN, (1, length), generator=generator)
-    ids[:, TEXT_BEFORE : TEXT_BEFORE + family.num_visual_tokens] = IMAGE_TOKEN
-    side = family.grid * PATCH_SIZE
+    ids = torch.randint(0, image_token, (1, length), generator=generator)
+    ids[:, TEXT_BEFORE : TEXT_BEFORE + family.num_visual_tokens] = image_token
+    side = family.grid * patch_size
     pixels = torch.randn(1, 3, side, side, generator=generator)
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "pixel_values": pixels}
 
@@ -103,6 +136,16 @@ def compressed(recipe: PruningRecipe, num_layers: int, geometry: DecoderGeometry
         procedure="published",
         source=f"{recipe.source}; its profile at {num_layers} layers",
     )
+
+
+def _materialise(model: PreTrainedModel) -> None:
+    """Room for the weights of a model without any, and random ones in it."""
+    model.to_empty(device="cpu")
+    # What is computed from the configuration is no weight, and was left empty.
+    decoder, embeddings = model.get_decoder(), model.model.vision_tower.embeddings
+    decoder.rotary_emb = type(decoder.rotary_emb)(config=model.config.text_config)
+    embeddings.position_ids = torch.arange(embeddings.num_positions)[None]
+    _fill(model)
 
 
 @torch.no_grad()
