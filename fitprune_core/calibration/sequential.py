@@ -24,6 +24,7 @@ from fitprune_core.models.layout import image_aspect
 from fitprune_core.models.loading import model_name
 from fitprune_core.models.prompts import build_inputs
 from fitprune_core.pruning.context import pruned
+from fitprune_core.pruning.methods.fitprune import FitPrune
 from fitprune_core.pruning.prompt import Request
 from fitprune_core.recipes.budget import check_reachable, round_to_budget, saved_share, trim_to_budget
 from fitprune_core.recipes.recipe import PruningRecipe, check_attention, check_share
@@ -167,7 +168,7 @@ class _WalkRequest(Request):
     """
 
     def __init__(self, *arguments: Any, kinds: list[int], totals: np.ndarray, alpha: float) -> None:
-        super().__init__(*arguments, method=None)
+        super().__init__(*arguments)
         # No layer passes the rule by; how many tokens it takes is seen there.
         self.counts = [1] * len(self.counts)
         self.kinds, self.totals, self.alpha = kinds, totals, alpha
@@ -192,7 +193,7 @@ def _removed_by_walk(
     # The recipe says only where dropping may begin: at the first layer.
     anywhere = PruningRecipe(model_name(model), num_layers, num_layers, 0.0, 0.0, (1,) * num_layers)
     make_request = partial(_WalkRequest, kinds=kinds, totals=totals, alpha=alpha)
-    with pruned(model, anywhere, make_request) as trace, torch.no_grad():
+    with pruned(model, anywhere, FitPrune(), make_request) as trace, torch.no_grad():
         model.model(**prompt, use_cache=False)
     return [dropped.shape[0] for dropped in trace.dropped]
 

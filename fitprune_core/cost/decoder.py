@@ -71,66 +71,73 @@ class DecoderGeometry:
         return tokens * self.hidden_size * (self.query_width + 3 * self.intermediate_size)
 
 
-def check_removed(removed: Sequence[int], num_visual_tokens: int, num_layers: int | None = None) -> tuple[int, ...]:
+def check_removed(
+    removed: Sequence[int], num_visual_tokens: int, num_layers: int | None = None, removed_before: int = 0
+) -> tuple[int, ...]:
     """Return `removed` as a tuple of ints, or raise ValueError naming the layer and the value that cannot be.
 
-    `removed[l]` is the number of visual tokens that layer l removes. Counts are whole and not negative, there is one
-    for each layer, and together they are at most `num_visual_tokens`.
+    `removed[l]` is the number of visual tokens that layer l removes; `removed_before` went before the first layer.
+    Counts are whole and not negative, there is one for each layer, and together they are at most `num_visual_tokens`.
     """
-    if not is_integer(num_visual_tokens) or not 0 <= num_visual_tokens <= LARGEST_SIZE:
-        raise ValueError(
-            f"the number of visual tokens must be a whole number from 0 up, not {shown(num_visual_tokens)}"
-        )
+    if not is_integer(num_visual_tokens) or num_visual_tokens < 0:
+        raise ValueError(f"the number of visual tokens must be a whole number from 0 up, not {num_visual_tokens!r}")
+    if not is_integer(removed_before) or removed_before < 0:
+        raise ValueError(f"removed_before must be a whole number from 0 up, not {removed_before!r}")
     for layer, count in enumerate(removed):
         if not is_integer(count):
-            raise ValueError(f"removed[{layer}] is {shown(count)}; the count at each layer must be a whole number")
+            raise ValueError(f"removed[{layer}] is {count!r}; the count at each layer must be a whole number")
         if count < 0:
-            raise ValueError(f"removed[{layer}] is {shown(count)}; a layer cannot remove fewer than 0 visual tokens")
+            raise ValueError(f"removed[{layer}] is {count}; a layer cannot remove fewer than 0 visual tokens")
     if num_layers is not None and len(removed) != num_layers:
         raise ValueError(f"removed has {len(removed)} entries; a model of {num_layers} layers needs {num_layers}")
     counts = tuple(operator.index(count) for count in removed)
-    if sum(counts) > num_visual_tokens:
-        raise ValueError(
-            f"removed adds up to {shown(sum(counts))} visual tokens, but there are only {num_visual_tokens}"
-        )
+    gone = sum(counts) + removed_before
+    if gone > num_visual_tokens:
+        before = f", {removed_before} of them before the first layer" if removed_before else ""
+        raise ValueError(f"removed adds up to {gone} visual tokens{before}, but there are only {num_visual_tokens}")
     return counts
 
 
-def tokens_per_layer(removed: Sequence[int], num_visual_tokens: int) -> list[int]:
+def tokens_per_layer(removed: Sequence[int], num_visual_tokens: int, removed_before: int = 0) -> list[int]:
     """Visual tokens that leave each layer, one count a layer. Raises ValueError as `check_removed` does."""
-    counts = check_removed(removed, num_visual_tokens)
-    return [num_visual_tokens - gone for gone in accumulate(counts)]
+    counts = check_removed(removed, num_visual_tokens, removed_before=removed_before)
+    return [num_visual_tokens - removed_before - gone for gone in accumulate(counts)]
 
 
-def layer_visual_flops(model_config: Any, removed: Sequence[int], num_visual_tokens: int) -> list[int]:
+def layer_visual_flops(
+    model_config: Any, removed: Sequence[int], num_visual_tokens: int, removed_before: int = 0
+) -> list[int]:
     """FLOPs (2 per multiply-add) that each layer spends on visual tokens alone.
 
     `model_config` is anything that `DecoderGeometry.from_config` takes. A layer's attention runs over the tokens that
     arrive, its output projection and MLP over those that leave (arXiv 2409.10197, section 3).
     """
     geometry = DecoderGeometry.from_config(model_config)
-    check_removed(removed, num_visual_tokens, geometry.num_layers)
-    leaving = tokens_per_layer(removed, num_visual_tokens)
-    arriving = [num_visual_tokens, *leaving[:-1]]
+    check_removed(removed, num_visual_tokens, geometry.num_layers, removed_before)
+    leaving = tokens_per_layer(removed, num_visual_tokens, removed_before)
+    arriving = [num_visual_tokens - removed_before, *leaving[:-1]]
     return [2 * (geometry.before_drop(n) + geometry.after_drop(m)) for n, m in zip(arriving, leaving, strict=True)]
 
 
-def visual_flops(model_config: Any, removed: Sequence[int], num_visual_tokens: int) -> int:
+def visual_flops(model_config: Any, removed: Sequence[int], num_visual_tokens: int, removed_before: int = 0) -> int:
     """FLOPs (2 per multiply-add) of all layers on visual tokens alone; see `layer_visual_flops`."""
-    return sum(layer_visual_flops(model_config, removed, num_visual_tokens))
+    return sum(layer_visual_flops(model_config, removed, num_visual_tokens, removed_before))
 
 
-def visual_reduction(model_config: Any, removed: Sequence[int], num_visual_tokens: int) -> float:
-    """Share of the decoder's compute on visual tokens that a recipe saves, 0 for an empty one and always below 1.
+def visual_reduction(
+    model_config: Any, removed: Sequence[int], num_visual_tokens: int, removed_before: int = 0
+) -> float:
+    """Share of the decoder's compute on visual tokens that is saved: 0 where nothing goes, 1 where all goes before it.
 
     This is the "FLOPs budget" of the paper. `removed[l]` visual tokens are dropped at layer l, between its attention
-    and its output projection. Raises ValueError for counts that cannot be, or when there are no visual tokens.
+    and its output projection, and `removed_before` never reach the first layer. Raises ValueError for counts that
+    cannot be, or when there are no visual tokens.
     """
     geometry = DecoderGeometry.from_config(model_config)
     if num_visual_tokens == 0:
         raise ValueError("there are 0 visual tokens, so there is no visual compute of which a share could be saved")
     full = visual_flops(geometry, [0] * geometry.num_layers, num_visual_tokens)
-    return (full - visual_flops(geometry, removed, num_visual_tokens)) / full
+    return (full - visual_flops(geometry, removed, num_visual_tokens, removed_before)) / full
 
 
 def is_integer(value: Any) -> bool:

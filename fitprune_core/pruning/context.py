@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from fitprune_core.cost.decoder import DecoderGeometry
 from fitprune_core.models.decoder import attend, decoder_layers
 from fitprune_core.models.exclusive import borrowed, replaced
 from fitprune_core.models.family import visual_mask
@@ -25,6 +26,7 @@ from fitprune_core.models.loading import model_name
 from fitprune_core.pruning.methods import Method, find_method
 from fitprune_core.pruning.prompt import PruningTrace, Request, take_rows
 from fitprune_core.recipes.recipe import PruningRecipe
+from fitprune_core.recipes.schedules import Drops
 
 __all__ = ["PruningTrace", "prune_visual_tokens"]
 
@@ -57,22 +59,25 @@ def prune_visual_tokens(
     """
     for warning in recipe.warnings_for(model_name(model)):
         logger.warning(warning)
-    with pruned(model, recipe, partial(Request, method=find_method(method))) as trace:
+    with pruned(model, recipe, find_method(method)) as trace:
         yield trace
 
 
 @contextmanager
 def pruned(
-    model: PreTrainedModel, recipe: PruningRecipe, make_request: Callable[..., Request]
+    model: PreTrainedModel,
+    recipe: PruningRecipe,
+    method: Method,
+    make_request: Callable[[torch.Tensor, torch.Tensor | None, Drops, Method], Request] = Request,
 ) -> Iterator[PruningTrace]:
     """As `prune_visual_tokens`, without its warning and for any kind of request: each layer from the first that drops
     on asks it what goes.
 
-    make_request: called with the arguments of `Request` but for the method, once for every prompt with an image.
+    make_request: called with the arguments of `Request`, once for every prompt with an image.
     """
     with borrowed(model):
         recipe.check_model(len(decoder_layers(model)), model_name(model))
-        pruner = _Pruner(model, recipe, make_request)
+        pruner = _Pruner(model, recipe, method, make_request)
         hook = model.model.register_forward_pre_hook(pruner.before_model, with_kwargs=True)
         try:
             with replaced(pruner.replacements()):
@@ -84,10 +89,14 @@ def pruned(
 class _Pruner:
     """One `with` block: the forwards that stand in for the model's own, and the requests that run through them."""
 
-    def __init__(self, model: PreTrainedModel, recipe: PruningRecipe, make_request: Callable[..., Request]) -> None:
-        self.model, self.recipe, self.make_request = model, recipe, make_request
+    def __init__(
+        self, model: PreTrainedModel, recipe: PruningRecipe, method: Method, make_request: Callable[..., Request]
+    ) -> None:
+        self.model, self.recipe, self.method, self.make_request = model, recipe, method, make_request
         self.config = model.config.text_config
-        self.drops = any(recipe.removed)
+        self.geometry = DecoderGeometry.from_config(self.config)
+        # A budget that the method cannot meet is refused here, before any prompt.
+        self.drops = bool(method.drops(recipe, self.geometry, recipe.num_visual_tokens))
         self.trace = PruningTrace()
         self.request: Request | None = None  # of the call that is running; None where nothing is to be done
         self.is_prefill = False
@@ -99,7 +108,9 @@ class _Pruner:
         """The instance attributes to replace: from the first layer that drops on, every layer has its own rows."""
         if not self.drops:
             return []
-        first = next(index for index, count in enumerate(self.recipe.removed) if count)
+        first = 0
+        if self.method.follows_recipe:
+            first = next(index for index, count in enumerate(self.recipe.removed) if count)
         layers = list(enumerate(decoder_layers(self.model)))[first:]
         return [
             (self.model, "generate", partial(_checked_generate, self.model, self.model.generate)),
@@ -140,12 +151,12 @@ class _Pruner:
             )
         tokens = torch.arange(counts[0], device=is_visual.device).expand(is_visual.shape[0], -1)
         self.trace.start(tokens, num_layers)
-        removed = self.recipe.scaled_to(counts[0]).removed
-        if any(removed):
+        drops = self.method.drops(self.recipe, self.geometry, counts[0])
+        if drops:
             if getattr(cache, "is_compileable", False):
                 raise ValueError("a static cache keeps every layer at one length; pruning needs the dynamic cache")
             self.check_padding()
-            self.request = self.make_request(is_visual, self.padding, removed)
+            self.request = self.make_request(is_visual, self.padding, drops, self.method)
 
     def go_on(self, cache: Any) -> None:
         """A call on a cache that is filled: the request that filled it goes on."""

@@ -11,6 +11,7 @@ from transformers.masking_utils import create_causal_mask
 from fitprune_core.models.decoder import Attended
 from fitprune_core.pruning.attention import LayerAttention, Rows
 from fitprune_core.pruning.methods import Candidates, Method
+from fitprune_core.recipes.schedules import Drops
 
 
 @dataclass
@@ -21,6 +22,7 @@ class PruningTrace:
         num_visual_tokens: visual tokens in the prompt; 0 for a prompt of text.
         kept: for each layer the tokens that leave it, ascending, LongTensor (count,).
         dropped: for each layer the tokens that it drops, least important first, LongTensor (count,).
+        kept_before, dropped_before: the same of what is dropped before the first layer; None where nothing is.
 
     For a batch of several prompts every tensor is (batch, count). Both lists are empty until a prompt has run.
     """
@@ -28,12 +30,15 @@ class PruningTrace:
     num_visual_tokens: int = 0
     kept: list[torch.Tensor] = field(default_factory=list)
     dropped: list[torch.Tensor] = field(default_factory=list)
+    kept_before: torch.Tensor | None = None
+    dropped_before: torch.Tensor | None = None
 
     def start(self, tokens: torch.Tensor, num_layers: int) -> None:
         """Begin with all `tokens`, (batch, count), at every layer."""
         self.num_visual_tokens = tokens.shape[1]
         self.kept = [_squeeze(tokens)] * num_layers
         self.dropped = [_squeeze(tokens[:, :0])] * num_layers
+        self.kept_before = self.dropped_before = None
 
     def drop(self, layer: int, kept: torch.Tensor, dropped: torch.Tensor) -> None:
         """Record what `layer` drops, and what is left for it and every layer after it."""
@@ -90,15 +95,14 @@ class Request(Prompt):
     `tokens`, (batch, count), are the same visual tokens by their numbers in the image.
     """
 
-    def __init__(
-        self, is_visual: torch.Tensor, padding: torch.Tensor | None, counts: Sequence[int], method: Method
-    ) -> None:
-        """counts: visual tokens to drop at each layer; the rest as for `Prompt`."""
+    def __init__(self, is_visual: torch.Tensor, padding: torch.Tensor | None, drops: Drops, method: Method) -> None:
+        """drops: visual tokens to drop, of each sample; method: what chooses them; the rest as for `Prompt`."""
         super().__init__(is_visual, padding)
-        self.counts, self.method = counts, method
+        self.counts: Sequence[int] = drops.removed
+        self.method = method
         self.tokens = torch.arange(self.num_visual_tokens, device=is_visual.device).expand_as(self.visual)
         # Rows of the prompt that arrive at each layer, (batch, rows); None while that is all of them.
-        self.arriving: list[torch.Tensor | None] = [None] * len(counts)
+        self.arriving: list[torch.Tensor | None] = [None] * len(drops.removed)
         self.position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def drop(self, layer: int, attended: Attended, trace: PruningTrace) -> torch.Tensor:

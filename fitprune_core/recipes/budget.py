@@ -17,13 +17,17 @@ from fitprune_core.cost.decoder import DecoderGeometry, visual_reduction
 TOLERANCE = 0.0005
 
 
-def saved_share(geometry: DecoderGeometry, removed: np.ndarray, num_visual_tokens: int) -> np.ndarray:
-    """`flops.visual_reduction` for many recipes at once, and for counts that need not be whole.
+def saved_share(
+    geometry: DecoderGeometry, removed: np.ndarray, num_visual_tokens: int, removed_before: np.ndarray | float = 0.0
+) -> np.ndarray:
+    """`decoder.visual_reduction` for many recipes at once, and for counts that need not be whole.
 
-    removed: (..., num_layers) visual tokens removed at each layer. Returns the shares saved, shape (...), float64.
+    removed: (..., num_layers) visual tokens removed at each layer; removed_before: (...) before the first. Returns the
+    shares saved, shape (...), float64.
     """
-    leaving = num_visual_tokens - np.cumsum(np.asarray(removed, dtype=np.float64), axis=-1)
-    arriving = np.concatenate([np.full_like(leaving[..., :1], num_visual_tokens), leaving[..., :-1]], axis=-1)
+    entering = num_visual_tokens - np.asarray(removed_before, dtype=np.float64)[..., None]
+    leaving = entering - np.cumsum(np.asarray(removed, dtype=np.float64), axis=-1)
+    arriving = np.concatenate([np.broadcast_to(entering, leaving[..., :1].shape), leaving[..., :-1]], axis=-1)
     before, square, after = _coefficients(geometry)
     spent = (before * arriving + square * arriving**2 + after * leaving).sum(axis=-1)
     full = geometry.num_layers * (before + square * num_visual_tokens + after) * num_visual_tokens
@@ -91,7 +95,7 @@ def largest_remainder(wanted: ArrayLike) -> np.ndarray:
 
 def round_to_budget(
     geometry: DecoderGeometry,
-    wanted: ArrayLike,
+    wanted: Sequence[float],
     num_visual_tokens: int,
     reduction: float,
     layers: Sequence[int] | None = None,
@@ -103,15 +107,34 @@ def round_to_budget(
     nearest to `wanted`, and as long as none does, the one that comes nearest to the budget. layers: those at which a
     count may change, or None for all.
     """
+    sites = [layer + 1 for layer in (range(len(wanted)) if layers is None else layers)]
+    return round_drops(geometry, [0.0, *wanted], num_visual_tokens, reduction, sites)[1:]
+
+
+def round_drops(
+    geometry: DecoderGeometry,
+    wanted: Sequence[float],
+    num_visual_tokens: int,
+    reduction: float,
+    sites: Sequence[int],
+) -> tuple[int, ...]:
+    """As `round_to_budget`, with the drop before the decoder as site 0 and that of layer l as site l + 1.
+
+    wanted: (1 + num_layers,) tokens to remove at each site; sites: those at which a count may change.
+    """
     wanted = np.asarray(wanted, dtype=np.float64)
     counts = largest_remainder(wanted)
-    moves = _moves(len(wanted), range(len(wanted)) if layers is None else layers)
-    error = abs(saved_share(geometry, counts, num_visual_tokens) - reduction)
+    moves = _moves(len(wanted), sites)
+
+    def errors_of(drops: np.ndarray) -> np.ndarray:
+        return np.abs(saved_share(geometry, drops[..., 1:], num_visual_tokens, drops[..., 0]) - reduction)
+
+    error = errors_of(counts)
     while error > TOLERANCE:
         candidates = counts + moves
         possible = (candidates >= 0).all(axis=1) & (candidates.sum(axis=1) <= num_visual_tokens)
         candidates = candidates[possible]
-        errors = np.abs(saved_share(geometry, candidates, num_visual_tokens) - reduction)
+        errors = errors_of(candidates)
         exact = errors <= TOLERANCE
         distances = ((candidates - wanted) ** 2).sum(axis=1)
         best = int(np.argmin(np.where(exact, distances, np.inf) if exact.any() else errors))
@@ -142,8 +165,8 @@ def _coefficients(geometry: DecoderGeometry) -> tuple[int, int, int]:
     return geometry.before_drop(1) - square, square, geometry.after_drop(1)
 
 
-def _moves(num_layers: int, layers: Sequence[int]) -> np.ndarray:
-    """(moves, num_layers): a token more, a token fewer, or a token moved, at each of `layers` or pair of them."""
-    one = np.eye(num_layers, dtype=np.int64)[list(layers)]
-    moved = (one[:, None] - one[None, :]).reshape(-1, num_layers)
+def _moves(num_sites: int, sites: Sequence[int]) -> np.ndarray:
+    """(moves, num_sites): a token more, a token fewer, or a token moved, at each of `sites` or pair of them."""
+    one = np.eye(num_sites, dtype=np.int64)[list(sites)]
+    moved = (one[:, None] - one[None, :]).reshape(-1, num_sites)
     return np.concatenate([one, -one, moved[moved.any(axis=1)]])

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from PIL import Image
@@ -18,7 +17,6 @@ from fitprune_core.models.exclusive import exclusive_use
 from fitprune_core.models.prompts import build_inputs
 from fitprune_core.pruning.context import PruningTrace, pruned
 from fitprune_core.pruning.methods import Method
-from fitprune_core.pruning.prompt import Request
 from fitprune_core.recipes.recipe import PruningRecipe
 from fitprune_core.run.batch import padded_together
 from fitprune_core.run.costs import RequestCost, request_cost
@@ -51,7 +49,7 @@ class Way:
         """The block to run the model in; yields the trace, or None for the model as it is."""
         if self.recipe is None:
             return nullcontext()
-        return pruned(model, self.recipe, partial(Request, method=self.method))
+        return pruned(model, self.recipe, self.method)
 
 
 UNPRUNED = Way()

@@ -31,7 +31,7 @@ class MatrixRequest(Request):
     """A request that scores by the attention matrices that a layer has kept."""
 
     def __init__(self, *args, matrices: list[torch.Tensor]) -> None:
-        super().__init__(*args, method=None)
+        super().__init__(*args)
         self.matrices = matrices
 
     def choose(self, layer: int, attended: Attended) -> tuple[torch.Tensor, torch.Tensor]:
@@ -55,7 +55,7 @@ def published_way(model: PreTrainedModel, recipe: PruningRecipe) -> Iterator[Pru
     before = config._attn_implementation
     config._attn_implementation = BACKEND
     try:
-        with pruned(model, recipe, partial(MatrixRequest, matrices=matrices)) as trace:
+        with pruned(model, recipe, find_method("fitprune"), partial(MatrixRequest, matrices=matrices)) as trace:
             yield trace
     finally:
         config._attn_implementation = before
@@ -101,7 +101,7 @@ class MeteredRequest(Request):
     """A request whose scoring and choosing run under a memory meter."""
 
     def __init__(self, *args, meter: MemoryMeter) -> None:
-        super().__init__(*args, method=find_method("fitprune"))
+        super().__init__(*args)
         self.meter = meter
 
     def choose(self, *args) -> tuple[torch.Tensor, torch.Tensor]:
@@ -125,7 +125,7 @@ def check_same_tokens(model: PreTrainedModel, inputs: Mapping[str, torch.Tensor]
 def score_memory(model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], recipe: PruningRecipe) -> tuple[int, int]:
     """Peak bytes of all that scoring makes here, and of the attention matrices alone in the published way."""
     ours = MemoryMeter()
-    with pruned(model, recipe, partial(MeteredRequest, meter=ours)):
+    with pruned(model, recipe, find_method("fitprune"), partial(MeteredRequest, meter=ours)):
         model(**inputs, use_cache=True, logits_to_keep=1)
     heads = model.config.text_config.num_attention_heads
     matrices = MemoryMeter(lambda tensor: tensor.dim() == 4 and tensor.shape[1] == heads and _is_square(tensor))

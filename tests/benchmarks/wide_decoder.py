@@ -93,7 +93,7 @@ def scoring_shares(
     layers: dict[int, list[float]] = {}
     with timed_layers(model, clock, layers):
         for _ in range(WARMUP + rounds):
-            with pruned(model, recipe, partial(TimedRequest, clock=clock, seconds=scoring)):
+            with pruned(model, recipe, find_method("fitprune"), partial(TimedRequest, clock=clock, seconds=scoring)):
                 timed_pass(model, inputs, FIRST_TOKEN, clock, lambda: False)
     return [
         (1e3 * median(seconds[WARMUP:]), 1e3 * median(layers[layer][WARMUP:]))
@@ -105,7 +105,7 @@ class TimedRequest(Request):
     """A request that notes how long each layer's scoring and choosing take, in seconds."""
 
     def __init__(self, *args, clock: Clock, seconds: dict[int, list[float]]) -> None:
-        super().__init__(*args, method=find_method("fitprune"))
+        super().__init__(*args)
         self.clock, self.seconds = clock, seconds
 
     def drop(self, layer: int, *args) -> torch.Tensor:

@@ -38,20 +38,24 @@ def test_registry_is_by_name():
 
 def test_options_follow_the_name_and_belong_to_the_label():
     assert find_method("random:seed=1") == Random(seed=1) != find_method("random")
-    assert [find_method(text).label for text in ("random", "random:seed=0", "random:seed=1")] == [
-        "random",
-        "random",
-        "random(seed=1)",
-    ]
+    assert {text: find_method(text).label for text in METHODS} == {text: text for text in METHODS}
+    assert find_method("random:seed=0").label == "random"
+    assert find_method("random:seed=1").label == "random(seed=1)"
+    assert find_method("random:seed=1,schedule=one-shot@3").label == "random(seed=1, schedule=one-shot@3)"
+    assert find_method("fastv:layer=3").label == "fastv(layer=3)"
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("random:sed=1", "no option 'sed=1'; it has seed, as in random:seed=VALUE"),
+        ("random:sed=1", "no option 'sed=1'; it has seed, schedule, as in random:seed=VALUE"),
         ("random:seed", "no option 'seed'"),
         ("fitprune:seed=1", "fitprune has no option 'seed=1'"),
         ("random:seed=-1", "seed must be a whole number from 0 up, not -1"),
+        ("fitprune:schedule=before", "schedule is 'before', but fitprune ranks by attention"),
+        ("uniform:schedule=later", "schedule is 'later'; choose one of recipe"),
+        ("fastv:layer=0", "layer must be a whole number from 1 up, not 0"),
+        ("pyramiddrop:stages=1", "stages must be a whole number from 2 up, not 1"),
         ("random:seed=many", "seed must be a whole number from 0 up, not 'many'"),
     ],
 )

@@ -10,7 +10,10 @@ from typing import Any, ClassVar
 import torch
 
 from fitprune_core.checks.words import shown
+from fitprune_core.cost.decoder import DecoderGeometry
 from fitprune_core.pruning.attention import LayerAttention
+from fitprune_core.recipes.recipe import PruningRecipe
+from fitprune_core.recipes.schedules import Drops, drops_by
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,19 @@ class Method(ABC):
     def options(self) -> dict[str, Any]:
         """All options, as they are."""
         return {name: getattr(self, name) for name in option_defaults(self)}
+
+    @property
+    def follows_recipe(self) -> bool:
+        """Whether it drops where the recipe does; only then are layers before the recipe's first left alone."""
+        return True
+
+    def drops(self, recipe: PruningRecipe, geometry: DecoderGeometry, num_visual_tokens: int) -> Drops:
+        """How many go where, for a picture of so many visual tokens: as many as the recipe says, where it says.
+
+        A method with a schedule of its own saves what the recipe would save for the picture, so that methods can be
+        compared at equal FLOPs. Raises ValueError for a budget that it cannot meet.
+        """
+        return drops_by("recipe", recipe, geometry, num_visual_tokens)
 
     @abstractmethod
     def importance(self, attention: LayerAttention, candidates: Candidates) -> torch.Tensor:

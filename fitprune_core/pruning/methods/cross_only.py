@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import torch
 
 from fitprune_core.pruning.attention import LayerAttention
-from fitprune_core.pruning.methods.base import Candidates, Method
+from fitprune_core.pruning.methods.base import Candidates
+from fitprune_core.pruning.methods.ranking import Ranking
 
 
 @dataclass(frozen=True)
-class CrossOnly(Method):
+class CrossOnly(Ranking):
     """Attention received from the text after the image alone; an ablation of arXiv 2409.10197."""
 
     name = "cross-only"

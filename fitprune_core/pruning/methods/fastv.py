@@ -1,17 +1,45 @@
-"""FastV's choice."""
+"""FastV: once, early, by the last token's attention."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fitprune_core.pruning.methods.last_token import LastToken
+import torch
+
+from fitprune_core.cost.decoder import DecoderGeometry
+from fitprune_core.pruning.attention import LayerAttention
+from fitprune_core.pruning.methods.base import Candidates, Method, check_whole
+from fitprune_core.recipes.recipe import PruningRecipe
+from fitprune_core.recipes.schedules import Drops, budget_of, one_shot
 
 
 @dataclass(frozen=True)
-class FastV(LastToken):
-    """Attention received from the prompt's last token, mean over heads (arXiv 2403.06764).
+class FastV(Method):
+    """All tokens go through `layer` layers; then those stay that receive most attention there from the prompt's last
+    token, mean over heads (arXiv 2403.06764).
 
-    FastV prunes once; here it ranks, and the recipe says how many go at which layer.
+    How many stay is solved for, so that as much is saved as the recipe would save for the picture; where whole tokens
+    do not meet that, single tokens go later, by the same rule. The drop lies before the output projection of layer
+    `layer`, not after its MLP: what the MLP would make of dropped tokens is never read, so the answer is FastV's and
+    the work less. layer: counted from 1; None for the paper's 2, or for 1 where 2 cannot save as much.
     """
 
+    layer: int | None = None
+
     name = "fastv"
+    paper = "arXiv 2403.06764"
+    scores = "last"
+
+    def __post_init__(self) -> None:
+        if self.layer is not None:
+            check_whole("layer", self.layer, 1)
+
+    @property
+    def follows_recipe(self) -> bool:
+        return False
+
+    def drops(self, recipe: PruningRecipe, geometry: DecoderGeometry, num_visual_tokens: int) -> Drops:
+        return one_shot(geometry, num_visual_tokens, budget_of(recipe, geometry, num_visual_tokens), self.layer)
+
+    def importance(self, attention: LayerAttention, candidates: Candidates) -> torch.Tensor:
+        return attention.last_query_attention()

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import torch
 
 from fitprune_core.pruning.attention import LayerAttention
-from fitprune_core.pruning.methods.base import Candidates, Method
+from fitprune_core.pruning.methods.base import Candidates
+from fitprune_core.pruning.methods.ranking import Ranking
 
 
 @dataclass(frozen=True)
-class FitPrune(Method):
+class FitPrune(Ranking):
     """Product of self- and cross-attention received (arXiv 2409.10197)."""
 
     name = "fitprune"

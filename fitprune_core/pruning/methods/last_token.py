@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import torch
 
 from fitprune_core.pruning.attention import LayerAttention
-from fitprune_core.pruning.methods.base import Candidates, Method
+from fitprune_core.pruning.methods.base import Candidates
+from fitprune_core.pruning.methods.ranking import Ranking
 
 
 @dataclass(frozen=True)
-class LastToken(Method):
+class LastToken(Ranking):
     """Attention received from the prompt's last token, mean over heads (arXiv 2403.06764)."""
 
     name = "last-token"

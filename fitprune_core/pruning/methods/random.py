@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import torch
 
 from fitprune_core.pruning.attention import LayerAttention
-from fitprune_core.pruning.methods.base import Candidates, Method, check_whole
+from fitprune_core.pruning.methods.base import Candidates, check_whole
+from fitprune_core.pruning.methods.ranking import Ranking
 
 
 @dataclass(frozen=True)
-class Random(Method):
+class Random(Ranking):
     """A random order of the tokens, the same at every layer and for every picture: a baseline.
 
     seed: another seed is another order. Raises ValueError for what is no whole number from 0 up.
@@ -23,6 +24,7 @@ class Random(Method):
     scores = "none"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_whole("seed", self.seed, 0)
 
     def importance(self, attention: LayerAttention, candidates: Candidates) -> torch.Tensor:

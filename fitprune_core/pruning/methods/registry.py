@@ -11,12 +11,13 @@ from fitprune_core.pruning.methods.cross_only import CrossOnly
 from fitprune_core.pruning.methods.fastv import FastV
 from fitprune_core.pruning.methods.fitprune import FitPrune
 from fitprune_core.pruning.methods.last_token import LastToken
+from fitprune_core.pruning.methods.pyramiddrop import PyramidDrop
 from fitprune_core.pruning.methods.random import Random
 from fitprune_core.pruning.methods.self_only import SelfOnly
 from fitprune_core.pruning.methods.uniform import Uniform
 
 METHODS: dict[str, type[Method]] = {
-    method.name: method for method in (FitPrune, SelfOnly, CrossOnly, LastToken, Random, Uniform, FastV)
+    method.name: method for method in (FitPrune, SelfOnly, CrossOnly, LastToken, Random, Uniform, FastV, PyramidDrop)
 }
 
 

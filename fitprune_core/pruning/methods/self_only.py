@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import torch
 
 from fitprune_core.pruning.attention import LayerAttention
-from fitprune_core.pruning.methods.base import Candidates, Method
+from fitprune_core.pruning.methods.base import Candidates
+from fitprune_core.pruning.methods.ranking import Ranking
 
 
 @dataclass(frozen=True)
-class SelfOnly(Method):
+class SelfOnly(Ranking):
     """Attention received from the other visual tokens alone; an ablation of arXiv 2409.10197."""
 
     name = "self-only"

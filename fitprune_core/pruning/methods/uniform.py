@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import torch
 
 from fitprune_core.pruning.attention import LayerAttention
-from fitprune_core.pruning.methods.base import Candidates, Method
+from fitprune_core.pruning.methods.base import Candidates
+from fitprune_core.pruning.methods.ranking import Ranking
 
 
 @dataclass(frozen=True)
-class Uniform(Method):
+class Uniform(Ranking):
     """Keeps tokens evenly spaced in the order of the image: a baseline."""
 
     name = "uniform"
