@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import gradio as gr
-from gradio import image_utils
+from gradio import processing_utils
 from gradio.data_classes import ImageData
+
+from fitprune_core.run.pictures import MAX_FILE_BYTES
 
 
 class Picture(gr.Image):
@@ -31,8 +35,24 @@ class Picture(gr.Image):
         if payload is None:
             return None
         if payload.url and payload.url.startswith("data:"):
-            return image_utils.decode_base64_to_file(payload.url, self.GRADIO_CACHE, self.format)
+            return processing_utils.save_bytes_to_cache(bytes_of_url(payload.url), "picture", self.GRADIO_CACHE)
         return payload.path
+
+
+def bytes_of_url(url: str) -> bytes:
+    """What a data URL holds, as it is; Gradio would decode the picture, of whatever size, and encode it anew.
+
+    Raises gr.Error for one that is too large or no base64.
+    """
+    kind, _, text = url.partition(",")
+    if len(text) > MAX_FILE_BYTES * 4 // 3:
+        raise gr.Error(f"The picture has more than {MAX_FILE_BYTES:,} bytes.", print_exception=False)
+    if not kind.endswith(";base64"):
+        return unquote_to_bytes(text)
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise gr.Error("The picture's data URL is no base64.", print_exception=False) from error
 
 
 class Percent(gr.Number):

@@ -43,14 +43,14 @@ if TYPE_CHECKING:
     from fitprune_core.run.comparison import Run as Run
     from fitprune_core.run.comparison import compare as compare
     from fitprune_core.run.comparison import stream_comparison as stream_comparison
-    from fitprune_core.run.pictures import check_question as check_question
     from fitprune_core.run.pictures import open_picture as open_picture
+    from fitprune_core.run.questions import check_question as check_question
     from fitprune_core.run.results import normalised as normalised
 
 # Each public name and the module that it comes from.
 _HOME = {
     "open_picture": "run.pictures",
-    "check_question": "run.pictures",
+    "check_question": "run.questions",
     "normalised": "run.results",
     "RECIPES": "recipes.published",
     "MINI_LLAVA": "models.loading",

@@ -45,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run_compare(options: argparse.Namespace) -> None:
     """Answer one question with the original and the pruned model."""
-    from fitprune_core.run.pictures import check_question, open_picture
+    from fitprune_core.run.pictures import open_picture
+    from fitprune_core.run.questions import check_question
 
     # Everything that costs nothing is looked at before torch and a model are loaded.
     question, image = check_question(options.question), open_picture(options.image)

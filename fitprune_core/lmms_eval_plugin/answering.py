@@ -24,7 +24,8 @@ from fitprune_core.recipes.store import recipe_source
 from fitprune_core.run.answer import UNPRUNED, Way, answer, prepare
 from fitprune_core.run.costs import RequestCost
 from fitprune_core.run.decoding import Decoding
-from fitprune_core.run.pictures import IMAGE_MARKER, load_rgb, strip_image_marker
+from fitprune_core.run.pixels import load_rgb
+from fitprune_core.run.questions import IMAGE_MARKER, strip_image_marker
 
 logger = logging.getLogger(__name__)
 

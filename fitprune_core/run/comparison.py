@@ -24,7 +24,8 @@ from fitprune_core.recipes.recipe import PruningRecipe
 from fitprune_core.run.answer import UNPRUNED, Answer, Way, answer, prepare
 from fitprune_core.run.decoding import Decoding
 from fitprune_core.run.generation import iterate_in_thread
-from fitprune_core.run.pictures import check_question, load_rgb
+from fitprune_core.run.pixels import load_rgb
+from fitprune_core.run.questions import check_question
 from fitprune_core.run.results import Comparison, Partial, Run, fates, normalised
 from fitprune_core.run.timing import Clock, Side, Stopped, Times, paired_medians
 

@@ -1,165 +1,182 @@
-"""Pictures and questions as people hand them over, turned into what a model takes or refused with a sentence."""
+"""Picture files, opened as RGB pixels or refused with a sentence. Bytes, pixels and time are bounded beforehand."""
 
 from __future__ import annotations
 
+import io
 import os
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import ExitStack, contextmanager
 from typing import BinaryIO
 
-import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
-# Formats that Pillow decodes by itself; others (EPS, for one) start another program.
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
+from fitprune_core.checks.files import check_plain_file
+from fitprune_core.checks.words import cut, named
+from fitprune_core.run.orientation import forget_odd_metadata
+from fitprune_core.run.pixels import MAX_PIXELS, check_size, damage_explained, load_rgb
 
-# Pillow's own limit at the time of writing, about 256 MB as RGB; above twice this it refuses to open a file.
-MAX_PIXELS = 89_478_485
-# Image processors scale the short side to a fixed length or pad to a square: without these two limits a picture of a
-# few kilobytes (20,000 x 1 pixels) would need gigabytes there.
-MAX_SIDE = 16_384
-MAX_ASPECT = 100
+# Formats that Pillow decodes by itself, in a time that their size bounds; others (EPS, for one) start another program,
+# and a JPEG 2000 of a kilobyte can take half a minute, which nothing in its header tells.
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
+_TIFF_COMPRESSIONS = frozenset(
+    ("raw", "packbits", "tiff_lzw", "tiff_adobe_deflate", "tiff_deflate", "zstd", "lzma", "webp", "jpeg")
+    + ("tiff_ccitt", "group3", "group4")
+)
 
-MAX_QUESTION_CHARACTERS = 2_000
-# What stands for the picture in LLaVA's data.
-IMAGE_MARKER = "<image>"
+MAX_FILE_BYTES = 128 * 2**20
+# Decoders that take some 0.3 microseconds a pixel where others take 0.03.
+_SLOW = frozenset(("WEBP", "AVIF", "webp", "lzma"))
+_MAX_SLOW_PIXELS = MAX_PIXELS // 2
+# Decoders that Pillow wrote in Python: run-length BMP, and PPM as text or of other than 8 bits.
+_IN_PYTHON = frozenset(("bmp_rle", "ppm", "ppm_plain"))
+_MAX_PYTHON_PIXELS, _MAX_PYTHON_BYTES = 2**20, 2**23
+# A progressive JPEG goes over all pixels in each of its scans, of which encoders write ten; a TIFF over those of each
+# of its strips or tiles, which may lie upon each other.
+_MAX_PASSES = 10
+_MAX_TILES = 2**18
+
+# In a JPEG, a marker that begins something: neither an 0xff of the data, nor a restart, nor filling.
+_MARKER = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")
 
 
 def open_picture(source: str | os.PathLike | BinaryIO) -> Image.Image:
     """Read a picture file as RGB pixels, upright.
 
-    source: a path, or an open binary file. Of an animation the first frame is read; see `load_rgb` for the rest. The
-    size is checked before anything is decoded. Raises ValueError, one sentence that names the file, for one that is
-    missing, empty, damaged, too large, or no picture.
+    source: a path, or an open binary file. Of an animation the first frame is read; see `load_rgb` for the rest. How
+    large it is, and how long it would take, is looked at before anything is decoded. Raises ValueError, one sentence
+    that names the file, for one that is missing, empty, damaged, too large, or no picture. Odd EXIF is no damage.
     """
     name = _name_of(source)
-    with _open(source, name) as image:
-        _check_size(image, name)
-        with _damage_explained(name):
-            image.load()
+    with _opened(source, name) as file:
+        image = _identified(file, name)
+        check_size(image, name)
+        with damage_explained(name):
+            forget_odd_metadata(image)
+            effort = _effort(image, file)
+        if effort:
+            raise ValueError(f"{named(name)} {effort}")
         return load_rgb(image, name)
 
 
-def load_rgb(image: Image.Image, name: str = "the picture") -> Image.Image:
-    """Any PIL picture as RGB pixels, upright: a picture that is RGB and upright already comes back as it is.
-
-    EXIF rotation is applied; transparency is laid on white; palettes, CMYK and the like are converted; 16-bit greys
-    are scaled to 8 bits, and other wide greys (32-bit, floating point) from their darkest to their lightest value.
-    name: what to call the picture in an error. Raises ValueError for one that is too large or too long and narrow.
-    """
-    if not isinstance(image, Image.Image):
-        raise ValueError(f"{name} must be a PIL image, not {type(image).__name__}")
-    _check_size(image, name)
-    with _damage_explained(name):
-        image = ImageOps.exif_transpose(image)
-    if image.mode.startswith(("I", "F")):
-        return _eight_bit_grey(image).convert("RGB")
-    if image.has_transparency_data:
-        layered = image.convert("RGBA")
-        white = Image.new("RGBA", layered.size, "white")
-        return Image.alpha_composite(white, layered).convert("RGB")
-    return image if image.mode == "RGB" else image.convert("RGB")
+@contextmanager
+def _opened(source: str | os.PathLike | BinaryIO, name: str) -> Iterator[BinaryIO]:
+    """The file of a picture, at its beginning, if it is plain and of a size that a picture has."""
+    if isinstance(source, str | os.PathLike):
+        _check_bytes(_plain_size(source, name), name)
+        with ExitStack() as stack:
+            try:
+                file = stack.enter_context(open(source, "rb"))
+            except OSError as error:
+                raise ValueError(f"{named(name)} cannot be read: {error.strerror or error}") from error
+            yield file
+        return
+    if not source.seekable():
+        source = io.BytesIO(source.read(MAX_FILE_BYTES + 1))
+    _check_bytes(source.seek(0, os.SEEK_END), name)
+    source.seek(0)
+    yield source
 
 
-def strip_image_marker(text: str, marker: str = IMAGE_MARKER) -> str:
-    """A question without white space and image markers in front of it and after it; amid the text they are text.
-
-    Data sets in LLaVA's form mark by `<image>` where the picture stands, which the chat template says by itself.
-    marker: what they mark it by.
-    """
-    parts = text.split(marker)
-    filled = [at for at, part in enumerate(parts) if part.strip()]
-    return marker.join(parts[filled[0] : filled[-1] + 1]).strip() if filled else ""
+def _plain_size(path: str | os.PathLike, name: str) -> int:
+    if os.path.isdir(path):
+        raise ValueError(f"{named(name)} is a folder, not a picture")
+    if not os.path.exists(path):
+        raise ValueError(f"there is no file {named(name)}")
+    return check_plain_file(path, "the picture")
 
 
-def check_question(text: str) -> str:
-    """A question without the white space, and the image markers, around it.
-
-    Raises ValueError for one that is empty, longer than 2,000 characters, or no valid text.
-    """
-    if not isinstance(text, str):
-        raise ValueError(f"the question must be a text, not {type(text).__name__}")
-    question = strip_image_marker(text)
-    if not question:
-        raise ValueError("the question is empty; ask something about the picture")
-    if len(question) > MAX_QUESTION_CHARACTERS:
-        raise ValueError(
-            f"the question has {len(question):,} characters; it may have up to {MAX_QUESTION_CHARACTERS:,}"
-        )
-    try:
-        question.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise ValueError(f"character {error.start + 1} of the question is not valid Unicode") from error
-    return question
+def _check_bytes(size: int, name: str) -> None:
+    if not size:
+        raise ValueError(f"{named(name)} is empty")
+    if size > MAX_FILE_BYTES:
+        raise ValueError(f"{named(name)} has more than {MAX_FILE_BYTES:,} bytes, which a picture may have")
 
 
-def _open(source: str | os.PathLike | BinaryIO, name: str) -> Image.Image:
+def _identified(file: BinaryIO, name: str) -> ImageFile.ImageFile:
     """Read a file's header. Raises ValueError for what is no picture."""
     try:
-        with _damage_explained(name, but=(OSError, Image.DecompressionBombError)):
-            return Image.open(source, formats=FORMATS)
+        with damage_explained(name, but=(OSError, Image.DecompressionBombError)):
+            return Image.open(file, formats=FORMATS)
     except UnidentifiedImageError as error:
-        raise ValueError(_unidentified(source, name)) from error
+        words = f"is not a picture, or in a format that is not read here ({', '.join(FORMATS)})"
+        raise ValueError(f"{named(name)} {words}") from error
     except Image.DecompressionBombError as error:
-        raise ValueError(
-            f"{name} has more than {2 * Image.MAX_IMAGE_PIXELS:,} pixels; a picture may have up to {MAX_PIXELS:,}"
-        ) from error
-    except FileNotFoundError as error:
-        raise ValueError(f"there is no file {name}") from error
-    except IsADirectoryError as error:
-        raise ValueError(f"{name} is a folder, not a picture") from error
+        raise ValueError(f"{named(name)} has far more pixels than a picture may have, {MAX_PIXELS:,}") from error
     except OSError as error:
-        raise ValueError(f"{name} cannot be read: {error.strerror or error}") from error
+        raise ValueError(f"{named(name)} cannot be read: {cut(error.strerror or str(error))}") from error
 
 
-@contextmanager
-def _damage_explained(name: str, but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-    """Turn what a decoder raises into a ValueError that names the file.
+def _effort(image: ImageFile.ImageFile, file: BinaryIO) -> str:
+    """Why a picture would take too long to decode, in words, or nothing: the limits above, by format and way of coding.
 
-    Decoders raise about anything for a damaged file: OSError, SyntaxError, struct.error, IndexError, EOFError ...
+    On one core of a common machine, what passes takes some ten seconds at most; pictures as people make them, tenths.
     """
-    try:
-        yield
-    except but:
-        raise
-    except Exception as error:
-        raise ValueError(f"{name} is damaged or cut short and cannot be read: {error}") from error
+    pixels = image.width * image.height
+    codec = image.tile[0][0] if image.tile else ""
+    compression = image.info.get("compression") if image.format == "TIFF" else None
+    if compression is not None and compression not in _TIFF_COMPRESSIONS:
+        return f"is a TIFF with {compression} compression, which is not read here"
+    if codec in _IN_PYTHON and (pixels > _MAX_PYTHON_PIXELS or _size(file) > _MAX_PYTHON_BYTES):
+        return f"is coded in a way ({codec}) that takes long; it may have up to {_MAX_PYTHON_PIXELS:,} pixels"
+    if {image.format, compression} & _SLOW and pixels > _MAX_SLOW_PIXELS:
+        coded = compression or image.format
+        return f"has {pixels:,} pixels; {coded} takes long, so it may have up to {_MAX_SLOW_PIXELS:,}"
+    if len(image.tile) > _MAX_TILES:
+        return f"is in {len(image.tile):,} pieces; it may be in up to {_MAX_TILES:,}"
+    passes = _passes(image, file, compression)
+    if passes * pixels > _MAX_PASSES * MAX_PIXELS:
+        return f"goes over its {pixels:,} pixels {passes:,.0f} times; together that may be {_MAX_PASSES * MAX_PIXELS:,}"
+    return ""
 
 
-def _eight_bit_grey(image: Image.Image) -> Image.Image:
-    """A grey picture of 16 or 32 bits, or of floating point, as 8 bits."""
-    values = np.asarray(image, dtype=np.float64)
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((values * (255 / 65535)).round().astype(np.uint8))
-    finite = np.nan_to_num(values, posinf=0.0, neginf=0.0)
-    darkest, lightest = finite.min(), finite.max()
-    spread = (finite - darkest) / (lightest - darkest) if lightest > darkest else np.zeros_like(finite)
-    return Image.fromarray((spread * 255).round().astype(np.uint8))
+def _passes(image: ImageFile.ImageFile, file: BinaryIO, compression: str | None) -> float:
+    """How often a decoder goes over all pixels of a picture."""
+    if image.format in ("JPEG", "MPO"):
+        return _scans(_whole(file))
+    if compression == "jpeg" and isinstance(image, TiffImageFile):
+        # Each strip or tile is a JPEG of its own, and all are equally large.
+        pieces = max((len(image.tag_v2.get(tag, ())) for tag in _OFFSETS), default=1)
+        return _whole(file).count(b"\xff\xda") / max(pieces, 1)
+    boxes = [tile[1] or (0, 0, *image.size) for tile in image.tile]
+    covered = sum((right - left) * (lower - upper) for left, upper, right, lower in boxes)
+    return covered / (image.width * image.height)
 
 
-def _check_size(image: Image.Image, name: str) -> None:
-    width, height = image.size
-    size = f"{name} is {width:,} x {height:,} pixels"
-    if width < 1 or height < 1:
-        raise ValueError(f"{size}: there is nothing to see")
-    if width * height > MAX_PIXELS:
-        raise ValueError(f"{size}; a picture may have up to {MAX_PIXELS:,} pixels in all")
-    if max(width, height) > MAX_SIDE:
-        raise ValueError(f"{size}; a side may be up to {MAX_SIDE:,} pixels long")
-    if max(width, height) > MAX_ASPECT * min(width, height):
-        raise ValueError(f"{size}; the long side may be up to {MAX_ASPECT} times the short one")
+# Tags of a TIFF that say where its strips, and its tiles, are.
+_OFFSETS = (273, 324)
 
 
-def _unidentified(source: str | os.PathLike | BinaryIO, name: str) -> str:
-    """Why Pillow does not know a file."""
-    if isinstance(source, (str, os.PathLike)) and Path(source).stat().st_size == 0:
-        return f"{name} is empty"
-    return f"{name} is not a picture, or in a format that is not read here ({', '.join(FORMATS)})"
+def _scans(data: bytes) -> int:
+    """Scans of the first picture in JPEG data."""
+    at, scans = 2, 0
+    while found := _MARKER.search(data, at):
+        marker, at = found[1][0], found.end()
+        if marker == 0xD9:
+            break
+        at += max(int.from_bytes(data[at : at + 2]), 2)
+        scans += marker == 0xDA
+    return scans
+
+
+def _whole(file: BinaryIO) -> bytes:
+    before = file.tell()
+    file.seek(0)
+    data = file.read()
+    file.seek(before)
+    return data
+
+
+def _size(file: BinaryIO) -> int:
+    before = file.tell()
+    size = file.seek(0, os.SEEK_END)
+    file.seek(before)
+    return size
 
 
 def _name_of(source: str | os.PathLike | BinaryIO) -> str:
-    if isinstance(source, (str, os.PathLike)):
+    if isinstance(source, str | os.PathLike):
         return os.fspath(source)
     name = getattr(source, "name", None)
     return name if isinstance(name, str) and name else "the picture"

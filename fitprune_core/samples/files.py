@@ -22,7 +22,7 @@ from typing import Any
 
 from fitprune_core.checks.files import check_plain_file
 from fitprune_core.checks.words import named, shown
-from fitprune_core.run.pictures import strip_image_marker
+from fitprune_core.run.questions import strip_image_marker
 from fitprune_core.samples.disk_map import DiskMap
 from fitprune_core.samples.formats import entries_of
 

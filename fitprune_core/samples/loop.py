@@ -12,7 +12,8 @@ from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
 
 from fitprune_core.models.memory import with_memory_explained
 from fitprune_core.run.answer import prepare
-from fitprune_core.run.pictures import check_question, open_picture
+from fitprune_core.run.pictures import open_picture
+from fitprune_core.run.questions import check_question
 from fitprune_core.samples.files import Sample, SamplesFile, read_samples
 from fitprune_core.samples.processes import Processes
 

@@ -14,7 +14,7 @@ from fitprune_core.cost.request import RequestFlops
 from fitprune_core.models.layout import VisualLayout
 from fitprune_core.recipes.recipe import PruningRecipe
 from fitprune_core.run.comparison import Comparison, Partial, Run
-from fitprune_core.run.pictures import check_question
+from fitprune_core.run.questions import check_question
 from fitprune_core.run.results import fates
 
 GEOMETRY = DecoderGeometry(

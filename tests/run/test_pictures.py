@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fitprune_core.run.pictures import MAX_ASPECT, MAX_SIDE, check_question, load_rgb, open_picture
+from fitprune_core.run.pictures import open_picture
+from fitprune_core.run.pixels import MAX_ASPECT, MAX_SIDE, load_rgb
+from fitprune_core.run.questions import check_question
 from tests.tiny import random_picture
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 128, 0), (0, 0, 255), (255, 255, 255)
@@ -34,7 +36,7 @@ def test_lossless_formats_come_back_pixel_for_pixel(tmp_path, name):
     assert np.array_equal(open_picture(saved(tmp_path / name, image)), image)
 
 
-@pytest.mark.parametrize("name", ["a.jpg", "a.webp", "a.avif", "a.jp2"])
+@pytest.mark.parametrize("name", ["a.jpg", "a.webp", "a.avif"])
 def test_lossy_formats_come_back_alike(tmp_path, name):
     image = halves(RED, BLUE, (64, 32))
     opened = open_picture(saved(tmp_path / name, image))
