@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from fitprune_core.cost.decoder import DecoderGeometry
 from fitprune_core.models.decoder import attend, decoder_layers
-from fitprune_core.models.exclusive import borrowed, replaced
+from fitprune_core.models.exclusive import borrowed, replace
 from fitprune_core.models.family import visual_mask
 from fitprune_core.models.layout import image_aspect
 from fitprune_core.models.loading import model_name
@@ -106,7 +106,8 @@ def observed(model: PreTrainedModel, prompt: Prompt, layers: list[tuple[torch.Te
     """Inside the block every layer appends what `LayerAttention.observed` finds in it."""
     attentions = [layer.self_attn for layer in decoder_layers(model)]
     forwards = [(module, "forward", partial(_attend_and_reduce, module, prompt, layers)) for module in attentions]
-    with borrowed(model), replaced(forwards):
+    with borrowed(model) as undo:
+        replace(undo, forwards)
         yield
 
 

@@ -79,6 +79,8 @@ def attend(
     dropout = attention.attention_dropout if attention.training else 0.0
     weights = normaliser = None
     is_plain_prompt = attention_mask is None and not dropout and query.shape[2] == key.shape[2] > 1
+    # Autocast leaves the values in another type than rotated queries; SDPA itself sees to that.
+    is_plain_prompt = is_plain_prompt and query.dtype == value.dtype
     if is_plain_prompt and tells_normaliser(attention.config, query.device):
         output, normaliser = _flash_on_cpu(query, key, value, attention.scaling)
     else:

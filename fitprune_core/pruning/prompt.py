@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -23,6 +24,8 @@ class PruningTrace:
         kept: for each layer the tokens that leave it, ascending, LongTensor (count,).
         dropped: for each layer the tokens that it drops, least important first, LongTensor (count,).
         kept_before, dropped_before: the same of what is dropped before the first layer; None where nothing is.
+        positions: where the rows that the last layer leaves stood in the prompt, ascending, LongTensor (rows,): row r
+            of `logits` belongs to position `positions[r]`. None until a prompt has run.
 
     For a batch of several prompts every tensor is (batch, count). Both lists are empty until a prompt has run.
     """
@@ -32,10 +35,14 @@ class PruningTrace:
     dropped: list[torch.Tensor] = field(default_factory=list)
     kept_before: torch.Tensor | None = None
     dropped_before: torch.Tensor | None = None
+    positions: torch.Tensor | None = None
 
-    def start(self, tokens: torch.Tensor, num_layers: int) -> None:
-        """Begin with all `tokens`, (batch, count), at every layer."""
-        self.num_visual_tokens = tokens.shape[1]
+    def start(self, is_visual: torch.Tensor, num_visual_tokens: int, num_layers: int) -> None:
+        """Begin with all rows of a prompt at every layer. is_visual: (batch, length) bool, equally many in each."""
+        batch, length = is_visual.shape
+        rows = torch.arange(length, device=is_visual.device).expand(batch, -1)
+        tokens, self.positions = rows[:, :num_visual_tokens], _squeeze(rows)
+        self.num_visual_tokens = num_visual_tokens
         self.kept = [_squeeze(tokens)] * num_layers
         self.dropped = [_squeeze(tokens[:, :0])] * num_layers
         self.kept_before = self.dropped_before = None
@@ -44,6 +51,10 @@ class PruningTrace:
         """Record what `layer` drops, and what is left for it and every layer after it."""
         self.kept[layer:] = [_squeeze(kept)] * (len(self.kept) - layer)
         self.dropped[layer] = _squeeze(dropped)
+
+    def finish(self, rows: torch.Tensor) -> None:
+        """Record which rows are left in the end, (batch, rows)."""
+        self.positions = _squeeze(rows)
 
 
 class Prompt:
@@ -104,6 +115,31 @@ class Request(Prompt):
         # Rows of the prompt that arrive at each layer, (batch, rows); None while that is all of them.
         self.arriving: list[torch.Tensor | None] = [None] * len(drops.removed)
         self.position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None
+        # By layer, what `choose` chose. A prompt that comes again, with words behind it, is given its first choice.
+        self.chosen: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self.left: torch.Tensor | None = None
+
+    @property
+    def rows_left(self) -> torch.Tensor:
+        """Rows of the prompt that no layer so far has dropped, ascending, (batch, rows)."""
+        if self.left is None:
+            return torch.arange(self.length, device=self.visual.device).expand(self.visual.shape[0], -1)
+        return self.left
+
+    def check_cache(self, first: int, last: int, padding: torch.Tensor | None) -> None:
+        """Raise ValueError if a cache that this prompt filled holds something else by now.
+
+        first, last: rows that its first and its last layer hold. padding: the mask of the whole sequence, or None.
+        """
+        filled = [self.length if rows is None else rows.shape[1] for rows in (self.arriving[0], self.arriving[-1])]
+        if first < filled[0] or first - last != filled[0] - filled[1]:
+            raise ValueError("this cache was cut into its prompt, or its prompt never ran to its end; give it anew")
+        batch = self.visual.shape[0]
+        if padding is not None and padding.shape[0] != batch:
+            raise ValueError(
+                f"the attention mask is of {padding.shape[0]} prompts, but this cache was filled by {batch}; prompts "
+                "must be repeated before they are pruned"
+            )
 
     def drop(self, layer: int, attended: Attended, trace: PruningTrace) -> torch.Tensor:
         """Choose what `layer` drops, note it in `trace`, and go on without it.
@@ -111,7 +147,10 @@ class Request(Prompt):
         Returns the rows that stay, ascending, (batch, fewer rows).
         """
         batch, _, rows, _ = attended.query.shape
-        gone, staying = self.choose(layer, attended)
+        if layer not in self.chosen:
+            with torch.no_grad(), _without_autocast(attended.query.device):
+                self.chosen[layer] = self.choose(layer, attended)
+        gone, staying = self.chosen[layer]
         # Dropped rows are numbered past the end, so that sorting leaves the others in order, without a look at values.
         numbers = torch.arange(rows, device=attended.query.device).repeat(batch, 1)
         numbers.scatter_(1, self.visual.gather(1, gone), rows)
@@ -150,6 +189,7 @@ class Request(Prompt):
         arrived = self.arriving[layer]
         left = kept_rows if arrived is None else arrived.gather(1, kept_rows)
         self.arriving[layer + 1 :] = [left] * (len(self.arriving) - layer - 1)
+        self.left = left
         self.position_embeddings = tuple(
             take_rows(part.expand(kept_rows.shape[0], -1, -1), kept_rows) for part in self.position_embeddings
         )
@@ -177,6 +217,11 @@ def real_rows(padding: torch.Tensor | None, batch: int, length: int) -> list[sli
     if any(end - start != count for start, end, count in zip(starts, ends, counts, strict=True)):
         raise ValueError("the attention mask leaves out tokens inside a prompt; only padding at its ends can be masked")
     return [slice(start, end) for start, end in zip(starts, ends, strict=True)]
+
+
+def _without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """Scores are float32, also where the layer's own products are not."""
+    return torch.autocast(device.type, enabled=False) if torch.is_autocast_enabled(device.type) else nullcontext()
 
 
 def _squeeze(tokens: torch.Tensor) -> torch.Tensor:

@@ -85,7 +85,7 @@ def test_calls_that_cannot_work(tiny, inputs):
             model(**inputs, past_key_values=cache)
         with pytest.raises(ValueError, match="4 dimensions"):
             model(**{**inputs, "attention_mask": torch.ones(1, 1, 5, 5)})
-        with pytest.raises(ValueError, match="without input_ids"):
+        with pytest.raises(ValueError, match="no placeholder"):
             model(inputs_embeds=torch.zeros(1, 5, 64))
         with pytest.raises(ValueError, match="inside a prompt"):
             holes = inputs["attention_mask"].clone()

@@ -1,0 +1,260 @@
+"""One `with` block: what stands in for a model's own methods, and whose tokens each call of the model is about."""
+
+from __future__ import annotations
+
+import inspect
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from fitprune_core.cost.decoder import DecoderGeometry
+from fitprune_core.models.decoder import check_decoder, decoder_layers
+from fitprune_core.models.exclusive import StandIn
+from fitprune_core.models.family import visual_mask
+from fitprune_core.pruning.generating import check_generation, refuse_continuous_batching, refuse_ended_cache
+from fitprune_core.pruning.layers import Call
+from fitprune_core.pruning.methods import Method
+from fitprune_core.pruning.positions import labels_of_rows, loss_of, select_rows
+from fitprune_core.pruning.prompt import PruningTrace, Request
+from fitprune_core.recipes.recipe import PruningRecipe
+
+
+@dataclass
+class _Generation:
+    """One `generate` that is running, and its prompt: the first that it gives to the model."""
+
+    has_begun: bool = False
+    ids: torch.Tensor | None = None
+    is_visual: torch.Tensor | None = None
+    request: Request | None = None
+
+    def comes_again(self, ids: torch.Tensor | None, cache: Any) -> bool:
+        """Whether a call without a cache brings its prompt once more, with words behind it."""
+        if self.request is None or self.ids is None or ids is None or cache is not None:
+            return False
+        batch, length = self.ids.shape
+        return ids.shape[0] == batch and ids.shape[1] >= length and torch.equal(ids[:, :length], self.ids)
+
+
+class Block:
+    """The calls of one block: each is looked at from outside to inside, and its layers ask what is known of it."""
+
+    def __init__(
+        self, model: PreTrainedModel, recipe: PruningRecipe, method: Method, make_request: Callable[..., Request]
+    ) -> None:
+        self.model, self.recipe, self.method, self.make_request = model, recipe, method, make_request
+        self.geometry = DecoderGeometry.from_config(model.config.text_config)
+        # A budget that the method cannot meet is refused here, before any prompt.
+        self.drops = bool(method.drops(recipe, self.geometry, recipe.num_visual_tokens))
+        self.trace = PruningTrace()
+        self.of_cache: weakref.WeakKeyDictionary[Any, Request] = weakref.WeakKeyDictionary()
+        self.generation: _Generation | None = None
+        self.running: Call | None = None  # the call whose layers run
+        self.coming: Call | None = None  # known already, from the head outside
+        self.asked: Any = 0  # `logits_to_keep`, where it has to be told in rows that are left
+        self.names = {
+            module: list(inspect.signature(module.forward).parameters)
+            for module in (model, model.model, model.get_decoder())
+        }
+
+    def close(self) -> None:
+        """The block ends, and with it the caches that it pruned."""
+        for cache in list(self.of_cache):
+            cache.update = refuse_ended_cache
+
+    def replacements(self) -> Iterator[tuple[nn.Module, str, Any]]:
+        """The instance attributes to replace: from the first layer that drops on, every layer has its own rows."""
+        model, decoder = self.model, self.model.get_decoder()
+        yield model.model, "forward", StandIn(model.model.forward, self.call)
+        if not self.drops:
+            return
+        yield model, "forward", StandIn(model.forward, self.call_with_head)
+        yield model, "generate", StandIn(model.generate, self.generate)
+        yield model, "init_continuous_batching", StandIn(model.init_continuous_batching, refuse_continuous_batching)
+        yield decoder, "forward", StandIn(decoder.forward, self.call_decoder)
+        first = 0
+        if self.method.follows_recipe:
+            first = next(index for index, count in enumerate(self.recipe.removed) if count)
+        for index, layer in list(enumerate(decoder_layers(model)))[first:]:
+            yield layer, "forward", StandIn(layer.forward, partial(self.call_layer, index, layer))
+
+    # ---- what stands in, from outside to inside
+
+    def generate(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """`model.generate`: a look at how it is asked to generate, and a note that it runs."""
+        check_generation(original, self.model, args, kwargs)
+        outer, self.generation = self.generation, _Generation()
+        try:
+            return original(*args, **kwargs)
+        finally:
+            self.generation = outer
+
+    def call_with_head(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """The forward of the whole model, for the sake of what is told in positions of the prompt."""
+        kwargs.update(zip(self.names[self.model], args, strict=False))
+        asked = kwargs.get("logits_to_keep", 0)
+        is_plain = isinstance(asked, int) and asked in (0, 1) and kwargs.get("labels") is None
+        if is_plain or self.coming is not None:
+            return original(**kwargs)
+        try:
+            self.coming = self.look_at(kwargs)
+            if self.coming.request is None or not self.coming.is_prefill:
+                return original(**kwargs)
+            self.asked = asked
+            return self.score(original, self.coming.request, kwargs)
+        finally:
+            self.coming, self.asked = None, 0
+
+    def score(self, original: Callable[..., Any], request: Request, kwargs: dict[str, Any]) -> Any:
+        """The forward of the whole model on a prompt that loses tokens: logits of what is asked for, and the loss."""
+        as_tuple = not kwargs.pop("return_dict", self.model.config.return_dict)
+        labels = {name: kwargs.pop(name, None) for name in ("labels", "shift_labels")}
+        output = original(**{**kwargs, "logits_to_keep": 0, "return_dict": True})
+        if isinstance(self.asked, torch.Tensor) and self.asked.dtype == torch.bool and self.asked.dim() == 2:
+            output.logits = output.logits[0]  # such a mask makes one row of all samples
+        if labels["labels"] is not None:
+            options = {name: value for name, value in kwargs.items() if name not in self.names[self.model]}
+            if isinstance(self.asked, int) and self.asked == 0:
+                ignored, left = options.get("ignore_index", -100), request.rows_left
+                for name, given in labels.items():
+                    if given is not None:
+                        labels[name] = labels_of_rows(given, left, request.length, ignored, name == "shift_labels")
+            output = replace(output, loss=loss_of(self.model, output.logits, labels, options))
+        return output.to_tuple() if as_tuple else output
+
+    def call(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """The forward of the model without its head."""
+        kwargs.update(zip(self.names[self.model.model], args, strict=False))
+        call, self.coming = self.coming or self.look_at(kwargs), None
+        output = self.run(call, original, kwargs)
+        if call.request is not None and call.is_prefill:
+            call.trace.finish(call.request.rows_left)
+            if not (isinstance(self.asked, int) and self.asked == 0):
+                left, length = call.request.rows_left, call.request.length
+                output.last_hidden_state = select_rows(output.last_hidden_state, self.asked, left, length)
+        return output
+
+    def call_decoder(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """The decoder's forward: one that is called by itself has no visual tokens that it could lose."""
+        if self.running is not None:
+            return original(*args, **kwargs)
+        kwargs.update(zip(self.names[self.model.get_decoder()], args, strict=False))
+        cache, padding = kwargs.get("past_key_values"), kwargs.get("attention_mask")
+        is_filled = cache is not None and cache.get_seq_length() > 0
+        return self.run(self.go_on(cache, padding) if is_filled else self.plain_call(padding), original, kwargs)
+
+    def run(self, call: Call, original: Callable[..., Any], kwargs: dict[str, Any]) -> Any:
+        """Run a forward whose layers belong to `call`."""
+        self.running = call
+        try:
+            return original(**kwargs)
+        finally:
+            self.running = None
+
+    def call_layer(self, index: int, layer: nn.Module, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """A layer's forward; one that is called by itself runs as ever."""
+        if self.running is None:
+            return original(*args, **kwargs)
+        return self.running.layer(index, layer, original, *args, **kwargs)
+
+    # ---- what a call is about
+
+    def look_at(self, kwargs: dict[str, Any]) -> Call:
+        """Find out whether a call brings a new prompt, and whose tokens these are."""
+        ids, embeddings, padding = (kwargs.get(name) for name in ("input_ids", "inputs_embeds", "attention_mask"))
+        cache = kwargs.get("past_key_values")
+        given = embeddings if ids is None else ids
+        is_filled = cache is not None and cache.get_seq_length() > 0
+        if is_filled and (given is None or given.shape[1] == 1):
+            return self.go_on(cache, padding)  # one new token: no look at its value, which would wait for the device
+        if given is None:
+            return self.plain_call(padding)  # transformers will say what is missing
+        is_visual = self.visual_rows(given)
+        has_image = bool(is_visual.any())
+        if is_filled and has_image and self.drops:
+            raise ValueError("an image came on top of a filled cache; give the whole prompt to an empty one, at once")
+        if is_filled:
+            return self.go_on(cache, padding)
+        if ids is None and not has_image and self.drops:
+            raise ValueError(
+                "inputs_embeds hold no placeholder of an image, so visual tokens cannot be told from text; give "
+                "input_ids and pixel_values, or embeddings of the placeholders and pixel_values"
+            )
+        return self.start(is_visual if has_image else torch.zeros_like(is_visual), ids, padding, cache)
+
+    def visual_rows(self, given: torch.Tensor) -> torch.Tensor:
+        """Which rows are visual tokens, (batch, length) bool; of embeddings those that are the placeholder's."""
+        if given.dim() == 2:
+            return visual_mask(self.model.config, given)
+        placeholder = torch.tensor(self.model.config.image_token_id, device=given.device)
+        is_placeholder = (given == self.model.get_input_embeddings()(placeholder)).all(dim=-1)
+        return visual_mask(self.model.config, torch.where(is_placeholder, placeholder, -1))
+
+    def start(
+        self, is_visual: torch.Tensor, ids: torch.Tensor | None, padding: torch.Tensor | None, cache: Any
+    ) -> Call:
+        """A new prompt: begin its trace and its request. is_visual: (batch, length)."""
+        generation, trace = self.generation or _Generation(), self.trace
+        again = generation.comes_again(ids, cache)
+        if generation.has_begun:
+            trace = PruningTrace()
+        if again and generation.is_visual is not None:
+            # What was said since is no picture, whatever words these are.
+            is_visual = nn.functional.pad(generation.is_visual, (0, is_visual.shape[1] - generation.is_visual.shape[1]))
+        counts = sorted(set(is_visual.sum(dim=1).tolist()))
+        if len(counts) > 1:
+            raise ValueError(
+                f"the prompts of this batch have {' and '.join(map(str, counts))} visual tokens; counts must be equal"
+            )
+        trace.start(is_visual, counts[0], self.recipe.num_layers)
+        drops = self.method.drops(self.recipe, self.geometry, counts[0]) if counts[0] else None
+        request: Request | None = None
+        if drops:
+            self.check_prompt(cache, padding)
+            request = self.make_request(is_visual, padding, drops, self.method)
+        if again and request is not None and generation.request is not None:
+            request.chosen = generation.request.chosen
+        elif not generation.has_begun:
+            generation.has_begun, generation.ids, generation.is_visual = True, ids, is_visual
+            generation.request = request
+        return Call(request, True, padding, trace, self.of_cache, self.model.config.text_config)
+
+    def go_on(self, cache: Any, padding: torch.Tensor | None) -> Call:
+        """A call on a cache that is filled: the request that filled it goes on."""
+        call = self.plain_call(padding)
+        if not self.drops:
+            return call
+        lengths = [cache.get_seq_length(index) for index in (0, self.recipe.num_layers - 1)]
+        call.request = self.of_cache.get(cache)
+        if call.request is not None:
+            check_padding(padding)
+            call.request.check_cache(lengths[0], lengths[1], padding)
+        elif lengths[0] != lengths[1]:
+            raise ValueError("this cache was pruned outside this block, or copied; go on with it where it was filled")
+        return call
+
+    def plain_call(self, padding: torch.Tensor | None) -> Call:
+        """A call that brings no prompt with an image."""
+        return Call(None, False, padding, self.trace, self.of_cache, self.model.config.text_config)
+
+    def check_prompt(self, cache: Any, padding: torch.Tensor | None) -> None:
+        """Refuse what a prompt that loses tokens cannot come with; let a cache be used anew that was emptied."""
+        if getattr(cache, "is_compileable", False):
+            raise ValueError("a static cache keeps every layer at one length; pruning needs the dynamic cache")
+        if cache is not None and vars(cache).get("update") is refuse_ended_cache:
+            del cache.update
+        if self.model.training:
+            check_decoder(self.model)
+        check_padding(padding)
+
+
+def check_padding(padding: torch.Tensor | None) -> None:
+    """Refuse a mask that is not the 2-D one of a processor."""
+    if padding is not None and padding.dim() != 2:
+        raise ValueError(f"the attention mask has {padding.dim()} dimensions; give the 2-D one of the processor")

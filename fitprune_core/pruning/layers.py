@@ -1,0 +1,97 @@
+"""What stands in for the layers of a decoder while visual tokens go: from the first that drops, each has its own rows.
+
+Layers that drop nothing run transformers' own forward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from fitprune_core.models.decoder import attend
+from fitprune_core.pruning.prompt import PruningTrace, Request, take_rows
+
+
+@dataclass
+class Call:
+    """One call of the model that is running.
+
+    Attributes:
+        request: whose rows these are; None where nothing is to be done.
+        is_prefill: whether the call brings the prompt.
+        padding: the 2-D attention mask of the whole sequence so far, or None.
+        trace: where drops are noted.
+        of_cache: the request that filled each cache; a dropping layer enters it.
+        text_config: the decoder's configuration.
+    """
+
+    request: Request | None
+    is_prefill: bool
+    padding: torch.Tensor | None
+    trace: PruningTrace
+    of_cache: Any
+    text_config: Any
+    masks: dict[int, Any] = field(default_factory=dict)  # by the id of the rows that arrive
+
+    def layer(
+        self, index: int, layer: nn.Module, original: Callable[..., Any], hidden_states: torch.Tensor, **kwargs: Any
+    ) -> torch.Tensor:
+        """A decoder layer's forward. hidden_states: (batch, rows that arrive, width)."""
+        request = self.request
+        if request is None or (not self.is_prefill and kwargs.get("attention_mask") is None):
+            return original(hidden_states, **kwargs)
+        if request.arriving[index] is not None:
+            self._fit_to_layer(request, index, hidden_states, kwargs)
+        if not (self.is_prefill and request.counts[index]):
+            return original(hidden_states, **kwargs)
+        if request.position_embeddings is None:
+            request.position_embeddings = kwargs["position_embeddings"]
+            if kwargs.get("past_key_values") is not None:
+                self.of_cache[kwargs["past_key_values"]] = request
+        return self._dropping_layer(request, index, layer, hidden_states, kwargs)
+
+    def _fit_to_layer(self, request: Request, index: int, hidden_states: torch.Tensor, kwargs: dict[str, Any]) -> None:
+        """Replace what transformers made once for all layers by what fits the rows of this one."""
+        if kwargs.get("attention_mask") is not None:
+            rows = id(request.arriving[index])
+            if rows not in self.masks:
+                self.masks[rows] = request.mask_for(
+                    index, hidden_states, self.padding, kwargs.get("past_key_values"), self.text_config
+                )
+            kwargs["attention_mask"] = self.masks[rows]
+        if self.is_prefill:
+            kwargs["position_embeddings"] = request.position_embeddings
+            # Gaps between positions would make flash attention look for packed sequences.
+            kwargs["position_ids"] = None
+
+    def _dropping_layer(
+        self, request: Request, index: int, layer: nn.Module, hidden_states: torch.Tensor, kwargs: dict[str, Any]
+    ) -> torch.Tensor:
+        """A decoder layer that loses rows between its attention and its output projection.
+
+        It follows `LlamaDecoderLayer.forward`; hidden_states: (batch, rows, width) to (batch, fewer rows, width).
+        """
+        kept_rows: torch.Tensor | None = None
+        attention = layer.self_attn
+
+        def attend_and_drop(hidden_states: torch.Tensor, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
+            nonlocal kept_rows
+            output, weights, attended = attend(attention, hidden_states, **kwargs)
+            kept_rows = request.drop(index, attended, self.trace)
+            return attention.o_proj(take_rows(output, kept_rows)), weights
+
+        # Called as a module, for the hooks that others may have put on it.
+        own, theirs = vars(attention), vars(attention).get("forward")
+        own["forward"] = attend_and_drop
+        try:
+            attended, _ = attention(hidden_states=layer.input_layernorm(hidden_states), **kwargs)
+        finally:
+            del own["forward"]
+            if theirs is not None:
+                own["forward"] = theirs
+        hidden_states = take_rows(hidden_states, kept_rows) + attended
+        return hidden_states + layer.mlp(layer.post_attention_layernorm(hidden_states))
