@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-import heapq
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
 from transformers import PreTrainedModel, ProcessorMixin
 
-from fitprune_core.calibration.observations import Observations, remove_records
-from fitprune_core.calibration.observe import observe, provenance_of
+from fitprune_core.calibration.observe import observe
 from fitprune_core.cost.decoder import DecoderGeometry
 from fitprune_core.models.decoder import check_decoder
 from fitprune_core.models.loading import model_name
+from fitprune_core.models.provenance import SHORT, conditions_of, provenance_of
 from fitprune_core.recipes.statistics import Rows, write_statistics
-from fitprune_core.samples.files import Sample, SamplesFile, check_samples
-from fitprune_core.samples.loop import prompt_of, work_through
-from fitprune_core.samples.processes import Processes, part_path, part_paths, sole_run
+from fitprune_core.run.batch import BatchSize, padded_together
+from fitprune_core.samples.files import SamplesFile, check_samples, read_samples
+from fitprune_core.samples.journal import Journal, Record, journal_path, remove_journal, shared_journal
+from fitprune_core.samples.loop import Task, Walk
+from fitprune_core.samples.processes import Processes, sole_run
 
-# Numbers of every weight that tell one training of a model from another.
-_NUMBERS_PER_WEIGHT = 16
+# What the journal calls the one thing that is done for each sample.
+OBSERVED = "observed"
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,7 @@ def calibrate(
     out: str | os.PathLike,
     *,
     images: str | os.PathLike | None = None,
+    batch_size: int | str = 1,
     progress: Callable[[int, int], None] | None = None,
     processes: Processes | None = None,
 ) -> Calibration:
@@ -53,43 +53,51 @@ def calibrate(
 
     Args:
         samples: a samples file, see `samples.files`. It is checked as a whole before the first sample.
-        out: the .npz file. What is done so far is kept beside it, in a file for each process; a run that was stopped,
-            at whatever point, goes on from there, with as many processes as it then has.
+        out: the .npz file. What is done so far is kept in a journal beside it (`journal.journal_path`); a run that was
+            stopped, at whatever point, goes on from there, with as many processes as it then has.
         images: the folder that pictures are relative to, if not the samples file's own.
-        progress: as for `over_samples.work_through`.
-        processes: those that share the work, if not this one alone; see `distributed.started_processes`.
+        batch_size: how many samples go through the model at once, from 1 up, or "auto"; see `batch.BatchSize`.
+        progress: as for `loop.Walk`.
+        processes: those that share the work, if not this one alone; see `processes.started_processes`.
 
-    Pictures and attention are held for one sample at a time, whatever the number of samples; of the others a process
-    remembers some bytes. A sample that cannot be used is reported as a warning and left out; while the file
-    is not written yet, the next run tries it anew. The outcome is that of `collect_statistics` over the same samples,
-    by whatever processes, and bit by bit on a CPU.
+    Pictures and attention are held for one batch at a time, whatever the number of samples; of the others a process
+    remembers some bytes. A sample that cannot be used is reported as a warning and left out; while the file is not
+    written yet, the next run tries it anew. The outcome is that of `collect_statistics` over the same samples, by
+    whatever processes: one at a time bit by bit on a CPU, in batches but for rounding.
 
-    Raises ValueError for a samples file or model that cannot be, for what was begun with another model or samples file
-    or is being written by another run, and if no sample could be used.
+    Raises ValueError for a samples file, model or batch size that cannot be, for what was begun with another model or
+    samples file or is being written by another run, and if no sample could be used.
     """
-    task, processes = _Task(model, processor, SamplesFile.of(samples, images), Path(out)), processes or Processes()
-    total, about = processes.agree(task.prepare)
+    task, processes, sizes = (
+        _Task(model, processor, SamplesFile.of(samples, images), Path(out)),
+        processes or Processes(),
+        BatchSize(batch_size),
+    )
+    total, conditions = processes.agree(task.prepare)
     with sole_run(task.out, processes):
-        is_done = processes.on_main(partial(_done, task.out, about, total))
-        with processes.agree(partial(Observations, part_path(task.out, processes.rank), about)) as observations:
-
-            def work(index: int, sample: Sample) -> bool:
-                if not is_done[index]:
-                    observations.add(index, *_observed(model, processor, sample))
-                return not is_done[index]
-
-            reason = work_through(
-                task.samples, total, work, device=model.device, processes=processes, progress=progress
-            )
-        return processes.on_main(partial(_finish, task, about, total, reason))
+        with shared_journal(task.out, conditions, processes) as journal:
+            walk = Walk(model, processor, task.samples, total, journal, [OBSERVED], sizes, processes, progress=progress)
+            walk.go(partial(_observe_all, model, processor, journal))
+        return processes.on_main(partial(_finish, task, conditions, total, walk.reason))
 
 
-def _observed(model: PreTrainedModel, processor: ProcessorMixin, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
-    """As `observe`, for a sample. One whose attention is no numbers would spoil the statistics of all others."""
-    received, shares = observe(model, prompt_of(model, processor, sample))
-    if not np.isfinite(received).all():
-        raise ValueError(f"its attention overflows in {model.dtype}; another dtype may do")
-    return received, shares
+def _observe_all(model: PreTrainedModel, processor: ProcessorMixin, journal: Journal, tasks: Sequence[Task]) -> None:
+    """Keep in the journal what the model pays attention to in samples of one kind, as far as it is not there yet.
+
+    Raises ValueError for attention that is no numbers: it would spoil the statistics of all other samples.
+    """
+    missing = [task for task in tasks if (task.sample.id, OBSERVED) not in journal]
+    if not missing:
+        return
+    found = observe(model, padded_together([task.inputs for task in missing], processor.tokenizer).to(model.device))
+    records = []
+    for task, (received, shares) in zip(missing, found, strict=True):
+        if not np.isfinite(received).all():
+            raise ValueError(f"its attention overflows in {model.dtype}; another dtype may do")
+        # JSON has every float32 as it is.
+        notes = {"tokens": received.shape[-1], "shares": shares.tolist()}
+        records.append(Record(task.sample.id, task.digest, OBSERVED, notes, received.astype("<f4").tobytes()))
+    journal.add(records)
 
 
 @dataclass(frozen=True)
@@ -112,59 +120,51 @@ class _Task:
 
     def conditions(self) -> dict[str, str]:
         """What must be the same for records to be part of one calibration, in words."""
-        digest = hashlib.sha256()
-        for name, weight in self.model.named_parameters():
-            digest.update(name.encode())
-            digest.update(weight.detach().flatten()[:_NUMBERS_PER_WEIGHT].float().cpu().numpy().tobytes())
         with self.samples.path.open("rb") as file:
-            file_digest = hashlib.file_digest(file, "sha256")
+            digest = hashlib.file_digest(file, "sha256").hexdigest()[:SHORT]
         return {
-            "model": model_name(self.model),
-            "weights": digest.hexdigest()[:16],
-            "samples file": f"{self.samples.path.name} (sha256 {file_digest.hexdigest()[:16]})",
+            **conditions_of(self.model, self.processor),
+            "samples file": f"{self.samples.path.name} (sha256 {digest})",
             "geometry": str(self.geometry),
-            **provenance_of(self.model, self.processor),
         }
 
 
-def _done(out: Path, about: Mapping[str, str], total: int) -> np.ndarray:
-    """Which samples are done: bool (total,)."""
-    done = np.zeros(total, dtype=bool)
-    for path in part_paths(out):
-        with Observations(path, about) as observations:
-            done[np.fromiter((sample for sample, _ in observations.token_counts()), dtype=np.int64)] = True
-    return done
-
-
-def _finish(task: _Task, about: Mapping[str, str], total: int, reason: str) -> Calibration:
-    """Write the statistics of all records, in the order of the samples file, and remove the records."""
-    paths = part_paths(task.out)
-    with ExitStack() as stack:
-        parts = [stack.enter_context(Observations(path, about)) for path in paths]
-        tokens = np.array([count for _, count in _in_order(part.token_counts() for part in parts)], dtype=np.int64)
+def _finish(task: _Task, conditions: Mapping[str, str], total: int, reason: str) -> Calibration:
+    """Write the statistics of all records, in the order of the samples file, and remove the journal."""
+    path = journal_path(task.out)
+    with Journal(path, conditions) as journal:
+        tokens = np.array([record.notes["tokens"] for record in _records(task, journal)], dtype=np.int64)
         if len(tokens):
-            _write(task, parts, tokens)
-    for path in paths:
-        remove_records(path)
+            _write(task, journal, tokens)
+    remove_journal(path)
     if not len(tokens):
         raise ValueError(f"none of the {total} samples in {task.samples} can be used for statistics; {reason}")
     return Calibration(len(tokens), total - len(tokens), int(tokens.min()), int(tokens.max()))
 
 
-def _write(task: _Task, parts: list[Observations], tokens: np.ndarray) -> None:
+def _records(task: _Task, journal: Journal) -> Iterator[Record]:
+    """What was observed, in the order of the samples file, one in memory at a time."""
+    return (record for _, record in journal.in_order(read_samples(task.samples)))
+
+
+def _write(task: _Task, journal: Journal, tokens: np.ndarray) -> None:
     layers, width = task.geometry.num_layers, int(tokens.max())
     arrays: dict[str, np.ndarray | Rows] = {}
     for kind, name in enumerate(("self", "cross")):
-        received = _in_order(part.received(kind) for part in parts)
-        padded = (np.pad(values, ((0, 0), (0, width - values.shape[1]))) for _, values in received)
-        arrays[f"{name}_attention"] = Rows((len(tokens), layers, width), padded)
+        arrays[f"{name}_attention"] = Rows((len(tokens), layers, width), _received(task, journal, kind, width))
     for kind, name in enumerate(("self", "cross")):
-        shares = (values for _, values in _in_order(part.shares(kind) for part in parts))
-        arrays[f"{name}_share"] = Rows((len(tokens), layers), shares)
+        arrays[f"{name}_share"] = Rows((len(tokens), layers), _shares(task, journal, kind))
     provenance = {"source": task.samples.path.name, **provenance_of(task.model, task.processor)}
     write_statistics(task.out, arrays, tokens, model_name(task.model), task.geometry, provenance)
 
 
-def _in_order(parts: Iterator[Iterator[tuple]]) -> Iterator[tuple]:
-    """(sample, value) of all parts by sample, each of which is by sample itself."""
-    return heapq.merge(*parts, key=itemgetter(0))
+def _received(task: _Task, journal: Journal, kind: int, width: int) -> Iterator[np.ndarray]:
+    """The attention of one kind (0: self, 1: cross) that each sample received: float32 (layers, width), padded."""
+    for record in _records(task, journal):
+        values = np.frombuffer(record.data, "<f4").reshape(2, task.geometry.num_layers, -1)[kind]
+        yield np.pad(values, ((0, 0), (0, width - values.shape[1])))
+
+
+def _shares(task: _Task, journal: Journal, kind: int) -> Iterator[np.ndarray]:
+    """The shares that the attention of one kind is part of, for each sample: float32 (layers,)."""
+    return (np.array(record.notes["shares"][kind], dtype=np.float32) for record in _records(task, journal))

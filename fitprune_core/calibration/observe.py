@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import transformers
 from PIL import Image
 from torch import nn
 from transformers import PreTrainedModel, ProcessorMixin
@@ -18,22 +17,12 @@ from fitprune_core.cost.decoder import DecoderGeometry
 from fitprune_core.models.decoder import attend, decoder_layers
 from fitprune_core.models.exclusive import borrowed, replace
 from fitprune_core.models.family import visual_mask
-from fitprune_core.models.layout import image_aspect
 from fitprune_core.models.loading import model_name
 from fitprune_core.models.memory import with_memory_explained
 from fitprune_core.models.prompts import build_inputs
+from fitprune_core.models.provenance import provenance_of
 from fitprune_core.pruning.prompt import Prompt
 from fitprune_core.recipes.statistics import AttentionStatistics
-
-
-def provenance_of(model: PreTrainedModel, processor: ProcessorMixin) -> dict[str, str]:
-    """What figures depend on beside a model's weights: its pictures' aspect, versions of the libraries, its dtype."""
-    return {
-        "image_aspect": image_aspect(model.config, processor),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "dtype": str(model.dtype),
-    }
 
 
 def collect_statistics(
@@ -58,7 +47,7 @@ def collect_statistics(
     shares: list[np.ndarray] = []
     for image, question in samples:
         inputs = build_inputs(processor, image, question).to(model.device)
-        received, share = observe(model, inputs)
+        ((received, share),) = observe(model, inputs)
         rows.append(received)
         shares.append(share)
         if progress is not None:
@@ -79,17 +68,19 @@ def collect_statistics(
     )
 
 
-def observe(model: PreTrainedModel, inputs: Any) -> tuple[np.ndarray, np.ndarray]:
-    """One unpruned run: self- and cross-attention received, and the shares that they are parts of.
+def observe(model: PreTrainedModel, inputs: Any) -> list[tuple[np.ndarray, np.ndarray]]:
+    """One unpruned run: for each prompt self- and cross-attention received, and the shares that they are parts of.
 
-    inputs: of one prompt, from `build_inputs`, on the model's device. Returns float32 (2, layers, visual tokens) and
-    (2, layers); see `attention.LayerAttention.observed`. Raises MemoryError when the device runs out of memory.
+    inputs: of one prompt, from `build_inputs`, or of a batch with equally many visual tokens each, on the model's
+    device. Returns float32 (2, layers, visual tokens) and (2, layers) for each, see `LayerAttention.observed`.
+    Raises ValueError for a prompt without an image; MemoryError when the device runs out of memory.
     """
     is_visual = visual_mask(model.config, inputs["input_ids"])
-    if is_visual.shape[0] != 1 or not is_visual.any():
-        raise ValueError("statistics are collected from one prompt with one image at a time")
+    counts = set(is_visual.sum(dim=1).tolist())
+    if len(counts) > 1 or 0 in counts:
+        raise ValueError("statistics are collected from prompts with one image each, of equally many visual tokens")
     prompt = Prompt(is_visual, inputs.get("attention_mask"))
-    layers: list[tuple[torch.Tensor, torch.Tensor]] = []
+    layers: list[list[tuple[torch.Tensor, torch.Tensor]]] = []
 
     def run() -> None:
         with observed(model, prompt, layers), torch.no_grad():
@@ -97,13 +88,18 @@ def observe(model: PreTrainedModel, inputs: Any) -> tuple[np.ndarray, np.ndarray
             model.model(**inputs, use_cache=False)
 
     with_memory_explained(run, model.device, f"a prompt of {is_visual.shape[1]} tokens")
-    received, shares = zip(*layers, strict=True)
-    return torch.stack(received, dim=1).cpu().numpy(), torch.stack(shares, dim=1).cpu().numpy()
+    found = []
+    for of_sample in zip(*layers, strict=True):
+        received, shares = zip(*of_sample, strict=True)
+        found.append((torch.stack(received, dim=1).cpu().numpy(), torch.stack(shares, dim=1).cpu().numpy()))
+    return found
 
 
 @contextmanager
-def observed(model: PreTrainedModel, prompt: Prompt, layers: list[tuple[torch.Tensor, torch.Tensor]]) -> Iterator[None]:
-    """Inside the block every layer appends what `LayerAttention.observed` finds in it."""
+def observed(
+    model: PreTrainedModel, prompt: Prompt, layers: list[list[tuple[torch.Tensor, torch.Tensor]]]
+) -> Iterator[None]:
+    """Inside the block every layer appends what `LayerAttention.observed` finds in it, for each sample."""
     attentions = [layer.self_attn for layer in decoder_layers(model)]
     forwards = [(module, "forward", partial(_attend_and_reduce, module, prompt, layers)) for module in attentions]
     with borrowed(model) as undo:
@@ -114,11 +110,12 @@ def observed(model: PreTrainedModel, prompt: Prompt, layers: list[tuple[torch.Te
 def _attend_and_reduce(
     attention: nn.Module,
     prompt: Prompt,
-    layers: list[tuple[torch.Tensor, torch.Tensor]],
+    layers: list[list[tuple[torch.Tensor, torch.Tensor]]],
     hidden_states: torch.Tensor,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Stands in for an attention's forward: the same output, and its visual tokens' scores on the side."""
     output, weights, attended = attend(attention, hidden_states, **kwargs)
-    layers.append(prompt.attention_of(0, attended).observed())
+    samples = range(attended.query.shape[0])
+    layers.append([prompt.attention_of(sample, attended).observed() for sample in samples])
     return attention.o_proj(output), weights

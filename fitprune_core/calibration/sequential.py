@@ -141,7 +141,7 @@ def search(
     """
     geometry = cost or DecoderGeometry.from_config(model.config)
     kinds = {"both": [0, 1], "self": [0], "cross": [1]}[attention]
-    received = [observe(model, prompt)[0] for prompt in inputs]
+    received = [observe(model, prompt)[0][0] for prompt in inputs]
     tokens = np.array([values.shape[2] for values in received])
     check_reachable(geometry, int(tokens.max()), reduction)
     totals = [values[kinds].sum(axis=2, dtype=np.float64) for values in received]

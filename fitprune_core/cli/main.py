@@ -114,6 +114,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
             methods=options.method,
             max_new_tokens=options.max_new_tokens,
             images=options.images,
+            batch_size=options.batch_size,
             progress=progress,
             processes=processes,
         )
@@ -132,6 +133,7 @@ def run_calibrate(options: argparse.Namespace) -> None:
             options.samples,
             options.out,
             images=options.images,
+            batch_size=options.batch_size,
             progress=progress,
             processes=processes,
         )

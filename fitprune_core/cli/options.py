@@ -99,6 +99,8 @@ def _add_samples(adding: argparse.ArgumentParser) -> None:
     adding.add_argument("--samples", required=True, type=Path, metavar="FILE", help=about)
     about = "folder that the pictures are relative to [that of the samples file]"
     adding.add_argument("--images", type=Path, metavar="FOLDER", help=about)
+    about = "samples at once: a number, or auto, as many as memory holds; answers do not depend on it [%(default)s]"
+    adding.add_argument("--batch-size", type=_batch_size, default=1, metavar="N", help=about)
 
 
 def _add_running(adding: argparse.ArgumentParser) -> None:
@@ -114,6 +116,10 @@ def _share(text: str) -> float:
     except ValueError as error:
         known = str(error) if str(error).startswith("reduction") else f"{shown(text)} is not a number"
         raise argparse.ArgumentTypeError(known) from error
+
+
+def _batch_size(text: str) -> int | str:
+    return text if text == "auto" else _positive(text)
 
 
 def _positive(text: str) -> int:

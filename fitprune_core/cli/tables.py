@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from fitprune_core.evaluation.answer_sheet import Score
+from fitprune_core.evaluation.table import Score
 from fitprune_core.run.results import Comparison, Run
 
 

@@ -4,33 +4,27 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
+from transformers import PreTrainedModel, ProcessorMixin
 
-from fitprune_core.evaluation.answer_sheet import (
-    ORIGINAL,
-    Answer,
-    AnswerSheet,
-    Conditions,
-    Score,
-    begin_sheet,
-    merge_parts,
-    scores,
-)
-from fitprune_core.models.layout import image_aspect
+from fitprune_core.evaluation.table import ORIGINAL, Score, check_table, export, mark, on_one_line
 from fitprune_core.models.loading import model_name
+from fitprune_core.models.provenance import conditions_of
 from fitprune_core.pruning.methods import Method, find_method
 from fitprune_core.recipes.recipe import PruningRecipe, check_share
-from fitprune_core.run.answer import UNPRUNED, Way, answer
+from fitprune_core.run.answer import UNPRUNED, Answer, Way, answer
+from fitprune_core.run.batch import BatchSize
 from fitprune_core.run.decoding import Decoding
 from fitprune_core.run.results import normalised
-from fitprune_core.samples.files import Sample, SamplesFile, check_samples
-from fitprune_core.samples.loop import prompt_of, work_through
-from fitprune_core.samples.processes import Processes, part_path, sole_run
+from fitprune_core.samples.files import SamplesFile, check_samples
+from fitprune_core.samples.journal import Journal, Record, journal_path, remove_journal, shared_journal
+from fitprune_core.samples.loop import Task, Walk
+from fitprune_core.samples.processes import Processes, sole_run
 
 logger = logging.getLogger(__name__)
 
@@ -46,152 +40,162 @@ def evaluate(
     methods: Sequence[str | Method] = ("fitprune",),
     max_new_tokens: int = 64,
     images: str | os.PathLike | None = None,
+    batch_size: int | str = 1,
     progress: Callable[[int, int], None] | None = None,
     processes: Processes | None = None,
 ) -> list[Score]:
-    """Answer every sample with the original model and with each method at each budget, and append that to `out`.
+    """Answer every sample with the original model and with each method at each budget, and write that to `out`.
 
     Args:
         samples: a samples file, see `samples.files`. It is checked as a whole before the first answer.
         reductions: shares of visual compute to save, 0 <= reduction < 1. The original model, reduction 0, always runs.
         recipe_for: the recipe for a reduction.
-        out: CSV file, see `answer_sheet.Answer`. Answers that it holds are not given again, so a run that was stopped,
-            at whatever point, goes on where it stopped.
-        methods: names in `METHODS`, or instances.
+        out: CSV file, see `table.Row`, written when the run ends. What was answered so far is in a journal beside it
+            (`journal.journal_path`) and is not answered again: a run that was stopped, at whatever point, goes on where
+            it stopped, and another budget or method adds its answers alone.
+        methods: as `registry.find_method` takes them: names in `METHODS`, with options ("random:seed=1"), or instances.
+            Their labels are what tells their answers apart.
         max_new_tokens: longest answer. Decoding is greedy.
         images: the folder that pictures are relative to, if not the samples file's own.
-        progress: as for `over_samples.work_through`.
-        processes: those that share the samples, if not this one alone; see `distributed.started_processes`. Each
-            writes its answers beside `out`; in the end, or when a run that was stopped is gone on with, they are put
-            into it, sample by sample.
+        batch_size: how many samples are answered at once, from 1 up, or "auto"; see `batch.BatchSize`. Answers do not
+            depend on it.
+        progress: as for `loop.Walk`.
+        processes: those that share the samples, if not this one alone; see `processes.started_processes`.
 
     Returns the scores of all answers in the file. Answers are compared but for upper case, white space and punctuation
     at the end. A sample that cannot be answered (a picture that does not open, a question that is too long, memory that
     does not suffice) is reported as a warning and left out; the next run tries it anew.
 
-    Raises ValueError for a samples file, method, budget or CSV file that cannot be, and if no sample could be answered.
+    Raises ValueError for a samples file, method, budget or batch size that cannot be; for a journal of other weights,
+    recipes, pictures, questions or options, naming what differs; for a file that is no export of a journal; and if no
+    sample could be answered.
     """
-    samples, out, processes = SamplesFile.of(samples, images), Path(out), processes or Processes()
-    conditions = Conditions(model_name(model), max_new_tokens, image_aspect(model.config, processor))
-    merge = partial(merge_parts, out, conditions, samples)
-    jobs, total = processes.agree(partial(_prepare, model, conditions, samples, reductions, recipe_for, methods))
+    file, out, processes = SamplesFile.of(samples, images), Path(out), processes or Processes()
+    sizes, decoding = BatchSize(batch_size), Decoding(max_new_tokens)
+
+    def prepared() -> tuple[list[Job], int, dict[str, str]]:
+        jobs = jobs_of(model, reductions, recipe_for, [find_method(method) for method in methods])
+        _warn_of(jobs, model, conditions := conditions_of(model, processor))
+        conditions |= {"max_new_tokens": str(max_new_tokens)} | {f"recipe of {job}": job.counts for job in jobs}
+        check_table(out)
+        return jobs, check_samples(file), conditions
+
+    jobs, total, conditions = processes.agree(prepared)
     with sole_run(out, processes):
-        processes.on_main(merge)
-        # One process begins or mends the sheet; then it is there for every one to open.
-        processes.on_main(partial(begin_sheet, out))
-        sheet = processes.agree(partial(AnswerSheet, out, conditions))
-        if processes.count > 1:
-            sheet.continue_in(part_path(out, processes.rank))
-
-        def work(_: int, sample: Sample) -> bool:
-            answers = _answers(model, processor, jobs, sheet, sample, conditions)
-            sheet.append(answers)
-            return bool(answers)
-
-        reason = work_through(samples, total, work, device=model.device, processes=processes, progress=progress)
-        processes.on_main(merge)
-        found = scores(out)
-    if not found:
-        raise ValueError(f"none of the {total} samples in {samples} could be answered; {reason}")
-    return found
+        try:
+            with shared_journal(out, conditions, processes) as journal:
+                ways = [job.way_name for job in jobs]
+                walk = Walk(model, processor, file, total, journal, ways, sizes, processes, max_new_tokens, progress)
+                walk.go(partial(_answer_all, model, processor, jobs, decoding, journal))
+        except KeyboardInterrupt:
+            if processes.count == 1:
+                _export(out, file, conditions)
+            raise
+        scores = processes.on_main(partial(_export, out, file, conditions))
+    if not scores:
+        raise ValueError(f"none of the {total} samples in {file} could be answered; {walk.reason}")
+    return scores
 
 
 @dataclass(frozen=True)
-class _Job:
+class Job:
     """A way to answer, and the budget that it is for."""
 
     reduction: float
     way: Way = UNPRUNED
 
     @property
-    def name(self) -> str:
+    def method(self) -> str:
+        """What the table calls it."""
         return self.way.method.label if self.way.method else ORIGINAL
 
+    @property
+    def way_name(self) -> str:
+        """What the journal calls it."""
+        return f"{self.reduction!r} {self.method}"
 
-def _prepare(
+    @property
+    def counts(self) -> str:
+        """What its recipe decides, in words: "5 0 12 9 of 36"; nothing for the original model."""
+        recipe = self.way.recipe
+        return f"{' '.join(map(str, recipe.removed))} of {recipe.num_visual_tokens}" if recipe else ""
+
+    def __str__(self) -> str:
+        return f"{self.method} at {self.reduction:g}"
+
+
+def jobs_of(
     model: PreTrainedModel,
-    conditions: Conditions,
-    samples: SamplesFile,
-    reductions: Sequence[float],
-    recipe_for: Callable[[float], PruningRecipe],
-    methods: Sequence[str | Method],
-) -> tuple[list[_Job], int]:
-    """Look at what can be looked at beforehand: the ways to answer, and how many samples there are."""
-    jobs = _jobs(model, conditions, reductions, recipe_for, [find_method(method) for method in methods])
-    return jobs, check_samples(samples)
-
-
-def _jobs(
-    model: PreTrainedModel,
-    conditions: Conditions,
     reductions: Sequence[float],
     recipe_for: Callable[[float], PruningRecipe],
     methods: Sequence[Method],
-) -> list[_Job]:
-    """The original model, then every method at every budget above 0, without repetitions."""
-    name, depth = conditions.model, model.config.text_config.num_hidden_layers
-    jobs = [_Job(0.0)]
+) -> list[Job]:
+    """The original model, then every method at every budget above 0, without repetitions.
+
+    Raises ValueError for a budget that cannot be, and for recipes of another depth.
+    """
+    jobs = [Job(0.0)]
     for reduction in dict.fromkeys(check_share("reduction", reduction) for reduction in reductions):
         if reduction == 0.0:
             continue
         recipe = recipe_for(reduction)
-        recipe.check_model(depth, name)
-        for warning in recipe.warnings_for(name, conditions.image_aspect):
-            logger.warning(warning)
-        jobs += [_Job(reduction, Way(recipe, method)) for method in {each.label: each for each in methods}.values()]
+        recipe.check_model(model.config.text_config.num_hidden_layers, model_name(model))
+        jobs += [Job(reduction, Way(recipe, method)) for method in {each.label: each for each in methods}.values()]
     return jobs
 
 
-def _answers(
+def _warn_of(jobs: Sequence[Job], model: PreTrainedModel, conditions: Mapping[str, str]) -> None:
+    """Say once what speaks against the recipes."""
+    recipes = [job.way.recipe for job in jobs if job.way.recipe is not None]
+    found = [recipe.warnings_for(model_name(model), conditions["image_aspect"]) for recipe in recipes]
+    for warning in dict.fromkeys(warning for warnings in found for warning in warnings):
+        logger.warning(warning)
+
+
+def _answer_all(
     model: PreTrainedModel,
     processor: ProcessorMixin,
-    jobs: Sequence[_Job],
-    sheet: AnswerSheet,
-    sample: Sample,
-    conditions: Conditions,
-) -> list[Answer]:
-    """The answers to one sample that the sheet does not hold yet."""
-    missing = [job for job in jobs if (sample.id, job.reduction, job.name) not in sheet]
-    if not missing:
-        return []
-    inputs = prompt_of(model, processor, sample, max_new_tokens=conditions.max_new_tokens)
-    original = sheet.original(sample.id)
-    answers = []
+    jobs: Sequence[Job],
+    decoding: Decoding,
+    journal: Journal,
+    tasks: Sequence[Task],
+) -> None:
+    """Answer samples of one kind in every way that the journal does not hold yet, and keep the answers there."""
     # The original comes first wherever it is missing, so what the others are compared with is always there.
-    for job in missing:
-        answer = _answer(model, processor, inputs, job, sample, conditions)
-        original = answer.answer if job.way is UNPRUNED else original
-        answers.append(replace(answer, agrees=_mark(normalised(answer.answer) == normalised(original))))
-    return answers
+    for job in jobs:
+        missing = [task for task in tasks if (task.sample.id, job.way_name) not in journal]
+        if not missing:
+            continue
+        answers = answer(model, processor, [task.inputs for task in missing], job.way, decoding)
+        records = []
+        for task, given in zip(missing, answers, strict=True):
+            notes = _notes(given, job)
+            original = notes if job.way is UNPRUNED else journal.notes(task.sample.id, jobs[0].way_name)
+            agrees = original is not None and normalised(original["answer"]) == normalised(notes["answer"])
+            notes |= {"agrees": mark(agrees), "expected": on_one_line(task.sample.answer or "")}
+            records.append(Record(task.sample.id, task.digest, job.way_name, notes))
+        journal.add(records)
 
 
-def _answer(
-    model: PreTrainedModel,
-    processor: ProcessorMixin,
-    inputs: BatchFeature,
-    job: _Job,
-    sample: Sample,
-    conditions: Conditions,
-) -> Answer:
-    """One answer and what it cost; whether it agrees with the original's is left open."""
-    (given,) = answer(model, processor, [inputs], job.way, Decoding(conditions.max_new_tokens))
-    expected = " ".join((sample.answer or "").split())
-    return Answer(
-        id=sample.id,
-        reduction=job.reduction,
-        method=job.name,
-        answer=" ".join(given.text.split()),
-        expected=expected,
-        correct=_mark(normalised(given.text) == normalised(expected)) if expected else "",
-        agrees="",
-        new_tokens=len(given.token_ids),
-        visual_tokens=given.cost.visual_tokens,
-        achieved_reduction=given.cost.achieved_reduction,
-        visual_gflops=given.cost.visual / 1e9,
-        total_gflops=given.cost.request.total / 1e9,
-        **asdict(conditions),
-    )
+def _notes(given: Answer, job: Job) -> dict[str, Any]:
+    """What the journal keeps of an answer, by the names of the columns."""
+    return {
+        "reduction": job.reduction,
+        "method": job.method,
+        "answer": on_one_line(given.text),
+        "new_tokens": len(given.token_ids),
+        "visual_tokens": given.cost.visual_tokens,
+        "achieved_reduction": given.cost.achieved_reduction,
+        "visual_gflops": given.cost.visual / 1e9,
+        "total_gflops": given.cost.request.total / 1e9,
+        "recipe": job.counts,
+    }
 
 
-def _mark(yes: bool) -> str:
-    return "1" if yes else "0"
+def _export(out: Path, samples: SamplesFile, conditions: Mapping[str, str]) -> list[Score]:
+    """Write the table, and sum it up; a journal that nothing could be put into is removed."""
+    with Journal(journal_path(out), conditions) as journal:
+        scores = export(out, journal, samples, conditions)
+    if not scores:
+        remove_journal(journal_path(out))
+    return scores

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from PIL import Image
-from transformers import PreTrainedModel, ProcessorMixin
+from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
 
 from fitprune_core.cost.decoder import DecoderGeometry
 from fitprune_core.lmms_eval_plugin.arguments import Arguments
 from fitprune_core.models.layout import image_aspect
 from fitprune_core.models.loading import load_model, model_name
-from fitprune_core.models.memory import with_memory_explained
 from fitprune_core.models.options import LoadOptions
 from fitprune_core.pruning.methods import find_method
 from fitprune_core.recipes.recipe import PruningRecipe
 from fitprune_core.recipes.store import recipe_source
 from fitprune_core.run.answer import UNPRUNED, Way, answer, prepare
+from fitprune_core.run.batch import BatchSize, in_batches, kind_of
 from fitprune_core.run.costs import RequestCost
 from fitprune_core.run.decoding import Decoding
 from fitprune_core.run.pixels import load_rgb
@@ -31,10 +31,21 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class Asked:
+    """A request that is ready to be answered: its prompt, how it wants its answer, its name for messages, and which
+    of many it is."""
+
+    inputs: BatchFeature
+    decoding: Decoding
+    place: str
+    number: int = 0
+
+
+@dataclass(frozen=True)
 class Reply:
     """An answer: its text, the tokens of prompt and answer, the seconds it took, and its FLOPs.
 
-    With beams the FLOPs are those of one beam.
+    Of a batch each has its share of the seconds. With beams the FLOPs are those of one beam.
     """
 
     text: str
@@ -47,16 +58,21 @@ class Reply:
 class Answerer:
     """A model and the budget that it runs at.
 
-    recipe: what goes at each layer, or None for the model as it is. method: what ranks the tokens. Raises ValueError
-    for a recipe of a model of another depth.
+    recipe: what goes at each layer, or None for the model as it is. method: what ranks the tokens. batch_size: how many
+    requests go at once. Raises ValueError for a recipe of a model of another depth.
     """
 
     def __init__(
-        self, model: PreTrainedModel, processor: ProcessorMixin, recipe: PruningRecipe | None, method: str
+        self,
+        model: PreTrainedModel,
+        processor: ProcessorMixin,
+        recipe: PruningRecipe | None,
+        method: str,
+        batch_size: int | str = 1,
     ) -> None:
-        self.model, self.processor, self.method = model, processor, find_method(method)
-        self.recipe = recipe
-        self.way = UNPRUNED if recipe is None else Way(recipe, self.method)
+        self.model, self.processor, self.recipe = model, processor, recipe
+        self.batch_size = BatchSize(batch_size)
+        self.way = UNPRUNED if recipe is None else Way(recipe, find_method(method))
         if recipe is not None:
             recipe.check_model(model.config.text_config.num_hidden_layers, model_name(model))
             for warning in recipe.warnings_for(model_name(model), image_aspect(model.config, processor)):
@@ -72,31 +88,53 @@ class Answerer:
         if arguments.reduction:
             geometry = DecoderGeometry.from_config(model.config)
             recipe = recipe_source(model_name(model), geometry, arguments.recipes)(arguments.reduction)
-        return cls(model, processor, recipe, arguments.method)
+        return cls(model, processor, recipe, arguments.method, arguments.batch_size)
 
-    def reply(self, pictures: Sequence[Any] | None, context: str, decoding: Decoding, place: str) -> Reply:
-        """Answer one request.
+    def ask(
+        self, pictures: Sequence[Any] | None, context: str, decoding: Decoding, place: str, number: int = 0
+    ) -> Asked:
+        """Make one request ready.
 
         pictures: of the document; none, and the prompt is text, which nothing is pruned from. context: the prompt.
-        place: task and document, for messages. Raises ValueError for several pictures, for what is no picture, for an
-        image marker amid the text, and for a prompt that is too long; MemoryError when the device runs out of memory.
+        place: task and document, for messages. number: which request of many it is. Raises ValueError for several
+        pictures, for what is no picture, for an image marker amid the text, and for a prompt that is too long.
         """
         picture = one_picture(pictures, place)
         question = question_of(context, picture is not None, self.processor.image_token, place)
         try:
-            prompt = prepare(self.model, self.processor, picture, question, max_new_tokens=decoding.max_new_tokens)
+            inputs = prepare(self.model, self.processor, picture, question, max_new_tokens=decoding.max_new_tokens)
         except ValueError as error:
             raise ValueError(f"{place}: {error}") from error
+        return Asked(inputs, decoding, place, number)
+
+    def replies(self, requests: Iterable[Asked]) -> Iterator[tuple[Asked, Reply]]:
+        """Answer requests, those of one kind and of greedy decoding in batches; not in the order that they come in.
+
+        Raises MemoryError when the device runs out of memory on a single one.
+        """
+        for batch in in_batches(((self._kind(asked), asked) for asked in requests), self._size):
+            found: list[tuple[Asked, Reply]] = []
+            work = partial(self._reply, found)
+            self.batch_size.work_in_parts(work, batch, self.model.device, lambda asked: asked.place)
+            yield from found
+
+    def _kind(self, asked: Asked) -> Hashable:
+        return asked.decoding, kind_of(asked.inputs, self.model.config)
+
+    def _size(self, asked: Asked) -> int:
+        if not asked.decoding.is_greedy:
+            return 1
+        return self.batch_size.of(self.model, asked.inputs, asked.decoding.max_new_tokens)
+
+    def _reply(self, found: list[tuple[Asked, Reply]], batch: Sequence[Asked]) -> None:
+        """Answer a batch, and append the answers to `found`."""
         started = time.perf_counter()
-        work = partial(answer, self.model, self.processor, [prompt], self.way, decoding)
-        (given,) = with_memory_explained(work, self.model.device, place)
-        return Reply(
-            text=given.text,
-            prompt_tokens=given.prompt_tokens,
-            new_tokens=len(given.token_ids),
-            seconds=time.perf_counter() - started,
-            cost=given.cost,
-        )
+        prompts, decoding = [asked.inputs for asked in batch], batch[0].decoding
+        answers = answer(self.model, self.processor, prompts, self.way, decoding)
+        seconds = (time.perf_counter() - started) / len(batch)
+        for asked, given in zip(batch, answers, strict=True):
+            reply = Reply(given.text, given.prompt_tokens, len(given.token_ids), seconds, given.cost)
+            found.append((asked, reply))
 
 
 def one_picture(pictures: Sequence[Any] | None, place: str) -> Image.Image | None:

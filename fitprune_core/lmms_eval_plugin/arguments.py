@@ -14,6 +14,7 @@ from fitprune_core.models.options import LoadOptions
 from fitprune_core.pruning.methods import find_method
 from fitprune_core.recipes.published import RECIPES
 from fitprune_core.recipes.recipe import check_share
+from fitprune_core.run.batch import check_batch_size
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Arguments(LoadOptions):
         recipe: a recipe file instead of a share.
         recipes: folder that holds a folder for each model.
         method: what ranks the tokens, a name in `METHODS`.
-        batch_size: 1.
+        batch_size: requests at once, from 1 up, or "auto"; see `batch.BatchSize`.
     """
 
     pretrained: str = HUB_DEFAULT
@@ -34,7 +35,7 @@ class Arguments(LoadOptions):
     recipe: Path | None = None
     recipes: Path = RECIPES
     method: str = "fitprune"
-    batch_size: int = 1
+    batch_size: int | str = 1
 
     def __post_init__(self) -> None:
         if (self.reduction is None) == (self.recipe is None):
@@ -51,10 +52,7 @@ class Arguments(LoadOptions):
             if value is not None:
                 object.__setattr__(self, name, kind(str(value)))
         find_method(self.method)
-        if str(self.batch_size) != "1":
-            raise ValueError(
-                f"batch_size is {shown(self.batch_size)}; requests are pruned one at a time, so it must be 1"
-            )
+        check_batch_size(self.batch_size)
 
     @classmethod
     def from_given(cls, given: dict[str, Any]) -> Arguments:

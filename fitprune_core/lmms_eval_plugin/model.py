@@ -14,7 +14,7 @@ from loguru import logger
 from tqdm import tqdm
 
 from fitprune_core.lmms_eval_plugin import MODEL_NAME
-from fitprune_core.lmms_eval_plugin.answering import Answerer, Reply
+from fitprune_core.lmms_eval_plugin.answering import Answerer, Asked
 from fitprune_core.lmms_eval_plugin.arguments import Arguments, device_of_rank
 from fitprune_core.lmms_eval_plugin.decoding import decoding_of_task
 from fitprune_core.lmms_eval_plugin.summary import Summary
@@ -38,6 +38,7 @@ class FitPruneLlava(lmms):
         self._rank, self._world_size = self.accelerator.process_index, self.accelerator.num_processes
         device = device_of_rank(arguments.device, self._world_size, self.accelerator.local_process_index)
         self._answerer: Answerer | None = Answerer.load(arguments, device)
+        self._batch_size = arguments.batch_size
         self._summary = Summary()
         self._warned: set[tuple[str, str]] = set()
         model, recipe = self._answerer.model, self._answerer.recipe
@@ -53,9 +54,9 @@ class FitPruneLlava(lmms):
         return self._device
 
     @property
-    def batch_size(self) -> int:
-        """One request at a time."""
-        return 1
+    def batch_size(self) -> int | str:
+        """Requests at once, as it was asked for."""
+        return self._batch_size
 
     def generate_until(self, requests: list[Instance]) -> list[GenerationResult]:
         """The answers, in the order of the requests.
@@ -63,22 +64,24 @@ class FitPruneLlava(lmms):
         The longest prompts come first, so that one that does not fit is found out at once. Raises ValueError naming
         task and document for a request that cannot be answered: a score over the others would be another benchmark's.
         """
-        results: list[GenerationResult | None] = [None] * len(requests)
-        order = sorted(range(len(requests)), key=lambda number: -len(requests[number].args[0]))
-        for number in tqdm(order, desc="answering", unit="request", disable=self.rank != 0):
-            request = requests[number]
-            if request.metadata.get("__padding_only__"):
-                # Makes the processes' counts equal for models that run in lockstep; its answer is thrown away.
-                results[number] = GenerationResult("")
-                continue
-            reply = self._reply(request)
+        if self._answerer is None:
+            raise ValueError(f"{MODEL_NAME} was cleaned up, and answers no more")
+        results = [GenerationResult("")] * len(requests)
+        # Requests for padding make the processes' counts equal for models that run in lockstep; nobody reads them.
+        real = [number for number, request in enumerate(requests) if not request.metadata.get("__padding_only__")]
+        order = sorted(real, key=lambda number: -len(requests[number].args[0]))
+        asked = (self._ask(self._answerer, requests[number], number) for number in order)
+        replies = tqdm(
+            self._answerer.replies(asked), total=len(order), desc="answering", unit="request", disable=self.rank != 0
+        )
+        for one, reply in replies:
             counts = TokenCounts(input_tokens=reply.prompt_tokens, output_tokens=reply.new_tokens)
-            results[number] = GenerationResult(reply.text, counts)
+            results[one.number] = GenerationResult(reply.text, counts)
+            self._summary.add(requests[one.number].args[4], reply)
         return results
 
-    def _reply(self, request: Instance) -> Reply:
+    def _ask(self, answerer: Answerer, request: Instance, number: int) -> Asked:
         context, options, doc_to_visual, doc_id, task, split = request.args
-        place = f"document {doc_id} of {task}"
         pictures = doc_to_visual(self.task_dict[task][split][doc_id])
         try:
             decoding, warnings = decoding_of_task(options)
@@ -88,9 +91,7 @@ class FitPruneLlava(lmms):
             if (task, warning) not in self._warned:
                 self._warned.add((task, warning))
                 logger.warning(f"{task}: {warning}")
-        reply = self._answerer.reply(pictures, context, decoding, place)
-        self._summary.add(task, reply)
-        return reply
+        return answerer.ask(pictures, context, decoding, f"document {doc_id} of {task}", number)
 
     def loglikelihood(self, requests: list[Instance]) -> NoReturn:
         """None of the paper's ten benchmarks asks for it."""

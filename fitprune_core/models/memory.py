@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -32,6 +33,16 @@ def with_memory_explained(
     if empty_cache is not None:
         empty_cache()
     raise MemoryError(f"the device {device} ran out of memory on {what}; what it held is free again. {hint}")
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that are free on a device, or None where it does not say. The system's files may yield more on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    names = os.sysconf_names if hasattr(os, "sysconf_names") else {}
+    if device.type != "cpu" or not {"SC_AVPHYS_PAGES", "SC_PAGE_SIZE"} <= names.keys():
+        return None
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -1,69 +1,139 @@
-"""A way through a samples file of any size: this process's share, bad samples reported and left out, progress."""
+"""A way through a samples file of any size: this process's share in batches, bad samples left out, progress."""
 
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
 
-import torch
 from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
 
-from fitprune_core.models.memory import with_memory_explained
 from fitprune_core.run.answer import prepare
+from fitprune_core.run.batch import BatchSize, in_batches, kind_of
 from fitprune_core.run.pictures import open_picture
 from fitprune_core.run.questions import check_question
 from fitprune_core.samples.files import Sample, SamplesFile, read_samples
+from fitprune_core.samples.journal import Journal, Mismatch, digest_of
 from fitprune_core.samples.processes import Processes
 
 logger = logging.getLogger(__name__)
 
 
-def work_through(
-    samples: str | os.PathLike | SamplesFile,
-    total: int,
-    work: Callable[[int, Sample], bool],
-    *,
-    device: torch.device,
-    processes: Processes,
-    progress: Callable[[int, int], None] | None = None,
-) -> str:
-    """Do `work(index, sample)` for this process's share of a samples file, one sample at a time.
+@dataclass(frozen=True)
+class Task:
+    """A sample that is ready to be worked on: with the digest of its picture and question, and its prompt (CPU)."""
 
-    Args:
-        samples: a samples file that was checked, and `total`, the number of its samples.
-        work: returns whether there was anything to do. A sample for which it raises ValueError, or for which memory
-            does not suffice, is reported as a warning that names file, line and value, and left out.
-        device: on which it works.
+    sample: Sample
+    digest: str
+    inputs: BatchFeature
+
+
+@dataclass
+class Walk:
+    """One way through a samples file.
+
+    Attributes:
+        model, processor: what samples are made ready for.
+        samples: the file, which was checked, and `total`, the number of its samples.
+        journal: what was done before.
+        ways: what is to be done for each sample, as the journal names it.
+        batch_size: how many go at once.
+        processes: those that share the samples.
+        new_tokens: the longest answer, for which a prompt must leave room; 0 where nothing is generated.
         progress: called after every sample that there was something to do for, and after the last, with samples done
-            and samples in all, of this share.
-
-    Returns why the first sample that was left out was left out, or nothing.
+            and samples in all, of this process's share.
+        reason: why the first sample that was left out was left out, or nothing.
     """
-    share = processes.share(total)
-    reason = ""
-    for index, sample in enumerate(read_samples(samples)):
-        if index not in share:
-            continue
+
+    model: PreTrainedModel
+    processor: ProcessorMixin
+    samples: SamplesFile
+    total: int
+    journal: Journal
+    ways: Sequence[str]
+    batch_size: BatchSize
+    processes: Processes
+    new_tokens: int = 0
+    progress: Callable[[int, int], None] | None = None
+    reason: str = ""
+    _done: int = 0
+
+    def go(self, work: Callable[[Sequence[Task]], None]) -> None:
+        """Do `work` for this process's share, in batches of prompts of one kind (`batch.kind_of`).
+
+        work: puts what it does into the journal, and passes over what is there already: a batch that failed comes
+        again, in smaller ones. A sample for which it raises ValueError, or for which memory does not suffice alone, is
+        reported as a warning that names file, line and value, and left out. Raises `Mismatch` for a sample that the
+        journal knows with another picture or question.
+        """
+        for batch in in_batches(self._tasks(), self._size):
+            self._try(work, batch)
+            for _ in batch:
+                self._count(worked=True)
+
+    def _tasks(self) -> Iterator[tuple[Hashable, Task]]:
+        share = self.processes.share(self.total)
+        for index, sample in enumerate(read_samples(self.samples)):
+            if index not in share:
+                continue
+            try:
+                task = self._task(sample)
+            except Mismatch:
+                raise
+            except (ValueError, MemoryError) as error:
+                self._leave_out(sample, error)
+                self._count(worked=True)
+                continue
+            if task is None:
+                self._count(worked=False)
+            else:
+                yield kind_of(task.inputs, self.model.config), task
+
+    def _task(self, sample: Sample) -> Task | None:
+        if all((sample.id, way) in self.journal for way in self.ways):
+            # A picture that is gone by now changes nothing that was done.
+            if sample.image.is_file():
+                self.journal.check_sample(sample.id, digest_of(sample))
+            return None
+        inputs = prompt_of(self.model, self.processor, sample, max_new_tokens=self.new_tokens)
+        digest = digest_of(sample)
+        self.journal.check_sample(sample.id, digest)
+        return Task(sample, digest, inputs)
+
+    def _size(self, task: Task) -> int:
+        return self.batch_size.of(self.model, task.inputs, self.new_tokens)
+
+    def _try(self, work: Callable[[Sequence[Task]], None], tasks: Sequence[Task]) -> None:
         try:
-            worked = with_memory_explained(partial(work, index, sample), device, f"sample {sample.id}")
+            self.batch_size.work_in_parts(work, tasks, self.model.device, lambda task: f"sample {task.sample.id}")
+        except Mismatch:
+            raise
         except (ValueError, MemoryError) as error:
-            logger.warning("left out sample %s (%s): %s", sample.id, sample.place, error)
-            reason = reason or f"{sample.place}: {error}"
-            worked = True
-        if progress is not None and (worked or index == share[-1]):
-            progress(share.index(index) + 1, len(share))
-    return reason
+            if len(tasks) == 1:
+                self._leave_out(tasks[0].sample, error)
+                return
+            # One of them is to blame; the others are answered without it.
+            for task in tasks:
+                self._try(work, [task])
+
+    def _leave_out(self, sample: Sample, error: Exception) -> None:
+        logger.warning("left out sample %s (%s): %s", sample.id, sample.place, error)
+        self.reason = self.reason or f"{sample.place}: {error}"
+
+    def _count(self, worked: bool) -> None:
+        self._done += 1
+        share = len(self.processes.share(self.total))
+        if self.progress is not None and (worked or self._done == share):
+            self.progress(self._done, share)
 
 
 def prompt_of(
     model: PreTrainedModel, processor: ProcessorMixin, sample: Sample, *, max_new_tokens: int = 0
 ) -> BatchFeature:
-    """A sample's picture and question as the model's inputs, on its device.
+    """A sample's picture and question as the model's inputs, on the CPU.
 
     Raises ValueError for a picture that does not open, a question that cannot be asked, and a prompt that is too long
     for the model together with an answer of `max_new_tokens`.
     """
     picture, question = open_picture(sample.image), check_question(sample.question)
-    return prepare(model, processor, picture, question, max_new_tokens=max_new_tokens).to(model.device)
+    return prepare(model, processor, picture, question, max_new_tokens=max_new_tokens)

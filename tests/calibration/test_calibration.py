@@ -8,15 +8,22 @@ import multiprocessing
 import random
 import time
 import tracemalloc
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+import torch
+from transformers import BatchFeature
 
 from fitprune_core import AttentionStatistics, collect_statistics, load_model
 from fitprune_core.calibration import calibration
 from fitprune_core.calibration.calibration import Calibration, calibrate
-from fitprune_core.calibration.observations import Observations
+from fitprune_core.samples import journal as journal_module
+from fitprune_core.samples import loop
+from fitprune_core.samples.files import SamplesFile
+from fitprune_core.samples.journal import Journal, journal_path
 from fitprune_core.samples.processes import Processes, part_path, part_paths
+from tests.memory import fill_memory_once
 from tests.tiny import random_picture, save_tiny_llava, tiny_llava
 
 SIZES = [(48, 36), (24, 70), (60, 24), (48, 36), (30, 30), (90, 30)]
@@ -76,16 +83,21 @@ def stopping(monkeypatch):
     return stop_at
 
 
+@dataclass(frozen=True)
 class Share(Processes):
-    """One of several processes, run alone and stopped when it has done its share."""
+    """One of several processes, run alone and stopped when it has done its share, before parts are put together."""
+
+    gathered: list = field(default_factory=list)
 
     def agree(self, work):
         return work()
 
     def on_main(self, work):
-        if getattr(work, "func", None) is calibration._finish:
-            raise Stopped
-        return work()
+        if getattr(work, "func", None) is journal_module._gather:
+            self.gathered.append(work)
+            if len(self.gathered) == 2:
+                raise Stopped
+        return work() if self.is_main else None
 
 
 class TestOutcome:
@@ -113,7 +125,7 @@ class TestOutcome:
     def test_memory_does_not_grow_with_the_samples(self, tiny, samples, out, monkeypatch):
         line = samples.read_text().splitlines()[0]
         received, shares = np.zeros((2, 4, 20_000), np.float32), np.zeros((2, 4), np.float32)
-        monkeypatch.setattr(calibration, "observe", lambda *_: (received, shares))
+        monkeypatch.setattr(calibration, "observe", lambda *_: [(received, shares)])
         peaks = []
         for count in (5, 100):
             samples.write_text("".join(line.replace("s0", f"s{number}") + "\n" for number in range(count)))
@@ -121,8 +133,8 @@ class TestOutcome:
             calibrate(*tiny, samples, out)
             peaks.append(tracemalloc.get_traced_memory()[1])
             tracemalloc.stop()
-        # Far less than one sample's attention, although there are 95 more.
-        assert peaks[1] - peaks[0] < received.nbytes / 4
+        # Less than one sample's attention, although there are 95 more.
+        assert peaks[1] - peaks[0] < received.nbytes / 2
 
 
 class TestGoingOn:
@@ -145,7 +157,7 @@ class TestGoingOn:
             with pytest.raises(Stopped):
                 calibrate(*tiny, samples, out, processes=Share(rank, first))
         calls = stopping(None)
-        for rank in reversed(range(then)):
+        for rank in range(then):
             with pytest.raises(Stopped):
                 calibrate(*tiny, samples, out, processes=Share(rank, then))
         assert len(calls) == 5
@@ -159,17 +171,20 @@ class TestGoingOn:
         found = AttentionStatistics.load(samples.parent / "expected.npz")
         counter = out.parent.parent / "counter"
 
-        def seen_before(_, sample):
-            # Without torch, whose threads do not survive a fork.
-            number = int(sample.id[1:])
+        def numbered(_, __, sample, **options):
+            # As good as without torch, whose threads do not survive a fork.
+            return BatchFeature({"input_ids": torch.tensor([[int(sample.id[1:])]])})
+
+        def seen_before(_, inputs):
+            number = inputs["input_ids"].item()
             with counter.open("a") as file:
                 file.write(f"{number}\n")
             time.sleep(0.012)
             both = [np.stack([getattr(found, f"{kind}_{what}")[number] for kind in ("self", "cross")])
                     for what in ("attention", "share")]  # fmt: skip
-            return both
+            return [both]
 
-        monkeypatch.setattr(calibration, "prompt_of", lambda model, processor, sample: sample)
+        monkeypatch.setattr(loop, "prompt_of", numbered)
         monkeypatch.setattr(calibration, "observe", seen_before)
         fork, dice, kills = multiprocessing.get_context("fork"), random.Random(0), 0
         for longest in [0.01, 0.02, 0.03, 0.04, 0.05, 0.06] * 5 + [60]:
@@ -198,7 +213,7 @@ class TestGoingOn:
             patched.setattr(calibration, "_finish", stop)
             calibrate(*tiny, samples, out)
         # Every sample is done, so nothing is written any more that would tidy the journal away.
-        part_path(out, 0).with_name(part_path(out, 0).name + "-journal").write_bytes(bytes(512))
+        journal_path(out).with_name(journal_path(out).name + "-journal").write_bytes(bytes(512))
         calibrate(*tiny, samples, out)
         assert out.read_bytes() == expected
         assert [path.name for path in out.parent.iterdir()] == ["out.npz"]
@@ -209,7 +224,7 @@ class TestGoingOn:
         unlink = type(out).unlink
 
         def stop_at_records(path, **options):
-            if path in part_paths(out):
+            if path == journal_path(out):
                 raise Stopped
             unlink(path, **options)
 
@@ -217,33 +232,37 @@ class TestGoingOn:
         with pytest.raises(Stopped):
             calibrate(*tiny, samples, out)
         monkeypatch.setattr(type(out), "unlink", unlink)
-        assert len(part_paths(out)) == 1
-        calibrate(*tiny, samples, out)
         assert out.read_bytes() == expected
-        assert part_paths(out) == []
+        calibrate(*tiny, samples, out)
+        assert [path.name for path in out.parent.iterdir()] == ["out.npz"]
+        assert out.read_bytes() == expected
 
     def test_records_of_another_run_are_refused(self, tiny, tiny_next, samples, out, stopping):
         stopping(2)
         with pytest.raises(Stopped):
             calibrate(*tiny, samples, out)
-        begun = part_path(out, 0).read_bytes()
+        begun = journal_path(out).read_bytes()
         for other, words in (
             (tiny_next, "model LlavaForConditionalGeneration, not LlavaNextForConditionalGeneration"),
             (tiny_llava(seed=1), "weights [0-9a-f]+, not [0-9a-f]+"),
         ):
-            with pytest.raises(ValueError, match=rf"out\.npz\.partial-0 was begun with {words}: go on with that, or"):
+            with pytest.raises(ValueError, match=rf"out\.npz\.journal was begun with {words}; go on with that, name"):
                 calibrate(*other, samples, out)
+        random_picture(seed=9).save(samples.parent / "1.png")
+        with pytest.raises(ValueError, match="what it holds of sample s1 is of another picture or question"):
+            calibrate(*tiny, samples, out)
         samples.write_text(samples.read_text().replace("What", "Which"))
         with pytest.raises(ValueError, match=r"samples file samples\.jsonl \(sha256 .*, not samples\.jsonl"):
             calibrate(*tiny, samples, out)
-        assert part_path(out, 0).read_bytes() == begun
+        assert journal_path(out).read_bytes() == begun
 
-    def test_somebody_elses_file_is_left_alone(self, tiny, samples, out):
+    @pytest.mark.parametrize("name", ["out.npz.journal", "out.npz.partial-0"])
+    def test_somebody_elses_file_is_left_alone(self, tiny, samples, out, name):
         out.parent.mkdir()
-        part_path(out, 0).write_text("notes of mine, which are no database and a little longer than its header is " * 9)
-        with pytest.raises(ValueError, match=r"partial-0 holds no records of a calibration"):
+        (out.parent / name).write_text("notes of mine, no database and a little longer than its header is " * 9)
+        with pytest.raises(ValueError, match=rf"{name} is no journal of samples"):
             calibrate(*tiny, samples, out)
-        assert part_path(out, 0).read_text().startswith("notes")
+        assert (out.parent / name).read_text().startswith("notes")
 
     def test_two_runs_at_once_are_refused(self, tiny, samples, expected, out):
         def run_again(*_):
@@ -255,9 +274,9 @@ class TestGoingOn:
 
     def test_records_that_a_process_still_writes_are_refused(self, tiny, samples, out):
         out.parent.mkdir()
-        about = calibration._Task(*tiny, samples, out).conditions()
+        conditions = calibration._Task(*tiny, SamplesFile(samples), out).conditions()
         with (
-            Observations(part_path(out, 1), about),
+            Journal(part_path(out, 1), conditions),
             pytest.raises(OSError, match="partial-1 .* another run is writing"),
         ):
             calibrate(*tiny, samples, out)
@@ -268,6 +287,28 @@ class TestGoingOn:
         calibrate(*tiny, samples, out)
         assert len(calls) == 6
         assert out.read_bytes() == expected
+
+
+class TestBatches:
+    @pytest.mark.parametrize("size", [2, 3, 8, "auto"])
+    def test_give_the_statistics_of_one_at_a_time(self, tiny_next, samples, out, tmp_path, size):
+        calibrate(*tiny_next, samples, tmp_path / "one.npz")
+        done = calibrate(*tiny_next, samples, out, batch_size=size)
+        found, expected = AttentionStatistics.load(out), AttentionStatistics.load(tmp_path / "one.npz")
+        assert done.num_samples == 6
+        assert np.array_equal(found.token_counts, expected.token_counts)
+        assert found.provenance == expected.provenance
+        for name in ("self_attention", "cross_attention", "self_share", "cross_share"):
+            np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-4, atol=1e-7)
+
+    def test_memory_that_runs_out_halves_the_batch(self, tiny, samples, expected, out, monkeypatch, caplog):
+        calls = fill_memory_once(monkeypatch, at=6)  # in the second layer of the second batch
+        with caplog.at_level(logging.WARNING):
+            assert calibrate(*tiny, samples, out, batch_size=4).num_samples == 6
+        assert [record.message for record in caplog.records] == ["memory ran out on 2 prompts at once; going on with 1"]
+        assert len(calls) == 4 + 2 + 4 + 4
+        found, one = AttentionStatistics.load(out), AttentionStatistics.load(samples.parent / "expected.npz")
+        np.testing.assert_allclose(found.self_attention, one.self_attention, rtol=1e-4, atol=1e-7)
 
 
 class TestBadSamples:
@@ -309,8 +350,8 @@ class TestBadSamples:
 
         def overflow_once(*args):
             calls.append(args)
-            received, shares = observe(*args)
-            return received * (np.nan if len(calls) == 3 else 1), shares
+            ((received, shares),) = observe(*args)
+            return [(received * (np.nan if len(calls) == 3 else 1), shares)]
 
         monkeypatch.setattr(calibration, "observe", overflow_once)
         assert calibrate(*tiny, samples, out).left_out == 1
@@ -340,18 +381,3 @@ class TestBadSamples:
         with pytest.raises(ValueError, match=r"samples\.jsonl, line 7"):
             calibrate(*tiny, samples, out)
         assert not out.parent.exists()
-
-
-def test_records_come_back_in_the_order_of_the_samples(tmp_path):
-    rng = np.random.default_rng(0)
-    made = {sample: (rng.random((2, 3, 4 + sample), np.float32), rng.random((2, 3), np.float32)) for sample in range(5)}
-    with Observations(tmp_path / "part", {"model": "m"}) as observations:
-        for sample in (3, 0, 4, 1, 2):
-            observations.add(sample, *made[sample])
-        assert list(observations.token_counts()) == [(sample, 4 + sample) for sample in range(5)]
-    with Observations(tmp_path / "part", {"model": "m"}) as observations:
-        for kind in (0, 1):
-            for part, read in enumerate((observations.received, observations.shares)):
-                found = list(read(kind))
-                assert [sample for sample, _ in found] == list(range(5))
-                assert all(np.array_equal(values, made[sample][part][kind]) for sample, values in found)

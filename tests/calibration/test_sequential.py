@@ -56,7 +56,7 @@ def test_every_trial_is_that_of_the_authors(formula, reduction):
 @pytest.mark.parametrize("reduction", ["0.4", "0.6"])
 def test_the_fit_from_statistics_comes_near_the_authors(formula, reduction):
     model, prompts = formula
-    observed = [observe(model, prompt) for prompt in prompts]
+    observed = [observe(model, prompt)[0] for prompt in prompts]
     (own, cross), shares = (np.stack(part, axis=1) for part in zip(*observed, strict=True))
     statistics = AttentionStatistics(own, cross, "formula", LLAVA_7B, *shares)
     without_shares = AttentionStatistics(own, cross, "formula", LLAVA_7B)

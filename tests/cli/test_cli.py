@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from fitprune_core import AttentionStatistics, PruningRecipe
-from fitprune_core.calibration.observations import Observations
 from fitprune_core.cli.main import main
+from fitprune_core.samples.journal import Journal
 from tests.memory import fill_memory_once
 from tests.tiny import random_picture
 
@@ -252,12 +252,11 @@ def test_samples_files_that_cannot_be_used(place, tiny_folder, tmp_path, capsys,
 
 
 def test_calibrate_refuses_to_go_on_with_another_models_records(place, tiny_folder, tmp_path, capsys):
-    part = tmp_path / "statistics.npz.partial-0"
-    with Observations(part, {"model": "another-llava"}):
-        pass
+    begun = tmp_path / "statistics.npz.journal"
+    Journal(begun, {"model": "another-llava"}).close()
     samples, out = str(place / "samples.jsonl"), str(tmp_path / "statistics.npz")
     assert main(["calibrate", "--model", str(tiny_folder), "--samples", samples, "--out", out]) == 2
-    assert f"{part} was begun with model another-llava, not tiny-llava" in complaint(capsys)
+    assert f"{begun} was begun with model another-llava, not tiny-llava" in complaint(capsys)
 
 
 def test_statistics_of_another_model_are_refused(compare, place, tiny_folder, tmp_path, capsys):

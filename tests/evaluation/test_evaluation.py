@@ -5,22 +5,27 @@ import gc
 import json
 import logging
 import tracemalloc
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 
 import pytest
 
 from fitprune_core import collect_statistics, fit_recipe
 from fitprune_core.cost.decoder import visual_flops
 from fitprune_core.evaluation import evaluation
-from fitprune_core.evaluation.answer_sheet import ORIGINAL, Answer, AnswerSheet, Conditions, read_answers, scores
 from fitprune_core.evaluation.evaluation import evaluate
+from fitprune_core.evaluation.table import COLUMNS, ORIGINAL, export
+from fitprune_core.models.processors import set_image_aspect
 from fitprune_core.run.comparison import compare
-from fitprune_core.samples.processes import Processes, part_path, part_paths
-from tests.tiny import random_picture
+from fitprune_core.samples import journal as journal_module
+from fitprune_core.samples.journal import Journal, Record, journal_path
+from fitprune_core.samples.processes import Processes, part_paths
+from tests.memory import fill_memory_once
+from tests.tiny import random_picture, tiny_llava
 
 HEADER = (
     "id,reduction,method,answer,expected,correct,agrees,new_tokens,visual_tokens,achieved_reduction,visual_gflops,"
-    "total_gflops,model,max_new_tokens,image_aspect"
+    "total_gflops,model,max_new_tokens,image_aspect,dtype,weights,recipe"
 )
 
 
@@ -56,8 +61,13 @@ def run(tiny, recipe_for, samples, tmp_path):
     return run
 
 
-def rows_of(tmp_path) -> list[Answer]:
-    return list(read_answers(tmp_path / "out" / "results.csv"))
+def rows_of(tmp_path) -> list[SimpleNamespace]:
+    """The lines of the table, as anybody reads it."""
+    numbers = {"reduction": float, "new_tokens": int, "visual_tokens": int, "achieved_reduction": float,
+               "visual_gflops": float, "total_gflops": float}  # fmt: skip
+    with open(tmp_path / "out" / "results.csv", newline="", encoding="utf-8") as file:
+        rows = [{name: numbers.get(name, str)(text) for name, text in row.items()} for row in csv.DictReader(file)]
+    return [SimpleNamespace(**row, key=(row["id"], row["reduction"], row["method"])) for row in rows]
 
 
 class TestEvaluate:
@@ -97,7 +107,7 @@ class TestEvaluate:
         entries = [json.loads(line) for line in samples.read_text().splitlines()]
         entries[0]["answer"] = f"  {said[0].upper()} . "
         samples.write_text("\n".join(map(json.dumps, entries)))
-        (tmp_path / "out" / "results.csv").unlink()
+        # The right answers are those of the samples file now; nothing is answered anew for them.
         (score,) = run(())
         assert [row.correct for row in rows_of(tmp_path)] == ["1", "", "0"]
         assert (score.samples, score.asked, score.accuracy, score.agreement) == (3, 2, 0.5, 1.0)
@@ -110,7 +120,7 @@ class TestEvaluate:
         assert found[1].total_gflops == pytest.approx(sum(row.total_gflops for row in rows) / 3)
         assert found[1].achieved_reduction == pytest.approx(0.6, abs=0.004)
         assert found[0].visual_gflops == pytest.approx(visual_flops(tiny[0].config, (0,) * 4, 36) / 1e9)
-        assert scores(tmp_path / "out" / "results.csv") == found
+        assert run((0.6,), methods=("fitprune",)) == found
 
     def test_progress_counts_samples(self, run):
         steps = []
@@ -175,30 +185,55 @@ class TestGoingOn:
         assert not asked
         assert (tmp_path / "out" / "results.csv").read_bytes() == before
 
-    def test_a_new_budget_adds_its_rows_only(self, run, tmp_path):
+    def test_a_new_budget_adds_its_rows_only(self, run, tmp_path, monkeypatch):
         run((0.3,), methods=("fitprune",))
+        answer, ways = evaluation.answer, []
+        monkeypatch.setattr(evaluation, "answer", lambda *args: ways.append(args[3]) or answer(*args))
         run((0.3, 0.6), methods=("fitprune",))
-        keys = [row.key for row in rows_of(tmp_path)]
-        assert len(keys) == len(set(keys)) == 9
-        assert keys[-3:] == [(f"s{n}", 0.6, "fitprune") for n in range(3)]
+        assert [way.recipe.reduction for way in ways] == [0.6] * 3
+        kinds = [(0.0, ORIGINAL), (0.3, "fitprune"), (0.6, "fitprune")]
+        assert [row.key for row in rows_of(tmp_path)] == [(f"s{n}", *kind) for n in range(3) for kind in kinds]
 
-    @pytest.mark.parametrize("cut", [1, 40, 150, 400])
-    def test_a_file_cut_anywhere_is_completed(self, run, tmp_path, cut):
+    @pytest.mark.parametrize("number", [0, 1, 4, 13])
+    def test_a_run_that_was_stopped_goes_on(self, run, tmp_path, monkeypatch, number):
         run()
         path = tmp_path / "out" / "results.csv"
         whole = path.read_bytes()
-        path.write_bytes(whole[:-cut])
-        run()
-        assert sorted(path.read_bytes().splitlines()) == sorted(whole.splitlines())
+        path.unlink()
+        journal_path(path).unlink()
+        answer, calls = evaluation.answer, []
 
-    def test_a_file_cut_in_its_first_line_is_begun_anew(self, run, tmp_path):
-        path = tmp_path / "out" / "results.csv"
-        path.parent.mkdir()
-        path.write_text(HEADER[:30])
-        run(())
+        def stop(*args):
+            calls.append(args)
+            if len(calls) > number:
+                raise Stopped
+            return answer(*args)
+
+        with monkeypatch.context() as patched, pytest.raises(Stopped):
+            patched.setattr(evaluation, "answer", stop)
+            run()
+        assert not path.exists()
+        calls.clear()
+        monkeypatch.setattr(evaluation, "answer", lambda *args: calls.append(args) or answer(*args))
+        run()
+        assert len(calls) == 15 - number
+        assert path.read_bytes() == whole
+
+    def test_an_interrupted_run_leaves_a_table_of_what_there_is(self, run, tmp_path, monkeypatch):
+        answer, calls = evaluation.answer, []
+
+        def interrupt(*args):
+            calls.append(args)
+            if len(calls) == 4:
+                raise KeyboardInterrupt
+            return answer(*args)
+
+        monkeypatch.setattr(evaluation, "answer", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run()
         assert len(rows_of(tmp_path)) == 3
 
-    @pytest.mark.parametrize("text", ["notes without an end", "id,answer\n1,a key\n", "\x00\n"])
+    @pytest.mark.parametrize("text", ["notes without an end", "answer,id\n1,a key\n", "\x00\n"])
     def test_somebody_elses_file_is_left_alone(self, run, tmp_path, text):
         path = tmp_path / "out" / "results.csv"
         path.parent.mkdir()
@@ -207,43 +242,85 @@ class TestGoingOn:
             run()
         assert path.read_text() == text
 
-    def test_answers_under_other_conditions_are_not_mixed(self, run, tmp_path):
+    def test_a_table_without_its_journal_is_not_gone_on_with(self, run, tmp_path):
         run(())
-        with pytest.raises(ValueError, match=r"results\.csv, line 2: max_new_tokens is 3, not 4; name another file"):
-            run((), max_new_tokens=4)
         path = tmp_path / "out" / "results.csv"
-        path.write_text(path.read_text().replace("LlavaForConditionalGeneration", "other"))
-        with pytest.raises(ValueError, match="line 2: model is other"):
+        journal_path(path).unlink()
+        with pytest.raises(ValueError, match=r"results\.csv is there, but not results\.csv\.journal"):
             run(())
-        path.write_text(path.read_text().replace("other", "LlavaForConditionalGeneration").replace(",crop", ",pad"))
-        with pytest.raises(ValueError, match="line 2: image_aspect is pad, not crop"):
-            run(())
+        assert len(rows_of(tmp_path)) == 3
 
-    def test_a_broken_row_is_named(self, run, tmp_path):
-        run(())
-        path = tmp_path / "out" / "results.csv"
-        lines = path.read_text().splitlines()
-        for broken, message in ((lines[2] + ",9", "16 columns"), (lines[2].replace("s1,0.0", "s1,none"), "none")):
-            path.write_text("\n".join([*lines[:2], broken]) + "\n")
-            with pytest.raises(ValueError, match=rf"results\.csv, line 3: .*{message}"):
-                run(())
+
+class TestOtherConditions:
+    """Old answers are not given for what is new: whatever decides an answer is looked at, and what differs is named."""
+
+    @pytest.fixture
+    def again(self, tiny, samples, recipe_for, tmp_path):
+        def again(words, *, model=tiny, reductions=(0.6,), recipes=recipe_for, **options):
+            out = tmp_path / "out" / "results.csv"
+            before = out.read_bytes()
+            with pytest.raises(ValueError, match=rf"results\.csv\.journal.*{words}.* remove it to begin anew"):
+                evaluate(*model, samples, reductions, recipes, out, **{"max_new_tokens": 3} | options)
+            assert out.read_bytes() == before
+
+        return again
+
+    def test_of_the_model(self, run, again, tiny, monkeypatch):
+        run((0.6,), methods=("fitprune",))
+        again("was begun with weights [0-9a-f]{16}, not [0-9a-f]{16}", model=tiny_llava(seed=1))
+        again("was begun with model LlavaFor.*, not LlavaNext", model=tiny_llava(family="llava_next"))
+        again("was begun with dtype torch.float32, not torch.bfloat16", model=(tiny[0].bfloat16(), tiny[1]))
+        tiny[0].float()
+
+    def test_of_the_processor(self, run, again, tiny):
+        run((0.6,), methods=("fitprune",))
+        model, processor = tiny_llava()
+        set_image_aspect(processor, model.config, "pad")
+        again("was begun with image_aspect crop, not pad", model=(model, processor))
+        processor = tiny_llava()[1]
+        processor.chat_template = processor.chat_template.replace("ASSISTANT", "YOU")
+        again("was begun with processor", model=(tiny[0], processor))
+
+    def test_of_options_and_recipes(self, run, again, recipe_for):
+        run((0.6,), methods=("fitprune",))
+        again("was begun with max_new_tokens 3, not 4", max_new_tokens=4)
+        heavier = replace(recipe_for(0.6), removed=(0, 0, 0, 30))
+        again(r"was begun with recipe of fitprune at 0\.6 .* of 36, not 0 0 0 30 of 36", recipes=lambda _: heavier)
+
+    @pytest.mark.parametrize("what", ["picture", "question"])
+    def test_of_a_sample(self, run, again, samples, tmp_path, what):
+        run((0.6,), methods=("fitprune",))
+        if what == "picture":
+            random_picture(seed=9).save(tmp_path / "1.png")
+        else:
+            samples.write_text(samples.read_text().replace("What is 1?", "Who is 1?"))
+        for reductions in ((0.6,), (0.3, 0.6)):
+            again("what it holds of sample s1 is of another picture or question", reductions=reductions)
+
+    def test_seeds_are_ways_of_their_own(self, run, tmp_path):
+        found = run((0.6,), methods=("random", "random:seed=1"))
+        assert [score.method for score in found] == [ORIGINAL, "random", "random(seed=1)"]
+        assert len(rows_of(tmp_path)) == 9
 
 
 class Stopped(Exception):
     """The run was stopped here."""
 
 
+@dataclass(frozen=True)
 class Share(Processes):
-    """One of several processes, run alone and stopped when it has done its share."""
+    """One of several processes, run alone and stopped when it has done its share, before parts are put together."""
+
+    gathered: list = field(default_factory=list)
 
     def agree(self, work):
         return work()
 
     def on_main(self, work):
-        if getattr(work, "func", None) is not evaluation.merge_parts:
-            return work()
-        if part_path(work.args[0], self.rank).exists():
-            raise Stopped
+        if getattr(work, "func", None) is journal_module._gather:
+            self.gathered.append(work)
+            if len(self.gathered) == 2:
+                raise Stopped
         return work() if self.is_main else None
 
 
@@ -259,53 +336,49 @@ class TestSeveralProcesses:
 
         return shares
 
+    @pytest.fixture
+    def whole(self, run, tmp_path):
+        """The table of one process, as bytes; nothing of it is left."""
+        run()
+        path = tmp_path / "out" / "results.csv"
+        text = path.read_bytes()
+        path.unlink()
+        journal_path(path).unlink()
+        return text
+
     @pytest.mark.parametrize("count", [2, 3, 5])
-    def test_give_the_file_of_one(self, run, shares, tmp_path, count):
-        expected = run()
-        path = tmp_path / "out" / "results.csv"
-        whole = path.read_bytes()
-        path.unlink()
+    def test_give_the_file_of_one(self, run, shares, whole, tmp_path, count, monkeypatch):
         shares(count)
-        assert len(part_paths(path)) == count
-        assert run() == expected
-        assert path.read_bytes() == whole
-        assert [file.name for file in path.parent.iterdir()] == ["results.csv"]
-
-    @pytest.mark.parametrize("cut", [1, 40, 400])
-    def test_nothing_is_lost_of_parts_that_were_cut_and_nothing_twice(self, run, shares, tmp_path, cut):
-        run()
         path = tmp_path / "out" / "results.csv"
-        whole = path.read_bytes()
-        path.unlink()
-        shares(2)
-        part = part_path(path, 1)
-        part.write_bytes(part.read_bytes()[:-cut])
-        run()
-        assert sorted(path.read_bytes().splitlines()) == sorted(whole.splitlines())
+        assert len(part_paths(path)) == count
+        monkeypatch.setattr(evaluation, "answer", None)
+        assert [score.samples for score in run()] == [3] * 5
+        assert path.read_bytes() == whole
+        assert sorted(file.name for file in path.parent.iterdir()) == ["results.csv", "results.csv.journal"]
 
-    def test_parts_that_were_put_together_already_change_nothing(self, run, shares, tmp_path):
+    def test_parts_that_were_put_together_already_change_nothing(self, run, shares, whole, tmp_path):
         shares(2)
         path = tmp_path / "out" / "results.csv"
         begun = {part: part.read_bytes() for part in part_paths(path)}
         run()
-        whole = path.read_bytes()
         for part, text in begun.items():
             part.write_bytes(text)
         run()
         assert path.read_bytes() == whole
         assert part_paths(path) == []
 
-    def test_what_is_of_no_sample_any_more_is_kept(self, run, shares, samples, tmp_path):
-        shares(2)
+    def test_what_is_of_no_sample_any_more_comes_last(self, run, samples, tmp_path):
+        run()
         lines = samples.read_text().splitlines()
         samples.write_text("\n".join(lines[1:]))
         run()
-        assert {row.id for row in rows_of(tmp_path)} == {"s0", "s1", "s2"}
-        assert len({row.key for row in rows_of(tmp_path)}) == len(rows_of(tmp_path)) == 15
+        assert [row.id for row in rows_of(tmp_path)] == ["s1"] * 5 + ["s2"] * 5 + ["s0"] * 5
+        assert rows_of(tmp_path)[-1].expected == "a key"
 
     def test_parts_of_another_run_are_refused(self, run, shares, tmp_path):
         shares(2)
-        with pytest.raises(ValueError, match=r"results\.csv\.partial-0, line 2: max_new_tokens is 3, not 4"):
+        (tmp_path / "out" / "results.csv.journal").unlink()
+        with pytest.raises(ValueError, match=r"results\.csv\.partial-0 was begun with max_new_tokens 3, not 4"):
             run(max_new_tokens=4)
         assert len(part_paths(tmp_path / "out" / "results.csv")) == 2
 
@@ -317,44 +390,103 @@ class TestSeveralProcesses:
         run((), progress=run_again)
 
 
-class TestSheet:
+class TestBatches:
+    @pytest.mark.parametrize("size", [2, 3, 8, "auto"])
+    def test_give_the_file_of_one_at_a_time(self, run, tmp_path, size):
+        run()
+        path = tmp_path / "out" / "results.csv"
+        whole = path.read_bytes()
+        path.unlink()
+        journal_path(path).unlink()
+        run(batch_size=size)
+        assert path.read_bytes() == whole
+
+    def test_memory_that_runs_out_halves_the_batch(self, run, tmp_path, monkeypatch, caplog):
+        run()
+        path = tmp_path / "out" / "results.csv"
+        whole = path.read_bytes()
+        path.unlink()
+        journal_path(path).unlink()
+        fill_memory_once(monkeypatch)
+        with caplog.at_level(logging.WARNING):
+            run(batch_size=3)
+        assert [record.message for record in caplog.records] == ["memory ran out on 3 prompts at once; going on with 1"]
+        assert path.read_bytes() == whole
+
+    def test_one_bad_sample_does_not_take_the_others_with_it(self, run, tmp_path, monkeypatch, caplog):
+        answer = evaluation.answer
+
+        def refuse(model, processor, prompts, *args):
+            if any(prompt["input_ids"].shape[1] == longest for prompt in prompts):
+                raise ValueError("this one cannot be")
+            return answer(model, processor, prompts, *args)
+
+        samples = tmp_path / "samples.jsonl"
+        samples.write_text(samples.read_text().replace("What is 1?", "What is one?"))
+        answers = []
+        monkeypatch.setattr(evaluation, "answer", lambda *args: answers.append(args[2]) or answer(*args))
+        longest = None
+        run((), max_new_tokens=2)
+        longest = max(prompt["input_ids"].shape[1] for (prompt,) in answers)
+        journal_path(tmp_path / "out" / "results.csv").unlink()
+        (tmp_path / "out" / "results.csv").unlink()
+        monkeypatch.setattr(evaluation, "answer", refuse)
+        with caplog.at_level(logging.WARNING):
+            run((), batch_size=3)
+        assert [row.id for row in rows_of(tmp_path)] == ["s0", "s2"]
+        assert "left out sample s1" in caplog.text
+
+
+class TestTable:
+    CONDITIONS = {"model": "m", "max_new_tokens": "8", "image_aspect": "crop", "dtype": "torch.float32", "weights": "0"}
+
+    def notes(self, text, expected=""):
+        return {
+            "reduction": 0.0, "method": ORIGINAL, "answer": text, "agrees": "1", "new_tokens": 1, "visual_tokens": 9,
+            "achieved_reduction": 0.0, "visual_gflops": 0.125, "total_gflops": 0.25, "recipe": "", "expected": expected,
+        }  # fmt: skip
+
     def test_texts_come_back_as_they_were(self, tmp_path):
-        conditions = Conditions("m", 8, "crop")
-        sheet = AnswerSheet(tmp_path / "a.csv", conditions)
-        odd = ['say "hi", twice', "ein Schlüssel; 钥匙", "", "'=1+1"]
-        answers = [
-            Answer(f"id,{n}", 0.0, ORIGINAL, text, text, "1", "1", 1, 9, 0.0, 0.125, 0.25, "m", 8, "crop")
-            for n, text in enumerate(odd)
+        odd = ['say "hi", twice', "ein Schlüssel; 钥匙", "", "'=1+1", "x" * 140_000]
+        lines = [
+            {"id": f"id,{n}", "image": "a.png", "question": "?", "answer": text[:100_000]} for n, text in enumerate(odd)
         ]
-        sheet.append(answers)
-        assert list(read_answers(tmp_path / "a.csv")) == answers
-        again = AnswerSheet(tmp_path / "a.csv", conditions)
-        assert len(again) == 4
-        assert ("id,0", 0.0, ORIGINAL) in again
-        assert again.original("id,0") == odd[0]
-        with open(tmp_path / "a.csv", newline="", encoding="utf-8") as file:
-            assert [row["answer"] for row in csv.DictReader(file)] == odd
+        (tmp_path / "samples.jsonl").write_text("\n".join(map(json.dumps, lines)))
+        with Journal(tmp_path / "journal", self.CONDITIONS) as journal:
+            journal.add([Record(f"id,{n}", "d", "way", self.notes(text)) for n, text in enumerate(odd)])
+            (score,) = export(tmp_path / "a.csv", journal, tmp_path / "samples.jsonl", self.CONDITIONS)
+            # Exported again and again: nothing that stands in the table is ever read.
+            assert export(tmp_path / "a.csv", journal, tmp_path / "samples.jsonl", self.CONDITIONS) == [score]
+        assert (score.samples, score.asked, score.accuracy) == (5, 4, 0.75)
+        limit = csv.field_size_limit(200_000)
+        try:
+            with open(tmp_path / "a.csv", newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))
+        finally:
+            csv.field_size_limit(limit)
+        assert tuple(rows[0]) == COLUMNS
+        assert [row["answer"] for row in rows] == odd
+        assert [row["expected"] for row in rows] == [text[:100_000] for text in odd]
 
     def test_memory_does_not_grow_with_the_answers(self, tmp_path):
-        def answer(number, method):
-            return Answer(f"sample {number}", 0.5, method, "a cat", "", "", "1", 2, 9, 0.5, 0.1, 0.2, "m", 8, "crop")
-
-        sheet = AnswerSheet(tmp_path / "a.csv", Conditions("m", 8, "crop"))
-        sheet.append([answer(0, ORIGINAL)])
-        tracemalloc.start()
-        for start in range(1, 5001, 500):
-            sheet.append([answer(number, ORIGINAL) for number in range(start, start + 500)])
-        gc.collect()
-        held = tracemalloc.get_traced_memory()[0]
-        tracemalloc.stop()
-        assert held < 5000 * 20  # bytes; a key and an answer take some 700
-        assert len(sheet) == 5001
-        assert sheet.original("sample 5000") == "a cat"
-        assert ("sample 5000", 0.5, "random") not in sheet
+        peaks = []
+        for count in (500, 5000):
+            with (tmp_path / "samples.jsonl").open("w") as file:
+                for number in range(count):
+                    file.write(json.dumps({"id": f"sample {number}", "image": "a.png", "question": "?"}) + "\n")
+            with Journal(tmp_path / f"{count}.journal", self.CONDITIONS) as journal:
+                journal.add([Record(f"sample {n}", "d" * 64, "way", self.notes("a cat")) for n in range(count)])
+                gc.collect()
+                tracemalloc.start()
+                (score,) = export(tmp_path / "a.csv", journal, tmp_path / "samples.jsonl", self.CONDITIONS)
+                peaks.append(tracemalloc.get_traced_memory()[1])
+                tracemalloc.stop()
+            assert score.samples == count
+        assert peaks[1] - peaks[0] < 4500 * 100  # bytes; a record takes some 700
 
     def test_answers_of_several_lines_are_one_line_of_the_file(self, tiny, tmp_path, samples, recipe_for, monkeypatch):
         model, processor = tiny
         monkeypatch.setattr(type(processor.tokenizer), "decode", lambda *args, **kwargs: "one\n two\u2028three ")
-        evaluate(model, processor, samples, (), recipe_for, tmp_path / "b.csv", max_new_tokens=1)
-        assert {row.answer for row in read_answers(tmp_path / "b.csv")} == {"one two three"}
-        assert len((tmp_path / "b.csv").read_text().splitlines()) == 4
+        evaluate(model, processor, samples, (), recipe_for, tmp_path / "out" / "results.csv", max_new_tokens=1)
+        assert {row.answer for row in rows_of(tmp_path)} == {"one two three"}
+        assert len((tmp_path / "out" / "results.csv").read_text().splitlines()) == 4

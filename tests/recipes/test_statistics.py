@@ -54,7 +54,7 @@ def test_totals_are_the_authors():
     totals = official["unpruned_attention_sums"]
     model = formula_llava()
     for index, sample in enumerate(official["inputs"]["samples"]):
-        sums = observe(model, inputs_of(sample["sample"], len(sample["text_ids"])))[0].sum(-1)
+        sums = observe(model, inputs_of(sample["sample"], len(sample["text_ids"])))[0][0].sum(-1)
         np.testing.assert_allclose(sums[0], totals["self"][index], rtol=2e-6)
         np.testing.assert_allclose(sums[1], totals["cross"][index], rtol=2e-6)
 
@@ -143,7 +143,7 @@ def test_pictures_of_several_sizes_are_padded():
     assert len(set(counts)) == 3
     assert max(counts) == statistics.num_visual_tokens
     for sample, pair in enumerate(pairs):
-        received, shares = observe(model, build_inputs(processor, *pair))
+        ((received, shares),) = observe(model, build_inputs(processor, *pair))
         for kind, name in enumerate(("self", "cross")):
             row = getattr(statistics, f"{name}_attention")[sample]
             assert np.array_equal(row[:, : counts[sample]], received[kind])

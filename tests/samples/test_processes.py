@@ -148,7 +148,8 @@ class TestTwoProcesses:
         assert done.returncode == 0, complaints
         assert printed.count("original") == 2  # a row, and the head of a column
         assert (tmp_path / "two.csv").read_bytes() == (tmp_path / "one.csv").read_bytes()
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["one.csv", "two.csv"]
+        names = [name for out in ("one.csv", "two.csv") for name in (out, f"{out}.journal")]
+        assert sorted(path.name for path in tmp_path.iterdir()) == names
 
     def test_complain_with_one_voice(self, place, tmp_path):
         done = launch(calibrate(place, tmp_path / "none.npz", samples="none.jsonl"))
@@ -163,6 +164,6 @@ def kept(part: Path) -> int:
     """Samples whose records are in a part that another process writes to."""
     try:
         with sqlite3.connect(f"file:{part}?immutable=1", uri=True) as database:
-            return database.execute("SELECT count(*) FROM observed").fetchone()[0]
+            return database.execute("SELECT count(*) FROM records").fetchone()[0]
     except sqlite3.DatabaseError:
         return 0

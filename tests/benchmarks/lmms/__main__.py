@@ -8,6 +8,7 @@ answers must be equal one by one, and so must accuracy and FLOPs.
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import math
 import os
@@ -20,8 +21,8 @@ from pathlib import Path
 
 from app.demo_model.samples import write_samples
 from fitprune_core.cost.decoder import DecoderGeometry
-from fitprune_core.evaluation.answer_sheet import Score, read_answers
 from fitprune_core.evaluation.evaluation import evaluate
+from fitprune_core.evaluation.table import Score
 from fitprune_core.lmms_eval_plugin import MODEL_NAME
 from fitprune_core.models.loading import MINI_LLAVA, load_model
 from fitprune_core.recipes.store import recipe_source
@@ -110,9 +111,11 @@ def check_against_library(outcomes: list[Outcome], samples: Path) -> int:
     recipe_for = recipe_source(MINI_LLAVA, DecoderGeometry.from_config(model.config))
     sheet, budgets = RESULTS / "library.csv", [outcome.reduction for outcome in outcomes]
     scores = evaluate(model, processor, samples, budgets, recipe_for, sheet, max_new_tokens=MAX_NEW_TOKENS)
+    with sheet.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
     failed = 0
     for outcome in outcomes:
-        theirs = [answer.answer for answer in read_answers(sheet) if answer.reduction == outcome.reduction]
+        theirs = [row["answer"] for row in rows if float(row["reduction"]) == outcome.reduction]
         ours = [" ".join(answer.split()) for answer in outcome.answers]
         equal = sum(one == other for one, other in zip(ours, theirs, strict=True))
         (score,) = [score for score in scores if score.reduction == outcome.reduction]

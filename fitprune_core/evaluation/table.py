@@ -1,0 +1,170 @@
+"""The table of an evaluation: a CSV file with one answer a line, exported from the journal, and its sums."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from fitprune_core.run.results import normalised
+from fitprune_core.samples.files import SamplesFile, read_samples
+from fitprune_core.samples.journal import Journal, Record, journal_path
+
+# The method of an answer that comes from the model as it is.
+ORIGINAL = "original"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One answer, and one line of the file; the fields are its columns.
+
+    Attributes:
+        id: of the sample. Together with `reduction` and `method` it is unique in a file.
+        reduction: share of visual compute to save, as it was asked for; 0 for the original model.
+        method: what ranked the tokens, with its options, or "original".
+        answer, expected: what the model said, and the right answer, empty where it is not known; on one line.
+        correct: "1" or "0", empty where the right answer is not known.
+        agrees: "1" if the answer is that of the original model, else "0".
+        new_tokens, visual_tokens: tokens of the answer, and visual tokens of the picture.
+        achieved_reduction: share of visual compute that was saved for this picture.
+        visual_gflops, total_gflops: counted, 1e9 FLOPs, 2 per multiply-add: the decoder's work on visual tokens alone,
+            and the whole request.
+        model, max_new_tokens, image_aspect: what answered, how long it might, and how pictures became square.
+        dtype, weights: the numbers of the model, and a digest of its weights.
+        recipe: visual tokens that each layer drops of how many, as in `Job.counts`; empty for the original model.
+    """
+
+    id: str
+    reduction: float
+    method: str
+    answer: str
+    expected: str
+    correct: str
+    agrees: str
+    new_tokens: int
+    visual_tokens: int
+    achieved_reduction: float
+    visual_gflops: float
+    total_gflops: float
+    model: str
+    max_new_tokens: str
+    image_aspect: str
+    dtype: str
+    weights: str
+    recipe: str
+
+
+@dataclass(frozen=True)
+class Score:
+    """All answers of one budget and method.
+
+    `accuracy` is the share of right ones among the `asked` whose right answer is known, None where there are none;
+    `agreement` the share that are the original's; the rest are means over `samples` answers.
+    """
+
+    reduction: float
+    method: str
+    samples: int
+    asked: int
+    accuracy: float | None
+    agreement: float
+    achieved_reduction: float
+    visual_gflops: float
+    total_gflops: float
+
+
+COLUMNS = tuple(field.name for field in fields(Row))
+_MEANS = ("achieved_reduction", "visual_gflops", "total_gflops")
+
+
+def check_table(out: Path) -> None:
+    """Raise ValueError for a file at `out` that an export would destroy: one without a journal, or somebody else's."""
+    if not out.exists():
+        return
+    with out.open("rb") as file:
+        begins = file.readline(200)
+    if begins and not begins.startswith(b",".join(name.encode() for name in COLUMNS[:3])):
+        raise ValueError(f"{out} is no table of answers: its first line does not begin with {','.join(COLUMNS[:3])}")
+    if begins and not journal_path(out).exists():
+        raise ValueError(
+            f"{out} is there, but not {journal_path(out).name}, which says what gave its answers; name another "
+            "file, or remove it to begin anew"
+        )
+
+
+def export(out: Path, journal: Journal, samples: SamplesFile, conditions: Mapping[str, str]) -> list[Score]:
+    """Write all answers of a journal as a CSV file, by the order of the samples file, and sum them up.
+
+    What is of a sample that is not in the file any more comes last. Right answers are those of the samples file now. A
+    file is replaced whole; none is written where there is no answer.
+    """
+    partial = out.with_name(f"{out.name}.partial")
+    sums: dict[tuple[float, str], _Sum] = {}
+    with partial.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for row in _rows(journal, samples, conditions):
+            writer.writerow(astuple(row))
+            sums.setdefault((row.reduction, row.method), _Sum()).add(row)
+        file.flush()
+        os.fsync(file.fileno())
+    if sums:
+        partial.replace(out)
+    else:
+        partial.unlink()
+    ordered = sorted(sums.items(), key=lambda item: item[0][1] != ORIGINAL)
+    return [total.score(*key) for key, total in ordered]
+
+
+def _rows(journal: Journal, samples: SamplesFile, conditions: Mapping[str, str]) -> Iterator[Row]:
+    for sample, record in journal.in_order(read_samples(samples)):
+        expected = record.notes["expected"] if sample is None else on_one_line(sample.answer or "")
+        yield _row(record, expected, conditions)
+
+
+def _row(record: Record, expected: str, conditions: Mapping[str, str]) -> Row:
+    entries: dict[str, Any] = {**conditions, **record.notes, "id": record.sample, "expected": expected}
+    entries["correct"] = mark(normalised(entries["answer"]) == normalised(expected)) if expected else ""
+    return Row(**{name: entries[name] for name in COLUMNS})
+
+
+class _Sum:
+    """The answers of one budget and method, added up."""
+
+    def __init__(self) -> None:
+        self.samples = self.asked = self.right = self.agreeing = 0
+        self.totals = dict.fromkeys(_MEANS, 0.0)
+
+    def add(self, row: Row) -> None:
+        """Count one answer."""
+        self.samples += 1
+        self.asked += row.correct != ""
+        self.right += row.correct == "1"
+        self.agreeing += row.agrees == "1"
+        for name in _MEANS:
+            self.totals[name] += getattr(row, name)
+
+    def score(self, reduction: float, method: str) -> Score:
+        """Shares and means."""
+        return Score(
+            reduction,
+            method,
+            self.samples,
+            self.asked,
+            self.right / self.asked if self.asked else None,
+            self.agreeing / self.samples,
+            *(self.totals[name] / self.samples for name in _MEANS),
+        )
+
+
+def mark(yes: bool) -> str:
+    """A truth as a column has it."""
+    return "1" if yes else "0"
+
+
+def on_one_line(text: str) -> str:
+    """A text with every run of white space as one space."""
+    return " ".join(text.split())
