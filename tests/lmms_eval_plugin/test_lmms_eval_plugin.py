@@ -24,6 +24,7 @@ from fitprune_core.models.layout import image_aspect
 from fitprune_core.pruning.context import prune_visual_tokens
 from fitprune_core.run.decoding import Decoding
 from fitprune_core.run.generation import generate
+from tests.memory import fill_memory_once
 from tests.pruned import REMOVED, recipe_of, state_of
 from tests.tiny import random_picture
 
@@ -312,3 +313,30 @@ def test_a_task_without_pictures_has_no_visual_figures(answerer):
     summary.add("text", reply_of(answerer, [], QUESTION, SHORT, PLACE))
     assert summary.lines() == ["text: 1 answers; 1 without a picture, which no average counts"]
     assert set(summary.metrics()["additional_metrics"]) == {"total_requests"}
+
+
+@pytest.mark.parametrize("size", [2, 3, "auto"])
+def test_replies_in_batches_are_those_of_each_alone(tiny, size):
+    asked = [
+        (pictures, text, decoding)
+        for text in (QUESTION, "which colour?", "why is it there, and who put it there?")
+        for pictures in ([PICTURE], [random_picture(30, 60, seed=3)], [])
+        for decoding in (SHORT, replace(SHORT, until=("e", "a")), replace(SHORT, num_beams=2))
+    ]
+    one, several = (Answerer(*tiny, recipe_of(), "fitprune", count) for count in (1, size))
+    alone = [reply_of(one, *request, PLACE) for request in asked]
+    requests = [several.ask(*request, PLACE, number) for number, request in enumerate(asked)]
+    found = {request.number: reply for request, reply in several.replies(requests)}
+    assert [replace(found[number], seconds=0.0) for number in range(len(asked))] == [
+        replace(reply, seconds=0.0) for reply in alone
+    ]
+    # Those of one kind went together: they share their seconds.
+    assert len({reply.seconds for reply in found.values()}) < len(asked)
+
+
+def test_memory_that_runs_out_halves_a_batch_of_requests(tiny, monkeypatch):
+    answerer = Answerer(*tiny, recipe_of(), "fitprune", 4)
+    requests = [answerer.ask([random_picture(seed=seed)], QUESTION, SHORT, PLACE, seed) for seed in range(4)]
+    expected = {request.number: reply.text for request, reply in answerer.replies(requests)}
+    fill_memory_once(monkeypatch)
+    assert {request.number: reply.text for request, reply in answerer.replies(requests)} == expected
