@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -42,7 +42,7 @@ def collect_statistics(
     Pictures may have different token counts. Raises ValueError for an empty batch, and what `decoder.borrowed` refuses.
     For a samples file of any size there is `calibration.calibrate`.
     """
-    total = len(samples) if hasattr(samples, "__len__") else None
+    total = len(samples) if isinstance(samples, Sized) else None
     rows: list[np.ndarray] = []
     shares: list[np.ndarray] = []
     for image, question in samples:

@@ -26,7 +26,7 @@ class TaskSums:
         self.answers += 1
         self.new_tokens += reply.new_tokens
         self.seconds += reply.seconds
-        if reply.cost.visual_tokens:
+        if reply.cost.achieved_reduction is not None:
             self.with_picture += 1
             self.reduction += reply.cost.achieved_reduction
             self.visual_flops += reply.cost.visual

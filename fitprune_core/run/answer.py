@@ -47,7 +47,7 @@ class Way:
 
     def applied_to(self, model: PreTrainedModel):
         """The block to run the model in; yields the trace, or None for the model as it is."""
-        if self.recipe is None:
+        if self.recipe is None or self.method is None:
             return nullcontext()
         return pruned(model, self.recipe, self.method)
 

@@ -127,7 +127,7 @@ def _run_both(
                 [request.inputs],
                 way,
                 request.decoding,
-                on_token=lambda ids, stage=stage: emit((stage, ids)),
+                on_token=partial(_emit_stage, emit, stage),
                 should_stop=should_stop,
                 clock=clock,
             )[0]
@@ -155,6 +155,10 @@ def _run_both(
         f"warm-up{'s' if warmup != 1 else ''}; the model's work alone, without streaming."
     )
     return request.result(answers, times, timing)
+
+
+def _emit_stage(emit: Callable[[tuple[str, tuple[int, ...]]], None], stage: str, token_ids: tuple[int, ...]) -> None:
+    emit((stage, token_ids))
 
 
 class _Request:

@@ -62,7 +62,9 @@ def generate(
         raise Stopped
     rows = output.sequences[:, length:].tolist()
     # A prompt that has ended is padded while others go on; beams end by their own rules, and come one at a time.
-    counts = watch.counts.tolist() if decoding.num_beams == 1 else [len(row) for row in rows]
+    counts = [len(row) for row in rows]
+    if decoding.num_beams == 1 and watch.counts is not None:
+        counts = watch.counts.tolist()
     times = Times(1e3 * (watch.times[0] - started), 1e3 * (watch.times[-1] - watch.times[0]))
     token_ids = tuple(tuple(row[:count]) for row, count in zip(rows, counts, strict=True))
     return Generated(token_ids, cache_bytes(output.past_key_values), times)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tests.benchmarks import collection, fitting, mini_llava, two_fits, whole_request, wide_decoder
+from tests.benchmarks import batches, collection, fitting, mini_llava, two_fits, whole_request, wide_decoder
 from tests.benchmarks.report import machine, write
 
 BENCHMARKS = {
@@ -16,6 +16,7 @@ BENCHMARKS = {
     "fitting": fitting.run,
     "two-fits": two_fits.run,
     "collection": collection.run,
+    "batches": batches.run,
 }
 RESULTS = Path(__file__).resolve().parent / "results"
 
