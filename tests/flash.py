@@ -10,6 +10,8 @@ import math
 import torch
 from transformers import modeling_flash_attention_utils as flash
 
+from fitprune_core.models.decoder_check import check_decoder
+
 NAME = "flash_attention_2"
 
 
@@ -54,4 +56,6 @@ def use_flash_attention(model, monkeypatch) -> list[str]:
     kernels = (counted(flash_attn_func), counted(flash_attn_varlen_func), None, flash._pad_input, flash._unpad_input)
     monkeypatch.setattr(flash, "lazy_import_flash_attention", lambda *args, **kwargs: (kernels, (arguments, dict)))
     model.config.text_config._attn_implementation = NAME
+    check_decoder(model)  # which tries a few rows, once
+    calls.clear()
     return calls

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from fitprune_core.calibration.observe import observe
 from fitprune_core.cost.decoder import DecoderGeometry
-from fitprune_core.models.decoder import check_decoder
+from fitprune_core.models.decoder_check import check_decoder
 from fitprune_core.models.loading import model_name
 from fitprune_core.models.provenance import SHORT, conditions_of, provenance_of
 from fitprune_core.recipes.statistics import Rows, write_statistics

@@ -20,6 +20,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 from fitprune_core.calibration.observe import observe
 from fitprune_core.cost.decoder import DecoderGeometry, visual_flops, visual_reduction
 from fitprune_core.models.decoder import Attended
+from fitprune_core.models.family import family_of
 from fitprune_core.models.layout import image_aspect
 from fitprune_core.models.loading import model_name
 from fitprune_core.models.prompts import build_inputs
@@ -164,13 +165,13 @@ class _WalkRequest(Request):
     """A prompt that loses at every layer what the rule of the fit takes, however many tokens that is.
 
     totals: attention of each kind (0: self, 1: cross) that all visual tokens received in the unpruned run, float64
-    (kinds, layers).
+    (kinds, layers). first: the first layer that may drop.
     """
 
-    def __init__(self, *arguments: Any, kinds: list[int], totals: np.ndarray, alpha: float) -> None:
+    def __init__(self, *arguments: Any, kinds: list[int], totals: np.ndarray, alpha: float, first: int) -> None:
         super().__init__(*arguments)
-        # No layer passes the rule by; how many tokens it takes is seen there.
-        self.counts = [1] * len(self.counts)
+        # No layer that may drop passes the rule by; how many tokens it takes is seen there.
+        self.counts = [0] * first + [1] * (len(self.counts) - first)
         self.kinds, self.totals, self.alpha = kinds, totals, alpha
 
     def choose(self, layer: int, attended: Attended) -> tuple[torch.Tensor, torch.Tensor]:
@@ -190,9 +191,11 @@ def _removed_by_walk(
 ) -> list[int]:
     """Visual tokens that one prompt loses at each layer of `model`, at `alpha`, if it is never told to stop."""
     num_layers = totals.shape[1]
-    # The recipe says only where dropping may begin: at the first layer.
-    anywhere = PruningRecipe(model_name(model), num_layers, num_layers, 0.0, 0.0, (1,) * num_layers)
-    make_request = partial(_WalkRequest, kinds=kinds, totals=totals, alpha=alpha)
+    # The recipe says only where dropping may begin.
+    first = family_of(model.config).first_drop_layer(model.config)
+    removed = (0,) * first + (1,) * (num_layers - first)
+    anywhere = PruningRecipe(model_name(model), num_layers, num_layers, 0.0, 0.0, removed)
+    make_request = partial(_WalkRequest, kinds=kinds, totals=totals, alpha=alpha, first=first)
     with pruned(model, anywhere, FitPrune(), make_request) as trace, torch.no_grad():
         model.model(**prompt, use_cache=False)
     return [dropped.shape[0] for dropped in trace.dropped]

@@ -69,7 +69,7 @@ def _add_fit(adding: argparse.ArgumentParser) -> None:
     adding.add_argument("--attention", choices=ATTENTIONS, default="both", help="which attention decides [%(default)s]")
     adding.add_argument("--max-drop-layers", type=_positive, metavar="N", help="most layers that may drop [any number]")
     adding.add_argument(
-        "--first-drop-layer", type=int, default=0, metavar="L", help="first layer, from 0, that may drop [%(default)s]"
+        "--first-drop-layer", type=int, metavar="L", help="first layer, from 0, that may drop [the model's first]"
     )
     adding.add_argument("--out", required=True, type=Path, metavar="RECIPE.json", help="file to write")
 

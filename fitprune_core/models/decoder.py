@@ -1,6 +1,7 @@
-"""What this library knows of a LLaVA's decoder in transformers, and how it borrows one: in turns, and given back.
+"""What this library repeats of a decoder in transformers: the attention of Llama, Mistral, Qwen2, Qwen3 and their kin.
 
-Llama, Mistral and Qwen2 share one decoder layer and one attention, and nothing here reaches beyond what they share.
+They share one decoder layer and one attention, and nothing here reaches beyond what they share; `decoder_check` sees to
+it that a model has nothing beyond it.
 """
 
 from __future__ import annotations
@@ -13,11 +14,6 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb, eager_attention_forward
-
-from fitprune_core.checks.words import shown
-from fitprune_core.models.family import family_of
-
-DECODERS = ("llama", "mistral", "qwen2")
 
 
 @dataclass(frozen=True)
@@ -35,23 +31,8 @@ class Attended:
     normaliser: torch.Tensor | None = None
 
 
-def check_decoder(model: PreTrainedModel) -> None:
-    """Raise ValueError, saying why, for a model whose layers this library cannot work inside."""
-    family_of(model).check(model.config)
-    text = model.config.text_config
-    if text.model_type not in DECODERS:
-        raise ValueError(f"the decoder is of type {shown(text.model_type)}; known are {', '.join(DECODERS)}")
-    if getattr(text, "sliding_window", None) is not None:
-        raise ValueError(f"the decoder attends in a sliding window of {text.sliding_window}; only full attention works")
-    devices = {str(device) for device in (getattr(model, "hf_device_map", None) or {}).values()}
-    if len(devices) > 1:
-        raise ValueError(f"the model is spread over {', '.join(sorted(devices))}; load it on one device")
-    if model.training and model.is_activation_checkpointing:
-        raise ValueError("the model is training with gradient checkpointing; call model.eval() or switch it off")
-
-
 def decoder_layers(model: PreTrainedModel) -> nn.ModuleList:
-    """The decoder layers of a LLaVA, first to last."""
+    """The decoder layers of a model, first to last."""
     return model.get_decoder().layers
 
 
@@ -63,15 +44,18 @@ def attend(
     past_key_values: Any,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, torch.Tensor | None, Attended]:
-    """The attention of Llama, Mistral and Qwen2 up to its output projection, by the model's own backend.
+    """The attention of a decoder layer up to its output projection, by the model's own backend.
 
     It follows `LlamaAttention.forward` of transformers (models/llama/modeling_llama.py), which keeps queries and keys
-    to itself. hidden_states: (batch, rows, width). Returns the heads' output (batch, rows, heads * head size), the
-    attention probabilities where the backend makes them, and what was attended with.
+    to itself, and `Qwen3Attention.forward`, which normalises both, head by head. hidden_states: (batch, rows, width).
+    Returns the heads' output (batch, rows, heads * head size), the attention probabilities where the backend makes
+    them, and what was attended with.
     """
     shape = (*hidden_states.shape[:-1], -1, attention.head_dim)
-    query = attention.q_proj(hidden_states).view(shape).transpose(1, 2)
-    key = attention.k_proj(hidden_states).view(shape).transpose(1, 2)
+    query, key = attention.q_proj(hidden_states).view(shape), attention.k_proj(hidden_states).view(shape)
+    if hasattr(attention, "q_norm"):
+        query, key = attention.q_norm(query), attention.k_norm(key)
+    query, key = query.transpose(1, 2), key.transpose(1, 2)
     value = attention.v_proj(hidden_states).view(shape).transpose(1, 2)
     query, key = apply_rotary_pos_emb(query, key, *position_embeddings)
     if past_key_values is not None:

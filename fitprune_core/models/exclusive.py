@@ -15,7 +15,7 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedModel
 
-from fitprune_core.models.decoder import check_decoder
+from fitprune_core.models.decoder_check import check_decoder
 
 GENERATOR_FLAGS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
@@ -99,7 +99,6 @@ def borrowed(model: PreTrainedModel) -> Iterator[ExitStack]:
     """
     whole, model = model, uncompiled(model)
     with _held(model) as undo:
-        check_decoder(model)
         if model in _borrowed:
             raise ValueError(
                 "the model is being pruned or measured already, in a block that was entered here and has not ended; "
@@ -108,6 +107,7 @@ def borrowed(model: PreTrainedModel) -> Iterator[ExitStack]:
         undo.callback(_borrowed.discard, model)
         _borrowed.add(model)
         replace(undo, compiled_calls(whole))
+        check_decoder(model)
         yield undo
 
 

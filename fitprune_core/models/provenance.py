@@ -9,6 +9,7 @@ import torch
 import transformers
 from transformers import PreTrainedModel, ProcessorMixin
 
+from fitprune_core.models.family import family_of
 from fitprune_core.models.layout import image_aspect
 from fitprune_core.models.loading import model_name
 
@@ -19,8 +20,14 @@ _NUMBERS = 16
 
 
 def provenance_of(model: PreTrainedModel, processor: ProcessorMixin) -> dict[str, str]:
-    """What figures depend on beside a model's weights: its pictures' aspect, versions of the libraries, its dtype."""
+    """What figures depend on beside a model's weights: its pictures' aspect, versions of the libraries, its dtype.
+
+    Where a model's first layers may not drop, `first_drop_layer` says which is the first that may: the fit, which knows
+    no model, keeps to it.
+    """
+    first = family_of(model.config).first_drop_layer(model.config)
     return {
+        **({"first_drop_layer": str(first)} if first else {}),
         "image_aspect": image_aspect(model.config, processor),
         "torch": torch.__version__,
         "transformers": transformers.__version__,

@@ -14,15 +14,17 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from fitprune_core.cost.decoder import DecoderGeometry
-from fitprune_core.models.decoder import check_decoder, decoder_layers
+from fitprune_core.models.decoder import decoder_layers
+from fitprune_core.models.decoder_check import check_decoder
 from fitprune_core.models.exclusive import StandIn
-from fitprune_core.models.family import visual_mask
+from fitprune_core.models.family import family_of, visual_mask
 from fitprune_core.pruning.generating import check_generation, refuse_continuous_batching, refuse_ended_cache
 from fitprune_core.pruning.layers import Call
 from fitprune_core.pruning.methods import Method
 from fitprune_core.pruning.positions import labels_of_rows, loss_of, select_rows
 from fitprune_core.pruning.prompt import PruningTrace, Request
 from fitprune_core.recipes.recipe import PruningRecipe
+from fitprune_core.recipes.schedules import Drops
 
 
 @dataclass
@@ -50,8 +52,8 @@ class Block:
     ) -> None:
         self.model, self.recipe, self.method, self.make_request = model, recipe, method, make_request
         self.geometry = DecoderGeometry.from_config(model.config.text_config)
-        # A budget that the method cannot meet is refused here, before any prompt.
-        self.drops = bool(method.drops(recipe, self.geometry, recipe.num_visual_tokens))
+        # A budget that the method cannot meet is refused here, before any prompt, and a drop where none may be.
+        self.drops = bool(self.drops_for(recipe.num_visual_tokens))
         self.trace = PruningTrace()
         self.of_cache: weakref.WeakKeyDictionary[Any, Request] = weakref.WeakKeyDictionary()
         self.generation: _Generation | None = None
@@ -62,6 +64,21 @@ class Block:
             module: list(inspect.signature(module.forward).parameters)
             for module in (model, model.model, model.get_decoder())
         }
+
+    def drops_for(self, num_visual_tokens: int) -> Drops:
+        """What goes where of so many visual tokens. Raises ValueError for a drop before the family's first that may."""
+        drops = self.method.drops(self.recipe, self.geometry, num_visual_tokens)
+        family = family_of(self.model.config)
+        first = family.first_drop_layer(self.model.config)
+        early = next((index for index, count in enumerate(drops.removed[:first]) if count), None)
+        if early is not None or (drops.before and first):
+            place = "before the decoder" if drops.before else f"at layer {early}"
+            raise ValueError(
+                f"{self.method.label} drops visual tokens {place}, but {family.name} adds features of the picture to "
+                f"all of them up to layer {first - 1}; layer {first} (from 0) is the first that may drop, see "
+                "first_drop_layer of the fit"
+            )
+        return drops
 
     def close(self) -> None:
         """The block ends, and with it the caches that it pruned."""
@@ -213,7 +230,7 @@ class Block:
                 f"the prompts of this batch have {' and '.join(map(str, counts))} visual tokens; counts must be equal"
             )
         trace.start(is_visual, counts[0], self.recipe.num_layers)
-        drops = self.method.drops(self.recipe, self.geometry, counts[0]) if counts[0] else None
+        drops = self.drops_for(counts[0]) if counts[0] else None
         request: Request | None = None
         if drops:
             self.check_prompt(cache, padding)

@@ -53,7 +53,8 @@ def prune_visual_tokens(
     known, attends in a window, is spread over devices or trains with gradient checkpointing; a model that is being
     pruned already; images of different token counts in one batch; a static cache, an image added to a filled cache, a
     cache that was pruned elsewhere, copied or cut into its prompt; what `generating.UNSUITED` lists; embeddings without
-    placeholders; labels or logits of a token that was dropped; a mask that is not 2-D.
+    placeholders; labels or logits of a token that was dropped; a mask that is not 2-D; a drop before a model's last
+    layer that adds features of the picture to its visual tokens (Qwen3-VL's first layers).
     """
     with pruned(model, recipe, find_method(method)) as trace:
         for warning in recipe.warnings_for(model_name(uncompiled(model))):

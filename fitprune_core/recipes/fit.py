@@ -39,7 +39,7 @@ def fit_recipe(
     *,
     attention: str = "both",
     max_drop_layers: int | None = None,
-    first_drop_layer: int = 0,
+    first_drop_layer: int | None = None,
 ) -> PruningRecipe:
     """Fit a recipe from stored statistics, without the model, in milliseconds.
 
@@ -57,7 +57,8 @@ def fit_recipe(
             score its tokens; where layers are narrow, fewer of them cost less time, at a larger alpha.
         first_drop_layer: the first layer (from 0) that may drop tokens. In a model whose first layers do not look at
             what is in the picture yet, what they would drop says nothing about it; sparing them costs larger drops
-            later, and puts the largest budgets out of reach.
+            later, and puts the largest budgets out of reach. None is 0, or what the statistics' `provenance` says of
+            models whose first layers may not drop; less than that is refused.
 
     What a statistics object costs once (sorting it) is kept for as long as the object lives. Raises ValueError for a
     reduction, attention or number of layers that cannot be, and for statistics that are broken.
@@ -98,6 +99,7 @@ class Fitter:
             raise ValueError(f"self- and cross-attention must have one shape, not {shapes}")
         provenance = getattr(statistics, "provenance", None) or {}
         where, self._image_aspect = provenance.get("source"), provenance.get("image_aspect")
+        self._least_first_layer = int(provenance.get("first_drop_layer", 0))
         self._source = f"attention statistics of {len(attention['self'])} samples" + (f" ({where})" if where else "")
         self.geometry = statistics.geometry
         self.model = statistics.model
@@ -117,14 +119,15 @@ class Fitter:
         *,
         attention: str = "both",
         max_drop_layers: int | None = None,
-        first_drop_layer: int = 0,
+        first_drop_layer: int | None = None,
     ) -> PruningRecipe:
         """The recipe that saves `reduction`, 0 <= reduction < 1. See `fit_recipe`."""
         reduction = check_share("reduction", reduction)
         check_attention(attention)
         tokens = self.num_visual_tokens
         check_reachable(self.geometry, tokens, reduction)
-        layers = tuple(range(_check_first_layer(first_drop_layer, self.num_layers), self.num_layers))
+        first_drop_layer = self._first_layer(first_drop_layer)
+        layers = tuple(range(first_drop_layer, self.num_layers))
         if max_drop_layers is not None:
             _check_drop_layers(max_drop_layers)
             layers = self._busiest_layers(reduction, attention, layers, max_drop_layers)
@@ -205,6 +208,18 @@ class Fitter:
             raise ValueError(f"reduction is {reduction:g}, but dropping at {words} saves {saved:.4f} at most")
         mean = self._groups.mean_removed(removed)
         return step, trim_to_budget(self.geometry, mean, self.num_visual_tokens, reduction)
+
+    def _first_layer(self, asked: int | None) -> int:
+        """The first layer that may drop: as asked, or the first that the model allows."""
+        if asked is None:
+            return self._least_first_layer
+        first = _check_first_layer(asked, self.num_layers)
+        if first < self._least_first_layer:
+            raise ValueError(
+                f"first_drop_layer is {first}, but the layers of {self.model} before {self._least_first_layer} add "
+                "features of the picture to its visual tokens and may not drop any"
+            )
+        return first
 
     def _busiest_layers(self, reduction: float, attention: str, layers: tuple[int, ...], count: int) -> tuple[int, ...]:
         """The `count` layers that remove most when all of `layers` may, ascending."""

@@ -5,9 +5,10 @@ import logging
 import pytest
 import torch
 
-from fitprune_core import load_model, prune_visual_tokens
+from fitprune_core import collect_statistics, fit_recipe, fit_recipe_sequential, load_model, prune_visual_tokens
+from fitprune_core.models.family import Family
 from tests.pruned import recipe_of, state_of
-from tests.tiny import tiny_llava
+from tests.tiny import random_picture, tiny_llava
 
 pytestmark = pytest.mark.usefixtures("no_grad")
 
@@ -47,9 +48,6 @@ def test_models_that_cannot_be_pruned():
     model, _ = tiny_llava(decoder="mistral")
     model.config.text_config.sliding_window = 16
     refused(model, "sliding window of 16")
-    model, _ = tiny_llava()
-    model.config.text_config.model_type = "opt"
-    refused(model, "'opt'")
     model, _ = tiny_llava()
     model.hf_device_map = {"model.language_model": 0, "lm_head": "cpu"}
     refused(model, "spread over 0, cpu")
@@ -100,3 +98,19 @@ def test_calls_that_cannot_work(tiny, inputs):
             model(input_ids=ending, pixel_values=inputs["pixel_values"])
     with prune_visual_tokens(model, recipe_of()), pytest.raises(ValueError, match="outside this block"):
         model(input_ids=torch.tensor([[70]]), past_key_values=cache)
+
+
+def test_no_drop_before_the_first_layer_that_may(tiny, inputs, monkeypatch):
+    """As in Qwen3-VL, whose first layers add features of the picture after they ran."""
+    model, processor = tiny
+    monkeypatch.setattr(Family, "first_drop_layer", lambda self, config: 2)
+    words = "drops visual tokens at layer 1, but LLaVA-1.5 .* layer 2 .from 0. is the first"
+    refused(model, f"fitprune {words}", recipe_of((0, 1, 0, 0)))
+    refused(model, f"fastv.* {words}", recipe_of((0, 0, 9, 9)), method="fastv:layer=2")
+    with prune_visual_tokens(model, recipe_of((0, 0, 9, 9))) as trace:
+        model(**inputs)
+    assert [len(kept) for kept in trace.kept] == [36, 36, 27, 18]
+    samples = [(random_picture(seed=seed), "what?") for seed in range(2)]
+    statistics = collect_statistics(model, processor, samples)
+    assert statistics.provenance["first_drop_layer"] == "2" and not any(fit_recipe(statistics, 0.3).removed[:2])
+    assert not any(fit_recipe_sequential(model, processor, samples, 0.3).removed[:2])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import pytest
 
 from fitprune_core.recipes.fit import fit_recipe, fitter_for
@@ -59,3 +61,12 @@ class TestFirstDropLayer:
                 fit_recipe(shapes["mini"], 0.5, first_drop_layer=layer)
         with pytest.raises(ValueError, match="of which the first is number 7 saves"):
             fit_recipe(shapes["mini"], 0.8, first_drop_layer=6)
+
+    def test_statistics_of_a_model_whose_first_layers_may_not_drop_say_so(self, shapes):
+        statistics = copy(shapes["mini"])
+        statistics.provenance = {"first_drop_layer": "3"}
+        recipe = fit_recipe(statistics, 0.5)
+        assert not any(recipe.removed[:3]) and recipe == fit_recipe(statistics, 0.5, first_drop_layer=3)
+        assert not any(fit_recipe(statistics, 0.4, first_drop_layer=5).removed[:5])
+        with pytest.raises(ValueError, match="first_drop_layer is 2, but the layers of .* before 3"):
+            fit_recipe(statistics, 0.5, first_drop_layer=2)

@@ -1,0 +1,170 @@
+"""Whether this library can work inside a model's decoder, found out by looking at its modules and by trying them.
+
+What `decoder.attend` and `pruning.context` repeat of a layer is little: its norms, projections, the norms of queries
+and keys, rotary embedding, attention, and the MLP. A layer that holds anything else (further norms, soft caps, windows,
+sinks, multipliers, experts) would run silently wrong, so it is refused by its names; and because the same names can
+compute something else (Ernie's interleaved rotary embedding), a few rows are run both ways, once for each model.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from fitprune_core.checks.words import shown
+from fitprune_core.models.decoder import attend, decoder_layers
+from fitprune_core.models.family import family_of
+
+# Names of sub-modules: those that must be there, and those that may be.
+_LAYER = ({"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}, set())
+_ATTENTION = ({"q_proj", "k_proj", "v_proj", "o_proj"}, {"q_norm", "k_norm"})
+_MLP = ({"gate_proj", "up_proj", "down_proj"}, {"act_fn"})
+
+# Settings that change nothing here, or that `attend` reads, or that are looked at below.
+_SETTINGS = {
+    *("config", "layer_idx", "layer_type", "attention_type", "hidden_size", "intermediate_size", "head_dim"),
+    *("num_heads", "num_key_value_heads", "num_key_value_groups", "attention_dropout", "scaling", "is_causal"),
+    *("sliding_window", "rope_parameters", "gradient_checkpointing"),
+    *("training", "forward"),  # every module's; the second where somebody (accelerate, a compiler) has replaced it
+}
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+_PROBE_ROWS = 5
+# The two ways run the same operations on a few rows; only rounding may tell them apart. Relative to the largest output.
+_PROBE_TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
+
+_probed: weakref.WeakKeyDictionary[PreTrainedModel, str] = weakref.WeakKeyDictionary()
+
+
+def check_decoder(model: PreTrainedModel) -> None:
+    """Raise ValueError, saying why, for a model whose layers this library cannot work inside."""
+    family_of(model).check(model.config)
+    text = model.config.text_config
+    for index, layer in enumerate(decoder_layers(model)):
+        if trouble := next(_troubles(layer, text), None):
+            raise ValueError(f"layer {index} of the decoder, of type {shown(text.model_type)}, {trouble}")
+    devices = {str(device) for device in (getattr(model, "hf_device_map", None) or {}).values()}
+    if len(devices) > 1:
+        raise ValueError(f"the model is spread over {', '.join(sorted(devices))}; load it on one device")
+    if model.training and model.is_activation_checkpointing:
+        raise ValueError("the model is training with gradient checkpointing; call model.eval() or switch it off")
+    if not model.training and _probed.get(model) != text._attn_implementation:  # dropout would differ by itself
+        _probe(model)
+        _probed[model] = text._attn_implementation
+
+
+def _troubles(layer: nn.Module, text_config: Any) -> Iterator[str]:
+    """What is in a decoder layer that is not repeated here, in words that follow "layer 3 ..."."""
+    yield from _strangers("", layer, *_LAYER)
+    attention = layer.self_attn
+    yield from _strangers("self_attn.", attention, *_ATTENTION)
+    yield from _strangers("mlp.", layer.mlp, *_MLP)
+    window = getattr(attention, "sliding_window", getattr(text_config, "sliding_window", None))
+    if window is not None:
+        yield f"attends in a sliding window of {window}, and only full attention works"
+    kind = getattr(attention, "layer_type", None)
+    if kind not in (None, "full_attention"):
+        yield f"is of kind {kind!r}, and only full attention works"
+    if not getattr(attention, "is_causal", True):
+        yield "attends to what comes later as well (is_causal is false)"
+    norms = {name: getattr(attention, name) for name in ("q_norm", "k_norm") if hasattr(attention, name)}
+    if len(norms) == 1:
+        yield f"has {next(iter(norms))} alone, and queries and keys are normalised both or not at all"
+    for name, norm in norms.items():
+        width = getattr(norm, "weight", torch.empty(0)).numel()
+        if width != attention.head_dim:
+            yield f"has a {name} of width {width}, and only one of the head's {attention.head_dim} is repeated here"
+
+
+def _strangers(place: str, module: nn.Module, needed: set[str], allowed: set[str]) -> Iterator[str]:
+    """Names in a module that are not known, and names that are missing."""
+    children = {name for name, _ in module.named_children()}
+    if missing := sorted(needed - children):
+        yield f"has no {', '.join(place + name for name in missing)}"
+    own = [*module._parameters, *module._buffers, *(name for name in vars(module) if name[0] != "_")]
+    if unknown := sorted(children - needed - allowed | set(own) - _SETTINGS):
+        yield f"holds {', '.join(place + name for name in unknown)}, which is not repeated here"
+
+
+@torch.no_grad()
+def _probe(model: PreTrainedModel) -> None:
+    """Run a few rows through a layer of each kind, by itself and as it is repeated here. Raises ValueError."""
+    layers = decoder_layers(model)
+    with _unobserved(model):
+        hidden, kwargs = _first_arrival(model, layers[0])
+        outputs = {
+            index: (layer(hidden, **kwargs), _repeated(layer, hidden, kwargs))
+            for index, layer in _one_of_each_kind(layers).items()
+        }
+    for index, (own, ours) in outputs.items():
+        # Without the rows themselves, which are in both and may be larger than what a layer adds.
+        own, ours = own.float() - hidden.float(), ours.float() - hidden.float()
+        tolerance = _PROBE_TOLERANCE.get(hidden.dtype, 0.0)
+        if not torch.allclose(own, ours, rtol=0, atol=tolerance * float(own.abs().max())):
+            raise ValueError(
+                f"layer {index} of the decoder, a {type(layers[index]).__name__}, computes something else than Llama's "
+                f"with the same parts (by up to {float((own - ours).abs().max()):.2g})"
+            )
+
+
+def _first_arrival(model: PreTrainedModel, layer: nn.Module) -> tuple[torch.Tensor, dict[str, Any]]:
+    """What the first layer is called with for a few made-up rows, with the model's own positions."""
+    caught: list[tuple[torch.Tensor, dict[str, Any]]] = []
+
+    def catch(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+        caught.append((args[0] if args else kwargs.pop("hidden_states"), kwargs))
+        raise _Caught
+
+    weight = layer.input_layernorm.weight
+    count = _PROBE_ROWS * weight.numel()
+    # A wave that no two rows share, whatever the width; no random numbers, whose state is the caller's.
+    rows = torch.arange(count, dtype=torch.float32).mul(0.7).sin().view(1, _PROBE_ROWS, -1) * 2
+    hook = layer.register_forward_pre_hook(catch, with_kwargs=True)
+    try:
+        model.get_decoder()(inputs_embeds=rows.to(weight.device, weight.dtype), use_cache=False)
+    except _Caught:
+        pass
+    finally:
+        hook.remove()
+    return caught[0]
+
+
+def _repeated(layer: nn.Module, hidden: torch.Tensor, kwargs: dict[str, Any]) -> torch.Tensor:
+    """What a layer makes of rows, by the lines that pruning repeats."""
+    of_attention = {"attention_mask": None, "past_key_values": None, **kwargs}
+    heads, _, _ = attend(layer.self_attn, layer.input_layernorm(hidden), **of_attention)
+    after = hidden + layer.self_attn.o_proj(heads)
+    return after + layer.mlp(layer.post_attention_layernorm(after))
+
+
+@contextmanager
+def _unobserved(model: nn.Module) -> Iterator[None]:
+    """Keep the made-up rows from whoever listens to the model's modules."""
+    hooks = [(module, name, vars(module)[name]) for module in model.modules() for name in _HOOKS]
+    for module, name, of_module in hooks:
+        vars(module)[name] = type(of_module)()
+    try:
+        yield
+    finally:
+        for module, name, of_module in hooks:
+            vars(module)[name] = of_module
+
+
+def _one_of_each_kind(layers: nn.ModuleList) -> dict[int, nn.Module]:
+    """The first layer of each kind, by its number: of one class, with the same settings and the same parts."""
+    kinds: dict[Any, int] = {}
+    for index, layer in enumerate(layers):
+        attention = layer.self_attn
+        settings = (getattr(attention, name, None) for name in ("scaling", "head_dim", "num_key_value_groups"))
+        kinds.setdefault((type(layer), type(attention), hasattr(attention, "q_norm"), *settings), index)
+    return {index: layers[index] for index in kinds.values()}
+
+
+class _Caught(Exception):
+    """Raised by `_first_arrival` to leave the decoder before its first layer."""
