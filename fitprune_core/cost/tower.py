@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fitprune_core.checks.words import shown
@@ -31,6 +32,21 @@ def vit_multiply_adds(rows: int, width: int, mlp: int, layers: int) -> int:
     and an MLP of two products, `mlp` wide.
     """
     return layers * (4 * rows * width**2 + 2 * rows**2 * width + 2 * rows * width * mlp)
+
+
+def packed_layer_multiply_adds(groups: Sequence[int], width: int, mlp: int, products: int) -> int:
+    """Multiply-adds of one layer of a vision transformer whose rows attend to those of their own group alone.
+
+    groups: rows of each group. mlp: width of the MLP, of two products, or three where one is a gate.
+    """
+    rows = sum(groups)
+    return rows * width * (4 * width + products * mlp) + 2 * width * sum(count**2 for count in groups)
+
+
+def window_rows(rows: int, columns: int, side: int) -> list[int]:
+    """How many cells of a grid each window of `side` x `side` has; those at the right and the bottom are cut off."""
+    down, across = ([min(side, length - at) for at in range(0, length, side)] for length in (rows, columns))
+    return [height * width for height in down for width in across]
 
 
 def view_multiply_adds(model_config: Any) -> int:

@@ -19,7 +19,8 @@ class VisualLayout:
         boxes: for each token the part of the picture it shows, or None where it shows none (a line's end, padding).
         rows, columns: of the main grid: the only one, or that of the tiles.
         seen: the part of the picture that the model saw; the rest was cropped away.
-        aspect: what became of the picture's aspect ratio: "crop", "pad", "stretch" or "anyres".
+        aspect: what became of the picture's aspect ratio: "crop", "pad", "stretch", "anyres" (tiles) or "native"
+            (its own shape, to within a patch).
         views: for each token "grid" (the only view), "base" (the whole picture beside its tiles), "tile", "newline"
             (the end of a line of tiles), "break" (Pixtral's end of a line) or "class" (a tower's class token).
     """

@@ -43,6 +43,18 @@ def set_image_aspect(processor: ProcessorMixin, model_config: Any, image_aspect:
         family_of(model_config).set_image_aspect(processor, model_config, image_aspect)
 
 
+def load_without_video(processor_class: type[ProcessorMixin], source: str) -> ProcessorMixin:
+    """The processor of a folder or Hub id for pictures and text alone.
+
+    transformers' video processors cannot be loaded without torchvision, and a processor is not loaded without the parts
+    that its class names; so this loads a class of the same name that names no video. source: a folder or Hub id.
+    """
+    parts = [part for part in processor_class.get_attributes() if part != "video_processor"]
+    entries = {"get_attributes": classmethod(lambda cls: list(parts)), "__module__": processor_class.__module__}
+    pictures_and_text = type(processor_class.__name__, (processor_class,), entries)
+    return pictures_and_text.from_pretrained(source, backend="pil")
+
+
 def set_logged(owner: Any, name: str, value: Any) -> None:
     """Set a processor's attribute to what the model says, and log where that changes it."""
     old = getattr(owner, name, None)

@@ -19,7 +19,7 @@ from fitprune_core.cost.decoder import LARGEST_SIZE, check_removed, visual_reduc
 SCHEMA = 1
 PROCEDURES = ("statistics", "sequential", "published")
 ATTENTIONS = ("both", "self", "cross")
-IMAGE_ASPECTS = ("crop", "pad", "stretch", "anyres")
+IMAGE_ASPECTS = ("crop", "pad", "stretch", "anyres", "native")
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class PruningRecipe:
         procedure: "statistics", "sequential" or "published".
         attention: which attention decided: "both", "self" or "cross".
         source: where the counts come from, in words.
-        image_aspect: what became of the aspect ratio of the pictures behind the counts: "crop", "pad", "stretch" or
-            "anyres", or None where it is not known. Files from before it was recorded do not have it.
+        image_aspect: what became of the aspect ratio of the pictures behind the counts: "crop", "pad", "stretch",
+            "anyres" or "native", or None where it is not known. Files from before it was recorded do not have it.
 
     Raises ValueError naming the field and the value that cannot be.
     """

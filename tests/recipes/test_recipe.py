@@ -92,7 +92,7 @@ class TestFile:
             ({"attention": "neither"}, "attention is 'neither'.*both, self, cross"),
             ({"attention": ["both"]}, r"attention is \['both'\]"),
             ({"source": None}, "source.*None"),
-            ({"image_aspect": "square"}, "image_aspect is 'square'.*crop, pad, stretch, anyres"),
+            ({"image_aspect": "square"}, "image_aspect is 'square'.*crop, pad, stretch, anyres, native"),
         ],
     )
     def test_wrong_fields_are_named_with_the_file(self, tmp_path, changes, message):
@@ -101,7 +101,7 @@ class TestFile:
         with pytest.raises(ValueError, match=rf"wrong\.json: .*{message}"):
             PruningRecipe.load(path)
 
-    @pytest.mark.parametrize("aspect", ["crop", "pad", "stretch", "anyres"])
+    @pytest.mark.parametrize("aspect", ["crop", "pad", "stretch", "anyres", "native"])
     def test_image_aspect_is_kept_where_it_is_known(self, tmp_path, aspect):
         recipe(image_aspect=aspect).save(tmp_path / "r.json")
         assert PruningRecipe.load(tmp_path / "r.json").image_aspect == aspect

@@ -1,0 +1,1 @@
+"""Tiny random checkpoints in the Hub's layout, one writer a family."""
