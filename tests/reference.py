@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 
 
@@ -40,3 +42,37 @@ def arrives(is_image, kept, index) -> torch.Tensor:
     return torch.stack(
         [row_is & torch.isin(row, alive) for row_is, row, alive in zip(is_image, numbers, survivors, strict=True)]
     )
+
+
+@torch.no_grad()
+def masked_logits(model, inputs, kept, new_ids=()) -> torch.Tensor:
+    """Logits (1, length, vocabulary) of one prompt and its answer so far, by a plain model that runs them in one piece.
+
+    Every decoder layer gets a mask that hides the visual tokens which do not reach it; all else (positions, features
+    that are added to layers' outputs) is the model's own doing. inputs: as `build_inputs` makes them; kept: for each
+    layer the visual tokens that leave it, (count,); new_ids: the answer's tokens.
+    """
+    new = torch.tensor([list(new_ids)], dtype=torch.long)
+    whole = {"attention_mask": 1, "mm_token_type_ids": 0}
+    inputs = {**inputs, "input_ids": torch.cat([inputs["input_ids"], new], dim=1)}
+    for name in whole.keys() & inputs.keys():
+        inputs[name] = torch.cat([inputs[name], torch.full_like(new, whole[name]).to(inputs[name].dtype)], dim=1)
+    is_image = inputs["input_ids"] == model.config.image_token_id
+    length = is_image.shape[1]
+
+    def hide(index, layer, args, kwargs):
+        visible = ~is_image | arrives(is_image, kept, index)
+        mask = visible[:, None, None, :] & torch.ones(length, length, dtype=torch.bool).tril()
+        mask = mask | torch.eye(length, dtype=torch.bool)
+        kwargs["attention_mask"] = torch.zeros(mask.shape).masked_fill(~mask, torch.finfo(torch.float32).min)
+        return args, kwargs
+
+    hooks = [
+        layer.register_forward_pre_hook(partial(hide, index), with_kwargs=True)
+        for index, layer in enumerate(model.get_decoder().layers)
+    ]
+    try:
+        return model(**inputs, use_cache=False).logits
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -1,0 +1,147 @@
+"""Qwen2-VL, Qwen2.5-VL and Qwen3-VL pruned: exact, with M-RoPE and deepstack, and from the command line."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from fitprune_core import build_inputs, collect_statistics, compare, fit_recipe, load_model, prune_visual_tokens
+from fitprune_core.cli.main import main
+from fitprune_core.models.family import family_of
+from tests.families.qwen_vl import KINDS, save_tiny_qwen
+from tests.flop_counting import counted_flops
+from tests.pruned import recipe_of, state_of
+from tests.reference import masked_logits
+from tests.tiny import random_picture
+
+QUESTION = "What is in the picture?"
+# Before layer 2 Qwen3-VL's deepstack still adds features to all tokens.
+REMOVED = {"qwen2_vl": (3, 0, 5, 4, 2), "qwen2_5_vl": (3, 0, 5, 4, 2), "qwen3_vl": (0, 0, 5, 4, 2)}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("qwen")
+    return {kind: save_tiny_qwen(root / kind, kind) for kind in KINDS}
+
+
+@pytest.fixture(params=KINDS)
+def kind(request):
+    return request.param
+
+
+@pytest.fixture
+def loaded(folders, kind):
+    return load_model(folders[kind], device="cpu")
+
+
+@pytest.fixture
+def inputs(loaded):
+    return build_inputs(loaded[1], random_picture(180, 120), QUESTION)
+
+
+def recipe_for_inputs(model, inputs, removed):
+    tokens = int((inputs["input_ids"] == model.config.image_token_id).sum())
+    return recipe_of(removed, num_visual_tokens=tokens, model="tiny")
+
+
+@torch.no_grad()
+def test_prefill_is_a_plain_models_with_dropped_columns_hidden(loaded, inputs, kind):
+    model, _ = loaded
+    plain = model(**inputs).logits
+    with prune_visual_tokens(model, recipe_for_inputs(model, inputs, REMOVED[kind])) as trace:
+        logits = model(**inputs).logits
+    after = int((inputs["input_ids"][0].flip(0) == model.config.image_token_id).int().argmax())
+    expected = masked_logits(model, inputs, trace.kept)
+    assert torch.allclose(logits[0, -after:], expected[0, -after:], atol=1e-4)
+    assert not torch.allclose(plain[0, -after:], expected[0, -after:], atol=1e-2)
+    assert torch.equal(model(**inputs).logits, plain)
+
+
+@torch.no_grad()
+def test_decoding_is_a_plain_models_with_dropped_columns_hidden(loaded, inputs, kind):
+    """Whether positions of new tokens come from `generate` or from the model itself (`rope_deltas`)."""
+    model, _ = loaded
+    answer = [20, 40, 60, 80]
+    with prune_visual_tokens(model, recipe_for_inputs(model, inputs, REMOVED[kind])) as trace:
+        output = model(**inputs, use_cache=True)
+        steps = [output.logits[0, -1]]
+        for token in answer:
+            ids = torch.tensor([[token]])
+            output = model(input_ids=ids, past_key_values=output.past_key_values, use_cache=True)
+            steps.append(output.logits[0, -1])
+        kept = list(trace.kept)
+        asked = {"max_new_tokens": 5, "do_sample": False, "output_logits": True, "return_dict_in_generate": True}
+        made = model.generate(**inputs, **asked)
+    expected = masked_logits(model, inputs, kept, answer)[0, -len(steps) :]
+    assert torch.allclose(torch.stack(steps), expected, atol=1e-4)
+    new = made.sequences[0, inputs["input_ids"].shape[1] :].tolist()
+    expected = masked_logits(model, inputs, kept, new[:-1])[0, -len(new) :]
+    assert torch.allclose(torch.cat(made.logits), expected, atol=1e-4)
+
+
+@torch.no_grad()
+def test_outside_the_block_nothing_has_changed(loaded, inputs, kind):
+    model, _ = loaded
+    asked = {"max_new_tokens": 4, "do_sample": False}
+    plain, before = model.generate(**inputs, **asked), state_of(model)
+    with prune_visual_tokens(model, recipe_for_inputs(model, inputs, REMOVED[kind])):
+        model.generate(**inputs, **asked)
+    assert state_of(model) == before
+    assert torch.equal(model.generate(**inputs, **asked), plain)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("removed", [(3, 0, 0, 0, 0), (0, 3, 0, 0, 0)])
+def test_a_drop_before_deepstack_is_done_is_refused(folders, removed):
+    model, processor = load_model(folders["qwen3_vl"], device="cpu")
+    inputs = build_inputs(processor, random_picture(180, 120), QUESTION)
+    assert family_of(model).first_drop_layer(model.config) == 2
+    refused = pytest.raises(ValueError, match="Qwen3-VL adds features .* up to layer 1; layer 2")
+    with refused, prune_visual_tokens(model, recipe_for_inputs(model, inputs, removed)):
+        model(**inputs)
+
+
+def test_the_fit_keeps_clear_of_deepstack(loaded, kind):
+    model, processor = loaded
+    first = family_of(model).first_drop_layer(model.config)
+    statistics = collect_statistics(model, processor, [(random_picture(180, 120), QUESTION)])
+    recipe = fit_recipe(statistics, 0.3)
+    assert not any(recipe.removed[:first]) and sum(recipe.removed)
+    assert recipe.achieved_reduction == pytest.approx(0.3, abs=0.02)
+    assert (first > 0) == (kind == "qwen3_vl")
+
+
+def test_flops_of_a_request_are_those_that_torch_counts(loaded):
+    model, processor = loaded
+    picture = random_picture(180, 120)
+    statistics = collect_statistics(model, processor, [(picture, QUESTION)])
+    run = compare(
+        model, processor, picture, QUESTION, fit_recipe(statistics, 0.0), max_new_tokens=3, repeats=0
+    ).original
+    inputs = build_inputs(processor, picture, QUESTION)
+    options = {"max_new_tokens": run.new_tokens, "min_new_tokens": run.new_tokens, "do_sample": False}
+    assert run.flops.total == pytest.approx(counted_flops(lambda: model.generate(**inputs, **options)), rel=0.005)
+
+
+def test_from_the_command_line(folders, kind, tmp_path, capsys):
+    for number in range(2):
+        random_picture(180 + 40 * number, 120, seed=number).save(tmp_path / f"{number}.png")
+    lines = [{"id": str(at), "image": f"{at}.png", "question": "What?", "answer": "a"} for at in range(2)]
+    (tmp_path / "s.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    store = tmp_path / "recipes" / kind / "statistics.npz"
+    model = ["--model", str(folders[kind]), "--device", "cpu"]
+    samples = ["--samples", str(tmp_path / "s.jsonl")]
+    assert main(["calibrate", *model, *samples, "--out", str(store)]) == 0
+    recipe = tmp_path / "recipe.json"
+    assert main(["fit", "--statistics", str(store), "--reduction", "0.3", "--out", str(recipe)]) == 0
+    capsys.readouterr()
+    asked = ["--image", str(tmp_path / "0.png"), "--question", "What?", "--max-new-tokens", "2", "--json"]
+    assert main(["compare", *model, *asked, "--recipe", str(recipe)]) == 0
+    entries = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert entries["warnings"] == [] and entries["aspect"] == entries["recipe"]["image_aspect"] == "native"
+    recipes = ["--recipes", str(tmp_path / "recipes"), "--reduction", "0.3"]
+    out = ["--out", str(tmp_path / "results.jsonl"), "--max-new-tokens", "2"]
+    assert main(["evaluate", *model, *samples, *recipes, *out]) == 0
