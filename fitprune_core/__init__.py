@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from fitprune_core.recipes.published import RECIPES as RECIPES
     from fitprune_core.recipes.recipe import PruningRecipe as PruningRecipe
     from fitprune_core.recipes.statistics import AttentionStatistics as AttentionStatistics
+    from fitprune_core.recipes.store import recipe_for as recipe_for
     from fitprune_core.run.comparison import Comparison as Comparison
     from fitprune_core.run.comparison import Partial as Partial
     from fitprune_core.run.comparison import Run as Run
@@ -70,6 +71,7 @@ _HOME = {
     "fit_recipe": "recipes.fit",
     "fit_recipe_sequential": "calibration.sequential",
     "PruningRecipe": "recipes.recipe",
+    "recipe_for": "recipes.store",
     "prune_visual_tokens": "pruning.context",
     "PruningTrace": "pruning.prompt",
     "METHODS": "pruning.methods",

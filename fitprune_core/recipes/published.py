@@ -18,9 +18,15 @@ RECIPES = shipped("recipes")
 
 
 def recipe_folder(model_name: str, recipes: str | os.PathLike = RECIPES) -> Path | None:
-    """The folder of recipes for a checkpoint, by its Hub id or folder name; None where there is none."""
-    folders = (path for path in sorted(Path(recipes).glob("*")) if path.is_dir())
-    return next((path for path in folders if same_checkpoint(path.name, model_name)), None)
+    """The folder of recipes for a checkpoint, by its Hub id or folder name; None where there is none.
+
+    It is `recipes/<owner>/<name>` where that is there, else `recipes/<name>`, else that of another owner.
+    """
+    folders = [path for depth in ("*", "*/*") for path in sorted(Path(recipes).glob(depth)) if path.is_dir()]
+    found = [path for path in folders if same_checkpoint(path.name, model_name)]
+    asked = str(model_name).casefold().rstrip("/").split("/")[-2:]
+    own = (path for path in found if len(asked) == 2 and [path.parent.name.casefold(), path.name.casefold()] == asked)
+    return next(own, next(iter(found), None))
 
 
 def published_recipes(model_name: str, recipes: str | os.PathLike = RECIPES) -> list[PruningRecipe]:

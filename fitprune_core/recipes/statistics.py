@@ -136,7 +136,7 @@ def _read_about(archive: zipfile.ZipFile) -> dict[str, Any]:
     about = parse_json(str(_read_array(archive, "about")))
     if not isinstance(about, dict):
         raise ValueError(f"about is {shown(about)}; it must be an object")
-    schema, sizes = about.get("schema"), about.get("geometry")
+    schema, sizes = about.get("schema"), about.get("geometry", {})
     if isinstance(schema, bool) or schema not in (SCHEMA, SCHEMA_WITH_COUNTS):
         raise ValueError(f"schema is {shown(schema)}; this version reads {SCHEMA} and {SCHEMA_WITH_COUNTS}")
     for name, value in about.items():

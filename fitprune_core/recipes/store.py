@@ -16,8 +16,32 @@ from fitprune_core.recipes.statistics import AttentionStatistics
 STATISTICS = "statistics.npz"
 
 
+def statistics_path(model_name: str, recipes: str | os.PathLike = RECIPES) -> Path:
+    """Where the statistics of a checkpoint belong: `recipes/<owner>/<name>/statistics.npz`, which is where they are
+    looked for first; without an owner where the model is a folder of this machine.
+    """
+    owner_and_name = str(model_name).replace("\\", "/").strip("/").split("/")
+    parts = owner_and_name if len(owner_and_name) == 2 else owner_and_name[-1:]
+    return Path(recipes, *parts, STATISTICS)
+
+
+def recipe_for(
+    model_name: str,
+    reduction: float,
+    *,
+    geometry: DecoderGeometry | None = None,
+    recipes: str | os.PathLike = RECIPES,
+) -> PruningRecipe:
+    """The recipe of a model for one budget, 0 <= reduction < 1: the rule of library, command line, app and plugin.
+
+    geometry: sizes of the model's decoder. Statistics hold them; between published recipes they have to be given.
+    recipes: as for `recipe_source`, which reads files once for any number of budgets. Raises ValueError as it does.
+    """
+    return recipe_source(model_name, geometry, recipes)(reduction)
+
+
 def recipe_source(
-    model_name: str, geometry: DecoderGeometry, recipes: str | os.PathLike = RECIPES
+    model_name: str, geometry: DecoderGeometry | None, recipes: str | os.PathLike = RECIPES
 ) -> Callable[[float], PruningRecipe]:
     """A function from a reduction (0 <= reduction < 1) to a recipe for the model; files are read once, here.
 
@@ -29,16 +53,18 @@ def recipe_source(
         statistics = AttentionStatistics.load(folder / STATISTICS)
         if not same_checkpoint(statistics.model, model_name):
             raise ValueError(f"statistics {folder / STATISTICS} are of {statistics.model}, not of {model_name}")
-        if statistics.geometry != geometry:
+        if geometry is not None and statistics.geometry != geometry:
             raise ValueError(
                 f"statistics {folder / STATISTICS} are of a model of another shape than {model_name}: "
                 f"{statistics.geometry}, not {geometry}"
             )
         return partial(fit_recipe, statistics)
     published = published_recipes(model_name, recipes)
-    if published:
+    if published and geometry is None:
+        raise ValueError(f"{model_name} has published recipes; name its geometry for a budget between them")
+    if published and geometry is not None:
         return lambda reduction: interpolate_published(published, reduction, geometry)
     raise ValueError(
-        f"there are no statistics of {model_name} in {Path(recipes)}; make {Path(recipes) / model_name / STATISTICS} "
+        f"there are no statistics of {model_name} in {Path(recipes)}; make {statistics_path(model_name, recipes)} "
         "with `python -m fitprune_core calibrate`, or name a recipe file"
     )
