@@ -1,4 +1,8 @@
-"""Stage 2: projector and decoder learn to answer, on the frozen tower's features of a pool of pictures."""
+"""Stage 2: the decoder learns to answer and the tower goes on learning, every step on new scenes.
+
+The tower keeps its lesson of stage 1, every patch learning what covers it, and it stays local whatever it is taught
+(see `architecture`). A decoder that has finished its training elsewhere can go on with a new tower.
+"""
 
 from __future__ import annotations
 
@@ -7,42 +11,43 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
-from app.demo_model.architecture import DECODER
-from app.demo_model.batches import EasyVqaQuestions, SceneQuestions, cached_features, held_out_questions
+from app.demo_model.architecture import DECODER, VISION, keep_local, patch_features
+from app.demo_model.batches import Batches, held_out_questions, max_objects_at
+from app.demo_model.checkpoints import load_state
+from app.demo_model.crowded import crowded_scene
+from app.demo_model.labels import TARGETS
 from app.demo_model.lookups import Lessons
 from app.demo_model.muon import make_optimizers, step_all, warmup_stable_decay
-from app.demo_model.packing import PackedBatch, answer_logits, pack, pool_patches, right_answers
-from app.demo_model.pictures_pool import scene_pool
+from app.demo_model.packing import PackedBatch, answer_logits, pack, right_answers
+from app.demo_model.pictures_pool import drawn_pool
+from app.demo_model.readouts import ReadOuts
+from app.demo_model.scenes import random_scene
 from app.demo_model.text import Encoder
 from app.demo_model.training_loop import learn, train_steps
-from app.demo_model.vision_stage import HELD_OUT_SEEDS
+from app.demo_model.vision_stage import HELD_OUT_SEEDS, dense_loss
 
-# (share of the run, most objects a scene may have): first read one object, then choose among several.
-CURRICULUM = ((0.03, 1), (0.36, 2), (0.5, 4))
 MATRIX_SCALE = 0.5
-DECAY = 0.2
-EASY_VQA_SHARE = 1 / 8
-CHECKPOINT_STEPS = 200
-
-
-def max_objects_at(progress: float) -> int:
-    return next((most for share, most in CURRICULUM if progress < share), 99)
+DECAY = 0.3
+DENSE_WEIGHT, LESSON_WEIGHT = 0.1, 0.5
+TOWER_LR = 0.15  # times the decoder's: the tower has learnt, and forgets under larger updates
+CHECKPOINT_STEPS = 50
 
 
 def language_loss(
     model, lessons: Lessons, batch: PackedBatch, features: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, tuple[torch.Tensor, ...]]:
-    """The answers' loss, each answer weighted by the root of its length, that of the lessons, and the states.
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The answers' loss, each answer weighted by the root of its length, and that of the lessons.
 
-    features: of the tower, (B, patches, width). The states enter the decoder's layers, (B, T, width) each.
+    features: of the tower, (B, patches, width).
     """
     logits, asked, states = answer_logits(model, batch, features)
     losses = nn.functional.cross_entropy(logits, batch.targets[asked], reduction="none")
     weights = batch.weights[asked]
-    return (losses * weights).sum() / weights.sum(), lessons.loss(states, batch.facts, batch.is_late), states
+    return (losses * weights).sum() / weights.sum(), lessons.loss(states, batch.facts, batch.is_late)
 
 
 @torch.no_grad()
@@ -62,41 +67,48 @@ def accuracy(
     return {kind: sum(hits) / len(hits) for kind, hits in sorted(tally.items())}
 
 
-def train_language(folder: Path, tokenizer, model, *, steps: int, pooled_steps: int, pictures: int, batch_size: int,
-                   questions: int, lr: float, seed: int, on_checkpoint: Callable[[], None]) -> None:  # fmt: skip
-    """Train projector and decoder, or resume; writes `language.pt` now and then and calls `on_checkpoint`.
+def train_language(folder: Path, tokenizer, model, *, steps: int, batch_size: int, questions: int, lr: float, seed: int,
+                   tower_waits: int, curriculum: bool, on_checkpoint: Callable[[], None]) -> None:  # fmt: skip
+    """Train the whole model, or resume; writes `language.pt` now and then and calls `on_checkpoint`.
 
-    The first `pooled_steps` see 2 x 2-pooled features, a quarter of the visual tokens.
+    tower_waits: steps before the tower learns too: what comes back from a decoder that knows nothing would undo what it
+    has learnt. curriculum: whether scenes begin with few objects, for a decoder that knows nothing yet.
     """
-    tower = model.model.vision_tower.eval().requires_grad_(False)
-    lessons = Lessons(DECODER["hidden_size"])
-    trained = {"decoder": model.model.language_model, "projector": model.model.multi_modal_projector,
-               "lessons": lessons}  # fmt: skip
-    optimizers = make_optimizers(list(trained.values()), lr, MATRIX_SCALE)
+    torch.manual_seed(seed)
+    tower, decoder, projector = model.model.vision_tower, model.model.language_model, model.model.multi_modal_projector
+    lessons, heads = Lessons(DECODER["hidden_size"]), ReadOuts(VISION["hidden_size"], TARGETS)
+    if not (folder / "language.pt").exists():
+        load_state(folder / "vision.pt", {"heads": heads}, [])
+    trained = {"model": model.model, "lessons": lessons, "heads": heads}
+    groups = {
+        1.0: make_optimizers([decoder, projector, lessons], lr, MATRIX_SCALE),
+        TOWER_LR: make_optimizers([tower, heads], lr),
+    }
     encoder, image_token = Encoder(tokenizer), model.config.image_token_id
-    scenes = SceneQuestions(tower, range(seed * 10_000_000, seed * 10_000_000 + pictures))
-    easy = EasyVqaQuestions(labelled_only=False)
-    easy_features = cached_features(tower, easy.pool)
-    held_scenes, held_pool = scene_pool(HELD_OUT_SEEDS[:150])
-    held_features, held_asked = cached_features(tower, held_pool).float(), held_out_questions(held_scenes)
-    from_easy = round(batch_size * EASY_VQA_SHARE)
-
-    def resized(number: int, features: torch.Tensor) -> torch.Tensor:
-        return pool_patches(features) if number < pooled_steps else features
+    batches = Batches(seed, batch_size, questions)
+    held_scenes = [make(number) for number in HELD_OUT_SEEDS[:50] for make in (crowded_scene, random_scene)]
+    held_pool, held_asked = drawn_pool(held_scenes), held_out_questions(held_scenes)
 
     def step(number: int) -> dict[str, torch.Tensor]:
         rng = random.Random(f"{seed}-language-{number}")
-        shown, turns, features = scenes.sample(rng, batch_size - from_easy, max_objects_at(number / steps), questions)
-        rows, shapes, easy_turns = easy.sample(rng, from_easy, questions)
-        features = resized(number, torch.cat([features, easy_features[rows].float()]))
-        batch = pack(encoder, turns + easy_turns, features.shape[1], image_token, [*shown, *shapes])
-        loss, lesson_loss, _ = language_loss(model, lessons, batch, features)
-        learn(loss + lesson_loss, trained)
-        step_all(optimizers, lr * warmup_stable_decay(number, steps, decay=DECAY))
-        return {"loss": loss, "lessons": lesson_loss}
+        pool, shown, turns = batches.draw(rng, max_objects_at(number / steps if curriculum else 1.0))
+        with torch.set_grad_enabled(number >= tower_waits):
+            features = patch_features(tower, pool.batch(slice(None)))
+        batch = pack(encoder, turns, features.shape[1], image_token, shown)
+        loss, lesson_loss = language_loss(model, lessons, batch, features)
+        dense = dense_loss(heads(features), pool.labels) if features.requires_grad else torch.zeros(())
+        learn(loss + LESSON_WEIGHT * lesson_loss + DENSE_WEIGHT * dense, trained)
+        for share, group in groups.items():
+            step_all(group, share * lr * warmup_stable_decay(number, steps, decay=DECAY))
+        keep_local(tower)
+        return {"loss": loss, "lessons": lesson_loss, "dense": dense}
 
-    def shares_right(done: int) -> dict[str, float]:
-        return accuracy(model, encoder, resized(done - 1, held_features), held_asked)
+    def shares_right(_: int) -> dict[str, float]:
+        with torch.no_grad():
+            parts = np.array_split(np.arange(len(held_scenes)), 10)
+            held = torch.cat([patch_features(tower, held_pool.batch(part)) for part in parts])
+        return accuracy(model, encoder, held, held_asked)
 
+    optimizers = [optimizer for group in groups.values() for optimizer in group]
     train_steps(folder / "language.pt", trained, optimizers, steps, step,
                 every=CHECKPOINT_STEPS, shares_right=shares_right, on_checkpoint=on_checkpoint)  # fmt: skip

@@ -3,7 +3,8 @@
 Answers alone teach slowly: to say where the car is, the word "car" must find its patches and the end of the question
 must find the word, and neither step pays before the other exists. So while training, the state of such a word halfway
 up the decoder is also asked, by a linear head that is thrown away afterwards, for what stands there: for a kind of
-object its place, colour and number, for a colour its number, for a place the kind and colour there. A little higher the
+object its place, colour and number, for a colour its number, for a place the kind and colour there; and where something
+is written, for the first character. A little higher the
 end of the question is asked for the same facts of what it was about; where it was about two objects, their names and
 its end are asked how the two lie to one another; and where the whole picture is to be described, its end is asked for
 everything that is in it, and each comma of the answer for the object that comes next.
@@ -17,13 +18,22 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from app.demo_model.pictures_pool import ALL_COLORS, KINDS
+from app.demo_model.crowded import MOST_OBJECTS
+from app.demo_model.labels import ALL_COLORS
+from app.demo_model.lettering import CHARACTERS
+from app.demo_model.pictures_pool import KINDS
 from app.demo_model.readouts import ReadOuts
-from app.demo_model.scenes import MAX_OBJECTS, PLACES, Scene, SceneObject
+from app.demo_model.scenes import PLACES, Scene, SceneObject
 from app.demo_model.shapes import COLORS, SHAPES, plural
 
 # What is known of one object or place; 0 is "nothing".
-FACTS = {"kind": len(KINDS) + 1, "color": len(ALL_COLORS) + 1, "cell": len(PLACES) + 1, "count": MAX_OBJECTS + 1}
+FACTS = {
+    "kind": len(KINDS) + 1,
+    "color": len(ALL_COLORS) + 1,
+    "cell": len(PLACES) + 1,
+    "count": MOST_OBJECTS + 1,
+    "character": len(CHARACTERS) + 1,
+}
 # What is known of two objects: the first one's place, and on which side of the other it lies (0: on neither).
 PAIR_FACTS = {"first": len(PLACES) + 1, "across": 3, "upright": 3}
 # What is known of the whole picture: the kind and the colour of what stands in each place.
@@ -32,11 +42,14 @@ ALL_FACTS = (*FACTS, *PAIR_FACTS, *SCENE_FACTS)
 NOT_ASKED = -100
 WORD_LAYER, END_LAYER = 6, 9  # the states that enter these decoder layers are asked
 
+_CHARACTER_NUMBERS = {character: number for number, character in enumerate(CHARACTERS, start=1)}
 _KIND_OF_WORD = {word: kind for kind in SHAPES for word in (kind, plural(kind))}
 _KIND_WORDS = re.compile(rf"\b(?:({'|'.join(COLORS)}) )?({'|'.join(sorted(_KIND_OF_WORD, key=len, reverse=True))})\b")
 _COLOR_WORDS = re.compile(rf"\b({'|'.join(COLORS)})\b")
 _COMMAS = re.compile(r",| and\b")
-_PLACE_WORDS = re.compile(rf"\b(?:at|in|on) the ({'|'.join(sorted(PLACES, key=len, reverse=True))}|middle)\b")
+# "the left" of the picture is a place, that of an object is not.
+_NO_PLACE = r"(?! than| of (?!the (?:picture|image)))"
+_PLACE_WORDS = re.compile(rf"\bthe ({'|'.join(sorted(PLACES, key=len, reverse=True))}|middle)\b{_NO_PLACE}")
 
 
 @dataclass(frozen=True)
@@ -61,8 +74,10 @@ def lookups(scene: Scene, text: str) -> list[tuple[int, dict[str, int]]]:
     return found
 
 
-def asked_facts(shown: Scene | OneShape, question: str) -> dict[str, int]:
+def asked_facts(shown: Scene | OneShape | None, question: str) -> dict[str, int]:
     """What the end of a question should know: what it names, one object, two or a place, and what is true of it."""
+    if shown is None:
+        return {}
     if isinstance(shown, OneShape):
         known = {"kind": (KINDS, shown.kind), "color": (ALL_COLORS, shown.color)}
         return {name: values.index(value) + 1 for name, (values, value) in known.items() if value}
@@ -73,7 +88,7 @@ def asked_facts(shown: Scene | OneShape, question: str) -> dict[str, int]:
     if len(kinds) == 1 and not places:
         ((color, word),) = kinds
         return _facts_of_kind(shown, color, word) | {"kind": KINDS.index(_KIND_OF_WORD[word]) + 1}
-    if len(places) == 1 and not kinds:
+    if len(places) == 1 and len(kinds) < 2:
         place = places[0].replace("middle", "center")
         return _facts_of_place(shown, place) | {"cell": PLACES.index(place) + 1}
     return {}
@@ -144,7 +159,8 @@ def _facts_of_kind(scene: Scene, color: str, word: str) -> dict[str, int]:
     if not here:
         facts |= {"cell": 0, "color": 0}
     elif len(here) == 1:
-        facts |= {"cell": here[0].cell + 1, "color": ALL_COLORS.index(here[0].color) + 1}
+        known = _facts_of_object(here[0])
+        facts |= {name: known[name] for name in ("cell", "color", "character")}
     return facts
 
 
@@ -161,12 +177,15 @@ def _facts_of_pair(scene: Scene, first: tuple[str, str], second: tuple[str, str]
 def _facts_of_place(scene: Scene, place: str) -> dict[str, int]:
     here = next((item for item in scene.objects if item.place == place), None)
     if here is None:
-        return {"kind": 0, "color": 0}
-    return {"kind": KINDS.index(here.kind) + 1, "color": ALL_COLORS.index(here.color) + 1}
+        return {"kind": 0, "color": 0, "character": 0}
+    known = _facts_of_object(here)
+    return {name: known[name] for name in ("kind", "color", "character")}
 
 
 def _facts_of_object(item: SceneObject) -> dict[str, int]:
+    written = item.text or item.badge
     return {
+        "character": _CHARACTER_NUMBERS[written[0]] if written else 0,
         "kind": KINDS.index(item.kind) + 1,
         "color": ALL_COLORS.index(item.color) + 1,
         "cell": item.cell + 1,

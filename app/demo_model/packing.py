@@ -6,19 +6,16 @@ work, are paid for once.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from app.demo_model.architecture import GRID
 from app.demo_model.lookups import ALL_FACTS, NOT_ASKED, OneShape, asked_facts, caption_facts, lookups
+from app.demo_model.packed_decoder import PADDING, SHARED, decode
 from app.demo_model.questions import describe
 from app.demo_model.scenes import Scene
 from app.demo_model.text import Encoder
-
-SHARED, PADDING = 0, -1
 
 
 @dataclass
@@ -41,51 +38,24 @@ class PackedBatch:
     is_late: torch.Tensor
     visual_start: int
 
-    def attention_mask(self) -> torch.Tensor:
-        """(B, 1, T, T) to add to the scores: 0 where a query may look, else minus infinity.
-
-        Padding looks at itself, so that no row is empty.
-        """
-        length = self.ids.shape[1]
-        causal = torch.ones(length, length, dtype=torch.bool).tril()
-        query, key = self.segments[:, :, None], self.segments[:, None, :]
-        allowed = causal & ((key == SHARED) | (key == query)) & (query != PADDING)
-        allowed |= torch.eye(length, dtype=torch.bool)
-        return torch.zeros(allowed.shape).masked_fill_(~allowed, float("-inf"))[:, None]
-
-
-def pool_patches(features: torch.Tensor) -> torch.Tensor:
-    """(B, patches, width) -> (B, patches / 4, width): the mean of each 2 x 2 block, for the cheap part of training."""
-    grid = features.reshape(len(features), GRID // 2, 2, GRID // 2, 2, features.shape[-1])
-    return grid.mean((2, 4)).flatten(1, 2)
-
-
-def visual_offsets(num_visual: int) -> list[int]:
-    """Positions of the visual tokens, counted from the first one of the full grid.
-
-    A pooled token stands where its block's first patch stands, and the question where it stands behind the full grid:
-    rotary distances do not change when training moves on from pooled to all patches.
-    """
-    side = math.isqrt(num_visual)
-    stride = GRID // side
-    return [row * stride * GRID + column * stride for row in range(side) for column in range(side)]
-
 
 def pack(
     encoder: Encoder,
     turns: list[list[tuple[str, str]]],
     num_visual: int,
     image_token: int,
-    shown: Sequence[Scene | OneShape] | None = None,
+    shown: Sequence[Scene | OneShape | None] | None = None,
 ) -> PackedBatch:
-    """`turns[b]`: the (question, answer) pairs of picture b; `shown[b]`: what it shows, to ask for facts."""
+    """`turns[b]`: the (question, answer) pairs of picture b; `shown[b]`: what it shows, to ask for facts.
+
+    A picture that shows nothing that is known is None.
+    """
     start = len(encoder.prefix)
     shared = [*encoder.prefix, *[image_token] * num_visual]
-    shared_positions = [*range(start), *(start + offset for offset in visual_offsets(num_visual))]
-    behind = start + GRID * GRID
+    behind = len(shared)
     rows, facts, question = [], [], 0
     for row, pairs in enumerate(turns):
-        ids, positions = list(shared), list(shared_positions)
+        ids, positions = list(shared), list(range(behind))
         segments, targets = [SHARED] * len(shared), [-100] * len(shared)
         weights, owner = [0.0] * len(shared), [-1] * len(shared)
         for segment, (text, answer) in enumerate(pairs, start=1):
@@ -114,7 +84,7 @@ def pack(
 
 
 def _facts(
-    encoder: Encoder, shown: Scene | OneShape, question: str, answer: str
+    encoder: Encoder, shown: Scene | OneShape | None, question: str, answer: str
 ) -> Iterator[tuple[int, dict[str, int], bool]]:
     """(token within the turn, what it should know, whether later) for a question's end, its names and its answer's."""
     asked, said = encoder.asked_text(question), f" {answer}"
@@ -145,15 +115,9 @@ def answer_logits(
     start, stop = batch.visual_start, batch.visual_start + visual.shape[1]
     embedded = decoder.embed_tokens(batch.ids)
     embedded = torch.cat([embedded[:, :start], projected, embedded[:, stop:]], dim=1)
-    output = decoder(
-        inputs_embeds=embedded,
-        position_ids=batch.positions,
-        attention_mask=batch.attention_mask(),
-        use_cache=False,
-        output_hidden_states=True,
-    )
+    last, entering = decode(decoder, embedded, batch.positions, batch.segments)
     asked = batch.targets != -100
-    return model.lm_head(output.last_hidden_state[asked]), asked, output.hidden_states
+    return model.lm_head(last[asked]), asked, entering
 
 
 def right_answers(logits: torch.Tensor, asked: torch.Tensor, batch: PackedBatch) -> torch.Tensor:

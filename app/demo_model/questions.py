@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from app.demo_model.offtopic import offtopic_question
-from app.demo_model.scenes import PLACES, Scene, SceneObject
-from app.demo_model.shapes import COLORS, SHAPES, SIGN, plural
+from app.demo_model.scenes import PLACES, THINGS, Scene, SceneObject
+from app.demo_model.shapes import COLORS, PLATE, SIGN, plural
 
 UNKNOWN_ANSWER = "I don't know"
 
@@ -28,9 +28,11 @@ def with_article(noun: str) -> str:
 
 
 def name_object(item: SceneObject) -> str:
-    """An object in words: a red car; a sign with its number: a red sign with the number 27."""
+    """An object in words: a red car, a red sign with the number 27, a red sign that says K4."""
     name = with_article(f"{item.color} {item.kind}")
-    return f"{name} with the number {item.number}" if item.number else name
+    if not item.text:
+        return name
+    return f"{name} with the number {item.text}" if item.text.isdigit() else f"{name} that says {item.text}"
 
 
 def at_place(place: str) -> str:
@@ -122,7 +124,7 @@ def _count_kind(scene: Scene, rng: random.Random) -> Question:
     if repeated and rng.random() < 0.6:
         kind = rng.choice(repeated)
     else:
-        kind = rng.choice(kinds) if rng.random() < 0.8 else rng.choice(tuple(SHAPES))
+        kind = rng.choice(kinds) if rng.random() < 0.8 else rng.choice(THINGS)
     many = plural(kind)
     texts = (f"how many {many} are there?", f"how many {many} do you see?", f"count the {many}",
              f"how many {many} are in the picture?", f"what is the number of {many}?",
@@ -137,13 +139,13 @@ def _presence(scene: Scene, rng: random.Random) -> Question:
     form = rng.random()
     item = rng.choice(scene.objects)
     if form < 0.5:
-        kind = item.kind if wanted else rng.choice([kind for kind in SHAPES if kind not in kinds])
+        kind = item.kind if wanted else rng.choice([kind for kind in (*THINGS, SIGN) if kind not in kinds])
         thing = with_article(kind)
     elif form < 0.85:
         color, kind = item.color, item.kind
         while not wanted and (color, kind) in present:  # mostly near misses: the right kind, another colour
             color = rng.choice(tuple(COLORS))
-            kind = item.kind if rng.random() < 0.6 else rng.choice(tuple(SHAPES))
+            kind = item.kind if rng.random() < 0.6 else rng.choice(THINGS)
         thing = with_article(f"{color} {kind}")
     else:
         color = item.color if wanted else rng.choice([color for color in COLORS if color not in colors])
@@ -186,7 +188,46 @@ def _number(scene: Scene, rng: random.Random) -> Question | None:
     texts = ("what number is on the sign?", "which number is on the sign?", "what does the sign say?", "read the sign",
              "what is written on the sign?", "what number does the sign show?", "what is the number on the sign?",
              "which number can you read?")  # fmt: skip
-    return Question("number", rng.choice(texts), signs[0].number)
+    return Question("number", rng.choice(texts), signs[0].text)
+
+
+def _read_by_color(scene: Scene, rng: random.Random) -> Question | None:
+    """What a sign or a plate says that its colour, or its kind alone, picks out."""
+    found = [(item, f"{item.color} {item.kind}") for item, _ in _unique(scene) if item.text]
+    if not found:
+        return None
+    item, name = rng.choice(found)
+    texts = (f"what is on the {name}?", f"what does the {name} say?", f"what is written on the {name}?",
+             f"read the {name}", f"what can you read on the {name}?", f"what's on the {name}?",
+             f"which code is on the {name}?", f"what does it say on the {name}?")  # fmt: skip
+    return Question("read by color", rng.choice(texts), item.text)
+
+
+def _read_by_place(scene: Scene, rng: random.Random) -> Question | None:
+    """What the sign or plate at a place says."""
+    written = [item for item in scene.objects if item.text]
+    if not written:
+        return None
+    item = rng.choice(written)
+    where, name = _place_phrase(rng, item.place), f"{item.place} {item.kind}"
+    if item.place == "center":
+        name = f"{rng.choice(('center', 'middle'))} {item.kind}"
+    texts = (f"what does the {name} say?", f"what is on the {name}?", f"read the {name}",
+             f"what is written on the {name}?", f"what is written {where}?", f"what does the {item.kind} {where} say?",
+             f"what does it say {where}?", f"read the {item.kind} {where}")  # fmt: skip
+    return Question("read by place", rng.choice(texts), item.text)
+
+
+def _badge(scene: Scene, rng: random.Random) -> Question | None:
+    """The character on the badge of an object."""
+    worn = [(item, name) for item, name in _unique(scene) if item.badge]
+    if not worn:
+        return None
+    item, name = rng.choice(worn)
+    texts = (f"what is on the {name}?", f"what is on the badge of the {name}?", f"which badge does the {name} have?",
+             f"what does the badge of the {name} say?", f"what is written on the {name}?",
+             f"which character is on the {name}?", f"read the badge of the {name}")  # fmt: skip
+    return Question("badge", rng.choice(texts), item.badge)
 
 
 def _describe(scene: Scene, rng: random.Random) -> Question:
@@ -199,7 +240,14 @@ def _describe(scene: Scene, rng: random.Random) -> Question:
 
 def _absent(scene: Scene, rng: random.Random) -> Question:
     kinds = {item.kind for item in scene.objects}
-    kind = rng.choice([kind for kind in SHAPES if kind not in kinds])
+    written = {(item.color, item.kind) for item in scene.objects if item.text}
+    if scene.is_crowded and rng.random() < 0.5:
+        missing = [(color, kind) for color in COLORS for kind in (SIGN, PLATE) if (color, kind) not in written]
+        name = " ".join(rng.choice(missing))
+        texts = (f"what is on the {name}?", f"what does the {name} say?", f"what is written on the {name}?",
+                 f"read the {name}")  # fmt: skip
+        return Question("absent", rng.choice(texts), f"there is no {name}")
+    kind = rng.choice([kind for kind in THINGS if kind not in kinds])
     texts = (f"what color is the {kind}?", f"where is the {kind}?", f"what is the color of the {kind}?",
              f"where can i find the {kind}?", f"which color is the {kind}?", f"where's the {kind}?")  # fmt: skip
     return Question("absent", rng.choice(texts), f"there is no {kind}")
@@ -218,16 +266,32 @@ KINDS: dict[str, Callable[[Scene, random.Random], Question | None]] = {
     "presence": _presence,
     "relation": _relation,
     "number": _number,
+    "read by color": _read_by_color,
+    "read by place": _read_by_place,
+    "badge": _badge,
     "describe": _describe,
     "absent": _absent,
     "unknown": _unknown,
 }
 
 
+# What crowded scenes are not asked: they hold too many objects. And what plain ones are not: they hold nothing to read.
+_PLAIN_ONLY = ("count all", "count some", "relation", "number", "describe")
+READING = ("read by color", "read by place", "badge")
+
+
 def ask(kind: str, scene: Scene, rng: random.Random) -> Question | None:
     """One question of a kind, or None where the scene has nothing to ask it about."""
+    if kind in (_PLAIN_ONLY if scene.is_crowded else READING):
+        return None
     question = KINDS[kind](scene, rng)
     return question and Question(question.kind, as_typed(question.text, rng), question.answer)
+
+
+def caption(scene: Scene, rng: random.Random) -> Question:
+    """The question for everything in a scene."""
+    question = _describe(scene, rng)
+    return Question(question.kind, as_typed(question.text, rng), question.answer)
 
 
 def as_typed(text: str, rng: random.Random) -> str:

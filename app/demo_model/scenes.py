@@ -1,7 +1,8 @@
-"""Scenes that mini-llava was trained on: one to six objects on a three-by-three layout, drawn from a seed.
+"""Scenes that mini-llava was trained on: objects, signs and plates on a three-by-three layout, drawn from a seed.
 
 A scene is data first (`Scene.objects`) and a picture second (`Scene.draw`), so that the true answer to every question
-about it is known, at any drawing size.
+about it is known, at any drawing size. Plain scenes hold one to six objects on an empty ground; crowded ones
+(`crowded.py`) are full of signs with codes.
 """
 
 from __future__ import annotations
@@ -9,33 +10,42 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from PIL import Image, ImageDraw
+from PIL import Image
 
-from app.demo_model.shapes import COLORS, DIGITS, SHAPES, SIGN, Part
+from app.demo_model.drawing import draw_scene
+from app.demo_model.lettering import Box
+from app.demo_model.shapes import COLORS, PLATE, SHAPES, SIGN
 
 COLUMNS = ROWS = 3
 MODEL_SIZE = 192  # pixels a side of what the model sees
-MAX_OBJECTS = 6
+MAX_OBJECTS = 6  # of a plain scene
+BACKGROUNDS = 6
 PLACES = (
     "top left", "top", "top right",
     "left", "center", "right",
     "bottom left", "bottom", "bottom right",
 )  # fmt: skip
-_SUPERSAMPLING = 3
-_BACKGROUNDS = ((250, 250, 247), (236, 243, 250), (247, 240, 228), (238, 246, 236), (245, 238, 246), (232, 234, 238))
-_INK, _WHITE = (58, 52, 50), (255, 255, 255)
+THINGS = tuple(kind for kind in SHAPES if kind not in (SIGN, PLATE))
+# The badge of an object, in units of the object's box: where its disc is, and how large the character on it.
+BADGE_SIDE, _BADGE_CHARACTER = 0.38, (0.19, 0.25)
 
 
 @dataclass(frozen=True)
 class SceneObject:
-    """One object: what it is, where it stands (`cell`, 0-8 row by row) and its box in units of the picture's side."""
+    """One object: what it is, where it stands (`cell`, 0-8 row by row) and its box in units of the picture's side.
+
+    `text` is what a sign or a plate says. `badge` is the one character on the white disc that some objects wear in a
+    corner, `badge_corner` (0 or 1 across, 0 or 1 down). A plate spans two cells and stands in the outer one.
+    """
 
     kind: str
     color: str
     cell: int
-    box: tuple[float, float, float, float]
+    box: Box
     mirrored: bool = False
-    number: str = ""
+    text: str = ""
+    badge: str = ""
+    badge_corner: tuple[int, int] = (1, 1)
 
     @property
     def place(self) -> str:
@@ -49,125 +59,85 @@ class SceneObject:
     def column(self) -> int:
         return self.cell % COLUMNS
 
+    @property
+    def badge_box(self) -> Box:
+        """The square round the badge's disc."""
+        x0, y0, x1, _ = self.box
+        side = x1 - x0
+        left = x0 + self.badge_corner[0] * (1 - BADGE_SIDE) * side
+        top = y0 + self.badge_corner[1] * (1 - BADGE_SIDE) * side
+        return left, top, left + BADGE_SIDE * side, top + BADGE_SIDE * side
+
+    def characters(self) -> list[tuple[str, Box]]:
+        """Every character that can be read on it, with its box, from left to right."""
+        if self.badge:
+            x0, y0, x1, y1 = self.badge_box
+            width, height = (share * (self.box[2] - self.box[0]) for share in _BADGE_CHARACTER)
+            x, y = (x0 + x1 - width) / 2, (y0 + y1 - height) / 2
+            return [(self.badge, (x, y, x + width, y + height))]
+        return list(zip(self.text, self._text_boxes(), strict=True))
+
+    def _text_boxes(self) -> list[Box]:
+        x0, y0, x1, y1 = self.box
+        side, count = x1 - x0, len(self.text)
+        if self.kind == PLATE:
+            pitch = 0.9 * side / max(count, 4)
+            width, height, top = 0.58 * pitch, 0.58 * (y1 - y0), y0 + 0.21 * (y1 - y0)
+        else:
+            pitch = (0.38 if count < 3 else 0.27) * side
+            width, height, top = (0.22 if count < 3 else 0.17) * side, 0.4 * side, y0 + 0.2 * side
+        left = (x0 + x1 - (count - 1) * pitch - width) / 2
+        return [(left + i * pitch, top, left + i * pitch + width, top + height) for i in range(count)]
+
 
 @dataclass(frozen=True)
 class Scene:
-    """Objects in reading order (top row first, left to right) on a plain background."""
+    """Objects in reading order (top row first, left to right); `clutter` seeds the ground's texture, None: plain."""
 
     seed: int
     objects: tuple[SceneObject, ...]
     background: int
+    clutter: int | None = None
 
     def draw(self, size: int = MODEL_SIZE) -> Image.Image:
         """The scene as an RGB picture of `size` x `size` pixels."""
-        side = size * _SUPERSAMPLING
-        canvas = Image.new("RGB", (side, side), _BACKGROUNDS[self.background])
-        pen = ImageDraw.Draw(canvas)
-        _shade_ground(pen, side, _BACKGROUNDS[self.background])
-        for item in self.objects:
-            _draw_object(pen, item, side)
-        return canvas.resize((size, size), Image.Resampling.BOX)
+        return draw_scene(self, size)
+
+    @property
+    def is_crowded(self) -> bool:
+        return self.clutter is not None
 
 
 def random_scene(seed: int, max_objects: int = MAX_OBJECTS) -> Scene:
-    """A scene with one to `max_objects` objects, the same for the same seed.
+    """A plain scene with one to `max_objects` objects, the same for the same seed.
 
     Kinds and colours repeat more often than chance would have it, so that counting has something to count.
     """
     rng = random.Random(f"scene-{seed}")
     count = rng.randint(1, max_objects)
     cells = sorted(rng.sample(range(ROWS * COLUMNS), count))
-    kinds = [kind for kind in SHAPES if kind != SIGN]
-    favourites = rng.sample(kinds, 2)
+    favourites = rng.sample(THINGS, 2)
     objects: list[SceneObject] = []
     for cell in cells:
         has_sign = any(item.kind == SIGN for item in objects)
         if not has_sign and rng.random() < 0.12:
             kind = SIGN
         else:
-            kind = rng.choice(favourites) if rng.random() < 0.35 else rng.choice(kinds)
+            kind = rng.choice(favourites) if rng.random() < 0.35 else rng.choice(THINGS)
         if objects and rng.random() < 0.15:
             color = rng.choice(objects).color
         else:
             color = rng.choice(tuple(COLORS))
         number = str(rng.randint(0, 99)) if kind == SIGN else ""
-        box, mirrored = _random_box(rng, cell), rng.random() < 0.5 and not number
+        box, mirrored = random_box(rng, cell), rng.random() < 0.5 and not number
         objects.append(SceneObject(kind, color, cell, box, mirrored, number))
-    return Scene(seed, tuple(objects), rng.randrange(len(_BACKGROUNDS)))
+    return Scene(seed, tuple(objects), rng.randrange(BACKGROUNDS))
 
 
-def _random_box(rng: random.Random, cell: int) -> tuple[float, float, float, float]:
-    side = rng.uniform(0.245, 0.31)
+def random_box(rng: random.Random, cell: int, least: float = 0.245, most: float = 0.31) -> Box:
+    """A square somewhere in a cell, its side between `least` and `most` of the picture's."""
+    side = rng.uniform(least, most)
     slack = 1 / COLUMNS - side
     left = cell % COLUMNS / COLUMNS + rng.random() * slack
     top = cell // COLUMNS / ROWS + rng.random() * slack
     return left, top, left + side, top + side
-
-
-def _shade_ground(pen: ImageDraw.ImageDraw, side: int, tint: tuple[int, int, int]) -> None:
-    """A faint vertical gradient: flat colour would make every background patch the same vector."""
-    for y in range(side):
-        shade = 1.0 - 0.06 * y / side
-        pen.line((0, y, side, y), fill=tuple(round(channel * shade) for channel in tint))
-
-
-def _draw_object(pen: ImageDraw.ImageDraw, item: SceneObject, side: int) -> None:
-    for part in SHAPES[item.kind]:
-        _draw_part(pen, part, item, side)
-    if item.number:
-        _draw_number(pen, item, side)
-
-
-def _draw_part(pen: ImageDraw.ImageDraw, part: Part, item: SceneObject, side: int) -> None:
-    ink, primitive, numbers = part
-    fill = _paint(ink, item.color)
-    x0, y0, x1, _ = item.box
-    scale = (x1 - x0) * side
-
-    def place(values: tuple[float, ...]) -> list[float]:
-        flat = []
-        for x, y in zip(values[0::2], values[1::2], strict=True):
-            flat += [x0 * side + ((1 - x) if item.mirrored else x) * scale, y0 * side + y * scale]
-        return flat
-
-    if primitive == "poly":
-        pen.polygon(place(numbers), fill=fill)
-    elif primitive == "line":
-        pen.line(place(numbers[:-1]), fill=fill, width=max(1, round(numbers[-1] * scale)), joint="curve")
-    else:
-        corners = place(numbers[:4])
-        bounds = (min(corners[0::2]), min(corners[1::2]), max(corners[0::2]), max(corners[1::2]))
-        if primitive == "oval":
-            pen.ellipse(bounds, fill=fill)
-        elif primitive == "box":
-            pen.rectangle(bounds, fill=fill)
-        else:
-            start, end, width = numbers[4:]
-            pen.arc(bounds, start, end, fill=fill, width=max(1, round(width * scale)))
-
-
-def _draw_number(pen: ImageDraw.ImageDraw, item: SceneObject, side: int) -> None:
-    """The sign's number, one or two digits centred in its white panel."""
-    x0, y0, x1, _ = item.box
-    scale = (x1 - x0) * side
-    width, height, gap = 0.22, 0.4, 0.16
-    left = 0.5 - (len(item.number) * width + (len(item.number) - 1) * gap) / 2
-    for position, digit in enumerate(item.number):
-        points = []
-        for u, v in DIGITS[digit]:
-            points += [x0 * side + (left + position * (width + gap) + u * width) * scale,
-                       y0 * side + (0.2 + v / 2 * height) * scale]  # fmt: skip
-        pen.line(points, fill=_INK, width=max(1, round(0.075 * scale)), joint="curve")
-
-
-def _paint(ink: str, color: str) -> tuple[int, int, int]:
-    if ink == "white":
-        return _WHITE
-    if ink == "ink":
-        return _INK
-    main = COLORS[color]
-    if ink == "dark":
-        return tuple(round(channel * 0.72) for channel in main)
-    if ink == "light":
-        return tuple(round(channel + (255 - channel) * 0.45) for channel in main)
-    return main

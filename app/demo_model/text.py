@@ -10,6 +10,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from transformers import CLIPImageProcessorPil, LlavaProcessor, PreTrainedTokenizerFast
 
 from app.demo_model.architecture import PATCH_SIZE
+from app.demo_model.crowded import crowded_scene
 from app.demo_model.questions import UNKNOWN_ANSWER, questions_about
 from app.demo_model.scenes import MODEL_SIZE, random_scene
 
@@ -30,7 +31,8 @@ def train_tokenizer(seed: int = 0, scenes: int = 3000, extra: tuple[str, ...] = 
     """
     corpus = [*extra]
     for number in range(scenes):
-        for question in questions_about(random_scene(seed * 1000003 + number), seed):
+        make = crowded_scene if number % 2 else random_scene
+        for question in questions_about(make(seed * 1000003 + number), seed):
             corpus.append(f"USER: \n{question.text} ASSISTANT: {question.answer}")
     random.Random(seed).shuffle(corpus)
     tokenizer = Tokenizer(models.BPE())

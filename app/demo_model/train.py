@@ -1,10 +1,9 @@
 """Train mini-llava from nothing: `python -m app.demo_model.train --run runs/mini-llava`.
 
 Seeded and resumable: a killed run goes on from its last checkpoint when the same command is given again. Stage 1
-teaches the vision tower with dense labels, stage 2 the projector and the decoder with questions and answers, first on
-pooled patches, then on all of them, stage 3 everything together. Visual tokens are never dropped in training: what
-pruning does to a model that was not made for it is the point of this model. Needs the package `easy-vqa`, whose
-training split is part of the data.
+teaches the vision tower with dense labels, stage 2 everything together with questions and answers. Visual tokens are
+never dropped in training: what pruning does to a model that was not made for it is the point of this model. Needs the
+package `easy-vqa`, whose training split is part of the data.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ from transformers import PreTrainedTokenizerFast
 
 from app.demo_model.architecture import build_model
 from app.demo_model.checkpoints import load_state, steps_done
-from app.demo_model.joint_stage import train_joint
 from app.demo_model.language_stage import train_language
 from app.demo_model.pictures_pool import easy_vqa_questions
 from app.demo_model.text import build_processor, train_tokenizer
@@ -38,18 +36,15 @@ def main(argv: list[str] | None = None) -> None:
         tokenizer = processor.tokenizer
     else:
         if steps_done(args.run / "vision.pt") < args.vision_steps:
-            train_vision(args.run, steps=args.vision_steps, pictures=args.pictures, batch_size=args.vision_batch,
-                         lr=args.vision_lr, seed=args.seed)  # fmt: skip
+            train_vision(args.run, steps=args.vision_steps, batch_size=args.vision_batch, lr=args.vision_lr,
+                         seed=args.seed)  # fmt: skip
         tokenizer = run_tokenizer(args.run, args.seed)
         torch.manual_seed(args.seed)
         model = build_model(tokenizer)
         load_state(args.run / "vision.pt", {"tower": model.model.vision_tower}, [])
-    shared = {"batch_size": args.language_batch, "questions": args.questions, "seed": args.seed,
-              "on_checkpoint": lambda: export(model, tokenizer, args.run / "checkpoint")}  # fmt: skip
-    if args.start_from is None:
-        train_language(args.run, tokenizer, model, steps=args.language_steps, pooled_steps=args.pooled_steps,
-                       pictures=args.pictures, lr=args.language_lr, **shared)  # fmt: skip
-    train_joint(args.run, tokenizer, model, steps=args.joint_steps, lr=args.joint_lr, **shared)
+    train_language(args.run, tokenizer, model, steps=args.steps, batch_size=args.batch, questions=args.questions,
+                   lr=args.lr, seed=args.seed, tower_waits=args.tower_waits, curriculum=args.start_from is None,
+                   on_checkpoint=lambda: export(model, tokenizer, args.run / "checkpoint"))  # fmt: skip
 
 
 def run_tokenizer(run: Path, seed: int):
@@ -63,7 +58,8 @@ def run_tokenizer(run: Path, seed: int):
 
 def export(model, tokenizer, folder: Path) -> None:
     """Save model and processor in the Hub's layout; float16 on disk halves the file, the model stays as it is."""
-    state = {name: value.half() for name, value in model.state_dict().items()}
+    # The output head is the embedding: saved once.
+    state = {name: value.half() for name, value in model.state_dict().items() if not name.startswith("lm_head")}
     model.save_pretrained(folder, state_dict=state)
     build_processor(tokenizer).save_pretrained(folder)
 
@@ -72,18 +68,15 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="folder of checkpoints and logs")
     parser.add_argument("--seed", type=int, default=1, help="another seed draws other scenes")
-    parser.add_argument("--start-from", type=Path, help="a finished model to train further: stage 3 alone")
-    parser.add_argument("--pictures", type=int, default=20_000, help="scenes in the pool")
-    parser.add_argument("--vision-steps", type=int, default=1300)
-    parser.add_argument("--vision-batch", type=int, default=32, help="pictures a step")
+    parser.add_argument("--start-from", type=Path, help="a finished model to train further: stage 2 alone")
+    parser.add_argument("--vision-steps", type=int, default=1500)
+    parser.add_argument("--vision-batch", type=int, default=24, help="pictures a step of stage 1")
     parser.add_argument("--vision-lr", type=float, default=2e-3)
-    parser.add_argument("--language-steps", type=int, default=3000)
-    parser.add_argument("--pooled-steps", type=int, default=1800, help="steps on 2 x 2-pooled patches, before all")
-    parser.add_argument("--joint-steps", type=int, default=2000, help="steps in which the whole model learns")
-    parser.add_argument("--joint-lr", type=float, default=8e-4)
-    parser.add_argument("--language-batch", type=int, default=12, help="pictures a step of the last two stages")
-    parser.add_argument("--questions", type=int, default=16, help="questions a picture, beside its caption")
-    parser.add_argument("--language-lr", type=float, default=2e-3)
+    parser.add_argument("--steps", type=int, default=8000, help="steps of stage 2")
+    parser.add_argument("--tower-waits", type=int, default=2000, help="steps of stage 2 before the tower learns too")
+    parser.add_argument("--lr", type=float, default=1e-3, help="largest learning rate of stage 2")
+    parser.add_argument("--batch", type=int, default=8, help="pictures a step of stage 2")
+    parser.add_argument("--questions", type=int, default=14, help="questions a picture, beside its caption")
     return parser.parse_args(argv)
 
 

@@ -1,43 +1,32 @@
-"""What mini-llava is taught besides answers: what names and questions are about, and where it looks."""
+"""What mini-llava is taught besides answers: what names and questions are about."""
 
 from __future__ import annotations
 
 import math
 import random
 
-import numpy as np
 import pytest
-import torch
 
-from app.demo_model import (
-    architecture,
-    attention_lesson,
-    batches,
-    language_stage,
-    packing,
-    pictures_pool,
-    text,
-)
+from app.demo_model import architecture, batches, language_stage, packing, pictures_pool, text
+from app.demo_model.crowded import crowded_scene
+from app.demo_model.labels import ALL_COLORS
+from app.demo_model.lettering import CHARACTERS
 from app.demo_model.lookups import FACTS, NOT_ASKED, Lessons, OneShape, asked_facts, caption_facts, lookups
-from app.demo_model.pictures_pool import scene_labels
-from app.demo_model.questions import describe
+from app.demo_model.questions import READING, ask, describe
 from app.demo_model.scenes import PLACES, random_scene
 from app.demo_model.shapes import COLORS, SHAPES, plural
-from app.demo_model.vision_stage import patch_features
 from tests.mini_llava import every_question
 
 
 @pytest.fixture
 def lesson(untrained_mini, mini_tokenizer):
-    """Two pictures with questions: the packed batch, the tower's features, and the patches that show something."""
-    scenes = [random_scene(seed) for seed in range(2)]
-    turns = [batches.questions_of(scene, random.Random(1), 4) for scene in scenes]
-    pool = batches.drawn_pool(scenes)
-    assert np.array_equal(pool.labels["kind"][1], scene_labels(scenes[1])["kind"])
-    features = patch_features(untrained_mini.model.vision_tower, pool.batch(slice(None)))
+    """A plain and a crowded picture with captions and questions: the packed batch, and the tower's features."""
+    scenes, rng = [random_scene(0), crowded_scene(1)], random.Random(1)
+    asked = [batches.questions_of(scene, rng, 4) + [("describe it", describe(scene))] for scene in scenes]
+    pool = pictures_pool.drawn_pool(scenes)
+    features = architecture.patch_features(untrained_mini.model.vision_tower, pool.batch(slice(None)))
     encoder, image_token = text.Encoder(mini_tokenizer), untrained_mini.config.image_token_id
-    packed = packing.pack(encoder, turns, features.shape[1], image_token, scenes)
-    return packed, features, torch.from_numpy(pool.labels["kind"] > 0)
+    return packing.pack(encoder, asked, features.shape[1], image_token, scenes), features
 
 
 def test_naming_words_look_up_what_the_picture_holds(mini_tokenizer):
@@ -47,7 +36,7 @@ def test_naming_words_look_up_what_the_picture_holds(mini_tokenizer):
     words = f"Where is the {single.color} {single.kind} at the {single.place}?"
     known = {words[: end + 1].split()[-1]: facts for end, facts in lookups(scene, words)}
     assert known[single.kind] == {
-        "count": 1, "cell": single.cell + 1, "color": tuple(COLORS).index(single.color) + 1
+        "count": 1, "cell": single.cell + 1, "color": tuple(COLORS).index(single.color) + 1, "character": 0
     }  # fmt: skip
     assert known[single.place.split()[-1]]["kind"] == tuple(SHAPES).index(single.kind) + 1
     asked = encoder.asked_text(words)
@@ -87,15 +76,39 @@ def test_a_picture_of_easy_vqa_is_known_by_its_shape_and_color():
     facts = asked_facts(OneShape("circle", "teal"), "is there a square?")
     assert facts == {
         "kind": pictures_pool.KINDS.index("circle") + 1,
-        "color": pictures_pool.ALL_COLORS.index("teal") + 1,
+        "color": ALL_COLORS.index("teal") + 1,
     }
     assert asked_facts(OneShape("", "teal"), "x").keys() == {"color"}
 
 
+def test_what_is_asked_for_by_color_or_place_is_known_by_its_first_character():
+    asked = 0
+    for seed in range(40):
+        scene, rng = crowded_scene(seed), random.Random(seed)
+        for kind in READING:
+            question = ask(kind, scene, rng)
+            if question is None:
+                continue
+            facts = asked_facts(scene, question.text)
+            assert tuple(CHARACTERS)[facts["character"] - 1] == question.answer[0], question
+            asked += 1
+    assert asked > 60
+
+
+def test_the_left_of_an_object_is_not_a_place():
+    scene = random_scene(0)
+    assert asked_facts(scene, "what is at the left of the picture?")["cell"] == PLACES.index("left") + 1
+    assert "cell" not in asked_facts(scene, "what is to the left of it?")
+
+
+def test_nothing_is_known_of_a_picture_of_nothing():
+    assert asked_facts(None, "what is at the left?") == {}
+
+
 def test_one_step_teaches_answers_lessons_and_patches(untrained_mini, mini_tokenizer, lesson):
-    packed, features, _ = lesson
+    packed, features = lesson
     lessons = Lessons(architecture.DECODER["hidden_size"])
-    loss, lesson_loss, _ = language_stage.language_loss(untrained_mini, lessons, packed, features)
+    loss, lesson_loss = language_stage.language_loss(untrained_mini, lessons, packed, features)
     # What an untrained model pays: about the logarithm of the number of choices.
     assert 0.7 * math.log(len(mini_tokenizer)) < loss.item() < 1.3 * math.log(len(mini_tokenizer))
     assert 1.0 < lesson_loss.item() < 3 * math.log(max(FACTS.values()))
@@ -108,8 +121,7 @@ def test_one_step_teaches_answers_lessons_and_patches(untrained_mini, mini_token
 
 def test_a_caption_is_known_before_it_is_said(mini_tokenizer):
     encoder = text.Encoder(mini_tokenizer)
-    for seed in range(40):
-        scene = random_scene(seed)
+    for scene in (make(seed) for seed in range(20) for make in (random_scene, crowded_scene)):
         caption = describe(scene)
         at_end, at_commas = caption_facts(scene, f" {caption}")
         assert len(at_commas) == len(scene.objects) - 1
@@ -122,84 +134,3 @@ def test_a_caption_is_known_before_it_is_said(mini_tokenizer):
         asked = (packed.facts[0] != NOT_ASKED).any(-1) & packed.is_late[0]
         written = [mini_tokenizer.decode([token]).strip() for token in packed.ids[0][asked]]
         assert written[1:] == [","] * (len(written) - 2) + ["and"] * (len(written) > 1)
-
-
-class TestAttention:
-    def test_is_read_off_what_fitprune_ranks_by(self, untrained_mini, lesson, monkeypatch, no_grad):
-        """The loss from the lesson's own attention equals that from the matrices of eager attention, in loops."""
-        packed, features, on_object = lesson
-        even_layers, ground_layers = attention_lesson.EVEN_LAYERS, attention_lesson.GROUND_LAYERS
-        monkeypatch.setattr(attention_lesson, "EVEN_A_STEP", len(even_layers))
-        monkeypatch.setattr(attention_lesson, "GROUND_A_STEP", len(ground_layers))
-        _, _, states = packing.answer_logits(untrained_mini, packed, features)
-        decoder = untrained_mini.model.language_model
-        found = attention_lesson.attention_loss(decoder, packed, states, on_object, random.Random(0)).item()
-        uneven, of_text, of_speech, of_late, of_description = [], [], [], [], []
-        for picture in range(2):
-            for layer, matrix in enumerate(self.matrices(untrained_mini, packed, features)):
-                divergence, to_ground = self.figures(matrix[picture], packed, picture, on_object[picture])
-                if layer in even_layers:
-                    uneven.append(max(0.0, divergence - attention_lesson.EVEN_SLACK))
-                if layer in ground_layers:
-                    beyond = {t: max(0.0, nats - attention_lesson.GROUND_SLACK) for t, nats in to_ground.items()}
-                    of_text += beyond.values()
-                    of_speech += [beyond[t] for t in beyond if packed.targets[picture, t] >= 0]
-                    of_late += [beyond[t] for t in beyond if packed.is_late[picture, t]]
-                    first = [t for t in beyond if packed.segments[picture, t] == 1]
-                    end = max(t for t in first if packed.targets[picture, t] >= 0)
-                    of_description += [beyond[t] for t in first if packed.is_late[picture, t] or t == end]
-        parts = [sum(part) / len(part) for part in (uneven, of_text, of_speech, of_late, of_description)]
-        assert min(parts) > 0.1
-        assert found == pytest.approx(parts[0] + sum(parts[1:]) / 4, rel=1e-4)
-
-    @staticmethod
-    def matrices(model, packed, features):
-        """Attention of every layer by transformers' own eager attention, (pictures, heads, T, T) each."""
-        config = model.config.text_config
-        before, config._attn_implementation = config._attn_implementation, "eager"
-        try:
-            embedded = model.model.language_model.embed_tokens(packed.ids)
-            start = packed.visual_start
-            embedded[:, start : start + features.shape[1]] = model.model.multi_modal_projector(features)
-            output = model.model.language_model(
-                inputs_embeds=embedded, position_ids=packed.positions, attention_mask=packed.attention_mask(),
-                use_cache=False, output_attentions=True,
-            )  # fmt: skip
-        finally:
-            config._attn_implementation = before
-        return output.attentions
-
-    @staticmethod
-    def figures(attention, packed, picture, on_object):
-        """Divergence of the importance from an even share on objects, and what each text token pays to the ground."""
-        largest, start, count = attention.amax(0).double(), packed.visual_start, len(on_object)
-        text = [t for t in range(len(largest)) if packed.segments[picture, t] > 0]
-        asking = [t for t in text if packed.targets[picture, t] < 0]
-        to_visual = largest[:, start : start + count]
-        importance = to_visual[start : start + count].mean(0) * to_visual[asking].mean(0)
-        shown = on_object.nonzero().flatten().tolist()
-        shares = importance / importance.sum()
-        divergence = sum(math.log(1 / len(shown)) - math.log(shares[j]) for j in shown) / len(shown)
-        empty = [start + j for j in range(count) if j not in shown]
-        return divergence, {t: -math.log(1 - max(attention[:, t, empty].sum(-1))) for t in text}
-
-    def test_is_nothing_where_every_object_gets_its_share(self):
-        on_object = torch.tensor([[True, False, True, False]])
-        even, away = torch.tensor([[0.5, 1e-9, 0.5, 1e-9]]), torch.tensor([[1e-9, 0.5, 1e-9, 0.5]])
-        one = torch.tensor([[1.0, 1e-9, 1e-9, 1e-9]])
-        assert attention_lesson.unevenness(even, even, on_object).item() == pytest.approx(0.0, abs=1e-5)
-        assert attention_lesson.unevenness(one, even, on_object).item() > 5
-        assert attention_lesson.unevenness(away, away, on_object).item() > 5
-        heads = torch.stack([one, away / 2], dim=1)[:, :, None]
-        assert attention_lesson.to_ground(heads, on_object).item() == pytest.approx(math.log(2), abs=1e-5)
-        assert attention_lesson.to_ground(heads[:, :1], on_object).item() == pytest.approx(0.0, abs=1e-5)
-
-    def test_reaches_queries_and_keys(self, untrained_mini, lesson):
-        packed, features, on_object = lesson
-        _, _, states = packing.answer_logits(untrained_mini, packed, features)
-        decoder = untrained_mini.model.language_model
-        attention_lesson.attention_loss(decoder, packed, states, on_object, random.Random(0)).backward()
-        moved = {name for name, p in decoder.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
-        assert any("q_proj" in name for name in moved) and any("k_proj" in name for name in moved)
-        assert all(p.grad.isfinite().all() for p in decoder.parameters() if p.grad is not None)
-        untrained_mini.zero_grad(set_to_none=True)

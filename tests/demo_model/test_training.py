@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-from types import ModuleType
-
 import pytest
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image
 
-from app.demo_model import joint_stage, language_stage, train, vision_stage
+from app.demo_model import language_stage, train, vision_stage
 from app.demo_model.checkpoints import steps_done
 from app.demo_model.muon import make_optimizers, step_all
 from app.demo_model.training_loop import learn, train_steps
 from fitprune_core import build_inputs, load_model
+from tests.demo_model.locality import assert_local
 
 
 class Stopped(Exception):
@@ -57,33 +55,17 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path):
     assert not list(tmp_path.glob("*.partial"))
 
 
-@pytest.fixture
-def easy_vqa(tmp_path, monkeypatch):
-    """The package easy-vqa with three pictures in place of its thousands."""
-    package, paths, questions = ModuleType("easy_vqa"), {}, []
-    shapes = (("circle", "teal"), ("rectangle", "red"), ("triangle", "gray"))
-    for number, (shape, color) in enumerate(shapes):
-        paths[number] = tmp_path / f"{number}.png"
-        picture = Image.new("RGB", (64, 64), (255, 250, 250))
-        ImageDraw.Draw(picture).rectangle((20, 20, 44, 44), fill=color)
-        picture.save(paths[number])
-        questions += [("what shape is in the image?", shape, number), ("what color is the shape?", color, number)]
-    package.get_train_image_paths = lambda: paths
-    package.get_train_questions = lambda: tuple(zip(*questions, strict=True))
-    monkeypatch.setitem(sys.modules, "easy_vqa", package)
-
-
 @pytest.mark.slow
 def test_the_program_trains_from_nothing_and_further(tmp_path, easy_vqa, monkeypatch, caplog):
     caplog.set_level("INFO")
-    for stage in (vision_stage, language_stage, joint_stage):
-        monkeypatch.setattr(stage, "HELD_OUT_SEEDS", range(1_000_000_000, 1_000_000_010))
-    sizes = ["--pictures", "40", "--vision-batch", "4", "--language-batch", "4", "--questions", "3"]
-    steps = ["--vision-steps", "2", "--language-steps", "2", "--pooled-steps", "1", "--joint-steps", "2"]
-    train.main(["--run", str(tmp_path / "run"), *sizes, *steps])
-    assert all(f"{stage} step 2" in caplog.text for stage in ("vision", "language", "joint"))
+    for stage in (vision_stage, language_stage):
+        monkeypatch.setattr(stage, "HELD_OUT_SEEDS", range(1_000_000_000, 1_000_000_005))
+    sizes = ["--vision-batch", "10", "--batch", "6", "--questions", "3", "--tower-waits", "1"]
+    train.main(["--run", str(tmp_path / "run"), *sizes, "--vision-steps", "2", "--steps", "2"])
+    assert all(f"{stage} step 2" in caplog.text for stage in ("vision", "language"))
     further = ["--run", str(tmp_path / "more"), "--start-from", str(tmp_path / "run" / "checkpoint"), "--seed", "2"]
-    train.main([*further, *sizes, "--joint-steps", "1"])
+    train.main([*further, *sizes, "--steps", "1"])
     model, processor = load_model(str(tmp_path / "more" / "checkpoint"))
     inputs = build_inputs(processor, Image.new("RGB", (192, 192)), "What is it?")
+    assert_local(model.model.vision_tower)
     assert model.generate(**inputs, max_new_tokens=2).shape[1] == inputs["input_ids"].shape[1] + 2

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import random
+import re
 
 import numpy as np
 import torch
 
-from app.demo_model import architecture, language_stage, packing, text
+from app.demo_model import architecture, packing, text
+from app.demo_model.batches import Batches, max_objects_at
+from app.demo_model.crowded import MOST_OBJECTS, crowded_scene
 from app.demo_model.evaluate import UNSEEN_QUESTIONS
+from app.demo_model.foreign import foreign_picture
+from app.demo_model.lookups import OneShape
 from app.demo_model.muon import make_optimizers, orthogonalize, warmup_stable_decay
 from app.demo_model.offtopic import offtopic_question
-from app.demo_model.pictures_pool import normalise, scene_labels, scene_pool
-from app.demo_model.questions import KINDS, describe, questions_about
+from app.demo_model.pictures_pool import normalise
+from app.demo_model.questions import KINDS, READING, UNKNOWN_ANSWER, ask, describe, questions_about
 from app.demo_model.samples import drawn_samples, write_samples
-from app.demo_model.scenes import COLUMNS, PLACES, random_scene
-from app.demo_model.shapes import COLORS, SHAPES, plural
+from app.demo_model.scenes import PLACES, Scene, random_scene
+from app.demo_model.shapes import COLORS, PLATE, SHAPES, SIGN, plural
 from fitprune_core.samples.files import read_samples
 from tests.mini_llava import every_question
 
@@ -87,7 +93,62 @@ def test_places_colors_and_relations_are_true():
                 )
                 assert question.answer == ("yes" if true else "no"), question
         seen.add(question.kind)
-    assert seen == set(KINDS)
+    assert seen == set(KINDS) - set(READING)
+
+
+def test_a_crowded_scene_is_full_of_codes_and_the_same_for_its_seed():
+    first, again, other = crowded_scene(5), crowded_scene(5), crowded_scene(6)
+    assert first == again and first != other
+    assert np.array_equal(np.asarray(first.draw()), np.asarray(again.draw()))
+    for seed in range(60):
+        scene = crowded_scene(seed)
+        cells = [item.cell for item in scene.objects]
+        assert cells == sorted(set(cells)) and 1 <= len(cells) <= MOST_OBJECTS
+        assert len(crowded_scene(seed, 2).objects) <= 2
+        for item in scene.objects:
+            assert len(item.characters()) == len(item.text or item.badge)
+            assert not re.search("[A-Z]{2}", item.text)
+            lengths = {SIGN: (2, 3), PLATE: (4, 5, 6)}.get(item.kind, (0,))
+            assert len(item.text) in lengths
+            x0, y0, x1, y1 = item.box
+            assert 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1
+            for _, (left, top, right, bottom) in item.characters():
+                assert x0 <= left < right <= x1 and y0 <= top < bottom <= y1
+    written = [item for seed in range(60) for item in crowded_scene(seed).objects if item.text or item.badge]
+    assert len(written) > 240
+
+
+def test_a_question_picks_out_one_text_and_its_answer_stands_there():
+    seen = set()
+    for seed in range(60):
+        scene, rng = crowded_scene(seed), random.Random(seed)
+        for kind in (*READING, "absent"):
+            question = ask(kind, scene, rng)
+            if question is None:
+                continue
+            words = question.text.lower().replace("middle", "center")
+            said = {item.text or item.badge for item in scene.objects if _is_named(item, words)}
+            if kind != "absent":
+                assert said == {question.answer}, question
+            elif "sign" in words or "plate" in words:
+                assert not said and question.answer.endswith(("sign", "plate"))
+            seen.add(kind)
+    assert seen == {*READING, "absent"}
+
+
+def _is_named(item, words: str) -> bool:
+    """Whether a question that names one sign, plate or object may mean this one."""
+    place = next((place for place in sorted(PLACES, key=len, reverse=True) if f"the {place}" in words), None)
+    kind = next((kind for kind in SHAPES if re.search(rf"\b{kind}\b", words)), None)
+    color = next((color for color in COLORS if f"{color} " in words), None)
+    return place in (None, item.place) and kind in (None, item.kind) and color in (None, item.color)
+
+
+def test_a_picture_of_nothing_is_the_same_for_its_seed():
+    first, again, other = foreign_picture(3), foreign_picture(3), foreign_picture(4)
+    assert np.array_equal(np.asarray(first), np.asarray(again))
+    assert not np.array_equal(np.asarray(first), np.asarray(other))
+    assert all(foreign_picture(seed, 60).size == (60, 60) for seed in range(20))
 
 
 def test_a_description_names_every_object_at_its_place():
@@ -103,20 +164,6 @@ def test_unseen_offtopic_questions_are_not_among_the_training_ones():
     rng = random.Random(0)
     drawn = {offtopic_question(rng).lower().rstrip("?") for _ in range(20_000)}
     assert not drawn & {question.lower().rstrip("?") for question in UNSEEN_QUESTIONS}
-
-
-def test_patch_labels_cover_what_the_boxes_cover():
-    scene = next(s for s in map(random_scene, range(100)) if any(item.number for item in s.objects))
-    labels = scene_labels(scene)
-    for item in scene.objects:
-        x, y = (item.box[0] + item.box[2]) / 2, (item.box[1] + item.box[3]) / 2
-        patch = int(y * architecture.GRID) * architecture.GRID + int(x * architecture.GRID)
-        assert labels["cell"][patch] == item.cell + 1
-        if item.number:
-            assert str(labels["units"][patch] - 1) == item.number[-1]
-    row, column = divmod(7, COLUMNS)
-    patch = int((row + 0.5) / 3 * 16) * 16 + int((column + 0.5) / 3 * 16)
-    assert labels["region"][patch] == 8
 
 
 def test_any_text_can_be_written_and_case_does_not_matter(mini_tokenizer):
@@ -170,14 +217,6 @@ def test_right_answers_match_greedy_decoding(mini_tokenizer, untrained_mini):
     assert packing.right_answers(logits, mask, batch).tolist() == [True, False]
 
 
-def test_pooled_patches_keep_their_places():
-    offsets = packing.visual_offsets(64)
-    assert packing.visual_offsets(256) == list(range(256))
-    assert offsets[:3] == [0, 2, 4] and offsets[8] == 32 and offsets[-1] == 14 * 16 + 14
-    features = torch.arange(256.0).reshape(1, 256, 1)
-    assert packing.pool_patches(features)[0, 0, 0] == (0 + 1 + 16 + 17) / 4
-
-
 def test_orthogonalize_brings_singular_values_near_one():
     torch.manual_seed(0)
     for shape in ((3, 16, 40), (2, 40, 16)):
@@ -198,15 +237,28 @@ def test_learning_rate_rises_stays_and_falls():
 
 
 def test_curriculum_starts_with_one_object_and_ends_with_all():
-    assert language_stage.max_objects_at(0.0) == 1
-    assert language_stage.max_objects_at(0.5) >= 6
-    scenes, pool = scene_pool(range(3))
-    assert pool.pixels.shape == (3, 192, 192, 3) and len(scenes) == 3
+    assert max_objects_at(0.0) == 1
+    assert max_objects_at(0.5) == max_objects_at(1.0) == MOST_OBJECTS
+
+
+def test_a_step_draws_every_kind_of_picture_and_the_same_for_the_same_number(easy_vqa):
+    made = Batches(seed=1, batch_size=40, questions=5)
+    (pool, shown, turns), (again, _, other) = (made.draw(random.Random(3), MOST_OBJECTS) for _ in range(2))
+    assert np.array_equal(pool.pixels, again.pixels) and turns == other
+    assert len(pool.pixels) == len(shown) == len(turns) == 40 and all(turns)
+    assert {type(what) for what in shown} == {Scene, OneShape, type(None)}
+    assert {scene.is_crowded for scene in shown if isinstance(scene, Scene)} == {True, False}
+    for pairs in (turns[i] for i, what in enumerate(shown) if what is None):
+        assert {answer for _, answer in pairs} == {UNKNOWN_ANSWER}
 
 
 def test_samples_are_the_same_for_a_seed_and_can_be_read_back(tmp_path):
     first, again = (write_samples(tmp_path / name, 13, seed=2) for name in ("a", "b"))
     assert first.read_text() == again.read_text()
+    pictures = [folder.read_bytes() for folder in sorted(first.parent.glob("*.png"))]
+    assert pictures == [folder.read_bytes() for folder in sorted(again.parent.glob("*.png"))] and len(pictures) == 13
     read = list(read_samples(first))
+    kinds = [json.loads(line)["kind"] for line in first.read_text().splitlines()]
+    assert kinds == [question.kind for _, question in drawn_samples(13, 2)]
     assert [sample.question for sample in read] == [question.text for _, question in drawn_samples(13, 2)]
-    assert len({question.kind for _, question in drawn_samples(40, 2)}) == len(KINDS)
+    assert len({question.kind for _, question in drawn_samples(80, 2)}) == len(KINDS)
