@@ -6,6 +6,10 @@ HOST ?= 127.0.0.1
 PORT ?= 7860
 # Options of app.py, for example DEMO_FLAGS="--model llava-hf/llava-1.5-7b-hf".
 DEMO_FLAGS ?=
+# Where `make scenes` writes, how many scenes, and the seed that decides what they show.
+OUT ?= scenes
+COUNT ?= 96
+SEED ?= 0
 # Options of pytest, for example TEST_FLAGS="-k recipe".
 TEST_FLAGS ?=
 # A package index to look into for torch besides the default one. On Linux without a GPU
@@ -19,7 +23,7 @@ BIN := .venv/bin
 BIN_LMMS := .venv-lmms/bin
 PIP := -m pip install --disable-pip-version-check $(PIP_FLAGS) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: demo test test-fast lint format bench bench-lmms clean
+.PHONY: demo test test-fast lint format scenes bench bench-lmms clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
@@ -36,6 +40,9 @@ bench: .venv/installed-dev
 
 bench-lmms: .venv-lmms/installed
 	$(BIN_LMMS)/python -m tests.benchmarks.lmms $(LMMS_FLAGS)
+
+scenes: .venv/installed
+	$(BIN)/python -m app.demo_model.samples --out $(OUT) --count $(COUNT) --seed $(SEED)
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
