@@ -19,7 +19,8 @@ from app.demo_model.architecture import DECODER, VISION, keep_local, patch_featu
 from app.demo_model.batches import Batches, held_out_questions, max_objects_at
 from app.demo_model.checkpoints import load_state
 from app.demo_model.crowded import crowded_scene
-from app.demo_model.labels import TARGETS
+from app.demo_model.labels import NOT_ASKED, TARGETS
+from app.demo_model.lettering import CHARACTERS
 from app.demo_model.lookups import Lessons
 from app.demo_model.muon import make_optimizers, step_all, warmup_stable_decay
 from app.demo_model.packing import PackedBatch, answer_logits, pack, right_answers
@@ -32,7 +33,7 @@ from app.demo_model.vision_stage import HELD_OUT_SEEDS, dense_loss
 
 MATRIX_SCALE = 0.5
 DECAY = 0.3
-DENSE_WEIGHT, LESSON_WEIGHT = 0.1, 0.5
+DENSE_WEIGHT, LESSON_WEIGHT, NAMING_WEIGHT = 0.1, 0.5, 0.3
 TOWER_LR = 0.15  # times the decoder's: the tower has learnt, and forgets under larger updates
 CHECKPOINT_STEPS = 50
 
@@ -48,6 +49,21 @@ def language_loss(
     losses = nn.functional.cross_entropy(logits, batch.targets[asked], reduction="none")
     weights = batch.weights[asked]
     return (losses * weights).sum() / weights.sum(), lessons.loss(states, batch.facts, batch.is_late)
+
+
+def naming_loss(model, features: torch.Tensor, characters: np.ndarray, encoder: Encoder) -> torch.Tensor:
+    """How far the projected patches that show a character are from that character's own token: mean cross-entropy.
+
+    features: (B, patches, width of the tower); characters: uint8 (B, patches), as labelled. What is to be said then
+    stands in the patch as a word, and reading is copying, one character a patch.
+    """
+    shown = torch.from_numpy((characters > 0) & (characters != NOT_ASKED))
+    if not shown.any():
+        return torch.zeros(())
+    tokens = torch.tensor([encoder.character_token(character) for character in CHARACTERS])
+    projected = model.model.multi_modal_projector(features[shown])
+    said = model.lm_head(model.model.language_model.norm(projected))
+    return nn.functional.cross_entropy(said, tokens[torch.from_numpy(characters).long()[shown] - 1])
 
 
 @torch.no_grad()
@@ -97,11 +113,12 @@ def train_language(folder: Path, tokenizer, model, *, steps: int, batch_size: in
         batch = pack(encoder, turns, features.shape[1], image_token, shown)
         loss, lesson_loss = language_loss(model, lessons, batch, features)
         dense = dense_loss(heads(features), pool.labels) if features.requires_grad else torch.zeros(())
-        learn(loss + LESSON_WEIGHT * lesson_loss + DENSE_WEIGHT * dense, trained)
+        naming = naming_loss(model, features, pool.labels["character"], encoder)
+        learn(loss + LESSON_WEIGHT * lesson_loss + DENSE_WEIGHT * dense + NAMING_WEIGHT * naming, trained)
         for share, group in groups.items():
             step_all(group, share * lr * warmup_stable_decay(number, steps, decay=DECAY))
         keep_local(tower)
-        return {"loss": loss, "lessons": lesson_loss, "dense": dense}
+        return {"loss": loss, "lessons": lesson_loss, "naming": naming, "dense": dense}
 
     def shares_right(_: int) -> dict[str, float]:
         with torch.no_grad():

@@ -97,6 +97,11 @@ class Encoder:
         """The number of the token that holds a character of `text`."""
         return bisect_right(self._ends(text), character)
 
+    def character_token(self, character: str) -> int:
+        """The token of one character within a code."""
+        (token,) = self._ids(character)
+        return token
+
     def asked_text(self, question: str) -> str:
         return f"\n{question.strip()} ASSISTANT:"
 
