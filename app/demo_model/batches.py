@@ -24,8 +24,8 @@ from app.demo_model.pictures_pool import (
     joined,
     stacked,
 )
-from app.demo_model.questions import KINDS, UNKNOWN_ANSWER, as_typed, ask, caption
-from app.demo_model.scenes import Scene, random_scene
+from app.demo_model.questions import KINDS, UNKNOWN_ANSWER, Question, as_typed, ask, caption
+from app.demo_model.scenes import MAX_OBJECTS, Scene, random_scene
 
 Turns = list[tuple[str, str]]  # (question, answer) pairs of one picture
 
@@ -48,7 +48,7 @@ def max_objects_at(progress: float) -> int:
 def questions_of(scene: Scene, rng: random.Random, count: int, weights: Mapping[str, float] | None = None) -> Turns:
     """`count` questions, kinds drawn by weight, and now and then a caption before them."""
     weights = weights or (CROWDED_WEIGHTS if scene.is_crowded else PLAIN_WEIGHTS)
-    questions = [caption(scene, rng)] if rng.random() < CAPTION_CHANCE else []
+    questions: list[Question | None] = [caption(scene, rng)] if rng.random() < CAPTION_CHANCE else []
     questions += [ask(kind, scene, rng) for kind in rng.choices(tuple(weights), tuple(weights.values()), k=count)]
     turns = [(question.text, question.answer) for question in questions if question is not None]
     return turns or questions_of(scene, rng, count, weights)
@@ -92,15 +92,18 @@ class Batches:
         kinds = rng.choices(tuple(SHARES), tuple(SHARES.values()), k=self.size)
         numbers = [self.seed * 10_000_000 + rng.randrange(10_000_000) for _ in kinds]
         scenes: list[Scene] = [
-            crowded_scene(number, most) if kind == "crowded" else random_scene(number, min(most, 6))
+            crowded_scene(number, most) if kind == "crowded" else random_scene(number, min(most, MAX_OBJECTS))
             for kind, number in zip(kinds, numbers, strict=True)
             if kind in ("crowded", "plain")
         ] or [crowded_scene(numbers[0], most)]
         scene_turns = [questions_of(scene, rng, self.questions) for scene in scenes]
-        pools, shown, turns = [drawn_pool(scenes)], [*scenes], [*scene_turns]
+        shown: list[Scene | OneShape | None] = [*scenes]
+        pools, turns = [drawn_pool(scenes)], [*scene_turns]
         if count := kinds.count("easy"):
             rows, shapes, easy_turns = self.easy.sample(rng, count, self.questions)
-            pools, shown, turns = [*pools, self.easy.pool.rows(rows)], [*shown, *shapes], turns + easy_turns
+            pools.append(self.easy.pool.rows(rows))
+            shown += shapes
+            turns += easy_turns
         if count := kinds.count("foreign"):
             pictures = [np.asarray(foreign_picture(number)) for number in numbers[:count]]
             pools.append(stacked(pictures, [foreign_labels()] * count))

@@ -16,6 +16,7 @@ from app.demo_model.scenes import (
     Scene,
     SceneObject,
     random_box,
+    random_scene,
 )
 from app.demo_model.shapes import COLORS, PLATE, SIGN
 
@@ -44,11 +45,15 @@ def random_code(rng: random.Random, length: int) -> str:
     return code
 
 
+WORLDS = {"plain": random_scene, "crowded": crowded_scene}
+
+
 class _Colors:
     """Colours by turns, so that most signs have one of their own to be asked for by."""
 
     def __init__(self, rng: random.Random) -> None:
-        self.rng, self.left = rng, {}
+        self.rng = rng
+        self.left: dict[str, list[str]] = {}
 
     def draw(self, group: str) -> str:
         if not self.left.get(group):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
 
@@ -20,7 +20,7 @@ from PIL import Image
 from tqdm import tqdm
 
 import fitprune_core as fp
-from app.demo_model.crowded import crowded_scene
+from app.demo_model.crowded import WORLDS, crowded_scene
 from app.demo_model.foreign import foreign_picture
 from app.demo_model.pictures_pool import easy_vqa_paths, easy_vqa_questions
 from app.demo_model.questions import KINDS, READING, UNKNOWN_ANSWER, ask
@@ -50,10 +50,10 @@ Explain the theory of relativity|What is the baby holding?|How long is the fligh
 Item = tuple[str, Image.Image, str, str]  # kind, picture, question, true answer
 
 
-def scene_items(scenes: int) -> Iterator[Item]:
-    """One question of every kind about each of `scenes` held-out scenes, plain and crowded by turns."""
+def scene_items(scenes: int, worlds: Sequence[str] = tuple(WORLDS)) -> Iterator[Item]:
+    """One question of every kind about each of `scenes` held-out scenes, of these worlds by turns."""
     for number in range(scenes):
-        scene = (crowded_scene if number % 2 else random_scene)(TEST_SEED + number)
+        scene = WORLDS[worlds[number % len(worlds)]](TEST_SEED + number)
         picture, rng = scene.draw(), random.Random(f"test-{number}")
         for kind in KINDS:
             question = ask(kind, scene, rng)
@@ -133,9 +133,14 @@ def survivors_overlap(model, processor, recipe: fp.PruningRecipe, scenes: int, m
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     model, processor = fp.load_model(args.model)
-    items = [*scene_items(args.scenes), *unseen_items(), *foreign_items(args.foreign), *easy_vqa_items(args.easy_vqa)]
+    items = [
+        *scene_items(args.scenes, args.worlds),
+        *unseen_items(),
+        *foreign_items(args.foreign),
+        *easy_vqa_items(args.easy_vqa),
+    ]
     recipes = recipe_for(model, args.statistics)
-    original = measure(model, processor, tqdm(items, desc="original")) if 0 in args.reductions else None
+    original = measure(model, processor, tqdm(items, desc="original")) if 0 in args.reductions else {}
     for method in args.methods:
         columns = []
         for reduction in args.reductions:
@@ -151,6 +156,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="mini-llava")
     parser.add_argument("--scenes", type=int, default=230, help="held-out scenes, about nine questions each")
+    parser.add_argument("--worlds", nargs="+", choices=WORLDS, default=tuple(WORLDS), help="kinds of scene, by turns")
     parser.add_argument("--easy-vqa", type=int, default=1000, help="questions of easy-VQA's test split")
     parser.add_argument("--foreign", type=int, default=100, help="pictures that show nothing")
     parser.add_argument("--overlap", type=int, default=100, help="scenes to compare the survivors of two questions on")

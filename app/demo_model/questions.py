@@ -12,6 +12,7 @@ from app.demo_model.scenes import PLACES, THINGS, Scene, SceneObject
 from app.demo_model.shapes import COLORS, PLATE, SIGN, plural
 
 UNKNOWN_ANSWER = "I don't know"
+_PLAIN_KINDS = (*THINGS, SIGN)
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def _count_kind(scene: Scene, rng: random.Random) -> Question:
     if repeated and rng.random() < 0.6:
         kind = rng.choice(repeated)
     else:
-        kind = rng.choice(kinds) if rng.random() < 0.8 else rng.choice(THINGS)
+        kind = rng.choice(kinds) if rng.random() < 0.8 else rng.choice(_PLAIN_KINDS)
     many = plural(kind)
     texts = (f"how many {many} are there?", f"how many {many} do you see?", f"count the {many}",
              f"how many {many} are in the picture?", f"what is the number of {many}?",
@@ -139,13 +140,13 @@ def _presence(scene: Scene, rng: random.Random) -> Question:
     form = rng.random()
     item = rng.choice(scene.objects)
     if form < 0.5:
-        kind = item.kind if wanted else rng.choice([kind for kind in (*THINGS, SIGN) if kind not in kinds])
+        kind = item.kind if wanted else rng.choice([kind for kind in _PLAIN_KINDS if kind not in kinds])
         thing = with_article(kind)
     elif form < 0.85:
         color, kind = item.color, item.kind
         while not wanted and (color, kind) in present:  # mostly near misses: the right kind, another colour
             color = rng.choice(tuple(COLORS))
-            kind = item.kind if rng.random() < 0.6 else rng.choice(THINGS)
+            kind = item.kind if rng.random() < 0.6 else rng.choice(_PLAIN_KINDS)
         thing = with_article(f"{color} {kind}")
     else:
         color = item.color if wanted else rng.choice([color for color in COLORS if color not in colors])
@@ -247,7 +248,7 @@ def _absent(scene: Scene, rng: random.Random) -> Question:
         texts = (f"what is on the {name}?", f"what does the {name} say?", f"what is written on the {name}?",
                  f"read the {name}")  # fmt: skip
         return Question("absent", rng.choice(texts), f"there is no {name}")
-    kind = rng.choice([kind for kind in THINGS if kind not in kinds])
+    kind = rng.choice([kind for kind in _PLAIN_KINDS if kind not in kinds])
     texts = (f"what color is the {kind}?", f"where is the {kind}?", f"what is the color of the {kind}?",
              f"where can i find the {kind}?", f"which color is the {kind}?", f"where's the {kind}?")  # fmt: skip
     return Question("absent", rng.choice(texts), f"there is no {kind}")

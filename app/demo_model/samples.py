@@ -11,24 +11,23 @@ import argparse
 import itertools
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from app.demo_model.crowded import crowded_scene
+from app.demo_model.crowded import WORLDS
 from app.demo_model.questions import KINDS, Question, ask
-from app.demo_model.scenes import Scene, random_scene
+from app.demo_model.scenes import Scene
 
 # Apart from the seeds that training, its validation and the accuracy table draw.
 FIRST_SEED = 3_000_000_000
-_MAKERS = (random_scene, crowded_scene)
 
 
-def drawn_samples(count: int, seed: int) -> Iterator[tuple[Scene, Question]]:
-    """`count` scenes with one question each."""
-    kinds = [itertools.cycle(KINDS) for _ in _MAKERS]
+def drawn_samples(count: int, seed: int, worlds: Sequence[str] = tuple(WORLDS)) -> Iterator[tuple[Scene, Question]]:
+    """`count` scenes of these worlds by turns, with one question each."""
+    kinds = [itertools.cycle(KINDS) for _ in worlds]
     for number in range(count):
-        turn = number % len(_MAKERS)
-        scene = _MAKERS[turn](FIRST_SEED + seed * 1_000_000 + number)
+        turn = number % len(worlds)
+        scene = WORLDS[worlds[turn]](FIRST_SEED + seed * 1_000_000 + number)
         rng = random.Random(f"sample-{seed}-{number}")
         question = None
         while question is None:  # a scene without a sign cannot be asked for its number: the next kind takes its place
@@ -36,11 +35,11 @@ def drawn_samples(count: int, seed: int) -> Iterator[tuple[Scene, Question]]:
         yield scene, question
 
 
-def write_samples(folder: Path, count: int, seed: int) -> Path:
+def write_samples(folder: Path, count: int, seed: int, worlds: Sequence[str] = tuple(WORLDS)) -> Path:
     """Write the pictures (PNG) and `samples.jsonl` into `folder`; returns the samples file."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = []
-    for number, (scene, question) in enumerate(drawn_samples(count, seed)):
+    for number, (scene, question) in enumerate(drawn_samples(count, seed, worlds)):
         name = f"scene-{number:05d}.png"
         scene.draw().save(folder / name)
         entry = {"id": f"{seed}-{number}", "image": name, "question": question.text, "answer": question.answer,
@@ -56,8 +55,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the pictures and samples.jsonl")
     parser.add_argument("--count", type=int, default=96)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--worlds", nargs="+", choices=WORLDS, default=tuple(WORLDS), help="kinds of scene, by turns")
     args = parser.parse_args(argv)
-    print(write_samples(args.out, args.count, args.seed))
+    print(write_samples(args.out, args.count, args.seed, args.worlds))
 
 
 if __name__ == "__main__":
