@@ -35,7 +35,7 @@ class PicturePool:
 
 def normalise(pixels: np.ndarray) -> torch.Tensor:
     """uint8 (B, H, W, 3) -> float32 (B, 3, H, W), exactly as the model's image processor does it."""
-    values = torch.from_numpy(pixels).float().div_(255.0)
+    values = torch.tensor(pixels).float().div_(255.0)
     mean, std = torch.tensor(OPENAI_CLIP_MEAN), torch.tensor(OPENAI_CLIP_STD)
     return ((values - mean) / std).permute(0, 3, 1, 2).contiguous()
 
