@@ -7,9 +7,12 @@ import json
 import pytest
 import torch
 
+from app.presentation import trace_of
 from fitprune_core import build_inputs, collect_statistics, compare, fit_recipe, load_model, prune_visual_tokens
 from fitprune_core.cli.main import main
+from fitprune_core.cost.decoder import DecoderGeometry
 from fitprune_core.models.family import family_of
+from fitprune_core.run.batch import kind_of, padded_together
 from tests.families.qwen_vl import KINDS, save_tiny_qwen
 from tests.flop_counting import counted_flops
 from tests.pruned import recipe_of, state_of
@@ -145,3 +148,33 @@ def test_from_the_command_line(folders, kind, tmp_path, capsys):
     recipes = ["--recipes", str(tmp_path / "recipes"), "--reduction", "0.3"]
     out = ["--out", str(tmp_path / "results.jsonl"), "--max-new-tokens", "2"]
     assert main(["evaluate", *model, *samples, *recipes, *out]) == 0
+
+
+@torch.no_grad()
+def test_a_batch_answers_as_its_prompts_do_alone(loaded, kind):
+    """Pictures of equally many tokens but another shape, in prompts of other lengths: positions are each one's own."""
+    model, processor = loaded
+    pictures = random_picture(224, 120), random_picture(120, 224, seed=1)
+    prompts = [build_inputs(processor, picture, "Why?" * at) for at, picture in enumerate(pictures, start=1)]
+    assert len({kind_of(prompt, model.config) for prompt in prompts}) == 1
+    together = padded_together(prompts, processor.tokenizer)
+    asked = {"max_new_tokens": 5, "min_new_tokens": 5, "do_sample": False}
+    asked |= {"output_logits": True, "return_dict_in_generate": True}
+    with prune_visual_tokens(model, recipe_for_inputs(model, prompts[0], REMOVED[kind])):
+        batch = torch.stack(model.generate(**together, **asked).logits, dim=1)
+        alone = [torch.stack(model.generate(**prompt, **asked).logits, dim=1)[0] for prompt in prompts]
+    assert torch.allclose(batch, torch.stack(alone), atol=1e-4)
+
+
+def test_the_scrubber_draws_one_box_a_merged_token(loaded, kind):
+    model, processor = loaded
+    picture = random_picture(180, 120)
+    statistics = collect_statistics(model, processor, [(picture, QUESTION)])
+    result = compare(model, processor, picture, QUESTION, fit_recipe(statistics, 0.3), max_new_tokens=2, repeats=0)
+    trace = trace_of(result, picture, DecoderGeometry.from_config(model.config))
+    rows, columns = 4, 6
+    assert (trace.rows, trace.columns) == (rows, columns) and trace.seen == [0, 0, 180, 120]
+    assert trace.views == ["grid"] * (rows * columns)
+    areas = [(right - left) * (bottom - top) for left, top, right, bottom in trace.boxes]
+    assert sum(areas) == pytest.approx(180 * 120, rel=1e-3) and max(areas) == pytest.approx(min(areas), rel=1e-2)
+    assert trace.tokens == [len(kept) for kept in result.kept]
