@@ -10,7 +10,7 @@ from tests.tiny import random_picture
 # Instance attributes that transformers' generate leaves behind when it makes a static cache.
 GENERATES_OWN = {"_cache", "_previous_max_cache_length"}
 REMOVED = (5, 0, 12, 9)
-DECODERS = ["llama", "mistral", "qwen2"]
+DECODERS = ["llama", "mistral", "qwen2", "qwen3"]
 
 
 def recipe_of(removed=REMOVED, num_visual_tokens=36, model="tiny") -> PruningRecipe:

@@ -26,6 +26,7 @@ from transformers import (
     MistralConfig,
     PreTrainedTokenizerFast,
     Qwen2Config,
+    Qwen3Config,
     SiglipImageProcessorPil,
     SiglipVisionConfig,
 )
@@ -51,7 +52,7 @@ QWEN_TEMPLATE = (
     "{% endfor %}{{ '<|im_end|>' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 TEMPLATES = {"vicuna": CHAT_TEMPLATE, "mistral": MISTRAL_TEMPLATE, "qwen": QWEN_TEMPLATE}
-DECODERS = {"llama": LlamaConfig, "mistral": MistralConfig, "qwen2": Qwen2Config}
+DECODERS = {"llama": LlamaConfig, "mistral": MistralConfig, "qwen2": Qwen2Config, "qwen3": Qwen3Config}
 
 
 def tiny_tokenizer(prompt: str = "vicuna") -> PreTrainedTokenizerFast:
@@ -116,9 +117,9 @@ def tiny_llava(
 ) -> tuple[LlavaForConditionalGeneration | LlavaNextForConditionalGeneration, LlavaProcessor | LlavaNextProcessor]:
     """A seeded LLaVA with `grid * grid` visual tokens a view, in float32 on the CPU, and its processor.
 
-    family: "llava" or "llava_next". decoder: "llama", "mistral" or "qwen2". attention: the decoder's backend, "sdpa" or
-    "eager". tower: "clip", whose class token is dropped, or "siglip", which has none. prompt: of "vicuna", "mistral" or
-    "qwen".
+    family: "llava" or "llava_next". decoder: "llama", "mistral", "qwen2" or "qwen3". attention: the decoder's backend,
+    "sdpa" or "eager". tower: "clip", whose class token is dropped, or "siglip", which has none. prompt: of "vicuna",
+    "mistral" or "qwen".
     """
     processor = tiny_processor(grid, family=family, tower=tower, prompt=prompt)
     side = grid * processor.patch_size
@@ -154,6 +155,8 @@ def tiny_llava(
 
 def _decoder_config(decoder, tokenizer, num_layers, hidden_size, num_heads, num_key_value_heads):
     extra = {} if decoder == "llama" else {"sliding_window": None}
+    if decoder == "qwen3":
+        extra["head_dim"] = hidden_size // num_heads
     return DECODERS[decoder](
         hidden_size=hidden_size,
         intermediate_size=2 * hidden_size,

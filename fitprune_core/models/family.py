@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 FAMILIES: dict[str, tuple[tuple[str, str], ...]] = {
     "llava": (("llava_hr", "LlavaHr"), ("llava", "Llava")),
     "llava_next": (("llava_next", "LlavaNext"),),
+    "llava_onevision": (("llava_onevision", "LlavaOnevision"),),
     "qwen2_vl": (("qwen_vl", "Qwen2VL"),),
     "qwen2_5_vl": (("qwen_vl", "Qwen2_5VL"),),
     "qwen3_vl": (("qwen_vl", "Qwen3VL"),),

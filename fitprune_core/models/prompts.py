@@ -11,6 +11,12 @@ from transformers import BatchFeature, ProcessorMixin
 _PARTS = "{% for part in message['content'] %}{% if part['type'] == 'image' %}{{ '<image>\n' }}{% else %}"
 
 
+_QWEN = (
+    "{% for message in messages %}{{ '<|im_start|>user\n' }}"
+    + _PARTS
+    + "{{ part['text'] }}{% endif %}{% endfor %}{{ '<|im_end|>\n' }}{% endfor %}{{ '<|im_start|>assistant\n' }}"
+)
+
 # For checkpoints that have no chat template of their own, by their decoder: the prompts of LLaVA-1.5 with Vicuna, of
 # LLaVA-1.6 with Mistral, and of LLaVA-NeXT with Qwen.
 TEMPLATES = {
@@ -20,9 +26,8 @@ TEMPLATES = {
     "mistral": "{% for message in messages %}{{ '[INST] ' }}"
     + _PARTS
     + "{{ part['text'] }}{% endif %}{% endfor %}{{ ' [/INST]' }}{% endfor %}",
-    "qwen2": "{% for message in messages %}{{ '<|im_start|>user\n' }}"
-    + _PARTS
-    + "{{ part['text'] }}{% endif %}{% endfor %}{{ '<|im_end|>\n' }}{% endfor %}{{ '<|im_start|>assistant\n' }}",
+    "qwen2": _QWEN,
+    "qwen3": _QWEN,
 }
 
 
