@@ -14,6 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from fitprune_core.checks.words import shown
+from fitprune_core.models.checkpoint import NO_CODE
 
 if TYPE_CHECKING:
     import torch
@@ -90,7 +91,7 @@ class Family(ABC):
         """The processor of a folder or Hub id, with image processors that need no torchvision."""
         from transformers import AutoProcessor
 
-        return AutoProcessor.from_pretrained(source, backend="pil")
+        return AutoProcessor.from_pretrained(source, backend="pil", **NO_CODE)
 
     @abstractmethod
     def prepare_processor(self, processor: ProcessorMixin, config: Any) -> None:

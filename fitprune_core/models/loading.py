@@ -18,6 +18,7 @@ from transformers import (
 )
 
 from fitprune_core.models import llava_hr
+from fitprune_core.models.checkpoint import NO_CODE, check_whole, damage_explained
 from fitprune_core.models.devices import attention_options, choose_device, choose_dtype, quantization_options
 from fitprune_core.models.family import FAMILIES, family_of
 from fitprune_core.models.memory import with_memory_explained
@@ -65,18 +66,16 @@ def load_model(
     }
     source = _find_source(name)
     llava_hr.register()
-    try:
-        config = AutoConfig.from_pretrained(source)
+    with damage_explained(name):
+        config = AutoConfig.from_pretrained(source, **NO_CODE)
         if config.model_type not in FAMILIES:
             raise ValueError(
                 f"{name} is a model of type {config.model_type!r}; only {', '.join(FAMILIES)} can be pruned."
             )
         processor = _load_processor(source, config, name, image_aspect)
-        load = partial(_load_weights, source, device, dtype, options)
+        load = partial(_load_weights, source, name, device, dtype, options)
         hint = "Another dtype, fewer bits (quantization) or another device may do"
         model = with_memory_explained(load, device, f"the weights of {name}", hint)
-    except OSError as error:
-        raise ValueError(f"The model {name!r} cannot be loaded: {_first_sentence(error)}") from error
     return model.eval(), processor
 
 
@@ -93,8 +92,14 @@ def _load_processor(source: str, config: PretrainedConfig, name: str, image_aspe
     return processor
 
 
-def _load_weights(source: str, device: torch.device, dtype: torch.dtype, options: dict[str, Any]) -> PreTrainedModel:
-    model = AutoModelForImageTextToText.from_pretrained(source, dtype=dtype, **options)
+def _load_weights(
+    source: str, name: str, device: torch.device, dtype: torch.dtype, options: dict[str, Any]
+) -> PreTrainedModel:
+    # Tensors of another shape are reported with those that are missing, and refused together.
+    model, loading = AutoModelForImageTextToText.from_pretrained(
+        source, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True, **NO_CODE, **options
+    )
+    check_whole(name, loading)
     # With a device map the weights are where they belong, and quantised ones could not be moved.
     return model if "device_map" in options else model.to(device)
 
@@ -111,7 +116,7 @@ def resolve_name(name_or_path: str | Path) -> str:
         logger.info("auto: no CUDA device here, so the model is %s", MINI_LLAVA)
         return MINI_LLAVA
     try:
-        AutoConfig.from_pretrained(HUB_DEFAULT)
+        AutoConfig.from_pretrained(HUB_DEFAULT, **NO_CODE)
     except OSError as error:
         logger.info("auto: %s, so the model is %s", _first_sentence(error), MINI_LLAVA)
         return MINI_LLAVA

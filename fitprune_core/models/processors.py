@@ -14,6 +14,7 @@ from typing import Any
 from transformers import ProcessorMixin
 
 from fitprune_core.checks.words import shown
+from fitprune_core.models.checkpoint import NO_CODE
 from fitprune_core.models.family import family_of
 
 logger = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ def load_without_video(processor_class: type[ProcessorMixin], source: str) -> Pr
     parts = [part for part in processor_class.get_attributes() if part != "video_processor"]
     entries = {"get_attributes": classmethod(lambda cls: list(parts)), "__module__": processor_class.__module__}
     pictures_and_text = type(processor_class.__name__, (processor_class,), entries)
-    return pictures_and_text.from_pretrained(source, backend="pil")
+    return pictures_and_text.from_pretrained(source, backend="pil", **NO_CODE)
 
 
 def set_logged(owner: Any, name: str, value: Any) -> None:

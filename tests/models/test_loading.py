@@ -100,7 +100,7 @@ def test_auto_with_cuda_asks_the_hub(monkeypatch, caplog):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     with caplog.at_level(logging.INFO):
         assert loading.resolve_name("auto") == "mini-llava"  # tests are offline: the Hub does not answer
-        monkeypatch.setattr(loading.AutoConfig, "from_pretrained", lambda name: None)
+        monkeypatch.setattr(loading.AutoConfig, "from_pretrained", lambda name, **options: None)
         assert loading.resolve_name("auto") == loading.HUB_DEFAULT
     assert "so the model is mini-llava" in caplog.text and loading.HUB_DEFAULT in caplog.text
 

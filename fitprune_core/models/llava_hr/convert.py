@@ -34,6 +34,7 @@ from transformers import (
 
 from fitprune_core.checks.words import shown
 from fitprune_core.models import llava_hr
+from fitprune_core.models.checkpoint import NO_CODE
 from fitprune_core.models.llava_hr.configuration import is_original, vision_config_of
 from fitprune_core.models.llava_hr.keys import renamed
 
@@ -106,7 +107,7 @@ def _config(original: dict, vision: llava_hr.LlavaHrVisionConfig, tokenizer: Pre
 
 def _tokenizer(source: Path) -> PreTrainedTokenizerBase:
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
+        tokenizer = AutoTokenizer.from_pretrained(source, **NO_CODE)
     except (OSError, ValueError, ImportError) as error:
         raise ValueError(
             f"the tokenizer in {source} cannot be read (one without a tokenizer.json needs the package sentencepiece): "
