@@ -17,16 +17,21 @@ class LayerSeries:
     pruned_gflops: list[float]
 
 
-def layer_series(geometry: DecoderGeometry, removed: Sequence[int], num_visual_tokens: int) -> LayerSeries:
+def layer_series(
+    geometry: DecoderGeometry, removed: Sequence[int], num_visual_tokens: int, removed_before: int = 0
+) -> LayerSeries:
     """The series for one request.
 
-    removed: visual tokens removed at each layer. Raises ValueError for counts that cannot be.
+    removed: visual tokens removed at each layer; removed_before: before the first. Raises ValueError for
+    counts that cannot be.
     """
     nothing = [0] * geometry.num_layers
     return LayerSeries(
-        tokens=tokens_per_layer(removed, num_visual_tokens),
+        tokens=tokens_per_layer(removed, num_visual_tokens, removed_before),
         original_gflops=[_giga(count) for count in layer_visual_flops(geometry, nothing, num_visual_tokens)],
-        pruned_gflops=[_giga(count) for count in layer_visual_flops(geometry, removed, num_visual_tokens)],
+        pruned_gflops=[
+            _giga(count) for count in layer_visual_flops(geometry, removed, num_visual_tokens, removed_before)
+        ],
     )
 
 

@@ -79,7 +79,7 @@ def done_board(comparison: Comparison, truth: str | None) -> Board:
 def trace_of(comparison: Comparison, image: Image.Image, geometry: DecoderGeometry) -> Trace:
     """What the scrubber draws. image: the picture that was asked about, as the model's processor got it."""
     layout = comparison.layout
-    series = layer_series(geometry, comparison.removed, layout.num_tokens)
+    series = layer_series(geometry, comparison.removed, layout.num_tokens, _dropped_before(comparison))
     return Trace(
         image=data_uri(image, _PICTURE_SIDE, _PICTURE_QUALITY),
         width=layout.image_size[0],
@@ -159,7 +159,7 @@ def _truth_sentence(original: str, pruned: str, truth: str | None) -> str:
 def _sentence(comparison: Comparison) -> str:
     """What was gained, in one sentence that does not flatter."""
     total = comparison.layout.num_tokens
-    dropped = sum(comparison.removed)
+    dropped = sum(comparison.removed) + _dropped_before(comparison)
     if not dropped:
         return "Nothing was pruned at this budget, so both runs did the same work."
     what = f"{dropped} of {total} visual tokens were dropped on the way through the layers"
@@ -169,6 +169,11 @@ def _sentence(comparison: Comparison) -> str:
     if faster.word == "slower":
         return f"{what}, but no time was gained here: the first token came {faster.text} slower."
     return f"{what}, but no time was gained here: the first token took as long."
+
+
+def _dropped_before(comparison: Comparison) -> int:
+    """Visual tokens that never reached the first layer."""
+    return comparison.dropped_after.count(-1)
 
 
 def _rounded(box: tuple[float, float, float, float]) -> list[float]:

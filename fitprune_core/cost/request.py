@@ -52,6 +52,8 @@ def request_flops(
     merger_multiply_adds: int | None = None,
     scores: str = "both",
     normaliser_known: bool = False,
+    removed_before: int = 0,
+    scores_before: str = "none",
 ) -> RequestFlops:
     """FLOPs of one whole request on a model with `model_config` (a composite configuration).
 
@@ -69,19 +71,23 @@ def request_flops(
             (visual), "cross" (later text), "last" (the last row) or "none" (a method that needs no attention).
         normaliser_known: whether the attention's kernel tells what its softmax divides by
             (`decoder.tells_normaliser`): scoring then needs no columns but the visual ones.
+        removed_before: visual tokens that are dropped before the first layer.
+        scores_before: what chooses those: "pairs" (every token of the picture compared with every other) or "none".
 
     The language-model head is counted once for each new token, as `generate` runs it; a bare `model(**inputs)` without
     `logits_to_keep=1` would run it on every row. Raises ValueError for counts that cannot be.
     """
     geometry = DecoderGeometry.from_config(model_config)
-    counts = check_removed(removed, num_visual_tokens, geometry.num_layers)
+    counts = check_removed(removed, num_visual_tokens, geometry.num_layers, removed_before)
     _check_counts(num_text_tokens=num_text_tokens, num_text_after=num_text_after, new_tokens=new_tokens)
     if num_text_after > num_text_tokens:
         raise ValueError(f"num_text_after is {num_text_after}, more than all {num_text_tokens} text tokens")
     if scores not in SCORE_KINDS:
         raise ValueError(f"scores is {shown(scores)}; choose one of {', '.join(SCORE_KINDS)}")
-    leaving = tokens_per_layer(counts, num_visual_tokens)
-    arriving = [num_visual_tokens, *leaving[:-1]] if leaving else []
+    if scores_before not in ("pairs", "none"):
+        raise ValueError(f"scores_before is {shown(scores_before)}; choose pairs or none")
+    leaving = tokens_per_layer(counts, num_visual_tokens, removed_before)
+    arriving = [num_visual_tokens - removed_before, *leaving[:-1]] if leaving else []
     head = geometry.hidden_size * geometry.vocab_size
     prefill = sum(
         geometry.before_drop(n + num_text_tokens) + geometry.after_drop(m + num_text_tokens)
@@ -96,6 +102,7 @@ def request_flops(
         for n, count in zip(arriving, counts, strict=True)
         if count
     )
+    pairs = num_visual_tokens**2 if removed_before and scores_before == "pairs" else 0
     if tower_multiply_adds is None:
         tower_multiply_adds = tiles * view_multiply_adds(model_config) if tiles else 0
     if merger_multiply_adds is None:
@@ -104,7 +111,7 @@ def request_flops(
         vision_tower=2 * tower_multiply_adds if num_visual_tokens else 0,
         projector=2 * merger_multiply_adds if num_visual_tokens else 0,
         prefill=2 * (prefill + (head if new_tokens else 0)),
-        scoring=2 * geometry.query_width * scoring,
+        scoring=2 * (geometry.query_width * scoring + geometry.hidden_size * pairs),
         decode=2 * decode,
     )
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from fitprune_core.models.decoder import attend
 from fitprune_core.pruning.prompt import PruningTrace, Request, take_rows
+from fitprune_core.pruning.shortened import report_whole_length
 
 
 @dataclass
@@ -44,6 +45,8 @@ class Call:
         request = self.request
         if request is None or (not self.is_prefill and kwargs.get("attention_mask") is None):
             return original(hidden_states, **kwargs)
+        if self.is_prefill and index == 0 and request.count_before:
+            hidden_states = self._entering(request, hidden_states, kwargs)
         if request.arriving[index] is not None:
             self._fit_to_layer(request, index, hidden_states, kwargs)
         if not (self.is_prefill and request.counts[index]):
@@ -53,6 +56,15 @@ class Call:
             if kwargs.get("past_key_values") is not None:
                 self.of_cache[kwargs["past_key_values"]] = request
         return self._dropping_layer(request, index, layer, hidden_states, kwargs)
+
+    def _entering(self, request: Request, hidden_states: torch.Tensor, kwargs: dict[str, Any]) -> torch.Tensor:
+        """The rows that are left of a prompt before its first layer. hidden_states: (batch, rows, width)."""
+        request.position_embeddings, cache = kwargs["position_embeddings"], kwargs.get("past_key_values")
+        kept_rows = request.drop_before(hidden_states, self.trace)
+        if cache is not None:
+            self.of_cache[cache] = request
+            report_whole_length(cache, hidden_states.shape[1] - kept_rows.shape[1])
+        return take_rows(hidden_states, kept_rows)
 
     def _fit_to_layer(self, request: Request, index: int, hidden_states: torch.Tensor, kwargs: dict[str, Any]) -> None:
         """Replace what transformers made once for all layers by what fits the rows of this one."""

@@ -14,6 +14,9 @@ from fitprune_core.pruning.attention import LayerAttention, Rows
 from fitprune_core.pruning.methods import Candidates, Method
 from fitprune_core.recipes.schedules import Drops
 
+# Where `Request.chosen` and what follows from it keep the drop before the first layer.
+BEFORE = -1
+
 
 @dataclass
 class PruningTrace:
@@ -46,6 +49,11 @@ class PruningTrace:
         self.kept = [_squeeze(tokens)] * num_layers
         self.dropped = [_squeeze(tokens[:, :0])] * num_layers
         self.kept_before = self.dropped_before = None
+
+    def drop_before(self, kept: torch.Tensor, dropped: torch.Tensor) -> None:
+        """Record what is dropped before the first layer."""
+        self.kept = [_squeeze(kept)] * len(self.kept)
+        self.kept_before, self.dropped_before = _squeeze(kept), _squeeze(dropped)
 
     def drop(self, layer: int, kept: torch.Tensor, dropped: torch.Tensor) -> None:
         """Record what `layer` drops, and what is left for it and every layer after it."""
@@ -110,6 +118,8 @@ class Request(Prompt):
         """drops: visual tokens to drop, of each sample; method: what chooses them; the rest as for `Prompt`."""
         super().__init__(is_visual, padding)
         self.counts: Sequence[int] = drops.removed
+        self.count_before = drops.before
+        self.found_before: torch.Tensor | None = None  # importance before the decoder, (batch, all visual tokens)
         self.method = method
         self.tokens = torch.arange(self.num_visual_tokens, device=is_visual.device).expand_as(self.visual)
         # Rows of the prompt that arrive at each layer, (batch, rows); None while that is all of them.
@@ -131,7 +141,9 @@ class Request(Prompt):
 
         first, last: rows that its first and its last layer hold. padding: the mask of the whole sequence, or None.
         """
-        filled = [self.length if rows is None else rows.shape[1] for rows in (self.arriving[0], self.arriving[-1])]
+        # Whatever was dropped before the first layer, its cache reports the whole prompt.
+        last_arriving = self.arriving[-1]
+        filled = [self.length, self.length if last_arriving is None else last_arriving.shape[1]]
         if first < filled[0] or first - last != filled[0] - filled[1]:
             raise ValueError("this cache was cut into its prompt, or its prompt never ran to its end; give it anew")
         batch = self.visual.shape[0]
@@ -146,18 +158,34 @@ class Request(Prompt):
 
         Returns the rows that stay, ascending, (batch, fewer rows).
         """
-        batch, _, rows, _ = attended.query.shape
+        rows = attended.query.shape[2]
         if layer not in self.chosen:
             with torch.no_grad(), _without_autocast(attended.query.device):
                 self.chosen[layer] = self.choose(layer, attended)
         gone, staying = self.chosen[layer]
-        # Dropped rows are numbered past the end, so that sorting leaves the others in order, without a look at values.
-        numbers = torch.arange(rows, device=attended.query.device).repeat(batch, 1)
-        numbers.scatter_(1, self.visual.gather(1, gone), rows)
-        kept_rows = numbers.sort(dim=1).values[:, : rows - gone.shape[1]].contiguous()
         trace.drop(layer, self.tokens.gather(1, staying), self.tokens.gather(1, gone))
-        self._go_on_with(layer, staying, kept_rows)
-        return kept_rows
+        return self._go_on_with(layer, gone, staying, rows)
+
+    def drop_before(self, hidden_states: torch.Tensor, trace: PruningTrace) -> torch.Tensor:
+        """Choose what never reaches the first layer; as `drop`. hidden_states: (batch, rows, width), of all rows."""
+        rows = hidden_states.shape[1]
+        if BEFORE not in self.chosen:
+            with torch.no_grad(), _without_autocast(hidden_states.device):
+                self.chosen[BEFORE] = self.choose_before(hidden_states)
+        gone, staying = self.chosen[BEFORE]
+        trace.drop_before(self.tokens.gather(1, staying), self.tokens.gather(1, gone))
+        return self._go_on_with(BEFORE, gone, staying, rows)
+
+    def choose_before(self, hidden_states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `choose`, from the rows that would enter the decoder."""
+        num_kept = self.num_visual_tokens - self.count_before
+        importance = []
+        for sample, visual in enumerate(self.visual):
+            candidates = Candidates(self.tokens[sample], self.num_visual_tokens, num_kept)
+            importance.append(self.method.importance_before(hidden_states[sample, visual], candidates))
+        self.found_before = torch.stack(importance)
+        order = self.found_before.argsort(dim=1, stable=True)
+        return order[:, : self.count_before], order[:, self.count_before :].sort(dim=1).values
 
     def choose(self, layer: int, attended: Attended) -> tuple[torch.Tensor, torch.Tensor]:
         """Positions in `visual`, (batch, count): what goes at `layer`, least important first; what stays, ascending."""
@@ -179,20 +207,28 @@ class Request(Prompt):
 
     def _importance(self, layer: int, sample: int, attended: Attended) -> torch.Tensor:
         num_kept = self.visual.shape[1] - self.counts[layer]
-        candidates = Candidates(self.tokens[sample], self.num_visual_tokens, num_kept)
+        tokens = self.tokens[sample]
+        before = None if self.found_before is None else self.found_before[sample, tokens]
+        candidates = Candidates(tokens, self.num_visual_tokens, num_kept, before)
         return self.method.importance(self.attention_of(sample, attended), candidates)
 
-    def _go_on_with(self, layer: int, staying: torch.Tensor, kept_rows: torch.Tensor) -> None:
+    def _go_on_with(self, layer: int, gone: torch.Tensor, staying: torch.Tensor, rows: int) -> torch.Tensor:
+        """Leave `gone` behind, of so many rows; returns the rows that stay, ascending, (batch, fewer rows)."""
+        # Dropped rows are numbered past the end, so that sorting leaves the others in order, without a look at values.
+        numbers = torch.arange(rows, device=gone.device).repeat(gone.shape[0], 1)
+        numbers.scatter_(1, self.visual.gather(1, gone), rows)
+        kept_rows = numbers.sort(dim=1).values[:, : rows - gone.shape[1]].contiguous()
         before, self.tokens = self.visual.gather(1, staying), self.tokens.gather(1, staying)
         # What was dropped lay among the visual rows, so a run without gaps closes up behind its first row.
         self.visual = torch.searchsorted(kept_rows, before)
-        arrived = self.arriving[layer]
+        arrived = None if layer == BEFORE else self.arriving[layer]
         left = kept_rows if arrived is None else arrived.gather(1, kept_rows)
         self.arriving[layer + 1 :] = [left] * (len(self.arriving) - layer - 1)
         self.left = left
         self.position_embeddings = tuple(
             take_rows(part.expand(kept_rows.shape[0], -1, -1), kept_rows) for part in self.position_embeddings
         )
+        return kept_rows
 
 
 def take_rows(values: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from PIL import Image
@@ -130,18 +130,28 @@ def answer(
         with way.applied_to(model) as trace:
             run = generate(model, tokenizer, inputs, decoding, on_token=on_token, should_stop=should_stop, clock=clock)
         if trace is not None:
-            trace = PruningTrace(trace.num_visual_tokens, list(trace.kept), list(trace.dropped))
+            trace = replace(trace, kept=list(trace.kept), dropped=list(trace.dropped))
     if trace is None:
         removed = (0,) * model.config.text_config.num_hidden_layers
     else:
         removed = tuple(dropped.shape[-1] for dropped in trace.dropped)
+    dropped_before = None if trace is None else trace.dropped_before
+    removed_before = 0 if dropped_before is None else dropped_before.shape[-1]
     return [
         Answer(
             text=decoding.cut(tokenizer.decode(list(token_ids), skip_special_tokens=True)),
             token_ids=token_ids,
             prompt_tokens=prompt["input_ids"].shape[1],
             removed=removed,
-            cost=request_cost(model, prompt, removed, len(token_ids), way.reads),
+            cost=request_cost(
+                model,
+                prompt,
+                removed,
+                len(token_ids),
+                way.reads,
+                removed_before=removed_before,
+                scores_before=way.method.scores_before if way.method else "none",
+            ),
             times=run.times,
             kv_cache_bytes=run.kv_cache_bytes,
             trace=trace,

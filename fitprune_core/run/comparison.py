@@ -205,15 +205,17 @@ class _Request:
         """Put everything together."""
         config, name, trace = self.model.config, model_name(self.model), answers[1].trace
         kept, dropped = ([tuple(tokens.tolist()) for tokens in part] for part in (trace.kept, trace.dropped))
+        kept_before = None if trace.kept_before is None else tuple(trace.kept_before.tolist())
+        dropped_before = () if trace.dropped_before is None else tuple(trace.dropped_before.tolist())
         removed = answers[1].removed
         original, pruned = (_run(each, time) for each, time in zip(answers, times, strict=True))
-        dropped_after, rank = fates(dropped, self.num_visual)
+        dropped_after, rank = fates(dropped, self.num_visual, dropped_before)
         return Comparison(
             model=name,
             device=describe_device(self.model),
             question=self.question,
             reduction=self.recipe.reduction,
-            achieved_reduction=visual_reduction(config, removed, self.num_visual),
+            achieved_reduction=visual_reduction(config, removed, self.num_visual, len(dropped_before)),
             recipe=self.recipe,
             method=self.method.label,
             procedure=self.recipe.procedure,
@@ -227,6 +229,7 @@ class _Request:
             agree=normalised(original.answer) == normalised(pruned.answer),
             timing=timing,
             warnings=self.warnings,
+            kept_before=kept_before,
         )
 
 

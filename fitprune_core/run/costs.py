@@ -10,7 +10,6 @@ from transformers import PreTrainedModel
 
 from fitprune_core.cost.decoder import visual_flops, visual_reduction
 from fitprune_core.cost.request import RequestFlops, request_flops
-from fitprune_core.models.decoder import tells_normaliser
 from fitprune_core.models.family import family_of, picture_of
 
 
@@ -32,12 +31,22 @@ class RequestCost:
 
 
 def request_cost(
-    model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], removed: Sequence[int], new_tokens: int, scores: str
+    model: PreTrainedModel,
+    inputs: Mapping[str, torch.Tensor],
+    removed: Sequence[int],
+    new_tokens: int,
+    scores: str,
+    *,
+    removed_before: int = 0,
+    scores_before: str = "none",
 ) -> RequestCost:
     """Count one request that ran on `model`.
 
     inputs: of one prompt with at most one picture, as `build_inputs` makes them. removed: visual tokens that each layer
     dropped. new_tokens: tokens of the answer. scores: what the method read, see `flops.request_flops`.
+    removed_before, scores_before: the same of what was dropped before the first layer.
+
+    Scoring is counted as if no kernel told its softmax's normaliser, so that a figure is the same on every device.
     """
     config = model.config
     family, picture = family_of(config), picture_of(inputs)
@@ -46,8 +55,8 @@ def request_cost(
     visual, length = len(places), len(is_visual)
     return RequestCost(
         visual_tokens=visual,
-        achieved_reduction=visual_reduction(config, removed, visual) if visual else None,
-        visual=visual_flops(config, removed, visual),
+        achieved_reduction=visual_reduction(config, removed, visual, removed_before) if visual else None,
+        visual=visual_flops(config, removed, visual, removed_before),
         request=request_flops(
             config,
             removed,
@@ -58,6 +67,7 @@ def request_cost(
             tower_multiply_adds=family.tower_multiply_adds(config, picture) if visual else 0,
             merger_multiply_adds=family.merger_multiply_adds(config, picture) if visual else 0,
             scores=scores,
-            normaliser_known=tells_normaliser(config.text_config, model.device),
+            removed_before=removed_before,
+            scores_before=scores_before,
         ),
     )

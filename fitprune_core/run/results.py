@@ -18,8 +18,8 @@ CONVENTIONS = {
     "new_tokens": "counted: the end-of-sequence token included",
     "prefill_ms": "measured: from pixels and token ids to the first new token",
     "decode_ms": "measured: from the first new token to the last",
-    "dropped_after": "for each visual token the layer, from 0, after whose attention it was dropped; the number of "
-    "layers if it was kept",
+    "dropped_after": "for each visual token the layer, from 0, after whose attention it was dropped; -1 if it never "
+    "reached the first; the number of layers if it was kept",
     "rank": "for each visual token its rank among those dropped at its layer, from 1, the least important first; 0 if "
     "it was kept",
     "boxes": "left, top, right, bottom in pixels of the picture",
@@ -65,6 +65,7 @@ class Comparison:
         recipe, method, procedure: the recipe that was given, what ranked the tokens, how the recipe was made.
         removed: visual tokens dropped at each layer, for this picture.
         kept: for each layer the visual tokens that leave it, ascending.
+        kept_before: those that enter the first layer, where some were dropped before it; else None.
         dropped_after, rank: one entry a visual token, see `CONVENTIONS`.
         layout: where each visual token lies in the picture.
         original, pruned: the two runs.
@@ -91,6 +92,7 @@ class Comparison:
     agree: bool
     timing: str
     warnings: tuple[str, ...] = ()
+    kept_before: tuple[int, ...] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object: the stable keys of `compare --json` first, then everything else that is known."""
@@ -103,6 +105,7 @@ class Comparison:
             "kept": [list(tokens) for tokens in self.kept],
             "original": _run_to_json(self.original),
             "pruned": _run_to_json(self.pruned),
+            "kept_before": None if self.kept_before is None else list(self.kept_before),
             "question": self.question,
             "agree": self.agree,
             "method": self.method,
@@ -127,10 +130,15 @@ def normalised(answer: str) -> str:
     return " ".join(answer.casefold().split()).rstrip(" .,;:!?")
 
 
-def fates(dropped: Sequence[Sequence[int]], num_visual: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """For each visual token the layer that dropped it and its rank there, from the layers' lists of dropped tokens."""
+def fates(
+    dropped: Sequence[Sequence[int]], num_visual: int, dropped_before: Sequence[int] = ()
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """For each visual token the layer that dropped it and its rank there, from the layers' lists of dropped tokens.
+
+    dropped_before: what never reached the first layer, whose fate is layer -1.
+    """
     layers, ranks = [len(dropped)] * num_visual, [0] * num_visual
-    for layer, tokens in enumerate(dropped):
+    for layer, tokens in enumerate([dropped_before, *dropped], start=-1):
         for rank, token in enumerate(tokens, start=1):
             layers[token], ranks[token] = layer, rank
     return tuple(layers), tuple(ranks)

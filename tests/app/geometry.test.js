@@ -47,6 +47,14 @@ test("words count layers, rows and columns from 1", () => {
   assert.strictEqual(g.describeLayer(trace, 0), "2 of 4 patches kept, 2 dropped here");
 });
 
+test("what never reached the first layer is told apart", () => {
+  const early = { ...trace, dropped_after: [-1, 2, 0, -1], rank: [2, 0, 1, 1], tokens: [1, 1] };
+  assert.strictEqual(g.isKept(early, 0, 0), false);
+  assert.strictEqual(g.describeToken(early, 0), "Row 1, column 1: dropped before layer 1, rank 2 of 2 there (1 = least important).");
+  assert.strictEqual(g.describeLayer(early, 0), "1 of 4 patches kept, 2 dropped before layer 1, 1 dropped here");
+  assert.strictEqual(g.describeLayer(early, 1), "1 of 4 patches kept, none dropped here");
+});
+
 test("views of a tiled model are told apart, and line ends are not drawn", () => {
   const tiled = {
     columns: 2, boxes: [[0, 0, 40, 20], [0, 0, 20, 20], [20, 0, 40, 20], null], views: ["base", "tile", "tile", "newline"],

@@ -20,7 +20,8 @@ class Trace(GradioModel):
         views: per visual token, "grid", "base", "tile", "newline" or "class".
         rows, columns: of the grid (or of the tiles).
         layers: decoder layers.
-        dropped_after: per visual token, the layer (from 0) that dropped it, or `layers` if none did.
+        dropped_after: per visual token, the layer (from 0) that dropped it, -1 if it never reached the first, or
+            `layers` if none did.
         rank: per visual token, its place from the bottom among those dropped with it, from 1; 0 if it was kept.
         tokens: per layer, visual tokens that leave it.
         original_gflops, pruned_gflops: per layer, spent on visual tokens.

@@ -68,7 +68,8 @@ function placeOf(trace, index) {
 }
 
 function droppedAt(trace, layer) {
-  return (layer > 0 ? trace.tokens[layer - 1] : trace.boxes.length) - trace.tokens[layer];
+  if (layer < 0) return trace.dropped_after.filter((other) => other < 0).length;
+  return (layer > 0 ? trace.tokens[layer - 1] : trace.boxes.length - droppedAt(trace, -1)) - trace.tokens[layer];
 }
 
 // What people read about one patch.
@@ -77,13 +78,16 @@ function describeToken(trace, index) {
   const where = "Row " + row + ", column " + column;
   const layer = trace.dropped_after[index];
   if (layer >= trace.layers) return where + ": kept through all " + trace.layers + " layers.";
-  return where + ": dropped after layer " + (layer + 1) + ", rank " + trace.rank[index] + " of " +
+  const when = layer < 0 ? "before layer 1" : "after layer " + (layer + 1);
+  return where + ": dropped " + when + ", rank " + trace.rank[index] + " of " +
     droppedAt(trace, layer) + " there (1 = least important).";
 }
 
 function describeLayer(trace, layer) {
   const gone = droppedAt(trace, layer);
+  const before = layer === 0 ? droppedAt(trace, -1) : 0;
   return trace.tokens[layer] + " of " + trace.boxes.length + " patches kept" +
+    (before ? ", " + before + " dropped before layer 1" : "") +
     (gone ? ", " + gone + " dropped here" : ", none dropped here");
 }
 

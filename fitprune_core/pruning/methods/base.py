@@ -21,12 +21,20 @@ class Candidates:
     """The visual tokens that arrive at a layer that drops some.
 
     tokens: their numbers in the image, ascending, LongTensor (count,); num_visual_tokens: how many the image had;
-    num_kept: how many of `tokens` will stay.
+    num_kept: how many of `tokens` will stay. before: the importance that they were given before the decoder, (count,),
+    where a method chose there.
     """
 
     tokens: torch.Tensor
     num_visual_tokens: int
     num_kept: int
+    before: torch.Tensor | None = None
+
+    def chosen_before(self) -> torch.Tensor:
+        """`before`, for a method that drops inside layers by what it found before them. Raises ValueError without."""
+        if self.before is None:
+            raise ValueError("these tokens were given no importance before the decoder; drop some there first")
+        return self.before
 
 
 class Method(ABC):
@@ -41,11 +49,13 @@ class Method(ABC):
         paper: where it comes from, "arXiv 2409.10197"; empty for a baseline.
         scores: the attention it reads in a layer that drops, in the words of `cost.request.request_flops`: "both",
             "self", "cross", "last" (one query) or "none".
+        scores_before: what it computes before the decoder, in the same function's words: "pairs" or "none".
     """
 
     name: ClassVar[str]
     paper: ClassVar[str] = ""
     scores: ClassVar[str]
+    scores_before: ClassVar[str] = "none"
 
     @property
     def label(self) -> str:
@@ -70,6 +80,13 @@ class Method(ABC):
         compared at equal FLOPs. Raises ValueError for a budget that it cannot meet.
         """
         return drops_by("recipe", recipe, geometry, num_visual_tokens)
+
+    def importance_before(self, features: torch.Tensor, candidates: Candidates) -> torch.Tensor:
+        """Importance of each visual token before the decoder, (count,); asked where `drops` lets some go there.
+
+        features: the tokens of one sample as they enter the decoder, (count, width).
+        """
+        raise ValueError(f"{self.name} ranks by attention inside the layers, so nothing can go before the decoder")
 
     @abstractmethod
     def importance(self, attention: LayerAttention, candidates: Candidates) -> torch.Tensor:

@@ -28,6 +28,12 @@ class Random(Ranking):
         check_whole("seed", self.seed, 0)
 
     def importance(self, attention: LayerAttention, candidates: Candidates) -> torch.Tensor:
+        return self._ranks(candidates)
+
+    def importance_before(self, features: torch.Tensor, candidates: Candidates) -> torch.Tensor:
+        return self._ranks(candidates)
+
+    def _ranks(self, candidates: Candidates) -> torch.Tensor:
         # Drawn on the CPU and for the whole image, so that a token's rank depends on no device and no earlier drop.
         generator = torch.Generator().manual_seed(self.seed)
         ranks = torch.randperm(candidates.num_visual_tokens, generator=generator)

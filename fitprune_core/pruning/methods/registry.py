@@ -8,6 +8,7 @@ from typing import Any
 from fitprune_core.checks.words import shown
 from fitprune_core.pruning.methods.base import Method, option_defaults
 from fitprune_core.pruning.methods.cross_only import CrossOnly
+from fitprune_core.pruning.methods.divprune import DivPrune
 from fitprune_core.pruning.methods.fastv import FastV
 from fitprune_core.pruning.methods.fitprune import FitPrune
 from fitprune_core.pruning.methods.last_token import LastToken
@@ -17,7 +18,8 @@ from fitprune_core.pruning.methods.self_only import SelfOnly
 from fitprune_core.pruning.methods.uniform import Uniform
 
 METHODS: dict[str, type[Method]] = {
-    method.name: method for method in (FitPrune, SelfOnly, CrossOnly, LastToken, Random, Uniform, FastV, PyramidDrop)
+    method.name: method
+    for method in (FitPrune, SelfOnly, CrossOnly, LastToken, Random, Uniform, FastV, PyramidDrop, DivPrune)
 }
 
 

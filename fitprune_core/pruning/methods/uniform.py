@@ -19,6 +19,12 @@ class Uniform(Ranking):
     scores = "none"
 
     def importance(self, attention: LayerAttention, candidates: Candidates) -> torch.Tensor:
+        return self._ranks(candidates)
+
+    def importance_before(self, features: torch.Tensor, candidates: Candidates) -> torch.Tensor:
+        return self._ranks(candidates)
+
+    def _ranks(self, candidates: Candidates) -> torch.Tensor:
         count, kept = candidates.tokens.shape[0], candidates.num_kept
         middles = (2 * torch.arange(kept) + 1) * count // max(2 * kept, 1)
         return torch.zeros(count).index_fill_(0, middles, 1.0).to(candidates.tokens.device)
