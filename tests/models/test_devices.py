@@ -31,7 +31,7 @@ def gpu(monkeypatch):
 
     def from_pretrained(source, **options):
         told.update(options)
-        return Loaded()
+        return Loaded(), {"missing_keys": set(), "mismatched_keys": set(), "unexpected_keys": set(), "error_msgs": []}
 
     monkeypatch.setattr(loading.AutoModelForImageTextToText, "from_pretrained", from_pretrained)
     return told
