@@ -33,24 +33,26 @@ def reference_logits(model, input_ids, pixel_values, kept, attention_mask=None, 
     return model.lm_head(decoder.norm(hidden))
 
 
-def arrives(is_image, kept, index) -> torch.Tensor:
+def arrives(is_image, kept, index, kept_before=None) -> torch.Tensor:
     """Which rows are visual tokens that reach layer `index`, (batch, length) bool."""
-    if index == 0:
+    left = kept[index - 1] if index else kept_before
+    if left is None:
         return is_image
     numbers = is_image.cumsum(1) - 1
-    survivors = kept[index - 1].reshape(-1, kept[index - 1].shape[-1])
+    survivors = left.reshape(-1, left.shape[-1])
     return torch.stack(
         [row_is & torch.isin(row, alive) for row_is, row, alive in zip(is_image, numbers, survivors, strict=True)]
     )
 
 
 @torch.no_grad()
-def masked_logits(model, inputs, kept, new_ids=()) -> torch.Tensor:
+def masked_logits(model, inputs, kept, new_ids=(), kept_before=None) -> torch.Tensor:
     """Logits (1, length, vocabulary) of one prompt and its answer so far, by a plain model that runs them in one piece.
 
     Every decoder layer gets a mask that hides the visual tokens which do not reach it; all else (positions, features
     that are added to layers' outputs) is the model's own doing. inputs: as `build_inputs` makes them; kept: for each
-    layer the visual tokens that leave it, (count,); new_ids: the answer's tokens.
+    layer the visual tokens that leave it, (count,); new_ids: the answer's tokens; kept_before: the visual tokens that
+    reach the first layer, all where it is left out.
     """
     new = torch.tensor([list(new_ids)], dtype=torch.long)
     whole = {"attention_mask": 1, "mm_token_type_ids": 0}
@@ -61,7 +63,7 @@ def masked_logits(model, inputs, kept, new_ids=()) -> torch.Tensor:
     length = is_image.shape[1]
 
     def hide(index, layer, args, kwargs):
-        visible = ~is_image | arrives(is_image, kept, index)
+        visible = ~is_image | arrives(is_image, kept, index, kept_before)
         mask = visible[:, None, None, :] & torch.ones(length, length, dtype=torch.bool).tril()
         mask = mask | torch.eye(length, dtype=torch.bool)
         kwargs["attention_mask"] = torch.zeros(mask.shape).masked_fill(~mask, torch.finfo(torch.float32).min)

@@ -47,6 +47,7 @@ def request_flops(
     num_text_after: int,
     new_tokens: int,
     *,
+    num_text_between: int = 0,
     num_tiles: int = 1,
     tower_multiply_adds: int | None = None,
     merger_multiply_adds: int | None = None,
@@ -60,9 +61,10 @@ def request_flops(
     Args:
         removed: visual tokens that each layer drops.
         num_visual_tokens: visual tokens in the prompt; 0 for a prompt without a picture, whose tower never runs.
-        num_text_tokens: text tokens in the prompt, before and after the picture.
-        num_text_after: those of them that come after the picture.
+        num_text_tokens: text tokens in the prompt, before, between and after the visual tokens.
+        num_text_after: those of them that come after the last visual token.
         new_tokens: tokens that are generated. The first comes out of the prefill, so decoding has one step fewer.
+        num_text_between: those of them that stand between visual tokens (SmolVLM's, between its tiles).
         num_tiles: pictures that the vision tower sees (LLaVA-NeXT cuts one picture into several).
         tower_multiply_adds, merger_multiply_adds: of the vision tower, and between tower and decoder, for the picture
             with all its tiles, as its family counts them (`models.family`); left out, they are those of `num_tiles`
@@ -79,9 +81,20 @@ def request_flops(
     """
     geometry = DecoderGeometry.from_config(model_config)
     counts = check_removed(removed, num_visual_tokens, geometry.num_layers, removed_before)
-    _check_counts(num_text_tokens=num_text_tokens, num_text_after=num_text_after, new_tokens=new_tokens)
+    _check_counts(
+        num_text_tokens=num_text_tokens,
+        num_text_after=num_text_after,
+        num_text_between=num_text_between,
+        new_tokens=new_tokens,
+    )
     if num_text_after > num_text_tokens:
         raise ValueError(f"num_text_after is {num_text_after}, more than all {num_text_tokens} text tokens")
+    num_text_before = num_text_tokens - num_text_between - num_text_after
+    if num_text_before < 0:
+        raise ValueError(
+            f"num_text_between is {num_text_between}, more than the {num_text_tokens - num_text_after} text tokens "
+            "before the last visual one"
+        )
     if scores not in SCORE_KINDS:
         raise ValueError(f"scores is {shown(scores)}; choose one of {', '.join(SCORE_KINDS)}")
     if scores_before not in ("pairs", "none"):
@@ -98,7 +111,7 @@ def request_flops(
     tiles = num_tiles if num_visual_tokens else 0
     heads = field_of(model_config.text_config, "num_attention_heads")
     scoring = sum(
-        _scored_pairs(heads, num_text_tokens - num_text_after, n, num_text_after, scores, normaliser_known)
+        _scored_pairs(heads, (num_text_before, num_text_between, num_text_after), n, scores, normaliser_known)
         for n, count in zip(arriving, counts, strict=True)
         if count
     )
@@ -127,17 +140,22 @@ def scored_rows(heads: int, rows: int, numbers: int = SCORED_NUMBERS) -> int:
     return max(LEAST_SCORED_ROWS, numbers // (heads * rows))
 
 
-def _scored_pairs(heads: int, before: int, visual: int, after: int, scores: str, normaliser_known: bool) -> int:
-    """Query-key pairs that scoring multiplies at a layer that so many rows arrive at, text before and after included.
+def _scored_pairs(heads: int, text: tuple[int, int, int], visual: int, scores: str, normaliser_known: bool) -> int:
+    """Query-key pairs that scoring multiplies at a layer that so many rows arrive at.
 
-    Rows are scored in blocks; a softmax needs all keys that a block's last row can see, a known normaliser only the
-    visual ones.
+    text: text rows before, between and after the visual ones. Rows are scored in blocks; a softmax needs all keys that
+    a block's last row can see, a known normaliser only the visual ones. With text between them, visual rows are no
+    run, and blocks of theirs are multiplied with keys after them too.
     """
-    rows = before + visual + after
+    before, between, after = text
+    rows = before + between + visual + after
+    if between and scores in ("both", "self"):
+        queries = visual + (after if scores == "both" else 0)
+        return queries * (visual if normaliser_known else rows)
     start, stop = {
         "both": (before, rows),
         "self": (before, before + visual),
-        "cross": (before + visual, rows),
+        "cross": (rows - after, rows),
         "last": (rows - 1, rows),
         "none": (0, 0),
     }[scores]

@@ -31,6 +31,9 @@ FAMILIES: dict[str, tuple[tuple[str, str], ...]] = {
     "qwen2_vl": (("qwen_vl", "Qwen2VL"),),
     "qwen2_5_vl": (("qwen_vl", "Qwen2_5VL"),),
     "qwen3_vl": (("qwen_vl", "Qwen3VL"),),
+    "internvl": (("internvl", "InternVL"),),
+    "idefics3": (("smolvlm", "SmolVLM"),),
+    "smolvlm": (("smolvlm", "SmolVLM"),),
 }
 
 

@@ -23,6 +23,8 @@ class VisualLayout:
             (its own shape, to within a patch).
         views: for each token "grid" (the only view), "base" (the whole picture beside its tiles), "tile", "newline"
             (the end of a line of tiles), "break" (Pixtral's end of a line) or "class" (a tower's class token).
+        tiles: the part of the picture that each tile shows, where a family's tokens follow one another tile by tile.
+        merge: patches across a token, and down: 2 where it stands for 2 x 2 of them.
     """
 
     image_size: tuple[int, int]
@@ -32,6 +34,8 @@ class VisualLayout:
     seen: Box
     aspect: str
     views: tuple[str, ...]
+    tiles: tuple[Box, ...] = ()
+    merge: int = 1
 
     @property
     def num_tokens(self) -> int:
@@ -66,6 +70,31 @@ class Frame:
             for row in range(first_row, first_row + rows)
             for column in range(first_column, first_column + columns)
         ]
+
+
+def tiles_layout(
+    image_size: tuple[int, int], rows: int, columns: int, side: int, per_side: int, merge: int, aspect: str
+) -> VisualLayout:
+    """A picture stretched to rows x columns of tiles, whose tokens come tile by tile, then the whole picture's own.
+
+    side: of a tile, in pixels; per_side: tokens across a tile; merge, aspect: as in `VisualLayout`. A single tile is
+    the whole picture, and there is no other view of it.
+    """
+    width, height = image_size
+    whole = (0.0, 0.0, float(width), float(height))
+    token = side // per_side
+    if rows * columns == 1:
+        grid = Frame(image_size, 0, 0, side, side).grid(per_side, per_side, token)
+        views = ("grid",) * per_side**2
+        return VisualLayout(image_size, tuple(grid), per_side, per_side, whole, aspect, views, merge=merge)
+    frame = Frame(image_size, 0, 0, columns * side, rows * side)
+    places = [(row * per_side, column * per_side) for row in range(rows) for column in range(columns)]
+    boxes = [box for place in places for box in frame.grid(per_side, per_side, token, *place)]
+    boxes += Frame(image_size, 0, 0, side, side).grid(per_side, per_side, token)
+    views = ("tile",) * (rows * columns * per_side**2) + ("base",) * per_side**2
+    tiles = tuple(box for box in frame.grid(rows, columns, side) if box)
+    shape = (rows * per_side, columns * per_side)
+    return VisualLayout(image_size, tuple(boxes), *shape, whole, aspect, views, tiles, merge)
 
 
 def visual_layout(model_config: Any, processor: Any, image_size: tuple[int, int]) -> VisualLayout:

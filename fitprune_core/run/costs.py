@@ -63,6 +63,7 @@ def request_cost(
             visual,
             num_text_tokens=length - visual,
             num_text_after=length - 1 - places[-1] if visual else 0,
+            num_text_between=places[-1] + 1 - places[0] - visual if visual else 0,
             new_tokens=new_tokens,
             tower_multiply_adds=family.tower_multiply_adds(config, picture) if visual else 0,
             merger_multiply_adds=family.merger_multiply_adds(config, picture) if visual else 0,

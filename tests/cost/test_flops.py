@@ -303,6 +303,7 @@ class TestRequestParts:
         [
             ({"num_text_tokens": -1}, "num_text_tokens"),
             ({"num_text_after": 61}, "61, more than all 60"),
+            ({"num_text_between": 21}, "num_text_between is 21, more than the 20"),
             ({"new_tokens": 1.5}, "new_tokens"),
             ({"scores": "sideways"}, "sideways"),
         ],
