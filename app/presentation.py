@@ -89,6 +89,8 @@ def trace_of(comparison: Comparison, image: Image.Image, geometry: DecoderGeomet
         views=list(layout.views),
         rows=layout.rows,
         columns=layout.columns,
+        tiles=[_rounded(box) for box in layout.tiles],
+        merge=layout.merge,
         layers=len(comparison.removed),
         dropped_after=list(comparison.dropped_after),
         rank=list(comparison.rank),

@@ -6,7 +6,7 @@ const g = require("../../app/parts/scrubber/geometry.js");
 const trace = {
   width: 40, height: 20, seen: [10, 0, 30, 20], rows: 2, columns: 2, layers: 2,
   boxes: [[10, 0, 20, 10], [20, 0, 30, 10], [10, 10, 20, 20], [20, 10, 30, 20]],
-  views: ["grid", "grid", "grid", "grid"], dropped_after: [0, 2, 1, 0], rank: [2, 0, 1, 1], tokens: [2, 1],
+  views: ["grid", "grid", "grid", "grid"], tiles: [], merge: 1, dropped_after: [0, 2, 1, 0], rank: [2, 0, 1, 1], tokens: [2, 1],
 };
 
 test("viridis begins dark and ends yellow", () => {
@@ -57,7 +57,8 @@ test("what never reached the first layer is told apart", () => {
 
 test("views of a tiled model are told apart, and line ends are not drawn", () => {
   const tiled = {
-    columns: 2, boxes: [[0, 0, 40, 20], [0, 0, 20, 20], [20, 0, 40, 20], null], views: ["base", "tile", "tile", "newline"],
+    columns: 2, layers: 2, tokens: [3, 2], dropped_after: [2, 2, 1, 0], rank: [0, 0, 1, 1], boxes: [[0, 0, 40, 20], [0, 0, 20, 20], [20, 0, 40, 20], null], views: ["base", "tile", "tile", "newline"],
+    tiles: [], merge: 1,
   };
   assert.deepStrictEqual(g.viewsOf(tiled), ["tile", "base"]);
   assert.deepStrictEqual(g.tokensOf(tiled, "tile"), [1, 2]);
@@ -70,11 +71,49 @@ test("a view says how much of a layer it is, and what cannot be drawn", () => {
     boxes: [[0, 0, 40, 20], [0, 0, 20, 20], [20, 0, 40, 20], null], views: ["base", "tile", "tile", "newline"],
     dropped_after: [0, 1, 2, 0],
   };
-  assert.strictEqual(g.describeView(tiled, [1, 2], 0), "In this view 2 of 2. 1 of all show no part of the picture. ");
-  assert.strictEqual(g.describeView(tiled, [1, 2], 1), "In this view 1 of 2. 1 of all show no part of the picture. ");
+  assert.strictEqual(g.describeView(tiled, [1, 2], 0), "In this view 2 of 2. 1 of all show no part of the picture: 1 newline. ");
+  assert.strictEqual(g.describeView(tiled, [1, 2], 1), "In this view 1 of 2. 1 of all show no part of the picture: 1 newline. ");
   const padded = { boxes: [null, [0, 0, 40, 20]], views: ["grid", "grid"], dropped_after: [0, 1] };
-  assert.strictEqual(g.describeView(padded, [1], 0), "1 of all show no part of the picture. ");
+  assert.strictEqual(g.describeView(padded, [1], 0), "1 of all show no part of the picture: 1 of padding. ");
   assert.strictEqual(g.describeView(trace, [0, 1, 2, 3], 0), "");
+});
+
+test("line ends stand beside their lines, and have names", () => {
+  const tiled = {
+    columns: 2, layers: 2, tokens: [3, 2], dropped_after: [2, 2, 1, 0], rank: [0, 0, 1, 1], tiles: [], merge: 1,
+    boxes: [[0, 0, 40, 20], [0, 5, 20, 15], [20, 5, 40, 15], null], views: ["base", "tile", "tile", "newline"],
+  };
+  assert.deepStrictEqual(g.lineEndsOf(tiled, "tile"), [{ index: 3, top: 5, bottom: 15 }]);
+  assert.deepStrictEqual(g.lineEndsOf(tiled, "base"), []);
+  assert.strictEqual(g.lineEndAt(tiled, "tile", 5), 3);
+  assert.strictEqual(g.lineEndAt(tiled, "tile", 15), -1);
+  assert.strictEqual(g.describeToken(tiled, 3), "Newline at the end of line 1: dropped after layer 1, rank 1 of 1 there (1 = least important).");
+  const padding = { ...tiled, boxes: [[0, 0, 40, 20], null, null, null] };
+  assert.deepStrictEqual(g.lineEndsOf(padding, "tile"), []);
+  const rows = {
+    columns: 1, layers: 1, dropped_after: [1, 1, 1, 1], tiles: [], merge: 2,
+    boxes: [[0, 0, 10, 10], null, [0, 10, 10, 20], null], views: ["grid", "break", "grid", "break"],
+  };
+  assert.deepStrictEqual(g.lineEndsOf(rows, "grid").map((end) => end.top), [0, 10]);
+  assert.strictEqual(g.describeToken(rows, 3), "Row break at the end of row 2: kept through all 1 layers.");
+  assert.strictEqual(g.describeView({ ...rows, views: ["grid", "break", "grid", "class"] }, [0, 2], 0),
+    "2 of all show no part of the picture: 1 row break, 1 class token. ");
+});
+
+test("tokens that come tile by tile have a place in their tile", () => {
+  // Two tiles side by side of 2 x 2 tokens each, then the whole picture in 2 x 2.
+  const square = (left, top) => [0, 1, 2, 3].map((k) => [left + 10 * (k % 2), top + 10 * (k >> 1), left + 10 + 10 * (k % 2), top + 10 + 10 * (k >> 1)]);
+  const tiled = {
+    columns: 4, layers: 2, tokens: [12, 12], dropped_after: Array(12).fill(2), merge: 2,
+    tiles: [[0, 0, 20, 20], [20, 0, 40, 20]], boxes: [...square(0, 0), ...square(20, 0), ...square(0, 0)],
+    views: [...Array(8).fill("tile"), ...Array(4).fill("base")],
+  };
+  assert.deepStrictEqual(g.placeOf(tiled, 1), { tile: 1, row: 1, column: 2 });
+  assert.deepStrictEqual(g.placeOf(tiled, 6), { tile: 2, row: 2, column: 1 });
+  assert.deepStrictEqual(g.placeOf(tiled, 10), { row: 2, column: 1 });
+  assert.strictEqual(g.describeToken(tiled, 6), "Tile 2 of 2, row 2, column 1: kept through all 2 layers.");
+  assert.strictEqual(g.describeToken(tiled, 10), "Row 2, column 1: kept through all 2 layers.");
+  assert.strictEqual(g.describeLayer(tiled, 0), "12 of 12 tokens kept, none dropped here");
 });
 
 test("a path has one step a value", () => {

@@ -1,8 +1,12 @@
-"""The scrubber over models that see a picture otherwise than in one crop: LLaVA-NeXT's two views, and padding."""
+"""The scrubber over models that see a picture otherwise than in one crop: tiles with or without line ends, a view of
+the whole, merged patches, and padding.
+"""
 
 from __future__ import annotations
 
 import io
+import math
+from functools import partial
 
 import pytest
 from PIL import Image
@@ -12,17 +16,20 @@ from app.engine import Engine
 from fitprune_core.run.comparison import Comparison
 from tests.app.serving import served
 from tests.browser.conftest import COUNT_RESULTS, PATIENCE
+from tests.families.internvl import save_tiny_internvl
+from tests.families.smolvlm import save_tiny_smolvlm
 from tests.tiny import save_tiny_llava
 
 pytestmark = pytest.mark.browser
 
 SIZE, QUESTION, LAYERS = (300, 200), "What is it?", 8
 
-# Mean brightness inside each box, given in pixels of the picture, on the canvas.
-BRIGHTNESS = """([boxes, width, height]) => {
+# Mean brightness inside each box, given in pixels of the picture, on the canvas; at its right is room for line ends.
+BRIGHTNESS = """([boxes, width, height, has_ends]) => {
   const canvas = document.querySelector('#scrubber .frame canvas'), pen = canvas.getContext('2d');
-  const scale = Math.min(canvas.width / width, canvas.height / height);
-  const left = (canvas.width - width * scale) / 2, top = (canvas.height - height * scale) / 2;
+  const room = canvas.width - (has_ends ? Math.round(canvas.width / 24) : 0);
+  const scale = Math.min(room / width, canvas.height / height);
+  const left = (room - width * scale) / 2, top = (canvas.height - height * scale) / 2;
   return boxes.map(([x0, y0, x1, y1]) => {
     const x = Math.round(left + x0 * scale) + 2, y = Math.round(top + y0 * scale) + 2;
     const across = Math.round((x1 - x0) * scale) - 4, down = Math.round((y1 - y0) * scale) - 4;
@@ -35,13 +42,20 @@ BRIGHTNESS = """([boxes, width, height]) => {
 }"""
 
 
-@pytest.fixture(scope="module", params=["tiles", "padding"])
+WRITERS = {
+    "tiles": partial(save_tiny_llava, family="llava_next"),
+    "padding": save_tiny_llava,
+    "internvl": save_tiny_internvl,
+    "smolvlm": save_tiny_smolvlm,
+}
+
+
+@pytest.fixture(scope="module", params=WRITERS)
 def engine(request, tmp_path_factory):
-    """A real engine on a tiny LLaVA-NeXT, or on a tiny LLaVA-1.5 that pads."""
+    """A real engine on a tiny LLaVA-NeXT, a tiny LLaVA-1.5 that pads, a tiny InternVL3, or a tiny SmolVLM."""
     root = tmp_path_factory.mktemp(request.param)
-    family = "llava_next" if request.param == "tiles" else "llava"
-    folder = save_tiny_llava(root / "tiny", family=family, num_layers=LAYERS)
-    aspect = "auto" if request.param == "tiles" else "pad"
+    folder = WRITERS[request.param](root / "tiny", num_layers=LAYERS)
+    aspect = "pad" if request.param == "padding" else "auto"
     model, processor = fp.load_model(folder, device="cpu", image_aspect=aspect)
     fp.collect_statistics(model, processor, [(white(), QUESTION)]).save(root / "recipes" / "tiny" / "statistics.npz")
     return Engine(model, processor, recipes=root / "recipes", max_new_tokens=2)
@@ -95,7 +109,7 @@ def test_each_view_dims_its_own_dropped_patches_and_no_others(page, result):
         for layer in (1, LAYERS):
             page.click(f"#scrubber .strip button:nth-child({layer})")
             page.wait_for_selector(f".scrubber[data-layer='{layer}']")
-            found = page.evaluate(BRIGHTNESS, [boxes, *SIZE])
+            found = page.evaluate(BRIGHTNESS, [boxes, *SIZE, "newline" in result.layout.views])
             seen = {at: value < 235 for at, value in zip(tokens, found, strict=True) if value is not None}
             assert len(seen) > 0.7 * len(tokens)
             assert seen == {at: result.dropped_after[at] < layer for at in seen}
@@ -104,9 +118,48 @@ def test_each_view_dims_its_own_dropped_patches_and_no_others(page, result):
                 assert f"In this view {kept} of {len(tokens)}." in page.inner_text("#scrubber .detail")
         drawn |= set(tokens)
     unplaced = result.layout.num_tokens - len(drawn)
-    assert unplaced == sum(box is None for box in result.layout.boxes) > 0
-    assert f"{unplaced} of all show no part of the picture." in page.inner_text("#scrubber .detail")
-    assert f" of {result.layout.num_tokens} patches kept" in page.inner_text("#scrubber .count")
+    assert unplaced == sum(box is None for box in result.layout.boxes)
+    detail, newlines = page.inner_text("#scrubber .detail"), result.layout.views.count("newline")
+    assert (f"{unplaced} of all show no part of the picture: " in detail) == (unplaced > 0)
+    assert (f": {newlines} newlines" in detail) == (newlines > 0)
+    unit = "patches" if result.layout.merge == 1 and not newlines else "tokens"
+    assert f" of {result.layout.num_tokens} {unit} kept" in page.inner_text("#scrubber .count")
+
+
+def test_the_legend_names_what_this_model_has_and_nothing_else(page, result):
+    views = set(result.layout.views)
+    if "tile" in views:
+        page.select_option("#scrubber .views", "tile")
+    shown = {key: page.is_visible(f"#scrubber .{key}-key") for key in ("tile", "ends", "merged")}
+    assert shown == {"tile": bool(result.layout.tiles), "ends": "newline" in views, "merged": result.layout.merge > 1}
+    if result.layout.merge > 1:
+        assert "2 × 2 patches" in page.inner_text("#scrubber .merged-key")
+    if "base" in views:
+        page.select_option("#scrubber .views", "base")
+        assert not page.is_visible("#scrubber .tile-key")
+
+
+def test_line_ends_stand_beside_their_lines(page, result):
+    layout = result.layout
+    if "newline" not in layout.views:
+        return
+    page.select_option("#scrubber .views", "tile")
+    ends = [at for at, view in enumerate(layout.views) if view == "newline" and layout.boxes[at - 1]]
+    assert ends
+    box = page.locator("#scrubber .frame canvas").bounding_box()
+    gutter = round(box["width"] / 24)
+    scale = min((box["width"] - gutter) / SIZE[0], box["height"] / SIZE[1])
+    left = box["x"] + (box["width"] - gutter - SIZE[0] * scale) / 2
+    top = box["y"] + (box["height"] - SIZE[1] * scale) / 2
+    for number, end in enumerate(at for at, view in enumerate(layout.views) if view == "newline"):
+        if end not in ends:
+            continue
+        _, above, _, below = layout.boxes[end - 1]
+        page.mouse.move(left + SIZE[0] * scale + gutter / 2, top + (above + below) / 2 * scale)
+        words = f"Newline at the end of line {number + 1}: "
+        page.wait_for_function(
+            "words => document.querySelector('#scrubber .detail').textContent.startsWith(words)", arg=words
+        )
 
 
 def test_pointing_tells_the_row_and_column_of_the_view(page, result):
@@ -115,12 +168,13 @@ def test_pointing_tells_the_row_and_column_of_the_view(page, result):
         page.select_option("#scrubber .views", "base")
     view = page.input_value("#scrubber .views")
     first = layout.views.index(view)
-    columns = 6 if view == "base" else layout.columns
-    token = next(at for at in range(first + columns * 2 + 3, layout.num_tokens) if layout.boxes[at])
+    columns = math.isqrt(layout.views.count("base")) if view == "base" else layout.columns
+    token = next(at for at in range(first + columns * 2 + 1, layout.num_tokens) if layout.boxes[at])
     left, top, right, bottom = layout.boxes[token]
     box = page.locator("#scrubber .frame canvas").bounding_box()
-    scale = min(box["width"] / SIZE[0], box["height"] / SIZE[1])
-    x = box["x"] + (box["width"] - SIZE[0] * scale) / 2 + (left + right) / 2 * scale
+    room = box["width"] - (round(box["width"] / 24) if "newline" in layout.views else 0)
+    scale = min(room / SIZE[0], box["height"] / SIZE[1])
+    x = box["x"] + (room - SIZE[0] * scale) / 2 + (left + right) / 2 * scale
     y = box["y"] + (box["height"] - SIZE[1] * scale) / 2 + (top + bottom) / 2 * scale
     page.mouse.move(x, y)
     row, column = divmod(token - first, columns)

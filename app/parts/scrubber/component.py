@@ -17,8 +17,10 @@ class Trace(GradioModel):
         width, height: of the original picture, in pixels; boxes and `seen` are in these.
         seen: left, top, right, bottom of the part that the model saw.
         boxes: per visual token, the same; None for a token that shows no part of the picture.
-        views: per visual token, "grid", "base", "tile", "newline" or "class".
+        views: per visual token, "grid", "base", "tile", "newline", "break" or "class".
         rows, columns: of the grid (or of the tiles).
+        tiles: boxes of the tiles, where tokens follow one another tile by tile.
+        merge: patches across a token.
         layers: decoder layers.
         dropped_after: per visual token, the layer (from 0) that dropped it, -1 if it never reached the first, or
             `layers` if none did.
@@ -35,6 +37,8 @@ class Trace(GradioModel):
     views: list[str]
     rows: int
     columns: int
+    tiles: list[list[float]] = []
+    merge: int = 1
     layers: int
     dropped_after: list[int]
     rank: list[int]

@@ -38,8 +38,38 @@ function tokensOf(trace, view) {
   return shown;
 }
 
+const VIEW_NAMES = { grid: "Picture", tile: "Tiles", base: "Whole picture" };
+
 function viewsOf(trace) {
-  return ["grid", "tile", "base"].filter((view) => trace.views.includes(view));
+  return Object.keys(VIEW_NAMES).filter((view) => trace.views.includes(view));
+}
+
+// Tokens that end a line of patches, by what they are called: "newline" ends a line of tiles, "break" a row (Pixtral).
+const LINE_ENDS = { newline: "tile", break: "grid" };
+const hasLineEnds = (trace) => trace.views.some((view) => view in LINE_ENDS);
+
+// The line ends of a view: [{index, top, bottom}], beside the line that each ends. A line of padding has no place.
+function lineEndsOf(trace, view) {
+  const ends = [];
+  let line = null;
+  trace.views.forEach((kind, index) => {
+    if (LINE_ENDS[kind] === view) {
+      if (line) ends.push({ index, top: line[1], bottom: line[3] });
+      line = null;
+    } else if (kind === view && trace.boxes[index]) line = trace.boxes[index];
+  });
+  return ends;
+}
+
+// The line end beside a point's line, or -1.
+function lineEndAt(trace, view, y) {
+  const found = lineEndsOf(trace, view).find((end) => y >= end.top && y < end.bottom);
+  return found ? found.index : -1;
+}
+
+// What people call a token: some families make one of 2 x 2 patches, and some have tokens that show no patch.
+function unitOf(trace) {
+  return trace.merge > 1 || hasLineEnds(trace) ? "tokens" : "patches";
 }
 
 // The token whose box holds a point of the picture, or -1.
@@ -56,15 +86,30 @@ function isKept(trace, index, layer) {
   return trace.dropped_after[index] > layer;
 }
 
-// Row and column of a token in its view, from 1. Only the whole-picture view of a tiled model is square by itself.
+// Row and column of a token in its view, or in its tile where tokens come tile by tile; all from 1. A tile and the
+// whole-picture view of a tiled model are square by themselves.
 function placeOf(trace, index) {
   const view = trace.views[index];
   const first = trace.views.indexOf(view);
   let number = 0;
   for (let i = first; i < index; i++) number += trace.views[i] === view;
   const count = trace.views.filter((other) => other === view).length;
-  const columns = view === "base" ? Math.round(Math.sqrt(count)) : trace.columns;
-  return { row: Math.floor(number / columns) + 1, column: (number % columns) + 1 };
+  const ofTile = view === "tile" && trace.tiles.length ? count / trace.tiles.length : 0;
+  const columns = ofTile ? Math.round(Math.sqrt(ofTile)) : view === "base" ? Math.round(Math.sqrt(count)) : trace.columns;
+  const inside = ofTile ? number % ofTile : number;
+  const place = { row: Math.floor(inside / columns) + 1, column: (inside % columns) + 1 };
+  return ofTile ? { tile: Math.floor(number / ofTile) + 1, ...place } : place;
+}
+
+function nameOf(trace, index) {
+  const view = trace.views[index];
+  if (view in LINE_ENDS) {
+    const number = trace.views.slice(0, index + 1).filter((other) => other === view).length;
+    return (view === "break" ? "Row break at the end of row " : "Newline at the end of line ") + number;
+  }
+  if (view === "class") return "Class token";
+  const { tile, row, column } = placeOf(trace, index);
+  return (tile ? "Tile " + tile + " of " + trace.tiles.length + ", row " : "Row ") + row + ", column " + column;
 }
 
 function droppedAt(trace, layer) {
@@ -72,10 +117,9 @@ function droppedAt(trace, layer) {
   return (layer > 0 ? trace.tokens[layer - 1] : trace.boxes.length - droppedAt(trace, -1)) - trace.tokens[layer];
 }
 
-// What people read about one patch.
+// What people read about one token.
 function describeToken(trace, index) {
-  const { row, column } = placeOf(trace, index);
-  const where = "Row " + row + ", column " + column;
+  const where = nameOf(trace, index);
   const layer = trace.dropped_after[index];
   if (layer >= trace.layers) return where + ": kept through all " + trace.layers + " layers.";
   const when = layer < 0 ? "before layer 1" : "after layer " + (layer + 1);
@@ -86,18 +130,32 @@ function describeToken(trace, index) {
 function describeLayer(trace, layer) {
   const gone = droppedAt(trace, layer);
   const before = layer === 0 ? droppedAt(trace, -1) : 0;
-  return trace.tokens[layer] + " of " + trace.boxes.length + " patches kept" +
+  return trace.tokens[layer] + " of " + trace.boxes.length + " " + unitOf(trace) + " kept" +
     (before ? ", " + before + " dropped before layer 1" : "") +
     (gone ? ", " + gone + " dropped here" : ", none dropped here");
 }
 
+const UNPLACED_NAMES = {
+  newline: ["newline", "newlines"], break: ["row break", "row breaks"], class: ["class token", "class tokens"],
+  padding: ["of padding", "of padding"],
+};
+
 // What the count of a layer leaves open: how much of it is this view's, and that some tokens (the ends of lines of tiles,
 // pure padding) are counted but have no place in the picture. Empty where every token is on show.
 function describeView(trace, tokens, layer) {
-  const unplaced = trace.boxes.filter((box) => !box).length;
+  const counts = {};
+  let unplaced = 0;
+  trace.boxes.forEach((box, index) => {
+    if (box) return;
+    const kind = trace.views[index] in UNPLACED_NAMES ? trace.views[index] : "padding";
+    counts[kind] = (counts[kind] || 0) + 1;
+    unplaced += 1;
+  });
+  const kinds = Object.keys(UNPLACED_NAMES).filter((kind) => counts[kind]);
+  const words = kinds.map((kind) => counts[kind] + " " + UNPLACED_NAMES[kind][counts[kind] > 1 ? 1 : 0]).join(", ");
   const kept = tokens.filter((index) => isKept(trace, index, layer)).length;
   return (viewsOf(trace).length > 1 ? "In this view " + kept + " of " + tokens.length + ". " : "") +
-    (unplaced ? unplaced + " of all show no part of the picture. " : "");
+    (unplaced ? unplaced + " of all show no part of the picture: " + words + ". " : "");
 }
 
 // An SVG path through one step a value; y runs down from `height` (0) to 0 (`most`).
@@ -112,7 +170,7 @@ function stepPath(values, most, width, height) {
 // In Node, where these functions are tested on their own.
 if (typeof module !== "undefined" && module.exports) {
   module.exports = {
-    viridis, layerColor, fitInside, unseenParts, tokensOf, viewsOf, tokenAt, isKept, placeOf, droppedAt,
-    describeToken, describeLayer, describeView, stepPath,
+    viridis, layerColor, fitInside, unseenParts, tokensOf, viewsOf, lineEndsOf, lineEndAt, tokenAt, isKept, placeOf,
+    droppedAt, describeToken, describeLayer, describeView, stepPath,
   };
 }

@@ -5,7 +5,7 @@ function palette() {
   const style = getComputedStyle(element);
   const read = (name) => style.getPropertyValue(name).trim();
   return { veil: read("--fp-veil"), hatch: read("--fp-hatch"), wash: read("--fp-wash"),
-    unseen: read("--fp-unseen"), grid: read("--fp-grid"), accent: read("--fp-accent") };
+    unseen: read("--fp-unseen"), grid: read("--fp-grid"), accent: read("--fp-accent"), ink: read("--fp-ink-2") };
 }
 
 // A tile of slanted lines; `gap` in device pixels.
@@ -42,11 +42,17 @@ function placer(place) {
   };
 }
 
-// options: {layer, mode, tokens, marked}. Returns where the picture came to lie, in device pixels.
+// Room at the right for the ends of lines, in device pixels, where a model has such tokens.
+function gutterOf(canvas, trace) {
+  return hasLineEnds(trace) ? Math.round(canvas.width / 24) : 0;
+}
+
+// options: {layer, mode, view, tokens, marked}. Returns where the picture came to lie, in device pixels.
 function paintPicture(canvas, trace, picture, options) {
   const context = canvas.getContext("2d");
   const colors = palette(), gap = Math.max(5, Math.round(canvas.width / 60));
-  const place = fitInside(trace.width, trace.height, canvas.width, canvas.height);
+  const gutter = gutterOf(canvas, trace);
+  const place = fitInside(trace.width, trace.height, canvas.width - gutter, canvas.height);
   const at = placer(place);
   context.clearRect(0, 0, canvas.width, canvas.height);
   context.drawImage(picture, ...at([0, 0, trace.width, trace.height]));
@@ -59,8 +65,32 @@ function paintPicture(canvas, trace, picture, options) {
     const [x, y, width, height] = at(trace.boxes[index]);
     if (width > 6) context.strokeRect(x + 0.5, y + 0.5, width, height);
   }
-  if (options.marked >= 0) outline(context, at(trace.boxes[options.marked]), colors.accent, gap);
+  if (options.view === "tile") for (const tile of trace.tiles) edge(context, at(tile), gap);
+  const reach = gutter / place.scale;
+  for (const end of lineEndsOf(trace, options.view)) {
+    const [x, y, width, height] = at([trace.width, end.top, trace.width + reach, end.bottom]);
+    const box = [x + width * 0.3, y + 1, width * 0.6, Math.max(height - 2, 1)];
+    paintLineEnd(context, trace, end.index, box, options, colors, hatch);
+    if (end.index === options.marked) markToken(context, box, 1, colors.accent, gap);
+  }
+  if (options.marked >= 0 && trace.boxes[options.marked]) markToken(context, at(trace.boxes[options.marked]), trace.merge, colors.accent, gap);
   return place;
+}
+
+// A token that ends a line stands beside it, filled while it is kept.
+function paintLineEnd(context, trace, index, box, options, colors, hatch) {
+  context.fillStyle = colors.ink;
+  context.fillRect(...box);
+  paintToken(context, trace, index, box, options, colors, hatch);
+}
+
+// The edge of a tile is dark and light, so that it shows on any picture.
+function edge(context, [x, y, width, height], gap) {
+  for (const [style, line] of [["rgba(0, 0, 0, 0.7)", Math.max(3, gap / 2)], ["#fff", Math.max(1, gap / 6)]]) {
+    context.strokeStyle = style;
+    context.lineWidth = line;
+    context.strokeRect(x, y, width, height);
+  }
 }
 
 function paintToken(context, trace, index, box, options, colors, hatch) {
@@ -90,10 +120,16 @@ function paintUnseen(context, trace, at, colors, gap) {
   }
 }
 
-function outline(context, [x, y, width, height], color, gap) {
+// The marked token is outlined, and the patches that were merged into it are told apart.
+function markToken(context, [x, y, width, height], merge, color, gap) {
   context.strokeStyle = color;
   context.lineWidth = Math.max(2, gap / 3);
   context.strokeRect(x, y, width, height);
+  context.lineWidth = 1;
+  for (let part = 1; part < merge; part++) {
+    context.strokeRect(x + Math.round(width * part / merge), y, 0, height);
+    context.strokeRect(x, y + Math.round(height * part / merge), width, 0);
+  }
 }
 
 // A small multiple: the part that the model saw, with what has gone blotted out.

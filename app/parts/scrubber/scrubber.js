@@ -11,7 +11,7 @@ function repaint() {
   const frame = find(".frame");
   if (!trace || !picture.naturalWidth || !sizeCanvas(canvas, frame.clientWidth, frame.clientHeight)) return;
   const marked = at.hovered >= 0 ? at.hovered : at.pinned;
-  at.place = paintPicture(canvas, trace, picture, { layer: at.layer, mode: at.mode, tokens: at.tokens, marked });
+  at.place = paintPicture(canvas, trace, picture, { layer: at.layer, mode: at.mode, view: at.view, tokens: at.tokens, marked });
 }
 
 function repaintStrip() {
@@ -78,6 +78,7 @@ function setMode(mode) {
 
 function setView(view) {
   at.view = view;
+  root.dataset.tiled = String(view === "tile" && props.value.tiles.length > 0);
   at.tokens = tokensOf(props.value, view);
   at.hovered = at.pinned = -1;
 }
@@ -86,7 +87,7 @@ function makeStrip(trace) {
   const buttons = trace.tokens.map((count, layer) => {
     const button = make("button");
     button.type = "button";
-    button.setAttribute("aria-label", "Layer " + (layer + 1) + ": " + count + " of " + trace.boxes.length + " patches kept");
+    button.setAttribute("aria-label", "Layer " + (layer + 1) + ": " + count + " of " + trace.boxes.length + " " + unitOf(trace) + " kept");
     button.append(make("canvas"), make("span", "", String(layer + 1)));
     button.addEventListener("click", () => { play(false); goTo(layer); });
     return button;
@@ -96,9 +97,8 @@ function makeStrip(trace) {
 }
 
 function makeViews(trace) {
-  const names = { grid: "Picture", tile: "Tiles", base: "Whole picture" };
   const views = viewsOf(trace), select = find(".views");
-  select.replaceChildren(...views.map((view) => new Option(names[view], view)));
+  select.replaceChildren(...views.map((view) => new Option(VIEW_NAMES[view], view)));
   select.hidden = views.length < 2;
   setView(views.includes(at.view) ? at.view : views[0]);
   select.value = at.view;
@@ -110,7 +110,7 @@ function tokenUnder(event) {
   const box = canvas.getBoundingClientRect(), ratio = canvas.width / box.width;
   const x = ((event.clientX - box.left) * ratio - at.place.left) / at.place.scale;
   const y = ((event.clientY - box.top) * ratio - at.place.top) / at.place.scale;
-  return tokenAt(props.value, at.tokens, x, y);
+  return x < props.value.width ? tokenAt(props.value, at.tokens, x, y) : lineEndAt(props.value, at.view, y);
 }
 
 function hover(index) {
@@ -165,6 +165,9 @@ setText(find(".hint"), "The picture appears here with the patches that each laye
 onValue((trace) => {
   play(false);
   root.dataset.state = "full";
+  root.dataset.ends = String(hasLineEnds(trace));
+  setText(find(".merged-key .words"), "a square: " + trace.merge + " × " + trace.merge + " patches");
+  root.dataset.merged = String(trace.merge > 1);
   root.dataset.cropped = String(unseenParts(trace.width, trace.height, trace.seen).length > 0);
   range.max = trace.layers;
   setText(find(".deepest"), String(trace.layers));

@@ -56,13 +56,15 @@ class Qwen2VL(Family):
         """One grid of tokens over the whole picture. Raises ValueError for one too narrow for the processor."""
         width, height = image_size
         image_processor = processor.image_processor
-        side = image_processor.patch_size * image_processor.merge_size
+        merge = image_processor.merge_size
+        side = image_processor.patch_size * merge
         limits = image_processor.size["shortest_edge"], image_processor.size["longest_edge"]
         down, across = smart_resize(height, width, side, *limits)
         rows, columns = down // side, across // side
         boxes = Frame(image_size, 0, 0, across, down).grid(rows, columns, side)
         whole = (0.0, 0.0, float(width), float(height))
-        return VisualLayout(image_size, tuple(boxes), rows, columns, whole, "native", ("grid",) * len(boxes))
+        views = ("grid",) * len(boxes)
+        return VisualLayout(image_size, tuple(boxes), rows, columns, whole, "native", views, merge=merge)
 
     def image_aspect(self, config: Any, processor: ProcessorMixin) -> str:
         return "native"
