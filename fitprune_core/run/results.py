@@ -119,6 +119,7 @@ class Comparison:
             "boxes": [box and list(box) for box in layout.pop("boxes")],
             "seen": list(layout.pop("seen")),
             "views": list(layout.pop("views")),
+            "tiles": [list(box) for box in layout.pop("tiles")],
             **layout,
             "recipe": self.recipe.to_dict(),
             "conventions": CONVENTIONS,

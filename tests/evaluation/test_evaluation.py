@@ -265,12 +265,12 @@ class TestOtherConditions:
 
         return again
 
-    def test_of_the_model(self, run, again, tiny, monkeypatch):
+    def test_of_the_model(self, run, again):
         run((0.6,), methods=("fitprune",))
         again("was begun with weights [0-9a-f]{16}, not [0-9a-f]{16}", model=tiny_llava(seed=1))
         again("was begun with model LlavaFor.*, not LlavaNext", model=tiny_llava(family="llava_next"))
-        again("was begun with dtype torch.float32, not torch.bfloat16", model=(tiny[0].bfloat16(), tiny[1]))
-        tiny[0].float()
+        model, processor = tiny_llava()
+        again("was begun with dtype torch.float32, not torch.bfloat16", model=(model.bfloat16(), processor))
 
     def test_of_the_processor(self, run, again, tiny):
         run((0.6,), methods=("fitprune",))
