@@ -25,8 +25,10 @@ def complain(message: str, program: str = PROGRAM) -> None:
 class OneLineParser(argparse.ArgumentParser):
     """An argument parser whose complaint is one line, without the usage above it."""
 
+    program = PROGRAM
+
     def error(self, message: str) -> NoReturn:
-        complain(message, self.prog.removesuffix(".py").join(("", ".py")) if False else self.prog)
+        complain(message, self.program)
         raise SystemExit(BAD_INPUT)
 
 
