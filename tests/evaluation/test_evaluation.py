@@ -1,3 +1,5 @@
+"""What an evaluation answers and sums up, one at a time and in batches; and its table."""
+
 from __future__ import annotations
 
 import csv
@@ -5,69 +7,19 @@ import gc
 import json
 import logging
 import tracemalloc
-from dataclasses import dataclass, field, replace
-from types import SimpleNamespace
+from dataclasses import replace
 
 import pytest
 
-from fitprune_core import collect_statistics, fit_recipe
 from fitprune_core.cost.decoder import visual_flops
 from fitprune_core.evaluation import evaluation
 from fitprune_core.evaluation.evaluation import evaluate
 from fitprune_core.evaluation.table import COLUMNS, ORIGINAL, export
-from fitprune_core.models.processors import set_image_aspect
 from fitprune_core.run.comparison import compare
-from fitprune_core.samples import journal as journal_module
 from fitprune_core.samples.journal import Journal, Record, journal_path
-from fitprune_core.samples.processes import Processes, part_paths
+from tests.evaluation.rows import HEADER, rows_of
 from tests.memory import fill_memory_once
-from tests.tiny import random_picture, tiny_llava
-
-HEADER = (
-    "id,reduction,method,answer,expected,correct,agrees,new_tokens,visual_tokens,achieved_reduction,visual_gflops,"
-    "total_gflops,model,max_new_tokens,image_aspect,dtype,weights,recipe"
-)
-
-
-@pytest.fixture(scope="module")
-def recipe_for(tiny):
-    statistics = collect_statistics(*tiny, [(random_picture(seed=seed), f"Question {seed}?") for seed in range(3)])
-    return lambda reduction: fit_recipe(statistics, reduction)
-
-
-@pytest.fixture
-def samples(tmp_path):
-    """A samples file of three pictures; the second has no right answer."""
-    lines = []
-    for number in range(3):
-        random_picture(seed=number).save(tmp_path / f"{number}.png")
-        lines.append(
-            {"id": f"s{number}", "image": f"{number}.png", "question": f"What is {number}?", "answer": "a key"}
-        )
-    del lines[1]["answer"]
-    path = tmp_path / "samples.jsonl"
-    path.write_text("\n".join(map(json.dumps, lines)) + "\n")
-    return path
-
-
-@pytest.fixture
-def run(tiny, recipe_for, samples, tmp_path):
-    """Evaluates the tiny model on the samples, with short answers."""
-
-    def run(reductions=(0.3, 0.6), **options):
-        options = {"methods": ("fitprune", "random"), "max_new_tokens": 3} | options
-        return evaluate(*tiny, samples, reductions, recipe_for, tmp_path / "out" / "results.csv", **options)
-
-    return run
-
-
-def rows_of(tmp_path) -> list[SimpleNamespace]:
-    """The lines of the table, as anybody reads it."""
-    numbers = {"reduction": float, "new_tokens": int, "visual_tokens": int, "achieved_reduction": float,
-               "visual_gflops": float, "total_gflops": float}  # fmt: skip
-    with open(tmp_path / "out" / "results.csv", newline="", encoding="utf-8") as file:
-        rows = [{name: numbers.get(name, str)(text) for name, text in row.items()} for row in csv.DictReader(file)]
-    return [SimpleNamespace(**row, key=(row["id"], row["reduction"], row["method"])) for row in rows]
+from tests.tiny import random_picture
 
 
 class TestEvaluate:
@@ -173,221 +125,6 @@ class TestBadSamples:
         with pytest.raises(ValueError, match=r"samples\.jsonl, line 4"):
             run()
         assert not (tmp_path / "out").exists()
-
-
-class TestGoingOn:
-    def test_nothing_is_answered_twice(self, run, tmp_path, monkeypatch):
-        run((0.3,))
-        before = (tmp_path / "out" / "results.csv").read_bytes()
-        asked = []
-        monkeypatch.setattr(evaluation, "answer", lambda *args, **kwargs: asked.append(args))
-        run((0.3,))
-        assert not asked
-        assert (tmp_path / "out" / "results.csv").read_bytes() == before
-
-    def test_a_new_budget_adds_its_rows_only(self, run, tmp_path, monkeypatch):
-        run((0.3,), methods=("fitprune",))
-        answer, ways = evaluation.answer, []
-        monkeypatch.setattr(evaluation, "answer", lambda *args: ways.append(args[3]) or answer(*args))
-        run((0.3, 0.6), methods=("fitprune",))
-        assert [way.recipe.reduction for way in ways] == [0.6] * 3
-        kinds = [(0.0, ORIGINAL), (0.3, "fitprune"), (0.6, "fitprune")]
-        assert [row.key for row in rows_of(tmp_path)] == [(f"s{n}", *kind) for n in range(3) for kind in kinds]
-
-    @pytest.mark.parametrize("number", [0, 1, 4, 13])
-    def test_a_run_that_was_stopped_goes_on(self, run, tmp_path, monkeypatch, number):
-        run()
-        path = tmp_path / "out" / "results.csv"
-        whole = path.read_bytes()
-        path.unlink()
-        journal_path(path).unlink()
-        answer, calls = evaluation.answer, []
-
-        def stop(*args):
-            calls.append(args)
-            if len(calls) > number:
-                raise Stopped
-            return answer(*args)
-
-        with monkeypatch.context() as patched, pytest.raises(Stopped):
-            patched.setattr(evaluation, "answer", stop)
-            run()
-        assert not path.exists()
-        calls.clear()
-        monkeypatch.setattr(evaluation, "answer", lambda *args: calls.append(args) or answer(*args))
-        run()
-        assert len(calls) == 15 - number
-        assert path.read_bytes() == whole
-
-    def test_an_interrupted_run_leaves_a_table_of_what_there_is(self, run, tmp_path, monkeypatch):
-        answer, calls = evaluation.answer, []
-
-        def interrupt(*args):
-            calls.append(args)
-            if len(calls) == 4:
-                raise KeyboardInterrupt
-            return answer(*args)
-
-        monkeypatch.setattr(evaluation, "answer", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            run()
-        assert len(rows_of(tmp_path)) == 3
-
-    @pytest.mark.parametrize("text", ["notes without an end", "answer,id\n1,a key\n", "\x00\n"])
-    def test_somebody_elses_file_is_left_alone(self, run, tmp_path, text):
-        path = tmp_path / "out" / "results.csv"
-        path.parent.mkdir()
-        path.write_text(text)
-        with pytest.raises(ValueError, match=r"results\.csv is no table of answers"):
-            run()
-        assert path.read_text() == text
-
-    def test_a_table_without_its_journal_is_not_gone_on_with(self, run, tmp_path):
-        run(())
-        path = tmp_path / "out" / "results.csv"
-        journal_path(path).unlink()
-        with pytest.raises(ValueError, match=r"results\.csv is there, but not results\.csv\.journal"):
-            run(())
-        assert len(rows_of(tmp_path)) == 3
-
-
-class TestOtherConditions:
-    """Old answers are not given for what is new: whatever decides an answer is looked at, and what differs is named."""
-
-    @pytest.fixture
-    def again(self, tiny, samples, recipe_for, tmp_path):
-        def again(words, *, model=tiny, reductions=(0.6,), recipes=recipe_for, **options):
-            out = tmp_path / "out" / "results.csv"
-            before = out.read_bytes()
-            with pytest.raises(ValueError, match=rf"results\.csv\.journal.*{words}.* remove it to begin anew"):
-                evaluate(*model, samples, reductions, recipes, out, **{"max_new_tokens": 3} | options)
-            assert out.read_bytes() == before
-
-        return again
-
-    def test_of_the_model(self, run, again):
-        run((0.6,), methods=("fitprune",))
-        again("was begun with weights [0-9a-f]{16}, not [0-9a-f]{16}", model=tiny_llava(seed=1))
-        again("was begun with model LlavaFor.*, not LlavaNext", model=tiny_llava(family="llava_next"))
-        model, processor = tiny_llava()
-        again("was begun with dtype torch.float32, not torch.bfloat16", model=(model.bfloat16(), processor))
-
-    def test_of_the_processor(self, run, again, tiny):
-        run((0.6,), methods=("fitprune",))
-        model, processor = tiny_llava()
-        set_image_aspect(processor, model.config, "pad")
-        again("was begun with image_aspect crop, not pad", model=(model, processor))
-        processor = tiny_llava()[1]
-        processor.chat_template = processor.chat_template.replace("ASSISTANT", "YOU")
-        again("was begun with processor", model=(tiny[0], processor))
-
-    def test_of_options_and_recipes(self, run, again, recipe_for):
-        run((0.6,), methods=("fitprune",))
-        again("was begun with max_new_tokens 3, not 4", max_new_tokens=4)
-        heavier = replace(recipe_for(0.6), removed=(0, 0, 0, 30))
-        again(r"was begun with recipe of fitprune at 0\.6 .* of 36, not 0 0 0 30 of 36", recipes=lambda _: heavier)
-
-    @pytest.mark.parametrize("what", ["picture", "question"])
-    def test_of_a_sample(self, run, again, samples, tmp_path, what):
-        run((0.6,), methods=("fitprune",))
-        if what == "picture":
-            random_picture(seed=9).save(tmp_path / "1.png")
-        else:
-            samples.write_text(samples.read_text().replace("What is 1?", "Who is 1?"))
-        for reductions in ((0.6,), (0.3, 0.6)):
-            again("what it holds of sample s1 is of another picture or question", reductions=reductions)
-
-    def test_seeds_are_ways_of_their_own(self, run, tmp_path):
-        found = run((0.6,), methods=("random", "random:seed=1"))
-        assert [score.method for score in found] == [ORIGINAL, "random", "random(seed=1)"]
-        assert len(rows_of(tmp_path)) == 9
-
-
-class Stopped(Exception):
-    """The run was stopped here."""
-
-
-@dataclass(frozen=True)
-class Share(Processes):
-    """One of several processes, run alone and stopped when it has done its share, before parts are put together."""
-
-    gathered: list = field(default_factory=list)
-
-    def agree(self, work):
-        return work()
-
-    def on_main(self, work):
-        if getattr(work, "func", None) is journal_module._gather:
-            self.gathered.append(work)
-            if len(self.gathered) == 2:
-                raise Stopped
-        return work() if self.is_main else None
-
-
-class TestSeveralProcesses:
-    @pytest.fixture
-    def shares(self, run):
-        """Does the shares of so many processes, one after another, without putting them together."""
-
-        def shares(count, **options):
-            for rank in range(count):
-                with pytest.raises(Stopped):
-                    run(processes=Share(rank, count), **options)
-
-        return shares
-
-    @pytest.fixture
-    def whole(self, run, tmp_path):
-        """The table of one process, as bytes; nothing of it is left."""
-        run()
-        path = tmp_path / "out" / "results.csv"
-        text = path.read_bytes()
-        path.unlink()
-        journal_path(path).unlink()
-        return text
-
-    @pytest.mark.parametrize("count", [2, 3, 5])
-    def test_give_the_file_of_one(self, run, shares, whole, tmp_path, count, monkeypatch):
-        shares(count)
-        path = tmp_path / "out" / "results.csv"
-        assert len(part_paths(path)) == count
-        monkeypatch.setattr(evaluation, "answer", None)
-        assert [score.samples for score in run()] == [3] * 5
-        assert path.read_bytes() == whole
-        assert sorted(file.name for file in path.parent.iterdir()) == ["results.csv", "results.csv.journal"]
-
-    def test_parts_that_were_put_together_already_change_nothing(self, run, shares, whole, tmp_path):
-        shares(2)
-        path = tmp_path / "out" / "results.csv"
-        begun = {part: part.read_bytes() for part in part_paths(path)}
-        run()
-        for part, text in begun.items():
-            part.write_bytes(text)
-        run()
-        assert path.read_bytes() == whole
-        assert part_paths(path) == []
-
-    def test_what_is_of_no_sample_any_more_comes_last(self, run, samples, tmp_path):
-        run()
-        lines = samples.read_text().splitlines()
-        samples.write_text("\n".join(lines[1:]))
-        run()
-        assert [row.id for row in rows_of(tmp_path)] == ["s1"] * 5 + ["s2"] * 5 + ["s0"] * 5
-        assert rows_of(tmp_path)[-1].expected == "a key"
-
-    def test_parts_of_another_run_are_refused(self, run, shares, tmp_path):
-        shares(2)
-        (tmp_path / "out" / "results.csv.journal").unlink()
-        with pytest.raises(ValueError, match=r"results\.csv\.partial-0 was begun with max_new_tokens 3, not 4"):
-            run(max_new_tokens=4)
-        assert len(part_paths(tmp_path / "out" / "results.csv")) == 2
-
-    def test_two_runs_at_once_are_refused(self, run):
-        def run_again(*_):
-            with pytest.raises(ValueError, match=r"another run is writing to .*results\.csv"):
-                run()
-
-        run((), progress=run_again)
 
 
 class TestBatches:
