@@ -39,8 +39,8 @@ def collect_statistics(
     (`attention.LayerAttention`). progress: called after every sample with samples done and, where `samples` has a
     length, samples in all. source: where the samples come from, in words, kept in the provenance.
 
-    Pictures may have different token counts. Raises ValueError for an empty batch, and what `decoder.borrowed` refuses.
-    For a samples file of any size there is `calibration.calibrate`.
+    Pictures may have different token counts. Raises ValueError for an empty batch, and for what `exclusive.borrowed`
+    refuses. For a samples file of any size there is `calibration.calibrate`.
     """
     total = len(samples) if isinstance(samples, Sized) else None
     rows: list[np.ndarray] = []

@@ -1,7 +1,7 @@
 """The authors' fit: every trial of an alpha runs the model with tokens really removed.
 
-The rule is that of `fitting`, but the attention of later layers is what the model really pays to the tokens that are
-left. Faithful and slow: ceil(log2(1 / tolerance)) passes over the samples (arXiv 2409.10197, section 3;
+The rule is that of `recipes.fit`, but the attention of later layers is what the model really pays to the tokens that
+are left. Faithful and slow: ceil(log2(1 / tolerance)) passes over the samples (arXiv 2409.10197, section 3;
 `statistical_analysis.py` of github.com/ywh187/FitPrune at commit d28e418).
 """
 

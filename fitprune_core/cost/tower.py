@@ -34,6 +34,17 @@ def vit_multiply_adds(rows: int, width: int, mlp: int, layers: int) -> int:
     return layers * (4 * rows * width**2 + 2 * rows**2 * width + 2 * rows * width * mlp)
 
 
+def square_view_multiply_adds(vision: Any, side: int, patch: int, class_tokens: int = 0) -> int:
+    """Multiply-adds of a vision transformer for one square view: patch convolution and all layers.
+
+    vision: its configuration. side, patch: in pixels. class_tokens: rows beside those of the patches.
+    """
+    width, patches = field_of(vision, "hidden_size"), (side // patch) ** 2
+    mlp, layers = field_of(vision, "intermediate_size"), field_of(vision, "num_hidden_layers")
+    convolution = patches * width * field_of(vision, "num_channels") * patch**2
+    return convolution + vit_multiply_adds(patches + class_tokens, width, mlp, layers)
+
+
 def packed_layer_multiply_adds(groups: Sequence[int], width: int, mlp: int, products: int) -> int:
     """Multiply-adds of one layer of a vision transformer whose rows attend to those of their own group alone.
 
@@ -58,16 +69,14 @@ def view_multiply_adds(model_config: Any) -> int:
     extra = class_tokens(vision)
     if vision.model_type == "llava_hr_vision":
         return _two_path_multiply_adds(vision)
-    width, mlp = field_of(vision, "hidden_size"), field_of(vision, "intermediate_size")
-    patch = field_of(vision, "patch_size")
-    patches = (field_of(vision, "image_size") // patch) ** 2
-    layers = vit_multiply_adds(patches + extra, width, mlp, field_of(vision, "num_hidden_layers"))
-    convolution = patches * width * field_of(vision, "num_channels") * patch**2
+    side, patch = field_of(vision, "image_size"), field_of(vision, "patch_size")
     pooling = 0
     if vision.model_type == "siglip_vision_model" and getattr(vision, "vision_use_head", True):
         # SigLIP's attention pooling: one probe row attends to all patches, then goes through an MLP.
-        pooling = 2 * (patches + 1) * width**2 + 2 * patches * width + 2 * width * mlp
-    return convolution + layers + pooling
+        width, patches = field_of(vision, "hidden_size"), (side // patch) ** 2
+        pooling = 2 * (patches + 1) * width**2 + 2 * patches * width
+        pooling += 2 * width * field_of(vision, "intermediate_size")
+    return square_view_multiply_adds(vision, side, patch, extra) + pooling
 
 
 def _two_path_multiply_adds(vision: Any) -> int:

@@ -19,7 +19,7 @@ from fitprune_core.models.loading import load_model, model_name
 from fitprune_core.models.options import LoadOptions
 from fitprune_core.pruning.methods import find_method
 from fitprune_core.recipes.recipe import PruningRecipe
-from fitprune_core.recipes.store import recipe_source
+from fitprune_core.recipes.store import recipe_for
 from fitprune_core.run.answer import UNPRUNED, Way, answer, prepare
 from fitprune_core.run.batch import BatchSize, in_batches, kind_of
 from fitprune_core.run.costs import RequestCost
@@ -80,14 +80,14 @@ class Answerer:
 
     @classmethod
     def load(cls, arguments: Arguments, device: str) -> Answerer:
-        """Load what the arguments name, on a device. Raises ValueError as `load_model` and `recipe_source` do."""
+        """Load what the arguments name, on a device. Raises ValueError as `load_model` and `recipe_for` do."""
         # A recipe that cannot be read is found out before a model is loaded.
         recipe = PruningRecipe.load(arguments.recipe) if arguments.recipe else None
         options = {name: getattr(arguments, name) for name in LoadOptions.names() if name != "device"}
         model, processor = load_model(arguments.pretrained, device=device, **options)
         if arguments.reduction:
             geometry = DecoderGeometry.from_config(model.config)
-            recipe = recipe_source(model_name(model), geometry, arguments.recipes)(arguments.reduction)
+            recipe = recipe_for(model_name(model), arguments.reduction, geometry=geometry, recipes=arguments.recipes)
         return cls(model, processor, recipe, arguments.method, arguments.batch_size)
 
     def ask(

@@ -10,7 +10,7 @@ Samples may have different numbers of visual tokens: each removes a share of its
 samples together (`token_groups`).
 
 Here the attention is that of the unpruned model. In a model that has lost tokens, every softmax spreads what they would
-have received over what is left, text included; the fit scales the stored attention accordingly, see `removal.py`.
+have received over what is left, text included; the fit scales the stored attention accordingly, see `lowest_runs.py`.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def fit_recipe(
             and `cross_share`, (num_samples, num_layers), they tell how attention is spread anew, else none is; if it
             has `token_counts`, (num_samples,), these are the visual tokens of each sample, the rest of the arrays is 0,
             and the recipe is for the largest count.
-        reduction: share of visual compute to save, 0 <= reduction < 1, as `flops.visual_reduction` counts it. The
-            recipe meets it within 0.05 percentage points where whole tokens allow that, and no layer drops fewer
+        reduction: share of visual compute to save, 0 <= reduction < 1, as `cost.decoder.visual_reduction` counts it.
+            The recipe meets it within 0.05 percentage points where whole tokens allow that, and no layer drops fewer
             than about 2 % of the tokens where it can be met without.
         attention: "both" removes what is low in self- and in cross-attention, "self" and "cross" look at one alone.
         max_drop_layers: the most layers that may drop tokens, or None for any number. Every layer that drops has to

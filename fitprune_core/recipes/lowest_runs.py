@@ -1,4 +1,4 @@
-"""Which tokens every sample loses at every layer for one alpha, by stored attention; the heart of `fitting.py`."""
+"""Which tokens every sample loses at every layer for one alpha, by stored attention; the heart of `fit.py`."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from fitprune_core.run.generation import iterate_in_thread
 from fitprune_core.run.pixels import load_rgb
 from fitprune_core.run.questions import check_question
 from fitprune_core.run.results import Comparison, Partial, Run, fates, normalised
-from fitprune_core.run.timing import Clock, Side, Stopped, Times, paired_medians
+from fitprune_core.run.timing import Clock, Side, Stopped, Times, medians, paired_rounds
 
 __all__ = ["Comparison", "Partial", "Run", "compare", "normalised", "stream_comparison"]
 
@@ -137,7 +137,7 @@ def _run_both(
         if repeats < 1 or seconds > REPEATABLE_SECONDS:
             timing = "once, while the answers were streamed, without a warm-up."
             return request.result(answers, [each.times for each in answers], timing)
-        times, rounds = paired_medians(
+        rounds = paired_rounds(
             model,
             request.inputs.to(model.device),
             [
@@ -150,11 +150,12 @@ def _run_both(
             seconds=MEASURING_SECONDS,
             should_stop=should_stop,
         )
+    count = len(rounds)
     timing = (
-        f"median of {rounds} run{'s' if rounds > 1 else ''} of each, in turns, after the streamed run and {warmup} "
+        f"median of {count} run{'s' if count > 1 else ''} of each, in turns, after the streamed run and {warmup} "
         f"warm-up{'s' if warmup != 1 else ''}; the model's work alone, without streaming."
     )
-    return request.result(answers, times, timing)
+    return request.result(answers, medians(rounds), timing)
 
 
 def _emit_stage(emit: Callable[[tuple[str, tuple[int, ...]]], None], stage: str, token_ids: tuple[int, ...]) -> None:

@@ -1,4 +1,4 @@
-"""What one request cost: the FLOPs of `flops.py`, from what went into the model and what was dropped inside."""
+"""What one request cost: the FLOPs of `cost`, from what went into the model and what was dropped inside."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def request_cost(
     """Count one request that ran on `model`.
 
     inputs: of one prompt with at most one picture, as `build_inputs` makes them. removed: visual tokens that each layer
-    dropped. new_tokens: tokens of the answer. scores: what the method read, see `flops.request_flops`.
+    dropped. new_tokens: tokens of the answer. scores: what the method read, see `cost.request.request_flops`.
     removed_before, scores_before: the same of what was dropped before the first layer.
 
     Scoring is counted as if no kernel told its softmax's normaliser, so that a figure is the same on every device.

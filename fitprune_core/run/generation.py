@@ -88,8 +88,8 @@ def cache_bytes(cache: Any) -> int:
 def iterate_in_thread(work: Callable[[Callable[[Any], None]], None], stop: threading.Event) -> Iterator[Any]:
     """Run `work(emit)` on a thread of its own and yield what it emits; what it raises is raised here.
 
-    A generator can be resumed on any thread, but a model must be given back by the thread that took it, so the model
-    stays on one. When the iteration is given up, `stop` is set and the thread is waited for: `work` should look at it.
+    The model goes on while whoever iterates shows an item, and stays on one thread, on whichever the generator is
+    resumed. When the iteration is given up, `stop` is set and the thread is waited for: `work` should look at it.
     """
     items: SimpleQueue[tuple[str, Any]] = SimpleQueue()
 

@@ -86,28 +86,6 @@ def timed_pass(
     return Times(1e3 * (first - started), 1e3 * (last - first))
 
 
-def paired_medians(
-    model: PreTrainedModel,
-    inputs: Mapping[str, torch.Tensor],
-    sides: Sequence[Side],
-    clock: Clock,
-    *,
-    warmup: int,
-    repeats: int,
-    seconds: float = math.inf,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> tuple[list[Times], int]:
-    """The medians of each side of `paired_rounds`, which takes the same arguments, and the number of rounds behind."""
-    rounds = paired_rounds(
-        model, inputs, sides, clock, warmup=warmup, repeats=repeats, seconds=seconds, should_stop=should_stop
-    )
-    medians = [
-        Times(statistics.median(t.prefill_ms for t in times), statistics.median(t.decode_ms for t in times))
-        for times in zip(*rounds, strict=True)
-    ]
-    return medians, len(rounds)
-
-
 def paired_rounds(
     model: PreTrainedModel,
     inputs: Mapping[str, torch.Tensor],
@@ -145,3 +123,11 @@ def paired_rounds(
         if (clock.now() - started) * (1 + 1 / len(rounds)) > seconds:
             break
     return rounds
+
+
+def medians(rounds: Sequence[Sequence[Times]]) -> list[Times]:
+    """Each side's medians over the rounds of `paired_rounds`."""
+    return [
+        Times(statistics.median(t.prefill_ms for t in times), statistics.median(t.decode_ms for t in times))
+        for times in zip(*rounds, strict=True)
+    ]

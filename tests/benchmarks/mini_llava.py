@@ -21,7 +21,7 @@ from fitprune_core.recipes.recipe import PruningRecipe
 from fitprune_core.recipes.statistics import AttentionStatistics
 from fitprune_core.recipes.store import STATISTICS
 from fitprune_core.run.comparison import Comparison, Run, compare
-from fitprune_core.run.timing import Clock, Side, paired_medians
+from fitprune_core.run.timing import Clock, Side, medians, paired_rounds
 from tests.benchmarks.published_way import check_same_tokens, published_way, score_memory
 from tests.benchmarks.report import Report
 
@@ -91,7 +91,7 @@ def _against_published(model, processor, rounds: int, report: Report) -> None:
     ]
     with torch.no_grad():
         check_same_tokens(model, inputs, recipe)
-        times, _ = paired_medians(model, inputs, sides, Clock(model.device), warmup=WARMUP, repeats=3 * rounds)
+        times = medians(paired_rounds(model, inputs, sides, Clock(model.device), warmup=WARMUP, repeats=3 * rounds))
         ours, published = score_memory(model, inputs, recipe)
     original, pruned_ms, published_ms = (time.prefill_ms for time in times)
     report.tables.append([

@@ -23,7 +23,7 @@ from fitprune_core.pruning.methods import find_method
 from fitprune_core.pruning.prompt import Request
 from fitprune_core.recipes.published import published_recipes
 from fitprune_core.recipes.recipe import PruningRecipe
-from fitprune_core.run.timing import Clock, Side, paired_medians, timed_pass
+from fitprune_core.run.timing import Clock, Side, medians, paired_rounds, timed_pass
 from tests.benchmarks.published_way import check_same_tokens, published_way, score_memory
 from tests.benchmarks.report import Report
 from tests.benchmarks.wide_model import (
@@ -55,7 +55,7 @@ def run(rounds: int = 7, family: Family = LLAVA, **widths: int) -> Report:
             Side(partial(prune_visual_tokens, model, recipe), FIRST_TOKEN),
             Side(partial(published_way, model, recipe), FIRST_TOKEN),
         ]
-        times, _ = paired_medians(model, inputs, sides, Clock(model.device), warmup=WARMUP, repeats=rounds)
+        times = medians(paired_rounds(model, inputs, sides, Clock(model.device), warmup=WARMUP, repeats=rounds))
         shares = scoring_shares(model, inputs, recipe, rounds)
         memory = score_memory(model, inputs, recipe)
     return _report(model, family, recipe, [time.prefill_ms for time in times], shares, memory, rounds)

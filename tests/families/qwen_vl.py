@@ -7,13 +7,13 @@ versions of transformers say "qwen..._vl_vision". Patches, merging and windows h
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
 import torch
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel, PreTrainedTokenizerFast
+
+from tests.families.weights import byte_tokenizer, write_json
 
 KINDS = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 SPECIAL = (
@@ -41,18 +41,8 @@ PIXELS = {"qwen2_vl": (56 * 56, 64 * 28 * 28), "qwen2_5_vl": (56 * 56, 64 * 28 *
 
 def tiny_qwen_tokenizer() -> PreTrainedTokenizerFast:
     """One token a byte, and Qwen's special tokens; nothing opens a text."""
-    pieces = [*SPECIAL, *sorted(pre_tokenizers.ByteLevel.alphabet())]
-    backend = Tokenizer(models.BPE(vocab={piece: index for index, piece in enumerate(pieces)}, merges=[]))
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    backend.add_special_tokens([AddedToken(piece, special=True, normalized=False) for piece in SPECIAL])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend,
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
-        additional_special_tokens=list(SPECIAL[1:]),
-        padding_side="left",
-    )
+    others = list(SPECIAL[1:])
+    return byte_tokenizer(SPECIAL, eos_token="<|im_end|>", pad_token="<|endoftext|>", additional_special_tokens=others)
 
 
 def tiny_qwen_entries(kind: str, num_layers: int = 5, num_key_value_heads: int = 2) -> dict:
@@ -138,16 +128,16 @@ def save_tiny_qwen(path: str | Path, kind: str, *, seed: int = 0, **options) -> 
     path = Path(path)
     path.mkdir(parents=True, exist_ok=True)
     entries = tiny_qwen_entries(kind, **options)
-    _write(path / "config.json", entries)
+    write_json(path / "config.json", entries)
     model = AutoModelForImageTextToText.from_config(AutoConfig.from_pretrained(path)).float()
     scale_weights(model, seed)
     model.save_pretrained(path)
-    _write(path / "config.json", entries)  # in the layout of the Hub, not that of this transformers
-    _write(path / "preprocessor_config.json", preprocessor_entries(kind))
+    write_json(path / "config.json", entries)  # in the layout of the Hub, not that of this transformers
+    write_json(path / "preprocessor_config.json", preprocessor_entries(kind))
     if kind == "qwen3_vl":
         video = {**preprocessor_entries(kind), "video_processor_type": "Qwen3VLVideoProcessor"}
-        _write(path / "video_preprocessor_config.json", video)
-    _write(path / "chat_template.json", {"chat_template": TEMPLATES[kind]})
+        write_json(path / "video_preprocessor_config.json", video)
+    write_json(path / "chat_template.json", {"chat_template": TEMPLATES[kind]})
     tiny_qwen_tokenizer().save_pretrained(path)
     return path
 
@@ -170,7 +160,3 @@ def scale_weights(model: PreTrainedModel, seed: int) -> None:
             gain = 1.6 if ("q_proj" in name or "k_proj" in name) else 1.0
             fan_in = 1 if "embed_tokens" in name else weight[0].numel()
             weight.normal_(0, gain / math.sqrt(fan_in), generator=generator)
-
-
-def _write(path: Path, entries: dict) -> None:
-    path.write_text(json.dumps(entries, indent=2), encoding="utf-8")

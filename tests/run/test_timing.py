@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fitprune_core.models.prompts import build_inputs
-from fitprune_core.run.timing import Clock, Side, Stopped, Times, paired_medians, timed_pass
+from fitprune_core.run.timing import Clock, Side, Stopped, Times, medians, paired_rounds, timed_pass
 from tests.tiny import random_picture
 
 
@@ -91,8 +91,9 @@ def test_sides_take_turns_and_medians_ignore_one_slow_run():
     # One warm-up round (a and b), then three: a b | b a | a b | b a.
     model = StubModel(device, prefill=[9, 9, 2, 1, 1, 2, 2, 70])
     sides = [Side(lambda: noted("a"), (1,)), Side(lambda: noted("b"), (1, 2))]
-    (a, b), rounds = paired_medians(model, {}, sides, device.clock(), warmup=1, repeats=3)
-    assert rounds == 3
+    rounds = paired_rounds(model, {}, sides, device.clock(), warmup=1, repeats=3)
+    a, b = medians(rounds)
+    assert len(rounds) == 3
     assert order == list("abbaabba")
     assert (a.prefill_ms, a.decode_ms) == (1000.0, 0.0)
     assert (b.prefill_ms, b.decode_ms) == (2000.0, 250.0)
@@ -103,8 +104,8 @@ def test_rounds_that_take_too_long_are_not_begun():
     model = StubModel(device, prefill=[1.0])
     sides = [Side(nullcontext, (1,)), Side(nullcontext, (1,))]
     for seconds, expected in ((0.5, 1), (3.9, 1), (4.0, 2), (100.0, 5)):
-        _, rounds = paired_medians(model, {}, sides, device.clock(), warmup=1, repeats=5, seconds=seconds)
-        assert rounds == expected
+        rounds = paired_rounds(model, {}, sides, device.clock(), warmup=1, repeats=5, seconds=seconds)
+        assert len(rounds) == expected
 
 
 def test_stops_within_a_step():
@@ -114,7 +115,7 @@ def test_stops_within_a_step():
         timed_pass(model, {}, (1, 2, 3, 4, 5), device.clock(), lambda: len(model.calls) >= 3)
     assert len(model.calls) == 3
     with pytest.raises(Stopped):
-        paired_medians(
+        paired_rounds(
             model, {}, [Side(nullcontext, (1,))], device.clock(), warmup=0, repeats=1, should_stop=lambda: True
         )
 

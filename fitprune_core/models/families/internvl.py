@@ -12,7 +12,7 @@ from transformers import InternVLProcessor, ProcessorMixin
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import get_optimal_tiled_canvas
 
 from fitprune_core.checks.words import shown
-from fitprune_core.cost.tower import field_of, vit_multiply_adds
+from fitprune_core.cost.tower import field_of, square_view_multiply_adds
 from fitprune_core.models.family import Family, Picture
 from fitprune_core.models.layout import VisualLayout, tiles_layout
 from fitprune_core.models.processors import check_image_token, load_without_video, set_logged
@@ -88,12 +88,8 @@ class InternVL(Family):
         return "anyres" if _cuts_tiles(processor) else "stretch"
 
     def tower_multiply_adds(self, config: Any, picture: Picture) -> int:
-        vision = config.vision_config
-        (side, patch), width = _side_and_patch(config), field_of(vision, "hidden_size")
-        patches = (side // patch) ** 2
-        convolution = patches * width * field_of(vision, "num_channels") * patch**2
-        mlp, layers = field_of(vision, "intermediate_size"), field_of(vision, "num_hidden_layers")
-        return picture.tiles * (convolution + vit_multiply_adds(patches + 1, width, mlp, layers))
+        side, patch = _side_and_patch(config)
+        return picture.tiles * square_view_multiply_adds(config.vision_config, side, patch, class_tokens=1)
 
     def merger_multiply_adds(self, config: Any, picture: Picture) -> int:
         wide = field_of(config.vision_config, "hidden_size") * _merge(config) ** 2

@@ -14,7 +14,7 @@ import numpy as np
 from transformers import Idefics3Processor, ProcessorMixin
 from transformers.models.idefics3.image_processing_pil_idefics3 import get_resize_output_image_size
 
-from fitprune_core.cost.tower import field_of, vit_multiply_adds
+from fitprune_core.cost.tower import field_of, square_view_multiply_adds
 from fitprune_core.models.family import Family, Picture
 from fitprune_core.models.layout import VisualLayout, tiles_layout
 from fitprune_core.models.processors import check_image_token, load_without_video, set_logged
@@ -83,11 +83,8 @@ class SmolVLM(Family):
 
     def tower_multiply_adds(self, config: Any, picture: Picture) -> int:
         vision = config.vision_config
-        width, patch = field_of(vision, "hidden_size"), field_of(vision, "patch_size")
-        patches = (field_of(vision, "image_size") // patch) ** 2
-        convolution = patches * width * field_of(vision, "num_channels") * patch**2
-        mlp, layers = field_of(vision, "intermediate_size"), field_of(vision, "num_hidden_layers")
-        return picture.tiles * (convolution + vit_multiply_adds(patches, width, mlp, layers))
+        side, patch = field_of(vision, "image_size"), field_of(vision, "patch_size")
+        return picture.tiles * square_view_multiply_adds(vision, side, patch)
 
     def merger_multiply_adds(self, config: Any, picture: Picture) -> int:
         wide = field_of(config.vision_config, "hidden_size") * config.scale_factor**2
