@@ -29,9 +29,9 @@ def test_short_values_are_quoted_as_they_are_typed():
     ids=["text", "bytes", "number", "list", "dict", "depth", "array", "texts"],
 )  # fmt: skip
 def test_long_values_are_cut_at_once(value):
-    start = time.process_time()
+    start = time.thread_time()
     assert len(shown(value)) <= LONGEST_VALUE
-    assert time.process_time() - start < 0.2
+    assert time.thread_time() - start < 0.2
 
 
 def test_a_name_keeps_its_beginning_and_its_end():

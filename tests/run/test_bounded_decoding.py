@@ -28,10 +28,10 @@ def refused(monkeypatch):
     def refused(source) -> str:
         for kind in ("ImageFile.ImageFile", "TiffImagePlugin.TiffImageFile", "WebPImagePlugin.WebPImageFile"):
             monkeypatch.setattr(f"PIL.{kind}.load", lambda self: pytest.fail("decoded"))
-        start = time.process_time()
+        start = time.thread_time()
         with pytest.raises(ValueError) as raised:
             open_picture(source)
-        assert time.process_time() - start < 5
+        assert time.thread_time() - start < 5
         message = str(raised.value)
         assert "\n" not in message and len(message) < 600
         return message
