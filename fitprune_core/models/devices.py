@@ -93,6 +93,14 @@ def quantization_options(quantization: str, device: torch.device, dtype: torch.d
     return {"quantization_config": config, "device_map": {"": device.index or 0}}
 
 
+def placement(device: torch.device) -> dict[str, Any]:
+    """What `from_pretrained` is told about the place of weights: straight onto `device`, without main memory between.
+
+    accelerate does that. Without it, and for the CPU, nothing is told, and the caller moves the model.
+    """
+    return {"device_map": {"": device}} if device.type != "cpu" and is_accelerate_available() else {}
+
+
 def _missing(device: torch.device, packages: dict[str, Callable[[], bool]]) -> str:
     """What is not here of a CUDA device and some packages, in words; empty where all is."""
     missing = [] if device.type == "cuda" else [f"a CUDA device instead of {device}"]

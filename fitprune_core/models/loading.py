@@ -19,7 +19,7 @@ from transformers import (
 
 from fitprune_core.models import llava_hr
 from fitprune_core.models.checkpoint import NO_CODE, check_whole, damage_explained
-from fitprune_core.models.devices import attention_options, choose_device, choose_dtype, quantization_options
+from fitprune_core.models.devices import attention_options, choose_device, choose_dtype, placement, quantization_options
 from fitprune_core.models.family import FAMILIES, family_of
 from fitprune_core.models.memory import with_memory_explained
 from fitprune_core.models.processors import fit_processor, set_image_aspect
@@ -46,7 +46,8 @@ def load_model(
     Args:
         name_or_path: a folder, an id of the Hugging Face Hub, "mini-llava" (the embedded model), or "auto" (see
             `resolve_name`).
-        device: "auto" is CUDA where there is one, else the CPU.
+        device: "auto" is CUDA where there is one, else the CPU. Where accelerate is installed weights are read straight
+            onto it; without it they pass through main memory, which must then hold them all.
         dtype: "auto" is float16 on CUDA and float32 elsewhere.
         image_aspect: what becomes of a picture that is no square: "crop", "pad", or "auto", the checkpoint's own way.
         attn_implementation: of the decoder: "sdpa", "eager" or "flash_attention_2"; "auto" is sdpa.
@@ -61,6 +62,7 @@ def load_model(
     device = choose_device(device)
     dtype = choose_dtype(dtype, device)
     options = {
+        **placement(device),
         **attention_options(attn_implementation, device, dtype),
         **quantization_options(quantization, device, dtype),
     }
@@ -100,7 +102,7 @@ def _load_weights(
         source, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True, **NO_CODE, **options
     )
     check_whole(name, loading)
-    # With a device map the weights are where they belong, and quantised ones could not be moved.
+    # With a device map weights are where they belong, and quantised ones could not be moved.
     return model if "device_map" in options else model.to(device)
 
 

@@ -59,8 +59,32 @@ def test_llava_hr_takes_every_backend(tmp_path, attention):
     assert model.config.text_config._attn_implementation == attention.replace("auto", "sdpa")
 
 
-def test_flash_attention_is_asked_for_where_it_is(tiny_folder, gpu, monkeypatch):
+def test_weights_are_read_straight_onto_a_device(tiny_folder, gpu):
+    load_model(tiny_folder, device="cuda:1")  # `Loaded` refuses to be moved afterwards
+    assert gpu["device_map"] == {"": torch.device("cuda:1")}
+
+
+def test_without_accelerate_the_model_is_moved(tiny_folder, gpu, monkeypatch):
+    moved = []
+    monkeypatch.setattr(devices, "is_accelerate_available", lambda: False)
+    monkeypatch.setattr(Loaded, "to", lambda self, device: moved.append(device) or self)
+    load_model(tiny_folder, device="cuda")
+    assert moved == [torch.device("cuda")] and "device_map" not in gpu
+
+
+def test_on_the_cpu_nothing_is_placed(tiny_folder, gpu, monkeypatch):
     monkeypatch.setattr(Loaded, "to", lambda self, device: self)
+    load_model(tiny_folder, device="cpu")
+    assert "device_map" not in gpu
+
+
+def test_a_device_map_places_every_weight(tiny_folder):
+    """With transformers itself: the one device that this machine has besides its CPU holds shapes alone."""
+    model, _ = load_model(tiny_folder, device="meta")
+    assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
+
+
+def test_flash_attention_is_asked_for_where_it_is(tiny_folder, gpu):
     load_model(tiny_folder, device="cuda", attn_implementation="flash_attention_2")
     assert gpu["attn_implementation"] == {"text_config": "flash_attention_2"}
     assert gpu["dtype"] == torch.float16 and "quantization_config" not in gpu
