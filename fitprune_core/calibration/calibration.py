@@ -15,6 +15,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 from fitprune_core.calibration.observe import observe
 from fitprune_core.cost.decoder import DecoderGeometry
 from fitprune_core.models.decoder_check import check_decoder
+from fitprune_core.models.exclusive import free_model
 from fitprune_core.models.loading import model_name
 from fitprune_core.models.provenance import SHORT, conditions_of, provenance_of
 from fitprune_core.recipes.statistics import Rows, write_statistics
@@ -65,9 +66,11 @@ def calibrate(
     written yet, the next run tries it anew. The outcome is that of `collect_statistics` over the same samples, by
     whatever processes: one at a time bit by bit on a CPU, in batches but for rounding.
 
-    Raises ValueError for a samples file, model or batch size that cannot be, for what was begun with another model or
-    samples file or is being written by another run, and if no sample could be used.
+    Raises ValueError for a samples file, model or batch size that cannot be, inside a block that prunes the model, for
+    what was begun with another model or samples file or is being written by another run, and if no sample could be
+    used.
     """
+    model = free_model(model)
     task, processes, sizes = (
         _Task(model, processor, SamplesFile.of(samples, images), Path(out)),
         processes or Processes(),

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from fitprune_core.cost.decoder import DecoderGeometry
 from fitprune_core.models.decoder import attend, decoder_layers
-from fitprune_core.models.exclusive import borrowed, replace
+from fitprune_core.models.exclusive import borrowed, free_model, replace
 from fitprune_core.models.family import visual_mask
 from fitprune_core.models.loading import model_name
 from fitprune_core.models.memory import with_memory_explained
@@ -42,6 +42,7 @@ def collect_statistics(
     Pictures may have different token counts. Raises ValueError for an empty batch, and for what `exclusive.borrowed`
     refuses. For a samples file of any size there is `calibration.calibrate`.
     """
+    model = free_model(model)
     total = len(samples) if isinstance(samples, Sized) else None
     rows: list[np.ndarray] = []
     shares: list[np.ndarray] = []

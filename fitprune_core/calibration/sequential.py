@@ -20,6 +20,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 from fitprune_core.calibration.observe import observe
 from fitprune_core.cost.decoder import DecoderGeometry, visual_flops, visual_reduction
 from fitprune_core.models.decoder import Attended
+from fitprune_core.models.exclusive import free_model
 from fitprune_core.models.family import family_of
 from fitprune_core.models.layout import image_aspect
 from fitprune_core.models.loading import model_name
@@ -83,6 +84,7 @@ def fit_recipe_sequential(
 
     Raises ValueError for a reduction or attention that cannot be, no samples, and what `prune_visual_tokens` refuses.
     """
+    model = free_model(model)
     geometry = cost or DecoderGeometry.from_config(model.config)
     reduction = check_share("reduction", reduction)
     check_attention(attention)

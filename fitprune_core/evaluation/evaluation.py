@@ -13,6 +13,7 @@ from typing import Any
 from transformers import PreTrainedModel, ProcessorMixin
 
 from fitprune_core.evaluation.table import ORIGINAL, Score, check_table, export, mark, on_one_line
+from fitprune_core.models.exclusive import free_model
 from fitprune_core.models.loading import model_name
 from fitprune_core.models.provenance import conditions_of
 from fitprune_core.pruning.methods import Method, find_method
@@ -66,10 +67,12 @@ def evaluate(
     at the end. A sample that cannot be answered (a picture that does not open, a question that is too long, memory that
     does not suffice) is reported as a warning and left out; the next run tries it anew.
 
-    Raises ValueError for a samples file, method, budget or batch size that cannot be; for a journal of other weights,
+    Raises ValueError for a samples file, method, budget or batch size that cannot be; inside a block that prunes the
+    model; for a journal of other weights,
     recipes, pictures, questions or options, naming what differs; for a file that is no export of a journal; and if no
     sample could be answered.
     """
+    model = free_model(model)
     file, out, processes = SamplesFile.of(samples, images), Path(out), processes or Processes()
     sizes, decoding = BatchSize(batch_size), Decoding(max_new_tokens)
 

@@ -21,6 +21,11 @@ GENERATOR_FLAGS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC
 
 LONGEST_PATIENCE = 30.0  # seconds between two looks for a block that nobody will end
 
+_TAKEN = (
+    "the model is being pruned or measured already, in a block that was entered here and has not ended; such blocks "
+    "cannot be nested, so end that one first (or the generator that holds it)"
+)
+
 _this_thread = threading.local()
 
 
@@ -61,10 +66,15 @@ class _Turns:
 
     def _takes(self, block: _Block) -> bool:
         with self.changed:
-            takes = not self.blocks or any(held.is_around() for held in self.blocks)
+            takes = not self.blocks or self.is_held_around()
             if takes:
                 self.blocks.append(block)
             return takes
+
+    def is_held_around(self) -> bool:
+        """Whether the code that asks runs inside a block that holds the model."""
+        with self.changed:
+            return any(held.is_around() for held in self.blocks)
 
     def give_back(self, block: _Block) -> None:
         """End a block, on whatever thread; one that never got its turn is none."""
@@ -91,6 +101,33 @@ def exclusive_use(model: PreTrainedModel) -> Iterator[None]:
         yield
 
 
+def free_model(model: PreTrainedModel) -> PreTrainedModel:
+    """The model itself, where it may be wrapped by `torch.compile(model)`, for work that needs it as it is.
+
+    Raises ValueError inside a block that prunes or measures it, on the same thread or in the same generator: such work
+    would be pruned along, or wait for ever on a thread of its own. Other threads' blocks are waited for, not refused.
+    """
+    model = uncompiled(model)
+    with _turns_lock:
+        turns = _turns.get(model)
+    if model in _borrowed and turns is not None and turns.is_held_around():
+        raise ValueError(_TAKEN)
+    return model
+
+
+@contextmanager
+def as_it_is(model: PreTrainedModel) -> Iterator[None]:
+    """Hold a model to run it unpruned; what is compiled runs uncompiled, as in `borrowed`, so that both compare.
+
+    Raises ValueError where it is being pruned or measured already.
+    """
+    with _held(model) as undo:
+        if uncompiled(model) in _borrowed:
+            raise ValueError(_TAKEN)
+        replace(undo, compiled_calls(model))
+        yield
+
+
 @contextmanager
 def borrowed(model: PreTrainedModel) -> Iterator[ExitStack]:
     """Hold a model to work inside its layers; yields where to put what has to be undone before it is given back.
@@ -100,10 +137,7 @@ def borrowed(model: PreTrainedModel) -> Iterator[ExitStack]:
     whole, model = model, uncompiled(model)
     with _held(model) as undo:
         if model in _borrowed:
-            raise ValueError(
-                "the model is being pruned or measured already, in a block that was entered here and has not ended; "
-                "such blocks cannot be nested, so end that one first (or the generator that holds it)"
-            )
+            raise ValueError(_TAKEN)
         undo.callback(_borrowed.discard, model)
         _borrowed.add(model)
         replace(undo, compiled_calls(whole))

@@ -6,14 +6,13 @@ Comparison, evaluation and the lmms-eval plugin call it; whatever prepares a pro
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import torch
 from PIL import Image
 from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
 
-from fitprune_core.models.exclusive import exclusive_use
+from fitprune_core.models.exclusive import as_it_is, exclusive_use, free_model
 from fitprune_core.models.prompts import build_inputs
 from fitprune_core.pruning.context import PruningTrace, pruned
 from fitprune_core.pruning.methods import Method
@@ -48,7 +47,7 @@ class Way:
     def applied_to(self, model: PreTrainedModel):
         """The block to run the model in; yields the trace, or None for the model as it is."""
         if self.recipe is None or self.method is None:
-            return nullcontext()
+            return as_it_is(model)
         return pruned(model, self.recipe, self.method)
 
 
@@ -119,12 +118,13 @@ def answer(
             is drawn, or how beams are padded, would depend on the batch.
         on_token, should_stop, clock: as for `generation.generate`.
 
-    The model is held by this thread meanwhile. Raises ValueError for a batch that cannot be and for what the model
-    cannot be pruned at; `Stopped`; and whatever the model raises.
+    The model is held by this thread meanwhile; a compiled one runs uncompiled in every way, so that ways compare.
+    Raises ValueError for a batch that cannot be, for what the model cannot be pruned at, and inside a block that prunes
+    the model already; `Stopped`; and whatever the model raises.
     """
     if len(prompts) > 1 and not decoding.is_greedy:
         raise ValueError(f"{len(prompts)} prompts came at once; with beams or sampling it is one at a time")
-    tokenizer = processor.tokenizer
+    model, tokenizer = free_model(model), processor.tokenizer
     inputs = padded_together(prompts, tokenizer).to(model.device)
     with exclusive_use(model), torch.no_grad():
         with way.applied_to(model) as trace:

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from fitprune_core.cost.decoder import visual_reduction
 from fitprune_core.models.devices import describe_device
-from fitprune_core.models.exclusive import exclusive_use
+from fitprune_core.models.exclusive import exclusive_use, free_model
 from fitprune_core.models.family import visual_mask
 from fitprune_core.models.layout import image_aspect, visual_layout
 from fitprune_core.models.loading import model_name
@@ -78,12 +78,12 @@ def stream_comparison(
     the streamed runs; `timing` says which. The model works on a thread of its own and is held by it until the end.
 
     should_stop is asked after every token; once it is true the stream ends without a `Comparison`. Raises, at once,
-    ValueError for a question, picture, recipe or method that cannot be; later, MemoryError when the device runs out of
-    memory, and whatever the model raises.
+    ValueError for a question, picture, recipe or method that cannot be, and inside a block that prunes the model; later,
+    MemoryError when the device runs out of memory, and whatever the model raises.
     """
     if warmup < 0 or repeats < 0:
         raise ValueError(f"warmup={warmup}, repeats={repeats}: neither may be less than 0")
-    request = _Request(model, processor, image, question, recipe, find_method(method), max_new_tokens)
+    request = _Request(free_model(model), processor, image, question, recipe, find_method(method), max_new_tokens)
     clock = clock or Clock(model.device)
     return _stream(request, should_stop, partial(_run_both, request, clock, warmup, repeats))
 
