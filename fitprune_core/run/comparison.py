@@ -78,8 +78,8 @@ def stream_comparison(
     the streamed runs; `timing` says which. The model works on a thread of its own and is held by it until the end.
 
     should_stop is asked after every token; once it is true the stream ends without a `Comparison`. Raises, at once,
-    ValueError for a question, picture, recipe or method that cannot be, and inside a block that prunes the model; later,
-    MemoryError when the device runs out of memory, and whatever the model raises.
+    ValueError for a question, picture, recipe or method that cannot be, and inside a block that prunes the model;
+    later, MemoryError when the device runs out of memory, and whatever the model raises.
     """
     if warmup < 0 or repeats < 0:
         raise ValueError(f"warmup={warmup}, repeats={repeats}: neither may be less than 0")
