@@ -35,6 +35,7 @@ class Row:
         model, max_new_tokens, image_aspect: what answered, how long it might, and how pictures became square.
         dtype, weights: the numbers of the model, and a digest of its weights.
         recipe: visual tokens that each layer drops of how many, as in `Job.counts`; empty for the original model.
+        kind, question, image: of the sample, as its file has them now; empty where it is not there any more.
     """
 
     id: str
@@ -55,6 +56,9 @@ class Row:
     dtype: str
     weights: str
     recipe: str
+    kind: str
+    question: str
+    image: str
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,9 @@ def check_table(out: Path) -> None:
         )
 
 
-def export(out: Path, journal: Journal, samples: SamplesFile, conditions: Mapping[str, str]) -> list[Score]:
+def export(
+    out: Path, journal: Journal, samples: str | os.PathLike | SamplesFile, conditions: Mapping[str, str]
+) -> list[Score]:
     """Write all answers of a journal as a CSV file, by the order of the samples file, and sum them up.
 
     What is of a sample that is not in the file any more comes last. Right answers are those of the samples file now. A
@@ -106,7 +112,7 @@ def export(out: Path, journal: Journal, samples: SamplesFile, conditions: Mappin
     with partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
-        for row in _rows(journal, samples, conditions):
+        for row in _rows(journal, SamplesFile.of(samples), conditions):
             writer.writerow(astuple(row))
             sums.setdefault((row.reduction, row.method), _Sum()).add(row)
         file.flush()
@@ -121,12 +127,20 @@ def export(out: Path, journal: Journal, samples: SamplesFile, conditions: Mappin
 
 def _rows(journal: Journal, samples: SamplesFile, conditions: Mapping[str, str]) -> Iterator[Row]:
     for sample, record in journal.in_order(read_samples(samples)):
-        expected = record.notes["expected"] if sample is None else on_one_line(sample.answer or "")
-        yield _row(record, expected, conditions)
+        about = {"kind": "", "question": "", "image": "", "expected": record.notes["expected"]}
+        if sample is not None:
+            about = {
+                "kind": on_one_line(sample.kind),
+                "question": on_one_line(sample.question),
+                "image": os.path.relpath(sample.image, samples.folder),
+                "expected": on_one_line(sample.answer or ""),
+            }
+        yield _row(record, about, conditions)
 
 
-def _row(record: Record, expected: str, conditions: Mapping[str, str]) -> Row:
-    entries: dict[str, Any] = {**conditions, **record.notes, "id": record.sample, "expected": expected}
+def _row(record: Record, about: Mapping[str, str], conditions: Mapping[str, str]) -> Row:
+    entries: dict[str, Any] = {**conditions, **record.notes, **about, "id": record.sample}
+    expected = entries["expected"]
     entries["correct"] = mark(normalised(entries["answer"]) == normalised(expected)) if expected else ""
     return Row(**{name: entries[name] for name in COLUMNS})
 

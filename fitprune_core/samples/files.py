@@ -8,7 +8,8 @@ CSV whose first line names the same columns. And LLaVA's own data (github.com/ha
 Data.md), a JSON array of objects with `id`, `image` and `conversations`, of which the first human turn is the question
 and the next turn the answer; entries without a picture are passed over, and an id may come again.
 
-`image` is relative to the file, or to a folder that is given; `answer` may be left out.
+`image` is relative to the file, or to a folder that is given; `answer` may be left out, and so may `kind`, a word or
+two that say what sort of question it is (another type is no kind).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from fitprune_core.checks.files import check_plain_file
-from fitprune_core.checks.words import named, shown
+from fitprune_core.checks.words import cut, named, shown
 from fitprune_core.run.questions import strip_image_marker
 from fitprune_core.samples.disk_map import DiskMap
 from fitprune_core.samples.formats import entries_of
@@ -30,6 +31,7 @@ from fitprune_core.samples.formats import entries_of
 LONGEST_ID = 1_000
 LONGEST_ANSWER = 100_000
 LONGEST_PATH = 4_000
+LONGEST_KIND = 80
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +45,7 @@ class Sample:
         image: the picture's path, ready to open.
         question: what is asked.
         answer: the right answer, or None where it is not known.
+        kind: what sort of question it is, in a word or two; empty where the file does not say.
         place: file and line that it comes from, for messages.
     """
 
@@ -51,6 +54,7 @@ class Sample:
     question: str
     answer: str | None
     place: str
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -185,4 +189,6 @@ def _sample(entries: dict[str, Any], place: str, folder: Path) -> Sample:
     question = strip_image_marker(entries["question"])
     if not question:
         raise ValueError(f"{place}: question must be a text, not {shown(entries['question'])}")
-    return Sample(entries["id"], folder / image, question, answer, place)
+    # Other people's files may mean something else by it.
+    kind = cut(entries["kind"], LONGEST_KIND) if isinstance(entries.get("kind"), str) else ""
+    return Sample(entries["id"], folder / image, question, answer, place, kind)

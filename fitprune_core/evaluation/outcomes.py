@@ -1,0 +1,218 @@
+"""Answers side by side: what every question was answered by every method at every budget, from a run that is over.
+
+Read from the table that `evaluate` writes (`read_results`) or from the logs of two lmms-eval runs (`lmms_logs`). No
+model is needed, and no picture is opened.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+from fitprune_core.checks.files import check_plain_file
+from fitprune_core.checks.words import named, shown
+from fitprune_core.evaluation.significance import Paired, Share, paired, share_of
+from fitprune_core.evaluation.table import ORIGINAL
+from fitprune_core.run.results import normalised
+
+_NEEDED = ("id", "reduction", "method", "answer", "expected", "correct")
+_LONGEST_CELL = 131_072
+MOST_LINES = 1_000_000
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One question. `text`, `kind`, `picture` and `expected` are empty where the file does not say."""
+
+    id: str
+    text: str = ""
+    kind: str = ""
+    picture: str = ""
+    expected: str = ""
+
+
+@dataclass(frozen=True)
+class Given:
+    """One answer. right: None where the right answer is not known; visual_gflops: None where it was not counted."""
+
+    text: str
+    right: bool | None
+    visual_gflops: float | None = None
+
+
+@dataclass(frozen=True)
+class Side:
+    """One way to answer all questions: `answers[i]` is that to question i, None where there is none.
+
+    method: as results name it, "original" for the model as it is; reduction: share of visual FLOPs to save, None where
+    the file does not say.
+    """
+
+    method: str
+    reduction: float | None
+    answers: tuple[Given | None, ...]
+
+    @property
+    def name(self) -> str:
+        """ "original", or "fitprune 60 %"."""
+        if self.method == ORIGINAL or self.reduction is None:
+            return self.method
+        return f"{self.method} {100 * self.reduction:.3g} %"
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """All answers of a run; the first side is the original model. model: its name, empty where it is not known."""
+
+    model: str
+    questions: tuple[Asked, ...]
+    sides: tuple[Side, ...]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One side over the questions that both it and the original answered.
+
+    right: of those whose right answer is known; agreement: of `same` answers with the original's; against: of the
+    original, None for the original itself and where no right answer is known; visual_gflops: mean, None where unknown.
+    """
+
+    name: str
+    right: Share | None
+    same: Share | None
+    against: Paired | None
+    visual_gflops: float | None
+
+
+def summaries(outcomes: Outcomes, among: Sequence[int] | None = None) -> list[Summary]:
+    """The sums of every side, over the questions `among` (their indices), or all."""
+    chosen = range(len(outcomes.questions)) if among is None else among
+    original = outcomes.sides[0]
+    return [_summary(side, original, chosen) for side in outcomes.sides]
+
+
+def read_results(path: str | os.PathLike) -> Outcomes:
+    """Read the table of answers that `evaluate` wrote, of this version or an older one (without questions and kinds).
+
+    Columns that are not known are passed over. Raises ValueError, one sentence that names file and line, for what is
+    no such table, is cut off, holds an answer twice, or answers of two models; and where the original did not answer.
+    """
+    path = Path(path)
+    check_plain_file(path, "results")
+    models: dict[str, str] = {}
+    questions: dict[str, Asked] = {}
+    sides: dict[tuple[float | None, str], dict[str, Given]] = {}
+    for where, row in _rows(path):
+        model = row.get("model") or ""
+        models.setdefault(model, where)
+        if len(models) > 1:
+            first, second = models
+            raise ValueError(f"{where}: its model is {shown(second)}, that of the lines before {shown(first)}")
+        key, given = _given(row, where)
+        answers = sides.setdefault(key, {})
+        if row["id"] in answers:
+            raise ValueError(f"{where}: {shown(row['id'])} has an answer of {key[1]} at {row['reduction']} already")
+        answers[row["id"]] = given
+        questions.setdefault(row["id"], _asked(row))
+    if not sides:
+        raise ValueError(f"{named(path)} holds no answer")
+    return outcomes_of(next(iter(models)), questions, sides, named(path))
+
+
+def outcomes_of(
+    model: str,
+    questions: Mapping[str, Asked],
+    sides: Mapping[tuple[float | None, str], Mapping[str, Given]],
+    source: str,
+) -> Outcomes:
+    """Answers by (reduction, method) and id, put side by side, the original first.
+
+    Raises ValueError where it is missing; source: what a message calls the file.
+    """
+    ordered = sorted(sides, key=lambda key: key[1] != ORIGINAL)
+    if ordered[0][1] != ORIGINAL:
+        raise ValueError(f"{source} holds no answer of the original model, which the others are compared with")
+    found = [Side(key[1], key[0], tuple(sides[key].get(each) for each in questions)) for key in ordered]
+    return Outcomes(model, tuple(questions.values()), tuple(found))
+
+
+def _summary(side: Side, original: Side, chosen: Sequence[int]) -> Summary:
+    pairs = [
+        (mine, first)
+        for index in chosen
+        if (mine := side.answers[index]) is not None and (first := original.answers[index]) is not None
+    ]
+    judged = [(mine.right, first.right) for mine, first in pairs if None not in (mine.right, first.right)]
+    against = None
+    if side is not original and judged:
+        against = paired(judged.count((False, True)), judged.count((True, False)))
+    flops = [mine.visual_gflops for mine, _ in pairs if mine.visual_gflops is not None]
+    return Summary(
+        name=side.name,
+        right=share_of(sum(bool(mine) for mine, _ in judged), len(judged)),
+        same=share_of(sum(is_same(mine, first) for mine, first in pairs), len(pairs)),
+        against=against,
+        visual_gflops=fmean(flops) if flops else None,
+    )
+
+
+def is_same(one: Given, other: Given) -> bool:
+    """Whether two answers are the same, as everywhere (`results.normalised`)."""
+    return normalised(one.text) == normalised(other.text)
+
+
+def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    where = f"{named(path)}, line 1"
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(_bounded_lines(file, path), strict=True)
+            header = next(reader, [])
+            missing = [name for name in _NEEDED if name not in header]
+            if missing:
+                raise ValueError(f"{where}: no table of answers, there is no column {', '.join(missing)}")
+            for cells in reader:
+                where = f"{named(path)}, line {reader.line_num}"
+                if len(cells) != len(header):
+                    raise ValueError(f"{where}: {len(cells)} of {len(header)} columns; the file is cut off or damaged")
+                yield where, dict(zip(header, cells, strict=True))
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"after {where}: the file is cut off or damaged ({error})") from error
+    except OSError as error:
+        raise ValueError(f"{named(path)} cannot be read: {error.strerror or error}") from error
+
+
+def _bounded_lines(file, path: Path) -> Iterator[str]:
+    number = 0
+    while line := file.readline(8 * _LONGEST_CELL):
+        number += 1
+        if number > MOST_LINES or not line.endswith("\n") and len(line) >= 8 * _LONGEST_CELL:
+            raise ValueError(f"{named(path)}, line {number}: more than any table of answers holds")
+        yield line
+
+
+def _asked(row: Mapping[str, str]) -> Asked:
+    return Asked(row["id"], row.get("question") or "", row.get("kind") or "", row.get("image") or "", row["expected"])
+
+
+def _given(row: Mapping[str, str], where: str) -> tuple[tuple[float, str], Given]:
+    def number(name: str) -> float:
+        try:
+            value = float(row[name])
+        except ValueError as error:
+            raise ValueError(f"{where}: {name} is {shown(row[name])}, no number") from error
+        if not 0 <= value < float("inf"):
+            raise ValueError(f"{where}: {name} is {shown(row[name])}, which cannot be")
+        return value
+
+    if row["correct"] not in ("", "0", "1"):
+        raise ValueError(f"{where}: correct is {shown(row['correct'])}; it is 1, 0 or nothing")
+    reduction = number("reduction")
+    if reduction >= 1:
+        raise ValueError(f"{where}: reduction is {shown(row['reduction'])}; it is a share, 0 <= reduction < 1")
+    right = None if row["correct"] == "" else row["correct"] == "1"
+    flops = number("visual_gflops") if row.get("visual_gflops") else None
+    return (reduction, row["method"]), Given(row["answer"], right, flops)

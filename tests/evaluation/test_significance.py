@@ -1,0 +1,37 @@
+"""Intervals and paired tests, against their definitions written out."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from fitprune_core.evaluation.significance import paired, share_of
+
+
+@pytest.mark.parametrize(("right", "asked"), [(0, 5), (5, 5), (971, 1000), (1, 3), (60, 240)])
+def test_the_interval_is_wilsons(right, asked):
+    """Its ends are the shares p at which `right` lies 1.96 standard errors of p away."""
+    share, z = share_of(right, asked), 1.959963984540054
+    assert share.value == right / asked and 0 <= share.low <= share.value <= share.high <= 1
+    for end in (share.low, share.high):
+        if 0 < end < 1 and end != share.value:
+            assert abs(share.value - end) / math.sqrt(end * (1 - end) / asked) == pytest.approx(z, rel=1e-6)
+
+
+def test_of_nothing_there_is_no_share():
+    assert share_of(0, 0) is None
+
+
+@pytest.mark.parametrize(("lost", "won"), [(0, 0), (1, 0), (3, 3), (61, 19), (2, 9)])
+def test_mcnemar_counts_the_coins(lost, won):
+    """Each question that one way alone got right is a fair coin: how often is it at least as lopsided?"""
+    count, least = lost + won, min(lost, won)
+    tail = sum(math.comb(count, heads) for heads in range(least + 1)) / 2**count
+    assert paired(lost, won).p == pytest.approx(min(1.0, 2 * tail))
+    assert (paired(lost, won).lost, paired(lost, won).won) == (lost, won)
+
+
+def test_a_difference_within_chance_is_called_none():
+    assert paired(5, 4).in_words == "lost 5, won 4, McNemar p = 1.00, no difference beyond chance"
+    assert paired(61, 19).in_words == "lost 61, won 19, McNemar p < 0.001"
