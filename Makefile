@@ -1,5 +1,5 @@
-# `make demo` serves the app, `make test` runs the tests, `make lint` checks the style. Each makes .venv first, once.
-# `make bench-lmms` runs lmms-eval, which needs gigabytes of packages, in .venv-lmms.
+# `make demo` serves the app, `make test` runs the tests, `make lint` checks style, imports and types. Each makes .venv
+# first, once. `make bench-lmms` runs lmms-eval, which needs gigabytes of packages, in .venv-lmms.
 
 PYTHON ?= python3
 HOST ?= 127.0.0.1
@@ -48,13 +48,14 @@ lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/mypy
 
 format: .venv/installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv .venv-lmms .pytest_cache .ruff_cache
+	rm -rf .venv .venv-lmms .pytest_cache .ruff_cache .mypy_cache
 
 %/created:
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; $(PYTHON) is " + sys.version.split()[0]) \

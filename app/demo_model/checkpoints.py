@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+from torch import nn
+from torch.optim import Optimizer
 
 
-def save_state(path: Path, modules: dict, optimizers: list, step: int) -> None:
+def save_state(path: Path, modules: Mapping[str, nn.Module], optimizers: Sequence[Optimizer], step: int) -> None:
     """Write to a neighbour and rename: a kill in the middle leaves the checkpoint before it intact."""
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {
@@ -21,7 +24,7 @@ def save_state(path: Path, modules: dict, optimizers: list, step: int) -> None:
     os.replace(partial, path)
 
 
-def load_state(path: Path, modules: dict, optimizers: list) -> int:
+def load_state(path: Path, modules: Mapping[str, nn.Module], optimizers: Sequence[Optimizer]) -> int:
     """Restore what `save_state` wrote; returns the number of steps done, 0 where there is no checkpoint."""
     if not path.exists():
         return 0

@@ -138,9 +138,9 @@ def _paint(ink: str, color: str) -> tuple[int, int, int]:
         return _WHITE
     if ink == "ink":
         return _INK
-    main = COLORS[color]
+    red, green, blue = main = COLORS[color]
     if ink == "dark":
-        return tuple(round(channel * 0.72) for channel in main)
-    if ink == "light":
-        return tuple(round(channel + (255 - channel) * 0.45) for channel in main)
-    return main
+        red, green, blue = (round(channel * 0.72) for channel in main)
+    elif ink == "light":
+        red, green, blue = (round(channel + (255 - channel) * 0.45) for channel in main)
+    return red, green, blue

@@ -66,7 +66,8 @@ def lookups(scene: Scene, text: str) -> list[tuple[int, dict[str, int]]]:
     named = list(_KIND_WORDS.finditer(text))
     found = [(match.end() - 1, _facts_of_kind(scene, *match.groups())) for match in named]
     if len(named) == 2:
-        found[1][1].update(_facts_of_pair(scene, *(match.groups() for match in named)))
+        first, second = ((match[1], match[2]) for match in named)
+        found[1][1].update(_facts_of_pair(scene, first, second))
     for match in _COLOR_WORDS.finditer(text):
         found.append((match.end() - 1, {"count": sum(item.color == match.group(1) for item in scene.objects)}))
     for match in _PLACE_WORDS.finditer(text):

@@ -58,7 +58,8 @@ class Muon(torch.optim.Optimizer):
 
 def make_optimizers(modules: list[torch.nn.Module], lr: float, scale: float = 0.2) -> list[torch.optim.Optimizer]:
     """Muon for hidden matrices, AdamW for embeddings, norms, biases, convolutions and output heads."""
-    matrices, rest = [], []
+    matrices: list[torch.nn.Parameter] = []
+    rest: list[torch.nn.Parameter] = []
     for module in modules:
         for name, param in module.named_parameters():
             if not param.requires_grad:

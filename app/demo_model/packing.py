@@ -53,7 +53,8 @@ def pack(
     start = len(encoder.prefix)
     shared = [*encoder.prefix, *[image_token] * num_visual]
     behind = len(shared)
-    rows, facts, question = [], [], 0
+    rows, question = [], 0
+    facts: list[tuple[int, int, dict[str, int], bool]] = []
     for row, pairs in enumerate(turns):
         ids, positions = list(shared), list(range(behind))
         segments, targets = [SHARED] * len(shared), [-100] * len(shared)
@@ -62,7 +63,9 @@ def pack(
             asked, said = encoder.turn(text, answer)
             turn = [*asked, *said[:-1]]
             if shown is not None:
-                facts += [(row, len(ids) + at, *known) for at, *known in _facts(encoder, shown[row], text, answer)]
+                facts += [
+                    (row, len(ids) + at, known, late) for at, known, late in _facts(encoder, shown[row], text, answer)
+                ]
             ids += turn
             positions += range(behind, behind + len(turn))
             segments += [segment] * len(turn)
@@ -73,14 +76,16 @@ def pack(
         rows.append((ids, positions, segments, targets, weights, owner))
     length = max(len(row[0]) for row in rows)
     fills = (0, 0, PADDING, -100, 0.0, -1)
-    columns = [torch.tensor([row[i] + [fill] * (length - len(row[i])) for row in rows]) for i, fill in enumerate(fills)]
-    targets = torch.full((len(rows), length, len(ALL_FACTS)), NOT_ASKED)
+    ids, positions, segments, targets, weights, owner = (
+        torch.tensor([row[i] + [fill] * (length - len(row[i])) for row in rows]) for i, fill in enumerate(fills)
+    )
+    asked_of = torch.full((len(rows), length, len(ALL_FACTS)), NOT_ASKED)
     is_late = torch.zeros(len(rows), length, dtype=torch.bool)
     for row, token, known, late in facts:
         is_late[row, token] = late
         for name, value in known.items():
-            targets[row, token, ALL_FACTS.index(name)] = value
-    return PackedBatch(*columns, facts=targets, is_late=is_late, visual_start=start)
+            asked_of[row, token, ALL_FACTS.index(name)] = value
+    return PackedBatch(ids, positions, segments, targets, weights, owner, asked_of, is_late, start)
 
 
 def _facts(

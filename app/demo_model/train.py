@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     args.run.mkdir(parents=True, exist_ok=True)
-    handlers = [logging.StreamHandler(), logging.FileHandler(args.run / "train.log")]
+    handlers: list[logging.Handler] = [logging.StreamHandler(), logging.FileHandler(args.run / "train.log")]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", handlers=handlers)
     if args.start_from is not None:
         model, processor = load_model(str(args.start_from))

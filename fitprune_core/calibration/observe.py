@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
 from transformers import PreTrainedModel, ProcessorMixin
 
 from fitprune_core.cost.decoder import DecoderGeometry
-from fitprune_core.models.decoder import attend, decoder_layers
+from fitprune_core.models.decoder import DecoderAttention, attend, decoder_layers
 from fitprune_core.models.exclusive import borrowed, free_model, replace
 from fitprune_core.models.family import visual_mask
 from fitprune_core.models.loading import model_name
@@ -56,14 +55,18 @@ def collect_statistics(
     if not rows:
         raise ValueError("there are no samples to collect statistics from")
     counts = np.array([received.shape[-1] for received in rows])
-    attention = np.zeros((2, len(rows), rows[0].shape[1], counts.max()), dtype=np.float32)
+    attentions = np.zeros((2, len(rows), rows[0].shape[1], counts.max()), dtype=np.float32)
     for sample, received in enumerate(rows):
-        attention[:, sample, :, : counts[sample]] = received
+        attentions[:, sample, :, : counts[sample]] = received
+    self_attention, cross_attention = attentions
+    self_share, cross_share = np.stack(shares, axis=1)
     return AttentionStatistics(
-        *attention,
+        self_attention,
+        cross_attention,
         model_name(model),
         DecoderGeometry.from_config(model.config),
-        *np.stack(shares, axis=1),
+        self_share,
+        cross_share,
         provenance={"source": source, **provenance_of(model, processor)},
         token_counts=counts,
     )
@@ -109,7 +112,7 @@ def observed(
 
 
 def _attend_and_reduce(
-    attention: nn.Module,
+    attention: DecoderAttention,
     prompt: Prompt,
     layers: list[list[tuple[torch.Tensor, torch.Tensor]]],
     hidden_states: torch.Tensor,

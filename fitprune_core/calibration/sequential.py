@@ -116,22 +116,20 @@ def fit_recipe_sequential(
     )
 
 
-class _Prompts(Sequence):
-    """(picture, question) pairs as the model's inputs, made when asked for, since all pictures at once are large."""
+class _Prompts(Iterable[Any]):
+    """(picture, question) pairs as the model's inputs, made anew each time, since all pictures at once are large."""
 
     def __init__(self, model: PreTrainedModel, processor: ProcessorMixin, pairs: Sequence) -> None:
         self.model, self.processor, self.pairs = model, processor, pairs
 
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def __getitem__(self, index: int) -> Any:
-        return build_inputs(self.processor, *self.pairs[index]).to(self.model.device)
+    def __iter__(self) -> Iterator[Any]:
+        for picture, question in self.pairs:
+            yield build_inputs(self.processor, picture, question).to(self.model.device)
 
 
 def search(
     model: PreTrainedModel,
-    inputs: Sequence[Any],
+    inputs: Iterable[Any],
     reduction: float,
     *,
     attention: str = "both",
@@ -139,8 +137,8 @@ def search(
 ) -> Iterator[Trial]:
     """Bisect alpha on prompts that are prepared already; see `fit_recipe_sequential`. Yields every trial in turn.
 
-    inputs: what `build_inputs` makes, one prompt each, on the model's device. Where no alpha of the grid meets the
-    budget, the last trial is 1, which drops everything.
+    inputs: what `build_inputs` makes, one prompt each, on the model's device; gone through once for every alpha, so
+    no iterator. Where no alpha of the grid meets the budget, the last trial is 1, which drops everything.
     """
     geometry = cost or DecoderGeometry.from_config(model.config)
     kinds = {"both": [0, 1], "self": [0], "cross": [1]}[attention]

@@ -6,14 +6,19 @@ it that a model has nothing beyond it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb, eager_attention_forward
+
+# A layer of a decoder in transformers, and its attention. torch declares every attribute of a module "Tensor | Module",
+# so no type says what they hold; `decoder_check` looks instead.
+DecoderLayer = Any
+DecoderAttention = Any
 
 
 @dataclass(frozen=True)
@@ -31,13 +36,13 @@ class Attended:
     normaliser: torch.Tensor | None = None
 
 
-def decoder_layers(model: PreTrainedModel) -> nn.ModuleList:
+def decoder_layers(model: PreTrainedModel) -> Sequence[DecoderLayer]:
     """The decoder layers of a model, first to last."""
     return model.get_decoder().layers
 
 
 def attend(
-    attention: nn.Module,
+    attention: DecoderAttention,
     hidden_states: torch.Tensor,
     position_embeddings: tuple[torch.Tensor, torch.Tensor],
     attention_mask: torch.Tensor | None,

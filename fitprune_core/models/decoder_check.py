@@ -9,7 +9,7 @@ compute something else (Ernie's interleaved rotary embedding), a few rows are ru
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,11 +18,11 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from fitprune_core.checks.words import shown
-from fitprune_core.models.decoder import attend, decoder_layers
+from fitprune_core.models.decoder import DecoderLayer, attend, decoder_layers
 from fitprune_core.models.family import family_of
 
 # Names of sub-modules: those that must be there, and those that may be.
-_LAYER = ({"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}, set())
+_LAYER: tuple[set[str], set[str]] = ({"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}, set())
 _ATTENTION = ({"q_proj", "k_proj", "v_proj", "o_proj"}, {"q_norm", "k_norm"})
 _MLP = ({"gate_proj", "up_proj", "down_proj"}, {"act_fn"})
 
@@ -59,7 +59,7 @@ def check_decoder(model: PreTrainedModel) -> None:
         _probed[model] = text._attn_implementation
 
 
-def _troubles(layer: nn.Module, text_config: Any) -> Iterator[str]:
+def _troubles(layer: DecoderLayer, text_config: Any) -> Iterator[str]:
     """What is in a decoder layer that is not repeated here, in words that follow "layer 3 ..."."""
     yield from _strangers("", layer, *_LAYER)
     attention = layer.self_attn
@@ -113,7 +113,7 @@ def _probe(model: PreTrainedModel) -> None:
             )
 
 
-def _first_arrival(model: PreTrainedModel, layer: nn.Module) -> tuple[torch.Tensor, dict[str, Any]]:
+def _first_arrival(model: PreTrainedModel, layer: DecoderLayer) -> tuple[torch.Tensor, dict[str, Any]]:
     """What the first layer is called with for a few made-up rows, with the model's own positions."""
     caught: list[tuple[torch.Tensor, dict[str, Any]]] = []
 
@@ -135,7 +135,7 @@ def _first_arrival(model: PreTrainedModel, layer: nn.Module) -> tuple[torch.Tens
     return caught[0]
 
 
-def _repeated(layer: nn.Module, hidden: torch.Tensor, kwargs: dict[str, Any]) -> torch.Tensor:
+def _repeated(layer: DecoderLayer, hidden: torch.Tensor, kwargs: dict[str, Any]) -> torch.Tensor:
     """What a layer makes of rows, by the lines that pruning repeats."""
     of_attention = {"attention_mask": None, "past_key_values": None, **kwargs}
     heads, _, _ = attend(layer.self_attn, layer.input_layernorm(hidden), **of_attention)
@@ -156,7 +156,7 @@ def _unobserved(model: nn.Module) -> Iterator[None]:
             vars(module)[name] = of_module
 
 
-def _one_of_each_kind(layers: nn.ModuleList) -> dict[int, nn.Module]:
+def _one_of_each_kind(layers: Sequence[DecoderLayer]) -> dict[int, DecoderLayer]:
     """The first layer of each kind, by its number: of one class, with the same settings and the same parts."""
     kinds: dict[Any, int] = {}
     for index, layer in enumerate(layers):

@@ -59,10 +59,11 @@ def picture_of(inputs: Mapping[str, torch.Tensor]) -> Picture:
     pixels = inputs.get("pixel_values")
     if pixels is None:
         return Picture(tiles=0)
-    tiles, pixel_size = 1, None
+    tiles = 1
+    pixel_size: tuple[int, int] | None = None
     if pixels.dim() >= 4:
         # LLaVA's processor gives (tiles, 3, height, width), LLaVA-NeXT's and Idefics3's (1, tiles, 3, height, width).
-        tiles, pixel_size = pixels.shape[:-3].numel(), tuple(pixels.shape[-2:])
+        tiles, pixel_size = pixels.shape[:-3].numel(), (pixels.shape[-2], pixels.shape[-1])
     grids, sizes = (
         tuple(tuple(row) for row in inputs[name].tolist()) if name in inputs else ()
         for name in ("image_grid_thw", "image_sizes")
@@ -149,7 +150,7 @@ def family_of(config_or_model: Any) -> Family:
     """
     is_model = callable(getattr(config_or_model, "forward", None))
     config = getattr(config_or_model, "config", None) if is_model else config_or_model
-    kind = getattr(config, "model_type", None)
+    kind: Any = getattr(config, "model_type", None)
     candidates = [family_named(*place) for place in FAMILIES.get(kind, ())]
     family = next((one for one in candidates if one.fits(config)), None)
     if is_model:

@@ -56,12 +56,17 @@ class Frame:
     width: float
     height: float
 
-    def box(self, left: float, top: float, right: float, bottom: float) -> Box | None:
-        """A rectangle of the tower's input in pixels of the picture, clipped to it; None where nothing is left."""
+    def clipped(self, left: float, top: float, right: float, bottom: float) -> Box:
+        """A rectangle of the tower's input in pixels of the picture, clipped to it."""
         across, down = self.image_size[0] / self.width, self.image_size[1] / self.height
         x0, x1 = ((min(max(x - self.left, 0), self.width)) * across for x in (left, right))
         y0, y1 = ((min(max(y - self.top, 0), self.height)) * down for y in (top, bottom))
-        return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
+        return x0, y0, x1, y1
+
+    def box(self, left: float, top: float, right: float, bottom: float) -> Box | None:
+        """As `clipped`, and None where nothing is left."""
+        x0, y0, x1, y1 = clipped = self.clipped(left, top, right, bottom)
+        return clipped if x0 < x1 and y0 < y1 else None
 
     def grid(self, rows: int, columns: int, patch: int, first_row: int = 0, first_column: int = 0) -> list[Box | None]:
         """The boxes of a grid of patches, row by row."""

@@ -52,7 +52,7 @@ def load_without_video(processor_class: type[ProcessorMixin], source: str) -> Pr
     """
     parts = [part for part in processor_class.get_attributes() if part != "video_processor"]
     entries = {"get_attributes": classmethod(lambda cls: list(parts)), "__module__": processor_class.__module__}
-    pictures_and_text = type(processor_class.__name__, (processor_class,), entries)
+    pictures_and_text: type[ProcessorMixin] = type(processor_class.__name__, (processor_class,), entries)
     return pictures_and_text.from_pretrained(source, backend="pil", **NO_CODE)
 
 

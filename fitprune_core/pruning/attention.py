@@ -72,7 +72,7 @@ class LayerAttention:
         if self.normaliser is None:
             largest = ((group, seen.amax(dim=0)) for group, seen in self._probabilities(queries))
         else:
-            largest = self._largest_probabilities(queries)
+            largest = self._largest_probabilities(queries, self.normaliser)
         for group, seen in largest:
             received[group, : seen.shape[-1]] += seen.sum(dim=0)
         for group, rows in enumerate(queries):
@@ -106,11 +106,15 @@ class LayerAttention:
             else:
                 logits.masked_fill_(torch.arange(rows, device=logits.device) > block[:, None], -torch.inf)
             probabilities = torch.softmax(logits, dim=-1)
-            columns = slice(self.visual.start, min(self.visual.stop, stop)) if self._is_one_run else self.visual
-            seen = probabilities[..., columns]
+            visual = self.visual
+            if isinstance(visual, slice):
+                visual = slice(visual.start, min(visual.stop, stop))
+            seen = probabilities[..., visual]
             yield from ((group, seen[:, part]) for group, part in parts)
 
-    def _largest_probabilities(self, queries: Sequence[Rows]) -> Iterator[tuple[int, torch.Tensor]]:
+    def _largest_probabilities(
+        self, queries: Sequence[Rows], normaliser: torch.Tensor
+    ) -> Iterator[tuple[int, torch.Tensor]]:
         """Largest attention over the heads of the visual columns of each block: (group, (block, columns)).
 
         A probability is the exponential of logit minus normaliser, so where normalisers are known the text's columns
@@ -118,21 +122,20 @@ class LayerAttention:
         """
         keys = self.key[:, self.visual].float().transpose(1, 2)
         for block, parts in self._blocks(queries):
-            in_runs = self._is_one_run and isinstance(block, slice)
-            columns = min(block.stop - self.visual.start, keys.shape[-1]) if in_runs else keys.shape[-1]
+            columns, ahead = keys.shape[-1], None
+            if isinstance(self.visual, slice) and isinstance(block, slice):
+                # How far the block begins behind the first visual token: row r of it sees r + ahead, and those before.
+                ahead = block.start - self.visual.start
+                columns = min(ahead + _count(block), columns)
             logits = _products(
-                self.query[:, block], keys[..., :columns], minus=self.normaliser[:, block], scaling=self.scaling
+                self.query[:, block], keys[..., :columns], minus=normaliser[:, block], scaling=self.scaling
             )
             largest = logits.amax(dim=0).exp_()
-            if in_runs:
-                largest.tril_(block.start - self.visual.start)
-            else:
+            if ahead is None:
                 largest.masked_fill_(self._numbers(self.visual) > self._numbers(block)[:, None], 0.0)
+            else:
+                largest.tril_(ahead)
             yield from ((group, largest[part]) for group, part in parts)
-
-    @property
-    def _is_one_run(self) -> bool:
-        return isinstance(self.visual, slice)
 
     def _numbers(self, rows: Rows) -> torch.Tensor:
         return torch.arange(rows.start, rows.stop, device=self.query.device) if isinstance(rows, slice) else rows
@@ -155,8 +158,9 @@ class LayerAttention:
 
     def _joined(self, groups: Sequence[Rows]) -> Rows:
         """All rows of all groups, in order; one run stays one."""
-        if all(isinstance(rows, slice) for rows in groups) and all(a.stop == b.start for a, b in pairwise(groups)):
-            return slice(groups[0].start, groups[-1].stop)
+        runs = [rows for rows in groups if isinstance(rows, slice)]
+        if len(runs) == len(groups) and all(a.stop == b.start for a, b in pairwise(runs)):
+            return slice(runs[0].start, runs[-1].stop)
         return torch.cat([self._numbers(rows) for rows in groups])
 
 

@@ -14,7 +14,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from fitprune_core.cost.decoder import DecoderGeometry
-from fitprune_core.models.decoder import decoder_layers
+from fitprune_core.models.decoder import DecoderLayer, decoder_layers
 from fitprune_core.models.decoder_check import check_decoder
 from fitprune_core.models.exclusive import StandIn
 from fitprune_core.models.family import family_of, visual_mask
@@ -174,7 +174,9 @@ class Block:
         finally:
             self.running = None
 
-    def call_layer(self, index: int, layer: nn.Module, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def call_layer(
+        self, index: int, layer: DecoderLayer, original: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Any:
         """A layer's forward; one that is called by itself runs as ever."""
         if self.running is None:
             return original(*args, **kwargs)

@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
 
-from fitprune_core.models.decoder import attend
+from fitprune_core.models.decoder import DecoderLayer, attend
 from fitprune_core.pruning.prompt import PruningTrace, Request, take_rows
 from fitprune_core.pruning.shortened import report_whole_length
 
@@ -39,7 +38,7 @@ class Call:
     masks: dict[int, Any] = field(default_factory=dict)  # by the id of the rows that arrive
 
     def layer(
-        self, index: int, layer: nn.Module, original: Callable[..., Any], hidden_states: torch.Tensor, **kwargs: Any
+        self, index: int, layer: DecoderLayer, original: Callable[..., Any], hidden_states: torch.Tensor, **kwargs: Any
     ) -> torch.Tensor:
         """A decoder layer's forward. hidden_states: (batch, rows that arrive, width)."""
         request = self.request
@@ -81,20 +80,19 @@ class Call:
             kwargs["position_ids"] = None
 
     def _dropping_layer(
-        self, request: Request, index: int, layer: nn.Module, hidden_states: torch.Tensor, kwargs: dict[str, Any]
+        self, request: Request, index: int, layer: DecoderLayer, hidden_states: torch.Tensor, kwargs: dict[str, Any]
     ) -> torch.Tensor:
         """A decoder layer that loses rows between its attention and its output projection.
 
         It follows `LlamaDecoderLayer.forward`; hidden_states: (batch, rows, width) to (batch, fewer rows, width).
         """
-        kept_rows: torch.Tensor | None = None
+        kept_rows: list[torch.Tensor] = []
         attention = layer.self_attn
 
         def attend_and_drop(hidden_states: torch.Tensor, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
-            nonlocal kept_rows
             output, weights, attended = attend(attention, hidden_states, **kwargs)
-            kept_rows = request.drop(index, attended, self.trace)
-            return attention.o_proj(take_rows(output, kept_rows)), weights
+            kept_rows.append(request.drop(index, attended, self.trace))
+            return attention.o_proj(take_rows(output, kept_rows[-1])), weights
 
         # Called as a module, for the hooks that others may have put on it.
         own, theirs = vars(attention), vars(attention).get("forward")
@@ -105,5 +103,5 @@ class Call:
             del own["forward"]
             if theirs is not None:
                 own["forward"] = theirs
-        hidden_states = take_rows(hidden_states, kept_rows) + attended
+        hidden_states = take_rows(hidden_states, kept_rows[-1]) + attended
         return hidden_states + layer.mlp(layer.post_attention_layernorm(hidden_states))

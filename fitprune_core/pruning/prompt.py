@@ -201,8 +201,9 @@ class Request(Prompt):
         transformers makes one mask for all layers, sized by the first; here layers hold different keys. padding: the
         2-D mask of the whole sequence so far, or None.
         """
-        if padding is not None:
-            padding = torch.cat([padding.gather(1, self.arriving[layer]), padding[:, self.length :]], dim=1)
+        arriving = self.arriving[layer]
+        if padding is not None and arriving is not None:
+            padding = torch.cat([padding.gather(1, arriving), padding[:, self.length :]], dim=1)
         return create_causal_mask(config, hidden_states, padding, cache, layer_idx=layer)
 
     def _importance(self, layer: int, sample: int, attended: Attended) -> torch.Tensor:
@@ -225,9 +226,9 @@ class Request(Prompt):
         left = kept_rows if arrived is None else arrived.gather(1, kept_rows)
         self.arriving[layer + 1 :] = [left] * (len(self.arriving) - layer - 1)
         self.left = left
-        self.position_embeddings = tuple(
-            take_rows(part.expand(kept_rows.shape[0], -1, -1), kept_rows) for part in self.position_embeddings
-        )
+        if self.position_embeddings is not None:
+            cos, sin = (part.expand(kept_rows.shape[0], -1, -1) for part in self.position_embeddings)
+            self.position_embeddings = take_rows(cos, kept_rows), take_rows(sin, kept_rows)
         return kept_rows
 
 

@@ -12,7 +12,7 @@ def report_whole_length(cache: Any, missing: int) -> None:
     Positions, and what is new of a sequence, are told by what layer 0 has seen (`Cache.get_seq_length()`), and dropped
     rows have been seen. What sizes attention masks goes on telling what each layer really holds.
     """
-    cache.__class__ = _reporting(type(cache))
+    cache.__class__ = _reporting(cache.__class__)
     cache.missing = missing
 
 
@@ -21,7 +21,7 @@ def _reporting(kind: type) -> type:
     if hasattr(kind, "missing"):
         return kind
 
-    class Shortened(kind):  # type: ignore[misc, valid-type]
+    class Shortened(kind):
         missing = 0
 
         def get_seq_length(self, layer_idx: int = 0) -> int:

@@ -13,6 +13,8 @@ from numpy.typing import ArrayLike
 
 from fitprune_core.cost.decoder import DecoderGeometry, visual_reduction
 
+Counts = Sequence[float] | np.ndarray  # one number for each place at which tokens may go
+
 # Half of what a readout with one decimal of a percent would show; a contract of the project allows 0.2 points.
 TOLERANCE = 0.0005
 
@@ -63,7 +65,7 @@ def trim_to_budget(
             high = middle
 
 
-def gathered(wanted: Sequence[float] | np.ndarray, least: float, layers: Sequence[int]) -> np.ndarray:
+def gathered(wanted: Counts, least: float, layers: Sequence[int]) -> np.ndarray:
     """Let fewer layers drop: what is less than `least` tokens waits for the next of `layers` that drops.
 
     What is left over after the last of them goes at the last that drops. wanted: (num_layers,) tokens to remove at each
@@ -95,7 +97,7 @@ def largest_remainder(wanted: ArrayLike) -> np.ndarray:
 
 def round_to_budget(
     geometry: DecoderGeometry,
-    wanted: Sequence[float],
+    wanted: Counts,
     num_visual_tokens: int,
     reduction: float,
     layers: Sequence[int] | None = None,
@@ -113,7 +115,7 @@ def round_to_budget(
 
 def round_drops(
     geometry: DecoderGeometry,
-    wanted: Sequence[float],
+    wanted: Counts,
     num_visual_tokens: int,
     reduction: float,
     sites: Sequence[int],

@@ -205,6 +205,8 @@ class _Request:
     def result(self, answers: Sequence[Answer], times: Sequence[Times], timing: str) -> Comparison:
         """Put everything together."""
         config, name, trace = self.model.config, model_name(self.model), answers[1].trace
+        if trace is None:
+            raise ValueError("the second answer is the unpruned model's as well: nothing was dropped for it")
         kept, dropped = ([tuple(tokens.tolist()) for tokens in part] for part in (trace.kept, trace.dropped))
         kept_before = None if trace.kept_before is None else tuple(trace.kept_before.tolist())
         dropped_before = () if trace.dropped_before is None else tuple(trace.dropped_before.tolist())

@@ -62,24 +62,25 @@ class Processes:
             return work()
         from accelerate.utils import gather_object
 
-        result, error = None, None
+        result: Result
+        error: Exception | None = None
         try:
             result = work()
         except (ValueError, OSError, MemoryError) as failure:
             error = failure
         failed = [rank for rank, fails in enumerate(gather_object([error is not None])) if fails]
-        if not failed:
-            return result
-        if failed[0] == self.rank:
+        if error is not None and failed[0] == self.rank:
             raise error
-        raise FailedElsewhere(f"process {failed[0]} cannot go on") from error
+        if failed:
+            raise FailedElsewhere(f"process {failed[0]} cannot go on") from error
+        return result
 
     def on_main(self, work: Callable[[], Result]) -> Result:
         """Do `work` in the main process when all have come this far, and return its result in every one."""
         self.agree(lambda: None)
-        result = self.agree(lambda: work() if self.is_main else None)
         if self.count == 1:
-            return result
+            return work()
+        result = self.agree(lambda: work() if self.is_main else None)
         from accelerate.utils import broadcast_object_list
 
         return broadcast_object_list([result])[0]

@@ -77,7 +77,7 @@ class Llava(Family):
         if extra > 0:
             boxes, views = [None] * extra + boxes, ["class"] * extra + views
         # Pixels beyond the last whole patch are cut off by the tower (SigLIP's 384 pixels are 27 patches of 14).
-        seen = frame.box(0, 0, columns * patch, rows * patch)
+        seen = frame.clipped(0, 0, columns * patch, rows * patch)
         aspect = self.image_aspect(config, processor)
         return VisualLayout(image_size, tuple(boxes), rows, columns, seen, aspect, tuple(views))
 
