@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
+from typing import NoReturn
 
 # Both are read once, at import: no telemetry, no version check.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -13,6 +15,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 from app.engine import Engine
 from app.interface import build_demo, launch_options
 from app.settings import Settings
+from app.uploads import upload_folder
 
 
 def main() -> int:
@@ -20,13 +23,22 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     settings = Settings.read()
+    # What stops a service: it ends like Ctrl-C, so that uploads are removed.
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
-        demo = build_demo(Engine.from_settings(settings))
-        demo.launch(server_name=settings.host, server_port=settings.port, **launch_options())
+        with upload_folder():
+            demo = build_demo(Engine.from_settings(settings))
+            demo.launch(server_name=settings.host, server_port=settings.port, **launch_options())
+    except KeyboardInterrupt:
+        return 130
     except (ValueError, OSError, MemoryError) as error:
         print(f"app.py: {_one_line(error, settings)}", file=sys.stderr)
         return 2
     return 0
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 def _one_line(error: Exception, settings: Settings) -> str:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 import gradio as gr
-from gradio import processing_utils
 from gradio.data_classes import ImageData
 
-from fitprune_core.run.pictures import MAX_FILE_BYTES
+from app.uploads import Upload, receive
 
 
 class Picture(gr.Image):
-    """A gr.Image that yields the path of the file as it was uploaded.
+    """A gr.Image that yields the picture as it was uploaded, unopened.
 
     Gradio would decode it first: a damaged file would end in a message that says nothing, and rotation, transparency
     and 16-bit greys would be lost before `open_picture` could handle them.
@@ -30,29 +27,11 @@ class Picture(gr.Image):
         """All settings of gr.Image; Gradio would read only the names in this class's own signature."""
         return super().get_config(gr.Image)
 
-    def preprocess(self, payload: ImageData | None) -> str | None:
-        """The path of the file, or None where there is no picture."""
-        if payload is None:
+    def preprocess(self, payload: ImageData | None) -> Upload | None:  # type: ignore[override]
+        """What came in, or None where there is no picture. Raises `Refused` for what is not an upload."""
+        if payload is None or (payload.path is None and payload.url is None):
             return None
-        if payload.url and payload.url.startswith("data:"):
-            return processing_utils.save_bytes_to_cache(bytes_of_url(payload.url), "picture", self.GRADIO_CACHE)
-        return payload.path
-
-
-def bytes_of_url(url: str) -> bytes:
-    """What a data URL holds, as it is; Gradio would decode the picture, of whatever size, and encode it anew.
-
-    Raises gr.Error for one that is too large or no base64.
-    """
-    kind, _, text = url.partition(",")
-    if len(text) > MAX_FILE_BYTES * 4 // 3:
-        raise gr.Error(f"The picture has more than {MAX_FILE_BYTES:,} bytes.", print_exception=False)
-    if not kind.endswith(";base64"):
-        return unquote_to_bytes(text)
-    try:
-        return base64.b64decode(text, validate=True)
-    except ValueError as error:
-        raise gr.Error("The picture's data URL is no base64.", print_exception=False) from error
+        return receive(payload.path, payload.url)
 
 
 class Percent(gr.Number):

@@ -10,16 +10,16 @@ from app.engine import Engine
 from app.pages.compare import CLICK_RUN, create_compare
 from app.parts.masthead import Identity, Masthead
 from app.theme import CSS, make_theme
+from app.uploads import MAX_UPLOAD_BYTES, Guarded
 
 TITLE = "FitPrune Studio"
 _QUEUE = 20  # visitors that may wait; the next one is told that the queue is full
-_UPLOAD = "16mb"
 _KEEP = 86_400  # seconds that an uploaded picture stays on the server
 
 
 def build_demo(engine: Engine) -> gr.Blocks:
     """The whole app for one engine, with its queue set up, ready to be launched."""
-    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(3600, _KEEP)) as demo:
+    with Guarded(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(3600, _KEEP)) as demo:
         with gr.Column(elem_id="page"):
             Masthead(
                 Identity(model=engine.model_name, device=engine.device, is_demo=engine.is_demo), elem_id="masthead"
@@ -37,7 +37,7 @@ def launch_options() -> dict[str, Any]:
     return {
         "theme": make_theme(),
         "css_paths": [CSS],
-        "max_file_size": _UPLOAD,
+        "max_file_size": MAX_UPLOAD_BYTES,
         "show_error": False,
         "ssr_mode": False,
         "enable_monitoring": False,

@@ -22,7 +22,9 @@ from app.parts.picker import Choice, Choices, Picker
 from app.parts.scrubber import Scrubber
 from app.presentation import data_uri, done_board, idle_board, running_board, trace_of
 from app.scenes import Example, load_examples, new_scene, true_answer
-from fitprune_core import Comparison, check_question, open_picture
+from app.uploads import Upload
+from app.words import sentence
+from fitprune_core import Comparison, check_question
 
 FIRST_PERCENT = 60
 _THUMBNAIL = 96
@@ -64,7 +66,7 @@ class ComparePage:
 
     def run(
         self,
-        picture: str | None,
+        picture: Upload | None,
         question: str,
         percent: float,
         seed: int | None,
@@ -142,7 +144,7 @@ class ComparePage:
         percent = {} if example.percent is None else {parts.percent: example.percent}
         return {parts.picture: picture, parts.question: example.question, parts.seed: example.seed, **percent}
 
-    def compare(self, image: str | None, question: str, reduction: float) -> dict[str, Any]:
+    def compare(self, image: Upload | None, question: str, reduction: float) -> dict[str, Any]:
         """Answer a question about a picture with the original and the pruned model.
 
         Args:
@@ -163,19 +165,13 @@ class ComparePage:
         raise gr.Error("The comparison ended without a result.", print_exception=False)
 
 
-def read_inputs(picture: str | None, question: str, percent: float) -> tuple[Image.Image, str]:
+def read_inputs(picture: Upload | None, question: str, percent: float) -> tuple[Image.Image, str]:
     """The picture, opened, and the question, trimmed. Raises ValueError for whichever of the three cannot be."""
     check_percent(percent)
     question = check_question(question or "")
-    if not picture:
+    if picture is None:
         raise ValueError("There is no picture: pick an example, or upload or paste one.")
-    return open_picture(picture), question
-
-
-def sentence(error: BaseException | str) -> str:
-    """An error as a sentence: a capital first, a full stop at the end."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+    return picture.open(), question
 
 
 def closing_words(comparison: Comparison) -> Message:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from app.interface import build_demo
 from app.pages.compare import ComparePage, create_compare
+from app.uploads import Upload
 from tests.app.fake_engine import FakeEngine
 
 VISITOR = SimpleNamespace(session_hash="visitor")
@@ -25,7 +26,7 @@ def page():
 @pytest.fixture()
 def picture(tmp_path):
     Image.new("RGB", (96, 96), "red").save(tmp_path / "scene.png")
-    return str(tmp_path / "scene.png")
+    return Upload("scene.png", tmp_path / "scene.png")
 
 
 def results(page: ComparePage, picture, question="What is it?", percent=60, shown=None):

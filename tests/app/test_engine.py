@@ -20,6 +20,7 @@ from app.engine import Engine, check_percent
 from app.pages.compare import create_compare
 from app.presentation import idle_board
 from app.settings import Settings
+from app.uploads import Upload
 from fitprune_core.models.options import LoadOptions
 from fitprune_core.run.comparison import Comparison, Partial
 from tests.memory import fill_memory_once
@@ -86,7 +87,7 @@ def page(engine, tmp_path):
     random_picture().save(tmp_path / "picture.png")
     with gr.Blocks():
         page = create_compare(engine)
-    return page, partial(shown_by, page, str(tmp_path / "picture.png"))
+    return page, partial(shown_by, page, Upload("picture.png", tmp_path / "picture.png"))
 
 
 @pytest.mark.parametrize("at", [2, 7])

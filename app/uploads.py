@@ -1,0 +1,176 @@
+"""The one door for pictures from outside: files that were uploaded to this server, and data URLs.
+
+Gradio lets a visitor name any file of the server in the value of a picture, and fetches what is on the web. Here every
+value that an event receives is looked at before Gradio does anything with it, and every refusal is the same sentence,
+so that nobody learns from it what lies on the server.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import io
+import os
+import shutil
+import stat
+import tempfile
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+import gradio as gr
+from filelock import FileLock, Timeout
+from gradio.utils import get_upload_folder
+from PIL import Image
+
+from fitprune_core import open_picture
+
+MAX_UPLOAD_BYTES = 16 * 2**20
+REFUSED = f"This picture cannot be opened. Upload it or paste it here; it may have up to {MAX_UPLOAD_BYTES >> 20} MB."
+
+_DATA = "data:"
+_FOLDER, _LOCK = "fitprune-uploads-", ".lock"
+_VARIABLE = "GRADIO_TEMP_DIR"
+
+
+@contextlib.contextmanager
+def upload_folder() -> Iterator[Path]:
+    """A folder for the uploads of one server, which no other server opens; it goes when the block ends.
+
+    Those that servers left behind which were killed go when the next one begins. Enter it before the pages are made:
+    Gradio reads then where its files go, from GRADIO_TEMP_DIR; where that is set, the folder lies in there.
+    """
+    before = os.environ.get(_VARIABLE)
+    base = Path(before or tempfile.gettempdir())
+    base.mkdir(parents=True, exist_ok=True)
+    _clear_left_behind(base)
+    folder = base / f"{_FOLDER}{uuid.uuid4().hex}"
+    with FileLock(f"{folder}{_LOCK}"):
+        folder.mkdir(mode=0o700)
+        os.environ[_VARIABLE] = str(folder)
+        try:
+            yield folder
+        finally:
+            if before is None:
+                del os.environ[_VARIABLE]
+            else:
+                os.environ[_VARIABLE] = before
+            shutil.rmtree(folder, ignore_errors=True)
+    Path(f"{folder}{_LOCK}").unlink(missing_ok=True)
+
+
+def _clear_left_behind(base: Path) -> None:
+    """Remove the folders of servers that are no more: the system gives their locks back, however they ended."""
+    for lock in base.glob(f"{_FOLDER}*{_LOCK}"):
+        with contextlib.suppress(Timeout, OSError), FileLock(lock, timeout=0):
+            shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
+            lock.unlink(missing_ok=True)
+
+
+class Refused(gr.Error):
+    """The answer to every picture that did not come in through an upload or a data URL."""
+
+    def __init__(self) -> None:
+        super().__init__(REFUSED, print_exception=False)
+
+
+class Guarded(gr.Blocks):
+    """Blocks whose events, on every page and over the API, take no file but what came in through the door."""
+
+    async def preprocess_data(self, block_fn: Any, inputs: list[Any], *arguments: Any, **options: Any) -> list[Any]:
+        """As Gradio's. Raises `Refused` before Gradio opens, copies or fetches anything."""
+        check_values(inputs)
+        return await super().preprocess_data(block_fn, inputs, *arguments, **options)
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A picture that came in, not read yet: either a file of the upload folder, or the bytes of a data URL.
+
+    `key` tells it from other pictures: the last two parts of the file's path, or "" for a data URL.
+    """
+
+    name: str
+    path: Path | None = None
+    data: bytes = b""
+
+    @property
+    def key(self) -> str:
+        return "/".join(self.path.parts[-2:]) if self.path else ""
+
+    def open(self) -> Image.Image:
+        """The picture as `open_picture` reads it. Raises ValueError that names the picture, but no folder."""
+        file = io.BytesIO(self._read())
+        file.name = self.name  # what open_picture calls it
+        return open_picture(file)
+
+    def _read(self) -> bytes:
+        if self.path is None:
+            return self.data
+        try:
+            return self.path.read_bytes()
+        except OSError as error:
+            raise ValueError(REFUSED) from error
+
+
+def check_values(values: Any) -> None:
+    """Look at everything that an event received, however deep. Raises `Refused` for a file that is not an upload.
+
+    A dictionary that has a `path` or a `url` is a file, with or without the mark by which Gradio knows its own.
+    """
+    waiting = [values]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, list | tuple):
+            waiting.extend(value)
+        elif isinstance(value, dict):
+            if value.get("path") is not None or value.get("url") is not None:
+                _check_file(value.get("path"), value.get("url"))
+            waiting.extend(value.values())
+
+
+def receive(path: str | None, url: str | None) -> Upload:
+    """A picture by what a visitor sent for it. Raises `Refused` for what is neither an upload nor a sound data URL."""
+    if path is None and isinstance(url, str) and url.startswith(_DATA):
+        return Upload("the picture", data=_bytes_of(url))
+    uploaded = _uploaded(path)
+    return Upload(uploaded.name, uploaded)
+
+
+def _check_file(path: Any, url: Any) -> None:
+    if path is not None:
+        _uploaded(path)
+    elif not (isinstance(url, str) and url.startswith(_DATA)):
+        raise Refused
+
+
+def _uploaded(path: Any) -> Path:
+    """A path, if links and dots lead to a plain file in the upload folder and no larger than an upload."""
+    try:
+        real, folder = Path(os.path.realpath(path, strict=True)), Path(os.path.realpath(get_upload_folder()))
+        found = os.stat(real)
+    except (OSError, ValueError, TypeError) as error:
+        raise Refused from error
+    is_plain = stat.S_ISREG(found.st_mode) and found.st_size <= MAX_UPLOAD_BYTES
+    # Gradio puts every upload into a folder with a name that nobody can guess.
+    if not (is_plain and os.path.isabs(path) and real.is_relative_to(folder) and real.parent != folder):
+        raise Refused
+    return real
+
+
+def _bytes_of(url: str) -> bytes:
+    """What a data URL holds. Gradio would decode the picture, of whatever size, and encode it anew."""
+    kind, _, text = url.partition(",")
+    is_base64 = kind.endswith(";base64")
+    if len(text) > MAX_UPLOAD_BYTES * (4 / 3 if is_base64 else 3) + 4:
+        raise Refused
+    try:
+        data = base64.b64decode(text, validate=True) if is_base64 else unquote_to_bytes(text)
+    except ValueError as error:
+        raise Refused from error
+    if len(data) > MAX_UPLOAD_BYTES:
+        raise Refused
+    return data

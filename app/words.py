@@ -1,0 +1,16 @@
+"""What visitors read when something went wrong: a sentence, without the server's folders in it."""
+
+from __future__ import annotations
+
+import re
+
+# An absolute path of at least one folder, up to what cannot be in a name or ends a sentence; not the path of a URL.
+_FOLDERS = re.compile(r"(?<![\w:/.])(?:[A-Za-z]:)?[/\\](?:[^\s/\\'\"`:;,()\[\]]+[/\\])+")
+
+
+def sentence(error: BaseException | str) -> str:
+    """An error as a sentence: a capital first, a full stop at the end, and of every path its last part alone."""
+    text = _FOLDERS.sub("", " ".join(str(error).split())) or type(error).__name__
+    first = text.split()[0]
+    begin = first.capitalize() if first.islower() and first.isalpha() else first  # a file keeps its name
+    return begin + text[len(first) :] + ("" if text.endswith((".", "!", "?")) else ".")
