@@ -91,6 +91,7 @@ def trace_of(comparison: Comparison, image: Image.Image, geometry: DecoderGeomet
         columns=layout.columns,
         tiles=[_rounded(box) for box in layout.tiles],
         merge=layout.merge,
+        row_ends=list(layout.row_ends),
         layers=len(comparison.removed),
         dropped_after=list(comparison.dropped_after),
         rank=list(comparison.rank),

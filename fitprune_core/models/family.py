@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # The families of each `model_type`, as module and class in `families/`. Where several share one, the first whose
 # `fits` says so has the model.
 FAMILIES: dict[str, tuple[tuple[str, str], ...]] = {
-    "llava": (("llava_hr", "LlavaHr"), ("llava", "Llava")),
+    "llava": (("llava_hr", "LlavaHr"), ("pixtral", "Pixtral"), ("llava", "Llava")),
     "llava_next": (("llava_next", "LlavaNext"),),
     "llava_onevision": (("llava_onevision", "LlavaOnevision"),),
     "qwen2_vl": (("qwen_vl", "Qwen2VL"),),
@@ -34,6 +34,7 @@ FAMILIES: dict[str, tuple[tuple[str, str], ...]] = {
     "internvl": (("internvl", "InternVL"),),
     "idefics3": (("smolvlm", "SmolVLM"),),
     "smolvlm": (("smolvlm", "SmolVLM"),),
+    "mistral3": (("pixtral", "Mistral3"),),
 }
 
 

@@ -22,9 +22,10 @@ class VisualLayout:
         aspect: what became of the picture's aspect ratio: "crop", "pad", "stretch", "anyres" (tiles) or "native"
             (its own shape, to within a patch).
         views: for each token "grid" (the only view), "base" (the whole picture beside its tiles), "tile", "newline"
-            (the end of a line of tiles), "break" (Pixtral's end of a line) or "class" (a tower's class token).
+            (the end of a line of tiles) or "class" (a tower's class token).
         tiles: the part of the picture that each tile shows, where a family's tokens follow one another tile by tile.
         merge: patches across a token, and down: 2 where it stands for 2 x 2 of them.
+        row_ends: tokens after which a token of text ends the row (Pixtral); like all text it is never dropped.
     """
 
     image_size: tuple[int, int]
@@ -36,6 +37,7 @@ class VisualLayout:
     views: tuple[str, ...]
     tiles: tuple[Box, ...] = ()
     merge: int = 1
+    row_ends: tuple[int, ...] = ()
 
     @property
     def num_tokens(self) -> int:

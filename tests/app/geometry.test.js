@@ -6,7 +6,7 @@ const g = require("../../app/parts/scrubber/geometry.js");
 const trace = {
   width: 40, height: 20, seen: [10, 0, 30, 20], rows: 2, columns: 2, layers: 2,
   boxes: [[10, 0, 20, 10], [20, 0, 30, 10], [10, 10, 20, 20], [20, 10, 30, 20]],
-  views: ["grid", "grid", "grid", "grid"], tiles: [], merge: 1, dropped_after: [0, 2, 1, 0], rank: [2, 0, 1, 1], tokens: [2, 1],
+  views: ["grid", "grid", "grid", "grid"], tiles: [], merge: 1, row_ends: [], dropped_after: [0, 2, 1, 0], rank: [2, 0, 1, 1], tokens: [2, 1],
 };
 
 test("viridis begins dark and ends yellow", () => {
@@ -58,7 +58,7 @@ test("what never reached the first layer is told apart", () => {
 test("views of a tiled model are told apart, and line ends are not drawn", () => {
   const tiled = {
     columns: 2, layers: 2, tokens: [3, 2], dropped_after: [2, 2, 1, 0], rank: [0, 0, 1, 1], boxes: [[0, 0, 40, 20], [0, 0, 20, 20], [20, 0, 40, 20], null], views: ["base", "tile", "tile", "newline"],
-    tiles: [], merge: 1,
+    tiles: [], merge: 1, row_ends: [],
   };
   assert.deepStrictEqual(g.viewsOf(tiled), ["tile", "base"]);
   assert.deepStrictEqual(g.tokensOf(tiled, "tile"), [1, 2]);
@@ -69,18 +69,18 @@ test("views of a tiled model are told apart, and line ends are not drawn", () =>
 test("a view says how much of a layer it is, and what cannot be drawn", () => {
   const tiled = {
     boxes: [[0, 0, 40, 20], [0, 0, 20, 20], [20, 0, 40, 20], null], views: ["base", "tile", "tile", "newline"],
-    dropped_after: [0, 1, 2, 0],
+    dropped_after: [0, 1, 2, 0], row_ends: [],
   };
   assert.strictEqual(g.describeView(tiled, [1, 2], 0), "In this view 2 of 2. 1 of all show no part of the picture: 1 newline. ");
   assert.strictEqual(g.describeView(tiled, [1, 2], 1), "In this view 1 of 2. 1 of all show no part of the picture: 1 newline. ");
-  const padded = { boxes: [null, [0, 0, 40, 20]], views: ["grid", "grid"], dropped_after: [0, 1] };
+  const padded = { boxes: [null, [0, 0, 40, 20]], views: ["grid", "grid"], dropped_after: [0, 1], row_ends: [] };
   assert.strictEqual(g.describeView(padded, [1], 0), "1 of all show no part of the picture: 1 of padding. ");
   assert.strictEqual(g.describeView(trace, [0, 1, 2, 3], 0), "");
 });
 
 test("line ends stand beside their lines, and have names", () => {
   const tiled = {
-    columns: 2, layers: 2, tokens: [3, 2], dropped_after: [2, 2, 1, 0], rank: [0, 0, 1, 1], tiles: [], merge: 1,
+    columns: 2, layers: 2, tokens: [3, 2], dropped_after: [2, 2, 1, 0], rank: [0, 0, 1, 1], tiles: [], merge: 1, row_ends: [],
     boxes: [[0, 0, 40, 20], [0, 5, 20, 15], [20, 5, 40, 15], null], views: ["base", "tile", "tile", "newline"],
   };
   assert.deepStrictEqual(g.lineEndsOf(tiled, "tile"), [{ index: 3, top: 5, bottom: 15 }]);
@@ -90,21 +90,24 @@ test("line ends stand beside their lines, and have names", () => {
   assert.strictEqual(g.describeToken(tiled, 3), "Newline at the end of line 1: dropped after layer 1, rank 1 of 1 there (1 = least important).");
   const padding = { ...tiled, boxes: [[0, 0, 40, 20], null, null, null] };
   assert.deepStrictEqual(g.lineEndsOf(padding, "tile"), []);
+});
+
+test("text at the ends of rows stands beside them, and is no token that could go", () => {
   const rows = {
-    columns: 1, layers: 1, dropped_after: [1, 1, 1, 1], tiles: [], merge: 2,
-    boxes: [[0, 0, 10, 10], null, [0, 10, 10, 20], null], views: ["grid", "break", "grid", "break"],
+    columns: 2, layers: 1, dropped_after: [1, 0, 1, 1], tokens: [3], tiles: [], merge: 1, row_ends: [1, 3],
+    boxes: [[0, 0, 10, 10], [10, 0, 20, 10], [0, 10, 10, 20], [10, 10, 20, 20]], views: ["grid", "grid", "grid", "grid"],
   };
-  assert.deepStrictEqual(g.lineEndsOf(rows, "grid").map((end) => end.top), [0, 10]);
-  assert.strictEqual(g.describeToken(rows, 3), "Row break at the end of row 2: kept through all 1 layers.");
-  assert.strictEqual(g.describeView({ ...rows, views: ["grid", "break", "grid", "class"] }, [0, 2], 0),
-    "2 of all show no part of the picture: 1 row break, 1 class token. ");
+  assert.deepStrictEqual(g.lineEndsOf(rows, "grid"), [{ index: -1, top: 0, bottom: 10 }, { index: -1, top: 10, bottom: 20 }]);
+  assert.strictEqual(g.lineEndAt(rows, "grid", 5), -1);
+  assert.strictEqual(g.describeLayer(rows, 0), "3 of 4 patches kept, 1 dropped here");
+  assert.strictEqual(g.describeView(rows, [0, 1, 2, 3], 0), "The ends of 2 rows are text, which is never dropped. ");
 });
 
 test("tokens that come tile by tile have a place in their tile", () => {
   // Two tiles side by side of 2 x 2 tokens each, then the whole picture in 2 x 2.
   const square = (left, top) => [0, 1, 2, 3].map((k) => [left + 10 * (k % 2), top + 10 * (k >> 1), left + 10 + 10 * (k % 2), top + 10 + 10 * (k >> 1)]);
   const tiled = {
-    columns: 4, layers: 2, tokens: [12, 12], dropped_after: Array(12).fill(2), merge: 2,
+    columns: 4, layers: 2, tokens: [12, 12], dropped_after: Array(12).fill(2), merge: 2, row_ends: [],
     tiles: [[0, 0, 20, 20], [20, 0, 40, 20]], boxes: [...square(0, 0), ...square(20, 0), ...square(0, 0)],
     views: [...Array(8).fill("tile"), ...Array(4).fill("base")],
   };

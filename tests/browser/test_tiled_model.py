@@ -17,6 +17,7 @@ from fitprune_core.run.comparison import Comparison
 from tests.app.serving import served
 from tests.browser.conftest import COUNT_RESULTS, PATIENCE
 from tests.families.internvl import save_tiny_internvl
+from tests.families.pixtral import save_tiny_pixtral
 from tests.families.smolvlm import save_tiny_smolvlm
 from tests.tiny import save_tiny_llava
 
@@ -47,12 +48,13 @@ WRITERS = {
     "padding": save_tiny_llava,
     "internvl": save_tiny_internvl,
     "smolvlm": save_tiny_smolvlm,
+    "pixtral": save_tiny_pixtral,
 }
 
 
 @pytest.fixture(scope="module", params=WRITERS)
 def engine(request, tmp_path_factory):
-    """A real engine on a tiny LLaVA-NeXT, a tiny LLaVA-1.5 that pads, a tiny InternVL3, or a tiny SmolVLM."""
+    """A real engine on a tiny LLaVA-NeXT, a tiny LLaVA-1.5 that pads, a tiny InternVL3, SmolVLM or Pixtral."""
     root = tmp_path_factory.mktemp(request.param)
     folder = WRITERS[request.param](root / "tiny", num_layers=LAYERS)
     aspect = "pad" if request.param == "padding" else "auto"
@@ -97,6 +99,10 @@ def white() -> Image.Image:
     return Image.new("RGB", SIZE, "white")
 
 
+def has_ends(layout) -> bool:
+    return "newline" in layout.views or bool(layout.row_ends)
+
+
 def test_each_view_dims_its_own_dropped_patches_and_no_others(page, result):
     views = [view for view in ("grid", "tile", "base") if view in result.layout.views]
     assert page.is_visible("#scrubber .views") == (len(views) > 1)
@@ -109,7 +115,7 @@ def test_each_view_dims_its_own_dropped_patches_and_no_others(page, result):
         for layer in (1, LAYERS):
             page.click(f"#scrubber .strip button:nth-child({layer})")
             page.wait_for_selector(f".scrubber[data-layer='{layer}']")
-            found = page.evaluate(BRIGHTNESS, [boxes, *SIZE, "newline" in result.layout.views])
+            found = page.evaluate(BRIGHTNESS, [boxes, *SIZE, has_ends(result.layout)])
             seen = {at: value < 235 for at, value in zip(tokens, found, strict=True) if value is not None}
             assert len(seen) > 0.7 * len(tokens)
             assert seen == {at: result.dropped_after[at] < layer for at in seen}
@@ -122,6 +128,8 @@ def test_each_view_dims_its_own_dropped_patches_and_no_others(page, result):
     detail, newlines = page.inner_text("#scrubber .detail"), result.layout.views.count("newline")
     assert (f"{unplaced} of all show no part of the picture: " in detail) == (unplaced > 0)
     assert (f": {newlines} newlines" in detail) == (newlines > 0)
+    rows = len(result.layout.row_ends)
+    assert (f"The ends of {rows} rows are text, which is never dropped." in detail) == (rows > 0)
     unit = "patches" if result.layout.merge == 1 and not newlines else "tokens"
     assert f" of {result.layout.num_tokens} {unit} kept" in page.inner_text("#scrubber .count")
 
@@ -131,7 +139,8 @@ def test_the_legend_names_what_this_model_has_and_nothing_else(page, result):
     if "tile" in views:
         page.select_option("#scrubber .views", "tile")
     shown = {key: page.is_visible(f"#scrubber .{key}-key") for key in ("tile", "ends", "merged")}
-    assert shown == {"tile": bool(result.layout.tiles), "ends": "newline" in views, "merged": result.layout.merge > 1}
+    expected = {"tile": bool(result.layout.tiles), "ends": has_ends(result.layout), "merged": result.layout.merge > 1}
+    assert shown == expected
     if result.layout.merge > 1:
         assert "2 × 2 patches" in page.inner_text("#scrubber .merged-key")
     if "base" in views:
@@ -162,6 +171,26 @@ def test_line_ends_stand_beside_their_lines(page, result):
         )
 
 
+def test_text_at_the_ends_of_rows_is_drawn_as_kept_whatever_the_layer(page, result):
+    layout = result.layout
+    if not layout.row_ends:
+        return
+    gutter = """([width, height, tops]) => {
+      const canvas = document.querySelector('#scrubber .frame canvas'), pen = canvas.getContext('2d');
+      const gutter = Math.round(canvas.width / 24), room = canvas.width - gutter;
+      const scale = Math.min(room / width, canvas.height / height);
+      const left = (room - width * scale) / 2, top = (canvas.height - height * scale) / 2;
+      return tops.map((y) => [...pen.getImageData(left + width * scale + gutter / 2, top + y * scale, 1, 1).data]);
+    }"""
+    middles = [(layout.boxes[end][1] + layout.boxes[end][3]) / 2 for end in layout.row_ends]
+    colours = set()
+    for layer in (1, LAYERS):
+        page.click(f"#scrubber .strip button:nth-child({layer})")
+        page.wait_for_selector(f".scrubber[data-layer='{layer}']")
+        colours |= {tuple(colour) for colour in page.evaluate(gutter, [*SIZE, middles])}
+    assert len(colours) == 1 and next(iter(colours))[3] == 255
+
+
 def test_pointing_tells_the_row_and_column_of_the_view(page, result):
     layout = result.layout
     if "base" in layout.views:
@@ -172,7 +201,7 @@ def test_pointing_tells_the_row_and_column_of_the_view(page, result):
     token = next(at for at in range(first + columns * 2 + 1, layout.num_tokens) if layout.boxes[at])
     left, top, right, bottom = layout.boxes[token]
     box = page.locator("#scrubber .frame canvas").bounding_box()
-    room = box["width"] - (round(box["width"] / 24) if "newline" in layout.views else 0)
+    room = box["width"] - (round(box["width"] / 24) if has_ends(layout) else 0)
     scale = min(room / SIZE[0], box["height"] / SIZE[1])
     x = box["x"] + (room - SIZE[0] * scale) / 2 + (left + right) / 2 * scale
     y = box["y"] + (box["height"] - SIZE[1] * scale) / 2 + (top + bottom) / 2 * scale

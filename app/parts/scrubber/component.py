@@ -17,10 +17,11 @@ class Trace(GradioModel):
         width, height: of the original picture, in pixels; boxes and `seen` are in these.
         seen: left, top, right, bottom of the part that the model saw.
         boxes: per visual token, the same; None for a token that shows no part of the picture.
-        views: per visual token, "grid", "base", "tile", "newline", "break" or "class".
+        views: per visual token, "grid", "base", "tile", "newline" or "class".
         rows, columns: of the grid (or of the tiles).
         tiles: boxes of the tiles, where tokens follow one another tile by tile.
         merge: patches across a token.
+        row_ends: visual tokens after which a token of text, never dropped, ends the row.
         layers: decoder layers.
         dropped_after: per visual token, the layer (from 0) that dropped it, -1 if it never reached the first, or
             `layers` if none did.
@@ -39,6 +40,7 @@ class Trace(GradioModel):
     columns: int
     tiles: list[list[float]] = []
     merge: int = 1
+    row_ends: list[int] = []
     layers: int
     dropped_after: list[int]
     rank: list[int]

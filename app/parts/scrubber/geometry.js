@@ -44,16 +44,18 @@ function viewsOf(trace) {
   return Object.keys(VIEW_NAMES).filter((view) => trace.views.includes(view));
 }
 
-// Tokens that end a line of patches, by what they are called: "newline" ends a line of tiles, "break" a row (Pixtral).
-const LINE_ENDS = { newline: "tile", break: "grid" };
-const hasLineEnds = (trace) => trace.views.some((view) => view in LINE_ENDS);
+// Whether tokens end lines of patches: newlines lines of tiles, and text (Pixtral's) the rows of the picture.
+const hasNewlines = (trace) => trace.views.includes("newline");
+const hasLineEnds = (trace) => hasNewlines(trace) || trace.row_ends.length > 0;
 
-// The line ends of a view: [{index, top, bottom}], beside the line that each ends. A line of padding has no place.
+// The line ends of a view: [{index, top, bottom}], beside the line that each ends; the index of text, which is never
+// dropped, is -1. A line of padding has no place.
 function lineEndsOf(trace, view) {
+  if (view === "grid") return trace.row_ends.map((last) => ({ index: -1, top: trace.boxes[last][1], bottom: trace.boxes[last][3] }));
   const ends = [];
   let line = null;
-  trace.views.forEach((kind, index) => {
-    if (LINE_ENDS[kind] === view) {
+  if (view === "tile") trace.views.forEach((kind, index) => {
+    if (kind === "newline") {
       if (line) ends.push({ index, top: line[1], bottom: line[3] });
       line = null;
     } else if (kind === view && trace.boxes[index]) line = trace.boxes[index];
@@ -69,7 +71,7 @@ function lineEndAt(trace, view, y) {
 
 // What people call a token: some families make one of 2 x 2 patches, and some have tokens that show no patch.
 function unitOf(trace) {
-  return trace.merge > 1 || hasLineEnds(trace) ? "tokens" : "patches";
+  return trace.merge > 1 || hasNewlines(trace) ? "tokens" : "patches";
 }
 
 // The token whose box holds a point of the picture, or -1.
@@ -103,9 +105,8 @@ function placeOf(trace, index) {
 
 function nameOf(trace, index) {
   const view = trace.views[index];
-  if (view in LINE_ENDS) {
-    const number = trace.views.slice(0, index + 1).filter((other) => other === view).length;
-    return (view === "break" ? "Row break at the end of row " : "Newline at the end of line ") + number;
+  if (view === "newline") {
+    return "Newline at the end of line " + trace.views.slice(0, index + 1).filter((other) => other === view).length;
   }
   if (view === "class") return "Class token";
   const { tile, row, column } = placeOf(trace, index);
@@ -136,12 +137,12 @@ function describeLayer(trace, layer) {
 }
 
 const UNPLACED_NAMES = {
-  newline: ["newline", "newlines"], break: ["row break", "row breaks"], class: ["class token", "class tokens"],
-  padding: ["of padding", "of padding"],
+  newline: ["newline", "newlines"], class: ["class token", "class tokens"], padding: ["of padding", "of padding"],
 };
 
 // What the count of a layer leaves open: how much of it is this view's, and that some tokens (the ends of lines of tiles,
-// pure padding) are counted but have no place in the picture. Empty where every token is on show.
+// pure padding) are counted but have no place in the picture, or that tokens at the ends of rows are text. Empty where
+// every token is on show.
 function describeView(trace, tokens, layer) {
   const counts = {};
   let unplaced = 0;
@@ -155,7 +156,8 @@ function describeView(trace, tokens, layer) {
   const words = kinds.map((kind) => counts[kind] + " " + UNPLACED_NAMES[kind][counts[kind] > 1 ? 1 : 0]).join(", ");
   const kept = tokens.filter((index) => isKept(trace, index, layer)).length;
   return (viewsOf(trace).length > 1 ? "In this view " + kept + " of " + tokens.length + ". " : "") +
-    (unplaced ? unplaced + " of all show no part of the picture: " + words + ". " : "");
+    (unplaced ? unplaced + " of all show no part of the picture: " + words + ". " : "") +
+    (trace.row_ends.length ? "The ends of " + trace.row_ends.length + " rows are text, which is never dropped. " : "");
 }
 
 // An SVG path through one step a value; y runs down from `height` (0) to 0 (`most`).

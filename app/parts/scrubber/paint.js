@@ -71,17 +71,17 @@ function paintPicture(canvas, trace, picture, options) {
     const [x, y, width, height] = at([trace.width, end.top, trace.width + reach, end.bottom]);
     const box = [x + width * 0.3, y + 1, width * 0.6, Math.max(height - 2, 1)];
     paintLineEnd(context, trace, end.index, box, options, colors, hatch);
-    if (end.index === options.marked) markToken(context, box, 1, colors.accent, gap);
+    if (end.index >= 0 && end.index === options.marked) markToken(context, box, 1, colors.accent, gap);
   }
   if (options.marked >= 0 && trace.boxes[options.marked]) markToken(context, at(trace.boxes[options.marked]), trace.merge, colors.accent, gap);
   return place;
 }
 
-// A token that ends a line stands beside it, filled while it is kept.
+// A token that ends a line stands beside it, filled while it is kept, as text always is.
 function paintLineEnd(context, trace, index, box, options, colors, hatch) {
   context.fillStyle = colors.ink;
   context.fillRect(...box);
-  paintToken(context, trace, index, box, options, colors, hatch);
+  if (index >= 0) paintToken(context, trace, index, box, options, colors, hatch);
 }
 
 // The edge of a tile is dark and light, so that it shows on any picture.

@@ -11,25 +11,23 @@ import torch
 from transformers import Idefics3Processor
 from transformers.models.smolvlm.processing_smolvlm import get_image_prompt_string
 
-from fitprune_core import (
-    METHODS,
-    build_inputs,
-    collect_statistics,
-    compare,
-    fit_recipe,
-    load_model,
-    prune_visual_tokens,
-    request_flops,
-    visual_layout,
-)
-from fitprune_core.cli.main import main
+from fitprune_core import METHODS, build_inputs, load_model, prune_visual_tokens, request_flops, visual_layout
 from fitprune_core.models.family import family_of, picture_of
 from tests.coordinates import box_errors
+from tests.families.checks import (
+    asked,
+    check_batches,
+    check_command_line,
+    check_equal_to_a_masked_model,
+    check_flops,
+    check_text_stays,
+    dropping,
+    visual,
+)
 from tests.families.internvl import save_tiny_internvl
 from tests.families.smolvlm import save_tiny_smolvlm
 from tests.flop_counting import counted_flops
 from tests.pruned import recipe_of
-from tests.reference import masked_logits
 from tests.tiny import random_picture
 
 WRITERS = {
@@ -60,19 +58,6 @@ def name(request):
 @pytest.fixture
 def loaded(folders, name):
     return load_model(folders[name], device="cpu")
-
-
-def asked(processor, size=(50, 30), question="What is it?", seed=0):
-    return build_inputs(processor, random_picture(*size, seed=seed), question)
-
-
-def visual(model, inputs) -> torch.Tensor:
-    return inputs["input_ids"][0] == model.config.image_token_id
-
-
-def dropping(count: int):
-    """A recipe that drops at three layers of four, about three quarters in all."""
-    return recipe_of((count // 4, 0, count // 3, count // 6), count)
 
 
 def seen_by_tokens(model, processor, image):
@@ -177,39 +162,12 @@ def test_a_checkpoint_without_a_template_gets_its_familys(folders, name, tmp_pat
 @pytest.mark.parametrize("method", ["fitprune", "fastv", "cross-only", "divprune"])
 def test_prefill_and_decoding_equal_a_masked_model(loaded, method):
     model, processor = loaded
-    inputs = asked(processor)
-    count = int(visual(model, inputs).sum())
-    options = {"max_new_tokens": 5, "min_new_tokens": 5, "do_sample": False, "output_logits": True}
-    options |= {"return_dict_in_generate": True, "suppress_tokens": [model.config.image_token_id]}
-    with torch.no_grad():
-        plain = model(**inputs).logits
-        with prune_visual_tokens(model, dropping(count), method=method) as trace:
-            output = model.generate(**inputs, **options)
-        kept = list(trace.kept)
-        assert len(kept[-1]) < count
-        new = output.sequences[0, inputs["input_ids"].shape[1] :].tolist()
-        for step, logits in enumerate(output.logits):
-            expected = masked_logits(model, inputs, kept, new[:step], trace.kept_before)[:, -1]
-            assert (logits - expected).abs().max() < 1e-4
-        assert (output.logits[0] - plain[:, -1]).abs().max() > 1e-3
-        assert torch.equal(model(**inputs).logits, plain)
+    check_equal_to_a_masked_model(model, asked(processor), method)
 
 
 def test_text_between_tiles_and_after_them_stays(loaded):
-    """Every position of text has the masked model's logits, wherever it stands, with a single visual token left."""
     model, processor = loaded
-    inputs = asked(processor)
-    is_visual = visual(model, inputs)
-    count = int(is_visual.sum())
-    with torch.no_grad(), prune_visual_tokens(model, recipe_of((count - 9, 0, 5, 3), count)) as trace:
-        logits = model(**inputs, use_cache=False).logits[0]
-    left = len(trace.kept[-1])
-    assert left == 1 and logits.shape[0] == left + int((~is_visual).sum())
-    expected = masked_logits(model, inputs, trace.kept)[0]
-    positions = trace.positions
-    is_text = ~is_visual[positions]
-    assert is_text.sum() == (~is_visual).sum()
-    assert (logits[is_text] - expected[positions][is_text]).abs().max() < 1e-4
+    check_text_stays(model, asked(processor))
 
 
 def test_what_goes_is_what_whole_attention_matrices_say(folders, name):
@@ -229,22 +187,7 @@ def test_what_goes_is_what_whole_attention_matrices_say(folders, name):
 
 @pytest.mark.parametrize("size", [(50, 30), (72, 72), (24, 24)])
 def test_flops_are_those_that_torch_counts(loaded, size):
-    model, processor = loaded
-    inputs = asked(processor, size)
-    pixels = {key: inputs[key] for key in ("pixel_values", "pixel_attention_mask") if key in inputs}
-    recipe = fit_recipe(collect_statistics(model, processor, [(random_picture(*size), "What is it?")]), 0.0)
-    run = compare(model, processor, random_picture(*size), "What is it?", recipe, max_new_tokens=3, repeats=0).original
-    options = {"max_new_tokens": run.new_tokens, "min_new_tokens": run.new_tokens, "do_sample": False}
-    assert run.flops.total == pytest.approx(counted_flops(lambda: model.generate(**inputs, **options)), rel=0.005)
-    views = counted_flops(lambda: model.get_image_features(**pixels, return_dict=True))
-    assert run.flops.vision_tower + run.flops.projector == pytest.approx(views, rel=0.005)
-    merger = getattr(model.model, "connector", None) or model.model.multi_modal_projector
-    counts = []
-    hook = merger.register_forward_pre_hook(lambda module, args: counts.append(args[0]))
-    with torch.no_grad():
-        model.get_image_features(**pixels, return_dict=True)
-    hook.remove()
-    assert run.flops.projector == pytest.approx(counted_flops(lambda: merger(counts[0])), rel=0.005)
+    check_flops(*loaded, size)
 
 
 @pytest.mark.parametrize("method", ["fitprune", "self-only", "cross-only", "fastv", "random"])
@@ -277,46 +220,11 @@ def test_scoring_counts_what_runs(loaded, method):
 
 
 def test_from_the_command_line(folders, name, tmp_path, capsys):
-    folder = folders[name]
-    for seed, size in enumerate([(50, 30), (30, 50), (24, 24)]):
-        random_picture(*size, seed=seed).save(tmp_path / f"{seed}.png")
-    lines = [{"id": str(at), "image": f"{at}.png", "question": "What?", "answer": "x"} for at in range(3)]
-    (tmp_path / "s.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    store = tmp_path / "recipes" / folder.name / "statistics.npz"
-    model, samples = ["--model", str(folder), "--device", "cpu"], ["--samples", str(tmp_path / "s.jsonl")]
-    recipes = ["--recipes", str(tmp_path / "recipes"), "--max-new-tokens", "2", "--reduction", "0.5"]
-    assert main(["calibrate", *model, *samples, "--out", str(store)]) == 0
-    recipe = tmp_path / "r.json"
-    assert main(["fit", "--statistics", str(store), "--reduction", "0.5", "--out", str(recipe)]) == 0
-    assert json.loads(recipe.read_text())["image_aspect"] == "anyres"
-    assert main(["evaluate", *model, *samples, *recipes, "--out", str(tmp_path / "r.csv")]) == 0
-    assert len((tmp_path / "r.csv").read_text().splitlines()) > 1
-    capsys.readouterr()
-    question = ["--image", str(tmp_path / "0.png"), "--question", NASTY, "--json"]
-    assert main(["compare", *model, *question, *recipes]) == 0
-    entries = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert entries["aspect"] == "anyres" and entries["warnings"] == []
-    assert entries["achieved_reduction"] == pytest.approx(0.5, abs=0.03)
+    check_command_line(folders[name], tmp_path, capsys, NASTY, "anyres")
 
 
 def test_batches_of_pictures_with_as_many_tokens_answer_as_one_at_a_time(folders, name, tmp_path):
-    folder = folders[name]
-    for seed, size in enumerate([(50, 30), (51, 31), (24, 24), (100, 62)]):
-        random_picture(*size, seed=seed).save(tmp_path / f"{seed}.png")
-    lines = [
-        {"id": str(at), "image": f"{at}.png", "question": "What?" + " Why?" * at, "answer": "x"} for at in range(4)
-    ]
-    (tmp_path / "s.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    store = tmp_path / "recipes" / folder.name / "statistics.npz"
-    model, samples = ["--model", str(folder), "--device", "cpu"], ["--samples", str(tmp_path / "s.jsonl")]
-    recipes = ["--recipes", str(tmp_path / "recipes"), "--max-new-tokens", "3", "--reduction", "0.5"]
-    assert main(["calibrate", *model, *samples, "--out", str(store)]) == 0
-    tables = []
-    for size in ("1", "4"):
-        out = tmp_path / f"r{size}.csv"
-        assert main(["evaluate", *model, *samples, *recipes, "--batch-size", size, "--out", str(out)]) == 0
-        tables.append(out.read_text())
-    assert tables[0] == tables[1]
+    check_batches(folders[name], tmp_path, [(50, 30), (51, 31), (24, 24), (100, 62)])
 
 
 @pytest.mark.parametrize(
