@@ -68,16 +68,15 @@ class LayerAttention:
         Returns float32 (groups, visual tokens), on the device of `query`. Raises ValueError for a group without a query
         to average over.
         """
-        received = self.query.new_zeros(len(queries), self.num_visual_tokens, dtype=torch.float32)
         if self.normaliser is None:
             largest = ((group, seen.amax(dim=0)) for group, seen in self._probabilities(queries))
         else:
             largest = self._largest_probabilities(queries, self.normaliser)
+        sums: list[list[torch.Tensor]] = [[] for _ in queries]
         for group, seen in largest:
-            received[group, : seen.shape[-1]] += seen.sum(dim=0)
-        for group, rows in enumerate(queries):
-            received[group] /= _count(rows)
-        return received
+            sums[group].append(seen.sum(dim=0))
+        means = [self._total(of_group).div_(_count(rows)) for of_group, rows in zip(sums, queries, strict=True)]
+        return torch.stack(means)
 
     def observed(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Self- and cross-attention as above, (2, visual tokens), and the shares that they are parts of, (2,).
@@ -136,6 +135,15 @@ class LayerAttention:
             else:
                 largest.tril_(ahead)
             yield from ((group, largest[part]) for group, part in parts)
+
+    def _total(self, sums: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The sum of what each block adds to the columns that it can see, (visual tokens,)."""
+        if len(sums) == 1 and len(sums[0]) == self.num_visual_tokens:
+            return sums[0]
+        total = self.query.new_zeros(self.num_visual_tokens, dtype=torch.float32)
+        for of_block in sums:
+            total[: len(of_block)] += of_block
+        return total
 
     def _numbers(self, rows: Rows) -> torch.Tensor:
         return torch.arange(rows.start, rows.stop, device=self.query.device) if isinstance(rows, slice) else rows

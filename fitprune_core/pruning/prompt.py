@@ -87,6 +87,7 @@ class Prompt:
         # One unbroken run of visual tokens stays one: its rows are then a slice, which costs nothing to read.
         unbroken = all(b - a + 1 == self.num_visual_tokens for a, b in zip(first, last, strict=True))
         self.first_visual = first if unbroken else None
+        self.numbers = torch.arange(self.length, device=is_visual.device)
 
     def attention_of(self, sample: int, attended: Attended) -> LayerAttention:
         """What one sample attended with, without its padding, and where its visual tokens and later text stand."""
@@ -163,7 +164,8 @@ class Request(Prompt):
             with torch.no_grad(), _without_autocast(attended.query.device):
                 self.chosen[layer] = self.choose(layer, attended)
         gone, staying = self.chosen[layer]
-        trace.drop(layer, self.tokens.gather(1, staying), self.tokens.gather(1, gone))
+        dropped, self.tokens = self.tokens.gather(1, gone), self.tokens.gather(1, staying)
+        trace.drop(layer, self.tokens, dropped)
         return self._go_on_with(layer, gone, staying, rows)
 
     def drop_before(self, hidden_states: torch.Tensor, trace: PruningTrace) -> torch.Tensor:
@@ -173,7 +175,8 @@ class Request(Prompt):
             with torch.no_grad(), _without_autocast(hidden_states.device):
                 self.chosen[BEFORE] = self.choose_before(hidden_states)
         gone, staying = self.chosen[BEFORE]
-        trace.drop_before(self.tokens.gather(1, staying), self.tokens.gather(1, gone))
+        dropped, self.tokens = self.tokens.gather(1, gone), self.tokens.gather(1, staying)
+        trace.drop_before(self.tokens, dropped)
         return self._go_on_with(BEFORE, gone, staying, rows)
 
     def choose_before(self, hidden_states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -215,13 +218,19 @@ class Request(Prompt):
 
     def _go_on_with(self, layer: int, gone: torch.Tensor, staying: torch.Tensor, rows: int) -> torch.Tensor:
         """Leave `gone` behind, of so many rows; returns the rows that stay, ascending, (batch, fewer rows)."""
-        # Dropped rows are numbered past the end, so that sorting leaves the others in order, without a look at values.
-        numbers = torch.arange(rows, device=gone.device).repeat(gone.shape[0], 1)
-        numbers.scatter_(1, self.visual.gather(1, gone), rows)
-        kept_rows = numbers.sort(dim=1).values[:, : rows - gone.shape[1]].contiguous()
-        before, self.tokens = self.visual.gather(1, staying), self.tokens.gather(1, staying)
-        # What was dropped lay among the visual rows, so a run without gaps closes up behind its first row.
-        self.visual = torch.searchsorted(kept_rows, before)
+        if self.first_visual is not None and len(self.first_visual) == 1:
+            first, count = self.first_visual[0], staying.shape[1]
+            end = first + count + gone.shape[1]
+            kept_rows = torch.cat([self.numbers[:first], staying[0] + first, self.numbers[end:rows]])[None]
+            # What was dropped lay among the visual rows, so a run without gaps closes up behind its first row.
+            self.visual = self.numbers[None, first : first + count]
+        else:
+            # Dropped rows are numbered past the end, so that sorting leaves the others in order, without a look at
+            # values.
+            numbers = self.numbers[:rows].repeat(gone.shape[0], 1)
+            numbers.scatter_(1, self.visual.gather(1, gone), rows)
+            kept_rows = numbers.sort(dim=1).values[:, : rows - gone.shape[1]].contiguous()
+            self.visual = torch.searchsorted(kept_rows, self.visual.gather(1, staying))
         arrived = None if layer == BEFORE else self.arriving[layer]
         left = kept_rows if arrived is None else arrived.gather(1, kept_rows)
         self.arriving[layer + 1 :] = [left] * (len(self.arriving) - layer - 1)
