@@ -6,6 +6,7 @@ Results go to standard output. Bad input ends with exit status 2 and one line on
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import logging
 import os
@@ -51,6 +52,7 @@ def run_compare(options: argparse.Namespace) -> None:
     # Everything that costs nothing is looked at before torch and a model are loaded.
     question, image = check_question(options.question), open_picture(options.image)
     recipe = PruningRecipe.load(options.recipe) if options.recipe else None
+    _import_models()
     from fitprune_core.run.comparison import compare
 
     model, processor = _load(options, options.device)
@@ -100,6 +102,7 @@ def _over_samples(options: argparse.Namespace) -> Iterator[tuple]:
 
 def run_evaluate(options: argparse.Namespace) -> None:
     """Answer a samples file with the original model and with methods at several budgets."""
+    _import_models()
     from fitprune_core.cli.tables import scores_table
     from fitprune_core.evaluation.evaluation import evaluate
 
@@ -124,6 +127,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
 
 def run_calibrate(options: argparse.Namespace) -> None:
     """Collect the statistics of a model over a samples file."""
+    _import_models()
     from fitprune_core.calibration.calibration import calibrate
 
     with _over_samples(options) as (model, processor, progress, processes):
@@ -166,6 +170,21 @@ def run_fit(options: argparse.Namespace) -> None:
 
 
 COMMANDS = {"compare": run_compare, "calibrate": run_calibrate, "fit": run_fit, "evaluate": run_evaluate}
+
+
+def _import_models() -> None:
+    """Import torch and transformers: seconds of work, of which a fifth would go to looking for garbage.
+
+    They make 600,000 objects that stay until the process ends, so nobody need look among them, neither now nor later.
+    """
+    if "torch" in sys.modules:
+        return
+    gc.disable()
+    try:
+        import fitprune_core.models.loading  # noqa: F401
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _load(options: argparse.Namespace, device: str) -> tuple[Any, Any]:

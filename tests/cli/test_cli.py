@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -17,7 +13,6 @@ from fitprune_core.samples.journal import Journal
 from tests.memory import fill_memory_once
 from tests.tiny import random_picture
 
-ROOT = Path(__file__).resolve().parents[2]
 RUN_KEYS = ["answer", "new_tokens", "prefill_ms", "decode_ms", "visual_gflops", "total_gflops", "kv_cache_bytes"]
 
 
@@ -369,29 +364,3 @@ def test_debug_shows_the_traceback(compare, capsys, caplog):
     assert compare(image="missing.png", debug=True) == 2
     complaint(capsys)
     assert caplog.records[0].exc_info[0] is ValueError
-
-
-def run_as_a_user(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "fitprune_core", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-
-
-def test_as_a_program(place, tiny_folder):
-    done = run_as_a_user(
-        *("compare", "--model", tiny_folder, "--image", place / "picture.png", "--question", "What is <image>?"),
-        *("--recipe", place / "recipe.json", "--max-new-tokens", "2", "--json"),
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    assert json.loads(done.stdout)["pruned"]["new_tokens"] >= 1
-
-
-def test_bad_input_as_a_program(tmp_path):
-    done = run_as_a_user("compare", "--image", tmp_path / "no.png", "--question", "What?", "--reduction", "0.5")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"python -m fitprune_core: there is no file {tmp_path / 'no.png'}\n"
