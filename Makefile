@@ -48,6 +48,8 @@ lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	@# Gradio writes these beside the components that it imports, and does not renew all of them.
+	find app -name '*.pyi' -delete
 	$(BIN)/mypy
 
 format: .venv/installed-dev
