@@ -23,7 +23,8 @@ class VisualLayout:
             (its own shape, to within a patch).
         views: for each token "grid" (the only view), "base" (the whole picture beside its tiles), "tile", "newline"
             (the end of a line of tiles) or "class" (a tower's class token).
-        tiles: the part of the picture that each tile shows, where a family's tokens follow one another tile by tile.
+        tiles: the part of the picture that each tile shows, row by row. Tokens of view "tile" follow one another tile
+            by tile; where there are newlines, line by line across the tiles.
         merge: patches across a token, and down: 2 where it stands for 2 x 2 of them.
         row_ends: tokens after which a token of text ends the row (Pixtral); like all text it is never dropped.
     """

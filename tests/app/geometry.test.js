@@ -119,6 +119,24 @@ test("tokens that come tile by tile have a place in their tile", () => {
   assert.strictEqual(g.describeLayer(tiled, 0), "12 of 12 tokens kept, none dropped here");
 });
 
+test("tokens in lines across tiles have a place in the lines, and the tile beside", () => {
+  // Two tiles side by side, of 2 x 2 tokens each, in two lines with a newline at the end; the whole picture comes first.
+  const line = (top) => [0, 10, 20, 30].map((left) => [left, top, left + 10, top + 10]);
+  const tiled = {
+    columns: 4, layers: 2, tokens: [14, 14], dropped_after: Array(14).fill(2), merge: 1, row_ends: [],
+    tiles: [[0, 0, 20, 20], [20, 0, 40, 20]],
+    boxes: [[0, 0, 20, 10], [20, 0, 40, 10], [0, 10, 20, 20], [20, 10, 40, 20], ...line(0), null, ...line(10), null],
+    views: [...Array(4).fill("base"), ...Array(4).fill("tile"), "newline", ...Array(4).fill("tile"), "newline"],
+  };
+  const tiles = g.tokensOf(tiled, "tile").map((index) => g.tileOf(tiled, index));
+  assert.deepStrictEqual(tiles, [0, 0, 1, 1, 0, 0, 1, 1]);
+  assert.deepStrictEqual(g.placeOf(tiled, 11), { tile: 2, row: 2, column: 3 });
+  assert.deepStrictEqual(g.placeOf(tiled, 3), { row: 2, column: 2 });
+  assert.strictEqual(g.describeToken(tiled, 11), "Row 2, column 3, in tile 2 of 2: kept through all 2 layers.");
+  assert.strictEqual(g.describeToken(tiled, 3), "Row 2, column 2: kept through all 2 layers.");
+  assert.strictEqual(g.describeToken(tiled, 13), "Newline at the end of line 2: kept through all 2 layers.");
+});
+
 test("a path has one step a value", () => {
   assert.strictEqual(g.stepPath([4, 2, 1], 4, 30, 10), "M0 0.00H10.00V5.00H20.00V7.50H30.00");
 });

@@ -17,6 +17,7 @@ from fitprune_core.run.comparison import Comparison
 from tests.app.serving import served
 from tests.browser.conftest import COUNT_RESULTS, PATIENCE
 from tests.families.internvl import save_tiny_internvl
+from tests.families.llava_onevision import save_tiny_onevision
 from tests.families.pixtral import save_tiny_pixtral
 from tests.families.smolvlm import save_tiny_smolvlm
 from tests.tiny import save_tiny_llava
@@ -45,6 +46,7 @@ BRIGHTNESS = """([boxes, width, height, has_ends]) => {
 
 WRITERS = {
     "tiles": partial(save_tiny_llava, family="llava_next"),
+    "onevision": save_tiny_onevision,
     "padding": save_tiny_llava,
     "internvl": save_tiny_internvl,
     "smolvlm": save_tiny_smolvlm,
@@ -54,7 +56,7 @@ WRITERS = {
 
 @pytest.fixture(scope="module", params=WRITERS)
 def engine(request, tmp_path_factory):
-    """A real engine on a tiny LLaVA-NeXT, a tiny LLaVA-1.5 that pads, a tiny InternVL3, SmolVLM or Pixtral."""
+    """A real engine on a tiny LLaVA-NeXT, LLaVA-OneVision, LLaVA-1.5 that pads, InternVL3, SmolVLM or Pixtral."""
     root = tmp_path_factory.mktemp(request.param)
     folder = WRITERS[request.param](root / "tiny", num_layers=LAYERS)
     aspect = "pad" if request.param == "padding" else "auto"
@@ -103,6 +105,14 @@ def has_ends(layout) -> bool:
     return "newline" in layout.views or bool(layout.row_ends)
 
 
+def in_one_tile(layout, token) -> bool:
+    left, top, right, bottom = layout.boxes[token]
+    return any(
+        left > x0 - 0.01 and top > y0 - 0.01 and right < x1 + 0.01 and bottom < y1 + 0.01
+        for x0, y0, x1, y1 in layout.tiles
+    )
+
+
 def test_each_view_dims_its_own_dropped_patches_and_no_others(page, result):
     views = [view for view in ("grid", "tile", "base") if view in result.layout.views]
     assert page.is_visible("#scrubber .views") == (len(views) > 1)
@@ -117,7 +127,9 @@ def test_each_view_dims_its_own_dropped_patches_and_no_others(page, result):
             page.wait_for_selector(f".scrubber[data-layer='{layer}']")
             found = page.evaluate(BRIGHTNESS, [boxes, *SIZE, has_ends(result.layout)])
             seen = {at: value < 235 for at, value in zip(tokens, found, strict=True) if value is not None}
-            assert len(seen) > 0.7 * len(tokens)
+            # The edge of a tile is drawn across tokens that stand for patches of two tiles (LLaVA-OneVision).
+            seen = {at: dim for at, dim in seen.items() if view != "tile" or in_one_tile(result.layout, at)}
+            assert len(seen) > 0.6 * len(tokens)
             assert seen == {at: result.dropped_after[at] < layer for at in seen}
             if view != "grid":
                 kept = sum(result.dropped_after[at] >= layer for at in tokens)
@@ -211,3 +223,28 @@ def test_pointing_tells_the_row_and_column_of_the_view(page, result):
     page.wait_for_function(
         "words => document.querySelector('#scrubber .detail').textContent.startsWith(words)", arg=words
     )
+
+
+def test_pointing_tells_the_tile_beside_the_place_in_the_lines(page, result):
+    layout = result.layout
+    if "newline" not in layout.views:
+        return
+    page.select_option("#scrubber .views", "tile")
+    assert len(layout.tiles) > 1
+    box = page.locator("#scrubber .frame canvas").bounding_box()
+    room = box["width"] - round(box["width"] / 24)
+    scale = min(room / SIZE[0], box["height"] / SIZE[1])
+    first = layout.views.index("tile")
+    for number, (x0, y0, x1, y1) in enumerate(layout.tiles):
+        x, y = (x0 + x1) / 2 + 1, (y0 + y1) / 2 + 1
+        tokens = [at for at, seen in enumerate(layout.boxes) if layout.views[at] == "tile" and seen]
+        token = next(at for at in tokens if layout.boxes[at][0] <= x < layout.boxes[at][2] and y < layout.boxes[at][3])
+        page.mouse.move(
+            box["x"] + (room - SIZE[0] * scale) / 2 + x * scale,
+            box["y"] + (box["height"] - SIZE[1] * scale) / 2 + y * scale,
+        )
+        row, column = divmod(token - first, layout.columns + 1)
+        words = f"Row {row + 1}, column {column + 1}, in tile {number + 1} of {len(layout.tiles)}: "
+        page.wait_for_function(
+            "words => document.querySelector('#scrubber .detail').textContent.startsWith(words)", arg=words
+        )

@@ -13,9 +13,9 @@ from transformers import (
 from tests.tiny import QWEN_TEMPLATE, _scale_weights, tiny_llava
 
 
-def save_tiny_onevision(path: str | Path, pixels_beside: int = 0) -> Path:
+def save_tiny_onevision(path: str | Path, pixels_beside: int = 0, num_layers: int = 4) -> Path:
     """Write one as a folder in the layout of the Hub. pixels_beside: of each view's side, in no whole patch."""
-    other, its_processor = tiny_llava(tower="siglip", decoder="qwen2", prompt="qwen")
+    other, its_processor = tiny_llava(tower="siglip", decoder="qwen2", prompt="qwen", num_layers=num_layers)
     tokenizer, side = its_processor.tokenizer, 24 + pixels_beside
     pinpoints = [[side * down, side * across] for down in (1, 2, 3) for across in (1, 2, 3)]
     other.config.vision_config.image_size = side

@@ -19,7 +19,7 @@ class Trace(GradioModel):
         boxes: per visual token, the same; None for a token that shows no part of the picture.
         views: per visual token, "grid", "base", "tile", "newline" or "class".
         rows, columns: of the grid (or of the tiles).
-        tiles: boxes of the tiles, where tokens follow one another tile by tile.
+        tiles: boxes of the tiles; tokens follow one another tile by tile, or where there are newlines line by line.
         merge: patches across a token.
         row_ends: visual tokens after which a token of text, never dropped, ends the row.
         layers: decoder layers.

@@ -88,19 +88,27 @@ function isKept(trace, index, layer) {
   return trace.dropped_after[index] > layer;
 }
 
+// The tile that shows the middle of a token, from 0, or -1.
+function tileOf(trace, index) {
+  const [left, top, right, bottom] = trace.boxes[index], x = (left + right) / 2, y = (top + bottom) / 2;
+  return trace.tiles.findIndex(([x0, y0, x1, y1]) => x >= x0 && x < x1 && y >= y0 && y < y1);
+}
+
 // Row and column of a token in its view, or in its tile where tokens come tile by tile; all from 1. A tile and the
-// whole-picture view of a tiled model are square by themselves.
+// whole-picture view of a tiled model are square by themselves. Where newlines end the lines of all tiles, a token has
+// its place in the lines, and the tile beside.
 function placeOf(trace, index) {
   const view = trace.views[index];
   const first = trace.views.indexOf(view);
   let number = 0;
   for (let i = first; i < index; i++) number += trace.views[i] === view;
   const count = trace.views.filter((other) => other === view).length;
-  const ofTile = view === "tile" && trace.tiles.length ? count / trace.tiles.length : 0;
-  const columns = ofTile ? Math.round(Math.sqrt(ofTile)) : view === "base" ? Math.round(Math.sqrt(count)) : trace.columns;
-  const inside = ofTile ? number % ofTile : number;
+  const tiled = view === "tile" && trace.tiles.length > 0, byTile = tiled && !hasNewlines(trace);
+  const ofTile = byTile ? count / trace.tiles.length : count;
+  const columns = byTile || view === "base" ? Math.round(Math.sqrt(ofTile)) : trace.columns;
+  const inside = number % ofTile;
   const place = { row: Math.floor(inside / columns) + 1, column: (inside % columns) + 1 };
-  return ofTile ? { tile: Math.floor(number / ofTile) + 1, ...place } : place;
+  return tiled ? { tile: (byTile ? Math.floor(number / ofTile) : tileOf(trace, index)) + 1, ...place } : place;
 }
 
 function nameOf(trace, index) {
@@ -109,8 +117,9 @@ function nameOf(trace, index) {
     return "Newline at the end of line " + trace.views.slice(0, index + 1).filter((other) => other === view).length;
   }
   if (view === "class") return "Class token";
-  const { tile, row, column } = placeOf(trace, index);
-  return (tile ? "Tile " + tile + " of " + trace.tiles.length + ", row " : "Row ") + row + ", column " + column;
+  const { tile, row, column } = placeOf(trace, index), of = tile + " of " + trace.tiles.length;
+  if (tile && hasNewlines(trace)) return "Row " + row + ", column " + column + ", in tile " + of;
+  return (tile ? "Tile " + of + ", row " : "Row ") + row + ", column " + column;
 }
 
 function droppedAt(trace, layer) {
@@ -172,7 +181,7 @@ function stepPath(values, most, width, height) {
 // In Node, where these functions are tested on their own.
 if (typeof module !== "undefined" && module.exports) {
   module.exports = {
-    viridis, layerColor, fitInside, unseenParts, tokensOf, viewsOf, lineEndsOf, lineEndAt, tokenAt, isKept, placeOf,
+    viridis, layerColor, fitInside, unseenParts, tokensOf, viewsOf, lineEndsOf, lineEndAt, tokenAt, tileOf, isKept, placeOf,
     droppedAt, describeToken, describeLayer, describeView, stepPath,
   };
 }

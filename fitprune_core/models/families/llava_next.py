@@ -15,7 +15,7 @@ from transformers.image_processing_utils import select_best_resolution
 from fitprune_core.cost.tower import class_tokens
 from fitprune_core.models.families.llava import Llava
 from fitprune_core.models.family import Family
-from fitprune_core.models.layout import Frame, VisualLayout
+from fitprune_core.models.layout import Box, Frame, VisualLayout
 from fitprune_core.models.processors import set_logged
 
 
@@ -61,7 +61,8 @@ class LlavaNext(Llava):
             boxes += [*tiles[line * columns_kept : (line + 1) * columns_kept], None]
             views += ["tile"] * columns_kept + ["newline"]
         whole = (0.0, 0.0, float(width), float(height))
-        return VisualLayout(image_size, tuple(boxes), rows_kept, columns_kept, whole, "anyres", tuple(views))
+        shown = shown_tiles(frame, rows, columns, side, patch)
+        return VisualLayout(image_size, tuple(boxes), rows_kept, columns_kept, whole, "anyres", tuple(views), shown)
 
 
 def tiled_canvas(
@@ -77,6 +78,12 @@ def tiled_canvas(
     left, top = (across - new_width) // 2, (down - new_height) // 2
     per_side = side // patch
     return Frame(image_size, left, top, new_width, new_height), down // side * per_side, across // side * per_side
+
+
+def shown_tiles(frame: Frame, rows: int, columns: int, side: int, patch: int) -> tuple[Box, ...]:
+    """What each tile of a canvas of rows x columns patches shows of the picture, without those of padding alone."""
+    per_side = side // patch
+    return tuple(box for box in frame.grid(rows // per_side, columns // per_side, side) if box)
 
 
 def unpadded(image_size: tuple[int, int], rows: int, columns: int) -> tuple[int, int, int, int]:

@@ -13,7 +13,7 @@ from typing import Any
 from transformers import LlavaOnevisionProcessor, ProcessorMixin
 
 from fitprune_core.cost.tower import class_tokens
-from fitprune_core.models.families.llava_next import LlavaNext, tiled_canvas, unpadded
+from fitprune_core.models.families.llava_next import LlavaNext, shown_tiles, tiled_canvas, unpadded
 from fitprune_core.models.layout import Frame, VisualLayout
 from fitprune_core.models.processors import check_image_token, load_without_video, set_logged
 
@@ -67,7 +67,8 @@ class LlavaOnevision(LlavaNext):
             boxes.append(None)
             views += ["tile"] * places + ["newline"]
         whole = (0.0, 0.0, float(width), float(height))
-        return VisualLayout(image_size, tuple(boxes), lines, places, whole, "anyres", tuple(views))
+        shown = shown_tiles(frame, rows, columns, side, patch)
+        return VisualLayout(image_size, tuple(boxes), lines, places, whole, "anyres", tuple(views), shown)
 
 
 def _pixels(patches: float, side: int, patch: int) -> tuple[float, float]:
