@@ -27,7 +27,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         with upload_folder():
-            demo = build_demo(Engine.from_settings(settings))
+            demo = build_demo(Engine.from_settings(settings), settings.runs)
             demo.launch(server_name=settings.host, server_port=settings.port, **launch_options())
     except KeyboardInterrupt:
         return 130

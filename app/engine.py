@@ -6,7 +6,7 @@ import contextlib
 import math
 import os
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,12 +16,14 @@ from PIL import Image
 
 from app.settings import Settings
 from fitprune_core import (
+    METHODS,
     MINI_LLAVA,
     Comparison,
     DecoderGeometry,
     Partial,
     PruningRecipe,
     describe_device,
+    evaluate,
     load_model,
     model_name,
     stream_comparison,
@@ -121,6 +123,39 @@ class Engine:
             question,
             recipe,
             max_new_tokens=self.max_new_tokens,
+            should_stop=should_stop,
+        )
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The names of all methods that can be asked for."""
+        return tuple(METHODS)
+
+    def evaluate(
+        self,
+        samples: Path,
+        percents: Sequence[float],
+        methods: Sequence[str],
+        out: Path,
+        *,
+        progress: Callable[[int, int], None],
+        should_stop: Callable[[], bool],
+    ) -> None:
+        """Answer a samples file with the original and every method at every budget, see `fitprune_core.evaluate`.
+
+        It shares the model with comparisons, which go between two batches.
+        """
+        evaluate(
+            self.model,
+            self.processor,
+            samples,
+            [check_percent(percent) / 100 for percent in percents],
+            self._fit,
+            out,
+            methods=methods,
+            max_new_tokens=self.max_new_tokens,
+            batch_size="auto",
+            progress=progress,
             should_stop=should_stop,
         )
 

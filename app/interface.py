@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from app.engine import Engine
 from app.pages.compare import CLICK_RUN, create_compare
+from app.pages.inspect import create_inspect
 from app.parts.masthead import Identity, Masthead
+from app.runs import Runs
+from app.settings import RUNS
 from app.theme import CSS, make_theme
 from app.uploads import MAX_UPLOAD_BYTES, Guarded
 
@@ -17,15 +21,20 @@ _QUEUE = 20  # visitors that may wait; the next one is told that the queue is fu
 _KEEP = 86_400  # seconds that an uploaded picture stays on the server
 
 
-def build_demo(engine: Engine) -> gr.Blocks:
-    """The whole app for one engine, with its queue set up, ready to be launched."""
+def build_demo(engine: Engine, runs: Path = RUNS) -> gr.Blocks:
+    """The whole app for one engine, with its queue set up, ready to be launched. runs: where Inspect keeps its runs."""
     with Guarded(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(3600, _KEEP)) as demo:
         with gr.Column(elem_id="page"):
             Masthead(
                 Identity(model=engine.model_name, device=engine.device, is_demo=engine.is_demo), elem_id="masthead"
             )
-            page = create_compare(engine)
+            with gr.Tabs(elem_id="pages") as tabs:
+                with gr.Tab("Compare", id="compare"):
+                    page = create_compare(engine)
+                with gr.Tab("Inspect", id="inspect"):
+                    inspect = create_inspect(engine, page, tabs, Runs(engine, runs))
         demo.unload(page.forget)
+        inspect.welcome(demo)
         if engine.is_demo:
             # The embedded model is quick, so a visitor meets a result, not an empty page.
             demo.load(None, js=CLICK_RUN)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from fitprune_core import RECIPES, LoadOptions
 from fitprune_core.cli.options import OneLineParser
 
 PREFIX = "FITPRUNE_"
+RUNS = Path(tempfile.gettempdir()) / "fitprune-studio-runs"
 
 # A Hugging Face Space says through Gradio's own variables where an app has to listen.
 _GRADIO = {"host": "GRADIO_SERVER_NAME", "port": "GRADIO_SERVER_PORT"}
@@ -28,6 +30,7 @@ class Settings:
         recipes: folder that holds a folder of statistics or recipes for each model.
         max_new_tokens: longest answer, in tokens.
         host, port: where to listen.
+        runs: folder where Inspect keeps its runs for a day, so that they go on after the server was stopped.
     """
 
     model: str = "auto"
@@ -36,6 +39,7 @@ class Settings:
     max_new_tokens: int = 64
     host: str = "127.0.0.1"
     port: int = 7860
+    runs: Path = RUNS
 
     @classmethod
     def read(cls, arguments: Sequence[str] | None = None, environment: Mapping[str, str] | None = None) -> Settings:
@@ -73,6 +77,7 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     add("recipes", "folder of statistics and recipes", Path)
     add("max_new_tokens", "longest answer, in tokens", _whole_number(1, 4096))
     add("host", "address to listen on")
+    add("runs", "folder of the Inspect page's runs", Path)
     add("port", "port to listen on", _whole_number(1, 65535))
     return parser
 

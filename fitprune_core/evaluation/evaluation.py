@@ -43,6 +43,7 @@ def evaluate(
     images: str | os.PathLike | None = None,
     batch_size: int | str = 1,
     progress: Callable[[int, int], None] | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
     processes: Processes | None = None,
 ) -> list[Score]:
     """Answer every sample with the original model and with each method at each budget, and write that to `out`.
@@ -60,7 +61,8 @@ def evaluate(
         images: the folder that pictures are relative to, if not the samples file's own.
         batch_size: how many samples are answered at once, from 1 up, or "auto"; see `batch.BatchSize`. Answers do not
             depend on it.
-        progress: as for `loop.Walk`.
+        progress, should_stop: as for `loop.Walk`. A run that was stopped writes the table of what it did, and returns
+            no score where that is nothing.
         processes: those that share the samples, if not this one alone; see `processes.started_processes`.
 
     Returns the scores of all answers in the file. Answers are compared but for upper case, white space and punctuation
@@ -88,14 +90,26 @@ def evaluate(
         try:
             with shared_journal(out, conditions, processes) as journal:
                 ways = [job.way_name for job in jobs]
-                walk = Walk(model, processor, file, total, journal, ways, sizes, processes, max_new_tokens, progress)
+                walk = Walk(
+                    model,
+                    processor,
+                    file,
+                    total,
+                    journal,
+                    ways,
+                    sizes,
+                    processes,
+                    max_new_tokens,
+                    progress,
+                    should_stop,
+                )
                 walk.go(partial(_answer_all, model, processor, jobs, decoding, journal))
         except KeyboardInterrupt:
             if processes.count == 1:
                 _export(out, file, conditions)
             raise
         scores = processes.on_main(partial(_export, out, file, conditions))
-    if not scores:
+    if not scores and not should_stop():
         raise ValueError(f"none of the {total} samples in {file} could be answered; {walk.reason}")
     return scores
 

@@ -42,6 +42,7 @@ class Walk:
         new_tokens: the longest answer, for which a prompt must leave room; 0 where nothing is generated.
         progress: called after every sample that there was something to do for, and after the last, with samples done
             and samples in all, of this process's share.
+        should_stop: asked before every batch; what comes after a yes is left for another run.
         reason: why the first sample that was left out was left out, or nothing.
     """
 
@@ -55,6 +56,7 @@ class Walk:
     processes: Processes
     new_tokens: int = 0
     progress: Callable[[int, int], None] | None = None
+    should_stop: Callable[[], bool] = lambda: False
     reason: str = ""
     _done: int = 0
 
@@ -67,6 +69,8 @@ class Walk:
         journal knows with another picture or question.
         """
         for batch in in_batches(self._tasks(), self._size):
+            if self.should_stop():
+                return
             self._try(work, batch)
             for _ in batch:
                 self._count(worked=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import time
 from collections.abc import Callable, Iterator
-from itertools import accumulate, pairwise
+from itertools import accumulate, pairwise, product
 
 from PIL import Image
 
@@ -16,6 +17,7 @@ from fitprune_core.recipes.recipe import PruningRecipe
 from fitprune_core.run.comparison import Comparison, Partial, Run
 from fitprune_core.run.questions import check_question
 from fitprune_core.run.results import fates
+from fitprune_core.samples.files import read_samples
 
 GEOMETRY = DecoderGeometry(
     num_layers=12, hidden_size=160, intermediate_size=448, query_width=160, kv_width=160, vocab_size=512
@@ -64,6 +66,30 @@ class FakeEngine:
         if self.error is not None:
             raise self.error
         yield make_comparison(image.size, question, recipe, self.answers)
+
+    methods = ("fitprune", "random")
+
+    def evaluate(self, samples, percents, methods, out, *, progress, should_stop) -> None:
+        """Every second pruned answer is another one; the original's are right."""
+        asked = list(read_samples(samples))
+        with out.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(RESULTS)
+            for number, sample in enumerate(asked):
+                about = [sample.answer, sample.kind, sample.question, sample.image.name, "mini-llava"]
+                writer.writerow([sample.id, 0, "original", sample.answer, "1", 2.0, *about])
+                for percent, method in product(percents, methods):
+                    is_right = number % 2 == 0
+                    answer = sample.answer if is_right else "something else"
+                    flops = 2.0 * (1 - percent / 100)
+                    writer.writerow([sample.id, percent / 100, method, answer, str(int(is_right)), flops, *about])
+                progress(number + 1, len(asked))
+                time.sleep(self.delay)
+
+
+# Columns of a table of answers, those that the page reads.
+RESULTS = ("id", "reduction", "method", "answer", "correct", "visual_gflops")
+RESULTS += ("expected", "kind", "question", "image", "model")
 
 
 def make_comparison(

@@ -24,8 +24,8 @@ def served(engine) -> Iterator[str]:
 @contextmanager
 def served_demo(engine) -> Iterator[tuple[Any, str]]:
     """The app's Blocks, and the address at which it answers inside the `with` block."""
-    with upload_folder():
-        demo = build_demo(engine)
+    with upload_folder() as folder:
+        demo = build_demo(engine, folder / "runs")
         try:
             _, url, _ = demo.launch(
                 server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, inbrowser=False, **launch_options()

@@ -226,3 +226,17 @@ class TestSeveralProcesses:
                 run()
 
         run((), progress=run_again)
+
+
+def test_a_run_may_be_asked_to_stop(run, tmp_path):
+    """What was done is in the table; another run does the rest, and no answer is there twice."""
+    asked = []
+    assert run((0.5,), should_stop=lambda: True) == [] and rows_file(tmp_path) is False
+    scores = run((0.5,), should_stop=lambda: asked.append(1) or len(asked) > 1)
+    assert {score.samples for score in scores} == {1}
+    assert {score.samples for score in run((0.5,))} == {3}
+    assert len({row.key for row in rows_of(tmp_path)}) == len(rows_of(tmp_path)) == 9
+
+
+def rows_file(tmp_path) -> bool:
+    return (tmp_path / "out" / "results.csv").exists()

@@ -1,0 +1,279 @@
+"""The Inspect page: many questions, what each side answered, and the way from a row to Compare."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from app.demo_model.samples import write_samples
+from app.engine import Engine
+from app.pages.compare import CLICK_RUN, ComparePage
+from app.parts.notice import Message, Notice
+from app.parts.table import Table, TableData
+from app.runs import MOST_QUESTIONS, Plan, Run, Runs
+from app.tables import table_of
+from app.words import sentence
+from fitprune_core import open_picture
+from fitprune_core.evaluation.lmms_logs import read_lmms_logs
+from fitprune_core.evaluation.outcomes import Outcomes, read_results
+from fitprune_core.samples.bundle import unpack
+
+BUDGETS = (20, 40, 60, 80, 90)
+_BEAT = 1.0  # seconds between two looks at a run
+_MOST_SCENES = 1_000
+_ZIP_BYTES = 512 * 2**20  # unpacked
+_READY = "Open results that exist, or ask many questions here."
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The components that events read and write. `token` is that of the visitor's run, kept in his browser."""
+
+    results: gr.File
+    pruned_log: gr.File
+    questions: gr.File
+    scenes: gr.Slider
+    methods: gr.CheckboxGroup
+    budgets: gr.CheckboxGroup
+    run: gr.Button
+    stop: gr.Button
+    notice: Notice
+    table: Table
+    picture: gr.Image
+    token: gr.BrowserState
+    timer: gr.Timer
+
+
+class InspectPage:
+    """What the page's events do. Handlers return {component: value}; what they leave out stays as it is."""
+
+    parts: Parts  # set by `create_inspect`
+
+    def __init__(self, engine: Engine, runs: Runs) -> None:
+        self.engine, self.runs = engine, runs
+
+    def open_results(self, results: str | None, pruned_log: str | None) -> dict:
+        """Show a table of `evaluate`, or the two logs of lmms-eval."""
+        parts = self.parts
+        if results is None:
+            return {parts.notice: Message(text=_READY)}
+        try:
+            if pruned_log is not None:
+                outcomes = read_lmms_logs(results, pruned_log)
+                title = f"{Path(results).name} and {Path(pruned_log).name}"
+            elif Path(results).suffix.casefold() == ".jsonl":
+                text = "This is one samples log; give the pruned model's log too, in the second field."
+                return {parts.notice: Message(text=text, kind="warning")}
+            else:
+                outcomes, title = read_results(results), Path(results).name
+            table, left_out = table_of(outcomes, title, has_pictures=False)
+        except ValueError as error:
+            return {parts.notice: Message(text=sentence(error), kind="error")}
+        text = left_out or f"{len(outcomes.questions):,} questions, {len(outcomes.sides)} sides."
+        return {parts.table: table, parts.notice: Message(text=text), parts.picture: gr.Image(None, visible=False)}
+
+    def begin(
+        self, questions: str | None, scenes: int, methods: list[str], budgets: list[int], token: str
+    ) -> dict[Any, Any]:
+        """Begin a run; one that this visitor has on the way ends."""
+        parts = self.parts
+        before = self.runs.find(token)
+        if before is not None:
+            before.stop()
+        if not methods or not budgets:
+            return {parts.notice: Message(text="Choose at least one method and one budget.", kind="error")}
+        new, folder = self.runs.new_folder()
+        try:
+            if questions is None:
+                samples = write_samples(folder / "scenes", int(scenes), _seed_of(new))
+                title = f"{int(scenes):,} new scenes"
+            else:
+                samples, title = unpack(questions, folder / "set", _ZIP_BYTES), Path(questions).name
+            plan = Plan(str(samples.relative_to(folder)), title, tuple(map(float, budgets)), tuple(methods))
+            run = self.runs.begin(new, plan)
+        except ValueError as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            return {parts.notice: Message(text=sentence(error), kind="error")}
+        return {parts.token: new, **self._status(run)}
+
+    def look_after(self, token: str) -> dict:
+        """How far the visitor's run is; its table, once it is over."""
+        run = self.runs.find(token)
+        if run is None:
+            return {self.parts.timer: gr.Timer(active=False)}
+        return self._status(run)
+
+    def go_on(self, token: str) -> dict:
+        """A visitor is back: his run is shown, and goes on where the server left it."""
+        run = self.runs.find(token)
+        if run is not None and not run.is_busy and not run.results.is_file() and run.state != "failed":
+            try:
+                run = self.runs.begin(token, run.plan)
+            except ValueError as error:
+                return {self.parts.notice: Message(text=sentence(error), kind="error")}
+        return self.look_after(token)
+
+    def stop(self, token: str) -> dict:
+        """End the visitor's run after its batch."""
+        run = self.runs.find(token)
+        if run is not None:
+            run.stop()
+        return self.look_after(token)
+
+    def look(self, token: str, event: gr.EventData) -> dict:
+        """A row was chosen: show its picture."""
+        path = self._picture_of(token, event.index)
+        return {self.parts.picture: gr.Image(open_picture(path) if path else None, visible=path is not None)}
+
+    def open_row(self, token: str, event: gr.EventData, compare: ComparePage) -> dict:
+        """A row is to be compared: its picture, its question and its side's budget."""
+        path = self._picture_of(token, event.index)
+        outcomes = self._outcomes_of(token)
+        if path is None or outcomes is None or not 0 <= event.side < len(outcomes.sides):
+            raise gr.Error("This row has no picture here.", print_exception=False)
+        parts, reduction = compare.parts, outcomes.sides[event.side].reduction
+        budget = {} if reduction is None else {parts.percent: round(100 * reduction)}
+        question = outcomes.questions[event.index].text
+        return {parts.picture: open_picture(path), parts.question: question, parts.seed: None, **budget}
+
+    def _status(self, run: Run) -> dict:
+        parts = self.parts
+        if run.is_busy:
+            return {
+                parts.notice: Message(text=run.progress),
+                parts.timer: gr.Timer(active=True),
+                parts.stop: gr.Button(interactive=True),
+            }
+        over = {parts.timer: gr.Timer(active=False), parts.stop: gr.Button(interactive=False)}
+        if run.state == "failed":
+            return {**over, parts.notice: Message(text=sentence(run.problem), kind="error")}
+        if not run.results.is_file():
+            return {**over, parts.notice: Message(text="Stopped before the first answer.")}
+        try:
+            outcomes = _read(run.results, run.results.stat().st_mtime_ns)
+            table, left_out = table_of(outcomes, f"{self.engine.model_name}, {run.plan.title}", has_pictures=True)
+        except ValueError as error:
+            return {**over, parts.notice: Message(text=sentence(error), kind="error")}
+        stopped = "Stopped; these are the answers so far. Run again goes on." if run.state == "stopped" else ""
+        text = " ".join(filter(None, (f"{len(outcomes.questions):,} questions.", stopped, left_out)))
+        return {**over, parts.table: table, parts.notice: Message(text=text)}
+
+    def _picture_of(self, token: str, index: Any) -> Path | None:
+        """The picture of a row of the visitor's own run, inside its folder; None where there is none."""
+        run, outcomes = self.runs.find(token), self._outcomes_of(token)
+        if run is None or outcomes is None or not isinstance(index, int) or not 0 <= index < len(outcomes.questions):
+            return None
+        path = (run.pictures / outcomes.questions[index].picture).resolve()
+        return path if path.is_relative_to(run.folder.resolve()) and path.is_file() else None
+
+    def _outcomes_of(self, token: str) -> Outcomes | None:
+        """The answers of a run that is over; None for one that is not."""
+        run = self.runs.find(token)
+        if run is None or run.is_busy or not run.results.is_file():
+            return None
+        return _read(run.results, run.results.stat().st_mtime_ns)
+
+    def welcome(self, demo: gr.Blocks) -> None:
+        """What happens when somebody opens the page; events of a page belong to the Blocks around it."""
+        parts = self.parts
+        shown = [parts.notice, parts.table, parts.timer, parts.stop]
+        demo.load(self.go_on, parts.token, shown, queue=False, show_progress="hidden", api_visibility="private")
+
+
+@lru_cache(maxsize=8)
+def _read(path: Path, changed: int) -> Outcomes:
+    """The answers in a table, read once for each time that it was `changed`."""
+    return read_results(path)
+
+
+def _seed_of(token: str) -> int:
+    """Scenes that nobody has seen, and the same when a run goes on."""
+    return int.from_bytes(token.encode()[:3], "big")
+
+
+def create_inspect(engine: Engine, compare: ComparePage, tabs: gr.Tabs, runs: Runs) -> InspectPage:
+    """Lay out the page inside the current tab and wire its events."""
+    page = InspectPage(engine, runs)
+    with gr.Row(elem_id="inspect-columns", equal_height=False):
+        with gr.Column(elem_id="inspect-controls", scale=0):
+            picture = gr.Image(
+                visible=False,
+                label="Picture of the row",
+                height=300,
+                interactive=False,
+                buttons=[],
+                elem_id="row-picture",
+            )
+            controls = _create_controls(engine)
+        with gr.Column(elem_id="inspect-results", scale=1):
+            table = Table(TableData(), elem_id="table")
+    token = gr.BrowserState("", storage_key="fitprune-run", secret="fitprune-studio")
+    page.parts = Parts(**controls, table=table, picture=picture, token=token, timer=gr.Timer(_BEAT, active=False))
+    _wire(page, compare, tabs)
+    return page
+
+
+def _create_controls(engine: Engine) -> dict[str, Any]:
+    with gr.Accordion("Open results", open=True):
+        results = gr.File(
+            label="Table of evaluate (CSV), or the original's samples log of lmms-eval (JSONL)",
+            file_types=[".csv", ".jsonl"], height=132, elem_id="results-file",
+        )  # fmt: skip
+        pruned_log = gr.File(
+            label="The pruned model's samples log (JSONL), for lmms-eval", file_types=[".jsonl"], height=132,
+            elem_id="pruned-file",
+        )  # fmt: skip
+    with gr.Accordion("Ask many questions", open=True):
+        questions = gr.File(
+            label="A zip of pictures and a samples file; without one, new scenes are asked about",
+            file_types=[".zip"], height=132, elem_id="questions-file",
+        )  # fmt: skip
+        scenes = gr.Slider(10, _MOST_SCENES, 60, step=10, label="New scenes", elem_id="scenes", buttons=[])
+        methods = gr.CheckboxGroup(
+            list(engine.methods), value=["fitprune", "random"], label="Methods", elem_id="methods"
+        )
+        budgets = gr.CheckboxGroup(list(BUDGETS), value=[60], label="Visual FLOPs to save, %", elem_id="budgets")
+        with gr.Row():
+            run = gr.Button("Ask", variant="primary", elem_id="ask")
+            stop = gr.Button("Stop", elem_id="ask-stop", interactive=False)
+        gr.Markdown(f"Up to {MOST_QUESTIONS:,} questions a run. It goes on when you close the page, and is kept a day.")
+    return {
+        "results": results,
+        "pruned_log": pruned_log,
+        "questions": questions,
+        "scenes": scenes,
+        "methods": methods,
+        "budgets": budgets,
+        "run": run,
+        "stop": stop,
+        "notice": Notice(Message(text=_READY), elem_id="inspect-notice"),
+    }
+
+
+def _wire(page: InspectPage, compare: ComparePage, tabs: gr.Tabs) -> None:
+    parts = page.parts
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    shown = [parts.notice, parts.table, parts.timer, parts.stop]
+    gr.on(
+        [parts.results.change, parts.pruned_log.change],
+        page.open_results,
+        [parts.results, parts.pruned_log],
+        [parts.table, parts.notice, parts.picture],
+        **quiet,
+    )
+    asked = [parts.questions, parts.scenes, parts.methods, parts.budgets, parts.token]
+    parts.run.click(page.begin, asked, [parts.token, *shown], **quiet)
+    parts.stop.click(page.stop, parts.token, shown, queue=False, **quiet)
+    parts.timer.tick(page.look_after, parts.token, shown, queue=False, **quiet)
+    parts.table.look(page.look, parts.token, parts.picture, queue=False, **quiet)
+
+    def open_row(token: str, event: gr.EventData) -> dict:
+        return {tabs: gr.Tabs(selected="compare"), **page.open_row(token, event, compare)}
+
+    filled = [compare.parts.picture, compare.parts.question, compare.parts.percent, compare.parts.seed]
+    parts.table.open(open_row, parts.token, [tabs, *filled], queue=False, **quiet).success(None, js=CLICK_RUN)

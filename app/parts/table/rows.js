@@ -1,0 +1,133 @@
+// Which rows are shown, in what order, and how they leave the page. Pure functions: numbers and texts in and out.
+
+const SHOWN = {
+  all: () => true,
+  lost: (first, mine) => first === "1" && mine === "0",
+  won: (first, mine) => first === "0" && mine === "1",
+  changed: (first, mine, same) => same === "0",
+  same: (first, mine, same) => same === "1",
+};
+
+// The indices of the rows that a filter leaves. filter: { side, show, kind, text }, all but `side` may be empty.
+function filterRows(data, filter, notes) {
+  const words = (filter.text || "").toLowerCase().split(/\s+/).filter(Boolean);
+  const isShown = SHOWN[filter.show] || SHOWN.all;
+  const left = [];
+  for (let index = 0; index < data.rows.length; index++) {
+    const [id, kind, question, expected] = data.rows[index];
+    if (filter.kind && kind !== filter.kind) continue;
+    if (!isShown(data.marks[0][index], data.marks[filter.side][index], data.same[filter.side][index])) continue;
+    if (words.length) {
+      const note = notes && notes[id];
+      const answers = data.answers[0][index] + "\n" + data.answers[filter.side][index];
+      const text = [id, kind, question, expected, answers, note ? note.tags + "\n" + note.note : ""].join("\n").toLowerCase();
+      if (!words.every((word) => text.includes(word))) continue;
+    }
+    left.push(index);
+  }
+  return left;
+}
+
+function countShown(data, side, kind) {
+  const counts = { all: 0, lost: 0, won: 0, changed: 0, same: 0 };
+  for (let index = 0; index < data.rows.length; index++) {
+    if (kind && data.rows[index][1] !== kind) continue;
+    for (const name in SHOWN) {
+      counts[name] += SHOWN[name](data.marks[0][index], data.marks[side][index], data.same[side][index]) ? 1 : 0;
+    }
+  }
+  return counts;
+}
+
+const COLUMNS = ["id", "kind", "question", "expected", "original", "side", "tags"];
+
+function cellOf(data, index, column, side, notes) {
+  const at = COLUMNS.indexOf(column);
+  if (at < 4) return data.rows[index][at];
+  if (column === "original") return data.answers[0][index];
+  if (column === "side") return data.answers[side][index];
+  const note = notes && notes[data.rows[index][0]];
+  return note ? note.tags : "";
+}
+
+// Numbers by value ("2" before "10"), texts by the alphabet; rows that are equal stay in the order of the file.
+function sortRows(data, indices, column, isDescending, side, notes) {
+  if (!column) return indices;
+  const collator = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
+  const keys = new Map(indices.map((index) => [index, cellOf(data, index, column, side, notes)]));
+  const sign = isDescending ? -1 : 1;
+  return [...indices].sort((a, b) => sign * collator.compare(keys.get(a), keys.get(b)) || a - b);
+}
+
+function markInWords(mark) {
+  return mark === "1" ? "right" : mark === "0" ? "wrong" : "";
+}
+
+function recordOf(data, index, notes) {
+  const [id, kind, question, expected] = data.rows[index];
+  const note = (notes && notes[id]) || { tags: "", note: "" };
+  const record = { id, kind, question, expected, tags: note.tags, note: note.note };
+  data.sides.forEach((side, number) => {
+    record[side] = data.answers[number][index];
+    record[side + ", judged"] = markInWords(data.marks[number][index]);
+  });
+  return record;
+}
+
+// A cell that a spreadsheet would run as a formula begins with an apostrophe.
+function csvCell(text) {
+  const safe = /^[=+\-@\t\r]/.test(text) && !/^[+-]?[\d.]+$/.test(text) ? "'" + text : text;
+  return /[",\n\r]/.test(safe) ? '"' + safe.replaceAll('"', '""') + '"' : safe;
+}
+
+function csvOf(data, indices, notes) {
+  const records = indices.map((index) => recordOf(data, index, notes));
+  const names = Object.keys(recordOf({ ...data, rows: [["", "", "", ""]], answers: data.sides.map(() => [""]) }, 0, {}));
+  const lines = [names, ...records.map((record) => names.map((name) => record[name]))];
+  return lines.map((cells) => cells.map((cell) => csvCell(String(cell))).join(",")).join("\n") + "\n";
+}
+
+function jsonOf(data, indices, notes) {
+  return JSON.stringify({ title: data.title, sides: data.sides, rows: indices.map((index) => recordOf(data, index, notes)) }, null, 1);
+}
+
+function escaped(text) {
+  return String(text).replace(/[&<>"']/g, (sign) => "&#" + sign.charCodeAt(0) + ";");
+}
+
+// One file that needs nothing else: the rows as a table, and a field that filters them.
+function htmlOf(data, indices, notes, about) {
+  const names = Object.keys(recordOf(data, indices[0], notes));
+  const cells = (values, tag) => "<tr>" + values.map((value) => "<" + tag + ">" + escaped(value) + "</" + tag + ">").join("") + "</tr>";
+  const rows = indices.map((index) => {
+    const record = recordOf(data, index, notes);
+    return cells(names.map((name) => record[name]), "td");
+  });
+  return [
+    "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">",
+    "<title>" + escaped(data.title) + "</title>",
+    "<style>body{font:14px/1.45 system-ui,sans-serif;margin:24px;color:#16191d;background:#fff}table{border-collapse:collapse}",
+    "th,td{border-bottom:1px solid #dedfda;padding:5px 12px 5px 0;text-align:left;vertical-align:top}th{position:sticky;top:0;",
+    "background:#fff}input{font:inherit;padding:6px 10px;width:min(100%,360px);margin:12px 0}</style>",
+    "<h1>" + escaped(data.title) + "</h1>", ...about.map((line) => "<p>" + escaped(line) + "</p>"),
+    "<label>Filter <input id=\"filter\"></label> <span id=\"count\">" + indices.length + " rows</span>",
+    "<table><thead>" + cells(names, "th") + "</thead><tbody>", ...rows, "</tbody></table>",
+    "<scr" + "ipt>const rows=[...document.querySelectorAll('tbody tr')];",
+    "document.getElementById('filter').oninput=(e)=>{const w=e.target.value.toLowerCase();let n=0;",
+    "for(const r of rows){r.hidden=!r.textContent.toLowerCase().includes(w);n+=!r.hidden}",
+    "document.getElementById('count').textContent=n+' rows'}</scr" + "ipt></html>",
+  ].join("\n");
+}
+
+// "97.1 % (96.2 to 97.8), 971 of 1,000": a share with its 95 % interval.
+function shareInWords(share) {
+  if (!share.length) return "not known";
+  const [right, count, low, high] = share;
+  const percent = (value) => (100 * value).toFixed(1);
+  return percent(right / count) + " % (" + percent(low) + " to " + percent(high) + "), " + right.toLocaleString("en") + " of "
+    + count.toLocaleString("en");
+}
+
+if (typeof module !== "undefined") {
+  module.exports = { COLUMNS, countShown, csvOf, filterRows, htmlOf, jsonOf, recordOf, shareInWords, sortRows };
+}

@@ -1,0 +1,198 @@
+const ROW = 34; // pixels; the style sheet says the same
+const SPARE = 8; // rows drawn above and below what is seen
+const LABELS = { all: "All", lost: "Right → wrong", won: "Wrong → right", changed: "Changed", same: "Same" };
+const HEADS = { id: "#", kind: "Kind", question: "Question", expected: "Right answer", original: "Original", side: "", tags: "Tags" };
+const root = find(".inspect"), scroller = find(".scroll");
+const at = { side: 1, show: "all", kind: "", text: "", column: "", isDescending: false, rows: [], chosen: -1, notes: {} };
+let data = null;
+
+// Tags and notes belong to the file, and stay in this browser.
+const notesKey = () => "fitprune:notes:" + data.fingerprint;
+function loadNotes() {
+  try { return JSON.parse(localStorage.getItem(notesKey()) || "{}"); } catch (error) { return {}; }
+}
+function keepNote(id, note) {
+  if (note.tags || note.note) at.notes[id] = note; else delete at.notes[id];
+  try { localStorage.setItem(notesKey(), JSON.stringify(at.notes)); } catch (error) { setText(find(".count"), "This browser keeps no notes."); }
+}
+
+function refresh() {
+  const left = filterRows(data, at, at.notes);
+  at.rows = sortRows(data, left, at.column, at.isDescending, at.side, at.notes);
+  const counts = countShown(data, at.side, at.kind);
+  for (const button of root.querySelectorAll(".shows button")) {
+    setText(button.querySelector("b"), String(counts[button.dataset.show]));
+    button.setAttribute("aria-pressed", String(button.dataset.show === at.show));
+  }
+  setText(find(".count"), at.rows.length.toLocaleString("en") + " of " + data.rows.length.toLocaleString("en") + " questions");
+  find(".tall").style.height = at.rows.length * ROW + "px";
+  scroller.scrollTop = 0;
+  for (const head of root.querySelectorAll(".head button")) {
+    const mine = head.dataset.column === at.column;
+    head.parentNode.setAttribute("aria-sort", mine ? (at.isDescending ? "descending" : "ascending") : "none");
+  }
+  paintWindow();
+  choose(at.rows.length ? 0 : -1);
+  paintSums();
+}
+
+function paintWindow() {
+  const first = Math.max(0, Math.floor(scroller.scrollTop / ROW) - SPARE);
+  const last = Math.min(at.rows.length, Math.ceil((scroller.scrollTop + scroller.clientHeight) / ROW) + SPARE);
+  find(".window").style.transform = "translateY(" + first * ROW + "px)";
+  find(".window").replaceChildren(...at.rows.slice(first, last).map((index, offset) => lineOf(index, first + offset)));
+}
+
+function lineOf(index, place) {
+  const line = make("div", "line" + (place === at.chosen ? " chosen" : ""));
+  line.setAttribute("role", "row");
+  line.setAttribute("aria-rowindex", String(place + 2));
+  line.dataset.place = place;
+  for (const column of COLUMNS) {
+    const cell = make("span", "c-" + column, cellOf(data, index, column, at.side, at.notes));
+    cell.setAttribute("role", "cell");
+    if (column === "original" || column === "side") cell.dataset.mark = data.marks[column === "side" ? at.side : 0][index];
+    if (column === "side" && data.same[at.side][index] === "0") cell.classList.add("differs");
+    line.append(cell);
+  }
+  return line;
+}
+
+function choose(place) {
+  at.chosen = place;
+  root.dataset.chosen = place >= 0 ? "yes" : "no";
+  for (const line of root.querySelectorAll(".line")) line.classList.toggle("chosen", Number(line.dataset.place) === place);
+  if (place < 0) return;
+  const top = place * ROW;
+  if (top < scroller.scrollTop) scroller.scrollTop = top;
+  if (top + ROW > scroller.scrollTop + scroller.clientHeight) scroller.scrollTop = top + ROW - scroller.clientHeight;
+  const index = at.rows[place], [id, kind, question, expected] = data.rows[index];
+  setText(find(".place"), "Row " + (place + 1) + " of " + at.rows.length + (kind ? " · " + kind : "") + " · " + id);
+  setText(find(".row-detail .question"), question || "(the file does not say what was asked)");
+  const entries = expected ? [["right answer", expected, ""]] : [];
+  data.sides.forEach((side, number) => entries.push([side, data.answers[number][index], data.marks[number][index]]));
+  find(".row-detail dl").replaceChildren(...entries.flatMap(([name, text, mark]) => {
+    const said = make("dd", "", text || "(empty)");
+    said.dataset.mark = mark;
+    if (markInWords(mark)) said.append(make("span", "judged", " " + markInWords(mark)));
+    return [make("dt", "", name), said];
+  }));
+  const note = at.notes[id] || { tags: "", note: "" };
+  find(".notes .tags").value = note.tags;
+  find(".notes .note").value = note.note;
+  find(".previous").disabled = place === 0;
+  find(".next").disabled = place === at.rows.length - 1;
+  if (data.has_pictures) trigger("look", { index });
+}
+
+function step(by) {
+  if (at.rows.length) choose(Math.min(Math.max(at.chosen + by, 0), at.rows.length - 1));
+}
+
+function openChosen() {
+  if (at.chosen >= 0 && data.has_pictures) trigger("open", { index: at.rows[at.chosen], side: at.side });
+}
+
+function paintSums() {
+  const sums = data.sums[at.kind] || data.sums[""] || [];
+  setText(find(".sums caption"), at.kind ? "Questions of kind “" + at.kind + "”" : "All questions");
+  find(".sums tbody").replaceChildren(...sums.map((sum, side) => {
+    const line = make("tr", side === at.side ? "chosen" : "");
+    const name = make("th", "", data.sides[side]);
+    name.scope = "row";
+    line.append(name, make("td", "", shareInWords(sum.right)), make("td", "", side ? shareInWords(sum.same) : ""),
+      make("td", "", sum.against), make("td", "", sum.gflops === null ? "" : sum.gflops.toPrecision(3) + " G"));
+    return line;
+  }));
+  paintPlot(find(".plot"), data.sides, sums, at.side);
+}
+
+function options(select, entries, value) {
+  select.replaceChildren(...entries.map(([key, text]) => {
+    const option = make("option", "", text);
+    option.value = key;
+    return option;
+  }));
+  select.value = value;
+}
+
+function download(kind) {
+  if (!at.rows.length) return;
+  const about = [find(".count").textContent + ", " + data.sides[at.side] + ": " + LABELS[at.show],
+    ...data.sides.map((side, number) => side + ": " + shareInWords((data.sums[""] || [])[number].right))];
+  const made = { csv: () => csvOf(data, at.rows, at.notes), json: () => jsonOf(data, at.rows, at.notes),
+    html: () => htmlOf(data, at.rows, at.notes, about) }[kind]();
+  const types = { csv: "text/csv", json: "application/json", html: "text/html" };
+  const link = make("a");
+  link.href = URL.createObjectURL(new Blob([made], { type: types[kind] + ";charset=utf-8" }));
+  link.download = "fitprune-answers." + kind;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+}
+
+find(".shows").append(...Object.keys(LABELS).map((show) => {
+  const button = make("button", "", LABELS[show] + " ");
+  button.type = "button";
+  button.dataset.show = show;
+  button.append(make("b"));
+  button.addEventListener("click", () => { at.show = show; refresh(); });
+  return button;
+}));
+find(".head").append(...COLUMNS.map((column) => {
+  const cell = make("span", "c-" + column), button = make("button", "", HEADS[column]);
+  cell.setAttribute("role", "columnheader");
+  button.type = "button";
+  button.dataset.column = column;
+  button.addEventListener("click", () => {
+    at.isDescending = at.column === column && !at.isDescending;
+    at.column = column;
+    refresh();
+  });
+  cell.append(button);
+  return cell;
+}));
+find(".tools .side").addEventListener("change", (event) => {
+  at.side = Number(event.target.value);
+  setText(find(".head .c-side button"), data.sides[at.side]);
+  refresh();
+});
+find(".tools .kind").addEventListener("change", (event) => { at.kind = event.target.value; refresh(); });
+find(".tools .text").addEventListener("input", (event) => { at.text = event.target.value; refresh(); });
+find(".window").addEventListener("click", (event) => {
+  const line = event.target.closest(".line");
+  if (line) choose(Number(line.dataset.place));
+});
+find(".window").addEventListener("dblclick", openChosen);
+scroller.addEventListener("scroll", paintWindow);
+scroller.addEventListener("keydown", (event) => {
+  const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10, Home: -Infinity, End: Infinity };
+  if (event.key in steps) step(steps[event.key]); else if (event.key === "Enter") openChosen(); else return;
+  event.preventDefault();
+});
+find(".previous").addEventListener("click", () => step(-1));
+find(".next").addEventListener("click", () => step(1));
+find(".open").addEventListener("click", openChosen);
+for (const name of ["tags", "note"]) {
+  find(".notes ." + name).addEventListener("change", () => {
+    keepNote(data.rows[at.rows[at.chosen]][0], { tags: find(".notes .tags").value.trim(), note: find(".notes .note").value.trim() });
+    paintWindow();
+  });
+}
+for (const button of root.querySelectorAll("[data-export]")) button.addEventListener("click", () => download(button.dataset.export));
+new ResizeObserver(() => { if (data) paintWindow(); }).observe(scroller);
+
+onValue((value) => {
+  if (data && value.fingerprint === data.fingerprint && value.title === data.title) return;
+  data = value;
+  root.dataset.state = value.rows.length ? "full" : "empty";
+  if (!value.rows.length) return;
+  Object.assign(at, { side: Math.min(1, value.sides.length - 1), show: "all", kind: "", text: "", column: "", isDescending: false });
+  at.notes = loadNotes();
+  root.dataset.pictures = value.has_pictures ? "yes" : "no";
+  options(find(".tools .side"), value.sides.map((side, number) => [String(number), side]).slice(1), String(at.side));
+  setText(find(".head .c-side button"), value.sides[at.side]);
+  const kinds = Object.keys(value.sums).filter(Boolean);
+  options(find(".tools .kind"), [["", "all"], ...kinds.map((kind) => [kind, kind])], "");
+  find(".tools .text").value = "";
+  refresh();
+});

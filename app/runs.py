@@ -1,0 +1,165 @@
+"""Runs of many questions in the background: one at a time, each in a folder of its own, found again by its token.
+
+A run goes on where it stopped, also when the server was killed: its plan, questions and journal are in its folder.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import secrets
+import shutil
+import threading
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from app.engine import Engine
+from fitprune_core.checks.files import read_json
+from fitprune_core.samples.files import check_pictures, check_samples
+
+KEEP_SECONDS = 86_400
+MOST_QUESTIONS = 5_000
+_TOKEN = re.compile(r"[\w-]{24}")
+_PLAN, _RESULTS = "plan.json", "results.csv"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run does. samples: its samples file, relative to the run's folder; percents: the budgets."""
+
+    samples: str
+    title: str
+    percents: tuple[float, ...]
+    methods: tuple[str, ...]
+
+
+@dataclass
+class Run:
+    """One run. state: "waiting", "running", "done", "stopped" or "failed"; problem: why it failed, in words."""
+
+    token: str
+    folder: Path
+    plan: Plan
+    state: str = "stopped"
+    done: int = 0
+    total: int = 0
+    problem: str = ""
+    began: float = 0.0
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def results(self) -> Path:
+        """The table of answers; it is there once a run has ended with an answer."""
+        return self.folder / _RESULTS
+
+    @property
+    def pictures(self) -> Path:
+        """The folder that its pictures are relative to."""
+        return (self.folder / self.plan.samples).parent
+
+    @property
+    def is_busy(self) -> bool:
+        return self.state in ("waiting", "running")
+
+    def stop(self) -> None:
+        """End it after the batch that it is at; what was answered is kept."""
+        self._stop.set()
+
+    @property
+    def progress(self) -> str:
+        """How far it is, in words, with the time that is left by the pace so far."""
+        if self.state == "waiting":
+            return "Waiting: another run has the model."
+        if not self.done:
+            return f"Answering {self.total:,} questions…"
+        left = (time.monotonic() - self.began) / self.done * (self.total - self.done)
+        words = f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s"
+        return f"{self.done:,} of {self.total:,} questions, about {words} left"
+
+
+class Runs:
+    """All runs of a server, below one folder."""
+
+    def __init__(self, engine: Engine, folder: Path) -> None:
+        self.engine, self.folder = engine, folder
+        self._runs: dict[str, Run] = {}
+        self._turn = threading.Lock()
+
+    def new_folder(self) -> tuple[str, Path]:
+        """The token and the empty folder of a run to come; what is too old is removed."""
+        self._forget_old()
+        token = secrets.token_urlsafe(18)
+        folder = self.folder / token
+        folder.mkdir(parents=True)
+        return token, folder
+
+    def begin(self, token: str, plan: Plan) -> Run:
+        """Begin a run in its folder. Raises ValueError for questions that cannot be asked, naming what is wrong."""
+        folder = self.folder / token
+        samples = folder / plan.samples
+        total = check_samples(samples)
+        if total > MOST_QUESTIONS:
+            raise ValueError(f"there are {total:,} questions; a run here asks up to {MOST_QUESTIONS:,}")
+        check_pictures(samples)
+        (folder / _PLAN).write_text(json.dumps(asdict(plan)), encoding="utf-8")
+        run = self._runs[token] = Run(token, folder, plan, "waiting", total=total)
+        threading.Thread(target=self._work, args=(run,), daemon=True, name=f"run {token[:6]}").start()
+        return run
+
+    def find(self, token: str | None) -> Run | None:
+        """The run of a token, also one of a server before this; None for a token that is not known."""
+        if not token or not _TOKEN.fullmatch(token):
+            return None
+        if token not in self._runs and (self.folder / token / _PLAN).is_file():
+            self._runs[token] = Run(token, self.folder / token, _read_plan(self.folder / token / _PLAN))
+        return self._runs.get(token)
+
+    def remove(self, token: str) -> None:
+        """Remove a run that is over, with all that it holds."""
+        self._runs.pop(token, None)
+        shutil.rmtree(self.folder / token, ignore_errors=True)
+
+    def _work(self, run: Run) -> None:
+        with self._turn:
+            if run._stop.is_set():
+                run.state = "stopped"
+                return
+            run.state, run.began = "running", time.monotonic()
+
+            def progress(done: int, total: int) -> None:
+                run.done, run.total = done, total
+
+            try:
+                self.engine.evaluate(
+                    run.folder / run.plan.samples,
+                    run.plan.percents,
+                    run.plan.methods,
+                    run.results,
+                    progress=progress,
+                    should_stop=run._stop.is_set,
+                )
+            except (ValueError, OSError, MemoryError) as error:
+                run.state, run.problem = "failed", str(error)
+            except Exception as error:
+                logger.exception("a run failed")
+                run.state, run.problem = "failed", f"the model failed: {error}"
+            else:
+                run.state = "stopped" if run._stop.is_set() and run.done < run.total else "done"
+
+    def _forget_old(self) -> None:
+        if not self.folder.is_dir():
+            return
+        oldest = time.time() - KEEP_SECONDS
+        for folder in self.folder.iterdir():
+            run = self._runs.get(folder.name)
+            if folder.stat().st_mtime < oldest and not (run and run.is_busy):
+                self.remove(folder.name)
+
+
+def _read_plan(path: Path) -> Plan:
+    entries = read_json(path, "the plan of a run")
+    return Plan(entries["samples"], entries["title"], tuple(entries["percents"]), tuple(entries["methods"]))

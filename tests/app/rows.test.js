@@ -1,0 +1,75 @@
+const assert = require("node:assert");
+const test = require("node:test");
+const r = require("../../app/parts/table/rows.js");
+
+const data = {
+  title: "a set", sides: ["original", "fitprune 60 %"], percents: [0, 60],
+  rows: [["10", "color", "What <b>color</b>?", "red"], ["9", "read", "=1+1", "K7"], ["2", "color", "Which?", "blue"], ["1", "", "So?", ""]],
+  answers: [["red", "K7", "green", "yes, \"so\""], ["Red.", "KZ", "blue", "no\nno"]],
+  marks: ["110-", "101-"], same: ["1111", "1000"],
+};
+const filter = (more) => ({ side: 1, show: "all", kind: "", text: "", ...more });
+
+test("filters leave what they say", () => {
+  const left = (more, notes) => r.filterRows(data, filter(more), notes);
+  assert.deepStrictEqual(left({}), [0, 1, 2, 3]);
+  assert.deepStrictEqual(left({ show: "lost" }), [1]);
+  assert.deepStrictEqual(left({ show: "won" }), [2]);
+  assert.deepStrictEqual(left({ show: "changed" }), [1, 2, 3]);
+  assert.deepStrictEqual(left({ show: "same" }), [0]);
+  assert.deepStrictEqual(left({ kind: "color" }), [0, 2]);
+  assert.deepStrictEqual(left({ text: "KZ" }), [1]);
+  assert.deepStrictEqual(left({ text: "which blue" }), [2]);
+  assert.deepStrictEqual(left({ text: "small" }, { 2: { tags: "small-text", note: "" } }), [2]);
+});
+
+test("counts are those of the filters", () => {
+  for (const kind of ["", "color"]) {
+    const counts = r.countShown(data, 1, kind);
+    for (const show in counts) assert.strictEqual(counts[show], r.filterRows(data, filter({ show, kind })).length);
+  }
+});
+
+test("numbers sort by value, and rows that are equal stay as they were", () => {
+  assert.deepStrictEqual(r.sortRows(data, [0, 1, 2, 3], "id", false, 1), [3, 2, 1, 0]);
+  assert.deepStrictEqual(r.sortRows(data, [0, 1, 2, 3], "id", true, 1), [0, 1, 2, 3]);
+  assert.deepStrictEqual(r.sortRows(data, [2, 0], "kind", false, 1), [0, 2]);
+  assert.deepStrictEqual(r.sortRows(data, [3, 1], "", false, 1), [3, 1]);
+});
+
+test("a spreadsheet gets texts, not formulas", () => {
+  const lines = r.csvOf(data, [1, 3], { 9: { tags: "@x", note: "-5" } }).split("\n");
+  assert.strictEqual(lines[0], "id,kind,question,expected,tags,note,original,\"original, judged\",fitprune 60 %,\"fitprune 60 %, judged\"");
+  assert.strictEqual(lines[1], "9,read,'=1+1,K7,'@x,-5,K7,right,KZ,wrong");
+  assert.match(r.csvOf(data, [3], {}), /"yes, ""so""",,"no\nno",/);
+});
+
+test("JSON holds the same rows", () => {
+  const made = JSON.parse(r.jsonOf(data, [0], {}));
+  assert.deepStrictEqual(made.rows[0], r.recordOf(data, 0, {}));
+  assert.strictEqual(made.rows[0]["fitprune 60 %, judged"], "right");
+});
+
+test("HTML shows markup as text", () => {
+  const made = r.htmlOf({ ...data, title: "</title><script>alert(1)</script>" }, [0], {}, ["<i>"]);
+  assert.ok(!made.includes("<b>color") && !made.includes("<script>alert") && !made.includes("<i>"));
+  assert.ok(made.includes("&#60;b&#62;color&#60;/b&#62;"));
+});
+
+test("a share is said with its interval", () => {
+  assert.strictEqual(r.shareInWords([971, 1000, 0.9587, 0.9797]), "97.1 % (95.9 to 98.0), 971 of 1,000");
+  assert.strictEqual(r.shareInWords([]), "not known");
+});
+
+test("five thousand rows are filtered and sorted", () => {
+  const many = {
+    ...data, rows: Array.from({ length: 5000 }, (_, n) => [String(n), n % 7 ? "a" : "b", "Question " + (n * 7919) % 5000, "x"]),
+    answers: [Array(5000).fill("x"), Array.from({ length: 5000 }, (_, n) => "y" + n)],
+    marks: ["1".repeat(5000), "01".repeat(2500)], same: ["1".repeat(5000), "01".repeat(2500)],
+  };
+  const left = r.filterRows(many, filter({ show: "lost", text: "question" }));
+  assert.strictEqual(left.length, 2500);
+  const sorted = r.sortRows(many, left, "question", false, 1);
+  const numbers = sorted.map((index) => Number(many.rows[index][2].slice(9)));
+  assert.deepStrictEqual(numbers, [...numbers].sort((a, b) => a - b));
+});

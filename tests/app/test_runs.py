@@ -1,0 +1,163 @@
+"""Runs in the background: on a tiny real model, one at a time, stopped, gone on with, and after a server has died."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+
+import pytest
+
+import fitprune_core as fp
+from app import runs as runs_module
+from app.engine import Engine
+from app.runs import Plan, Runs
+from app.tables import table_of
+from fitprune_core.evaluation.outcomes import read_results
+from tests.tiny import random_picture
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_folder, tmp_path_factory):
+    model, processor = fp.load_model(tiny_folder)
+    folder = tmp_path_factory.mktemp("recipes")
+    samples = [(random_picture(seed=seed), "What is it?") for seed in range(2)]
+    fp.collect_statistics(model, processor, samples).save(folder / "tiny-llava" / "statistics.npz")
+    return Engine(model, processor, recipes=folder, max_new_tokens=2)
+
+
+@pytest.fixture
+def runs(engine, tmp_path):
+    return Runs(engine, tmp_path / "runs")
+
+
+def begin(runs, count=3, percents=(60.0,), methods=("fitprune", "random")):
+    """A run of `count` questions in a folder of its own."""
+    token, folder = runs.new_folder()
+    lines = []
+    for number in range(count):
+        random_picture(seed=number).save(folder / f"{number}.png")
+        entry = {"id": str(number), "image": f"{number}.png", "question": f"What is {number}?", "answer": "a key"}
+        lines.append(json.dumps(entry | {"kind": "even" if number % 2 == 0 else "odd"}))
+    (folder / "samples.jsonl").write_text("\n".join(lines))
+    return runs.begin(token, Plan("samples.jsonl", "my set", percents, methods))
+
+
+def wait_for(run, seconds=60.0):
+    until = time.monotonic() + seconds
+    while run.is_busy and time.monotonic() < until:
+        time.sleep(0.02)
+    assert not run.is_busy
+    return run
+
+
+def test_a_run_answers_what_evaluate_answers(engine, runs, tmp_path):
+    run = wait_for(begin(runs))
+    assert (run.state, run.done, run.total) == ("done", 3, 3)
+    fp.evaluate(engine.model, engine.processor, run.folder / "samples.jsonl", [0.6], engine._fit, tmp_path / "ours.csv",
+                methods=("fitprune", "random"), max_new_tokens=2)  # fmt: skip
+    assert run.results.read_text() == (tmp_path / "ours.csv").read_text()
+
+
+def test_one_run_at_a_time_has_the_model(engine, runs, monkeypatch):
+    free, at_once, most = threading.Event(), [], []
+
+    def evaluate(*_, **__):
+        at_once.append(1)
+        most.append(len(at_once))
+        free.wait(10)
+        at_once.pop()
+
+    monkeypatch.setattr(engine, "evaluate", evaluate)
+    both = [begin(runs), begin(runs)]
+    until = time.monotonic() + 10
+    while sorted(run.state for run in both) != ["running", "waiting"] and time.monotonic() < until:
+        time.sleep(0.01)
+    assert "another run has the model" in next(run for run in both if run.state == "waiting").progress
+    free.set()
+    assert [wait_for(run).state for run in both] == ["done", "done"] and max(most) == 1
+
+
+def test_what_was_answered_before_a_stop_is_kept(engine, runs, monkeypatch):
+    evaluate = engine.evaluate
+
+    def stopped_after_one(*arguments, progress, **options):
+        def tell(done, total):
+            progress(done, total)
+            run.stop()
+
+        evaluate(*arguments, progress=tell, **options)
+
+    monkeypatch.setattr("fitprune_core.run.batch.BatchSize.of", lambda *_: 1)
+    monkeypatch.setattr(engine, "evaluate", stopped_after_one)
+    gate = runs._turn.acquire()
+    run = begin(runs)
+    runs._turn.release()
+    assert gate and wait_for(run).state == "stopped" and run.done == 1
+    assert len(read_results(run.results).questions) == 1
+    monkeypatch.setattr(engine, "evaluate", evaluate)
+    again = wait_for(runs.begin(run.token, run.plan))
+    assert again.state == "done" and len(read_results(again.results).questions) == 3
+
+
+def test_a_run_is_found_by_its_token_after_the_server_has_died(engine, runs):
+    run = wait_for(begin(runs))
+    found = Runs(engine, runs.folder).find(run.token)
+    assert found.plan == run.plan and found.results.is_file() and not found.is_busy
+
+
+@pytest.mark.parametrize("token", [None, "", "x", "../../../../etc/passwd", "a" * 24, "../" + "a" * 21])
+def test_no_other_token_finds_anything(runs, token):
+    begin(runs)
+    assert runs.find(token) is None
+
+
+def test_what_is_older_than_a_day_goes(engine, runs):
+    old, new = wait_for(begin(runs)), wait_for(begin(runs))
+    os.utime(old.folder, (0, 0))
+    runs.new_folder()
+    assert not old.folder.exists() and new.folder.exists() and runs.find(old.token) is None
+
+
+def test_bad_questions_are_told_at_once(engine, runs, monkeypatch):
+    monkeypatch.setattr(runs_module, "MOST_QUESTIONS", 2)
+    with pytest.raises(ValueError, match="3 questions; a run here asks up to 2"):
+        begin(runs)
+
+
+def test_a_run_that_fails_says_why(engine, runs, monkeypatch):
+    run = wait_for(begin(runs, methods=("no-such-method",)))
+    assert run.state == "failed" and "no-such-method" in run.problem
+
+
+class TestTable:
+    def test_it_holds_what_the_results_hold(self, engine, runs):
+        run = wait_for(begin(runs, count=4))
+        outcomes = read_results(run.results)
+        table, left_out = table_of(outcomes, "title", has_pictures=True)
+        assert left_out == "" and table.sides == ["original", "fitprune 60 %", "random 60 %"]
+        assert table.percents[1:] == [60, 60]
+        assert [row[0] for row in table.rows] == ["0", "1", "2", "3"]
+        for side, answers, marks, same in zip(outcomes.sides, table.answers, table.marks, table.same, strict=True):
+            assert answers == [given.text for given in side.answers]
+            assert marks == "".join(str(int(given.right)) for given in side.answers)
+            firsts = [fp.normalised(given.text) for given in outcomes.sides[0].answers]
+            assert same == "".join(
+                str(int(fp.normalised(g.text) == first)) for g, first in zip(side.answers, firsts, strict=True)
+            )
+        assert list(table.sums) == ["", "even", "odd"]
+        assert [table.sums[kind][0].right[1] for kind in ("", "even", "odd")] == [4, 2, 2]
+
+    def test_the_same_answers_have_the_same_fingerprint(self, engine, runs):
+        run = wait_for(begin(runs))
+        one, other = (table_of(read_results(run.results), "title", has_pictures=True)[0] for _ in range(2))
+        named, _ = table_of(read_results(run.results), "another", has_pictures=True)
+        assert one.fingerprint == other.fingerprint != named.fingerprint
+
+    def test_what_a_browser_cannot_take_is_cut_and_said(self, engine, runs, monkeypatch):
+        monkeypatch.setattr("app.tables.MOST_ANSWERS", 6)
+        run = wait_for(begin(runs, count=4))
+        table, left_out = table_of(read_results(run.results), "title", has_pictures=True)
+        assert len(table.rows) == 2 and table.sums[""][0].right[1] == 4
+        assert "the first 2 of 4 questions" in left_out

@@ -1,0 +1,229 @@
+"""Inspect in a real browser: results opened, filtered, sorted, walked through, tagged, exported; questions asked."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+
+from tests.app.fake_engine import RESULTS
+from tests.browser.conftest import PATIENCE
+
+pytestmark = pytest.mark.browser
+
+ROWS = 5_000
+HOSTILE = ["<img src=x onerror=alert(1)>", "${window.broken = 1}", "{{constructor}}", "`x`", "=HYPERLINK(1)"]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """Questions of which every fifth is lost, every seventh won, and the first ask what no page should run."""
+    path = tmp_path_factory.mktemp("results") / "answers.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(RESULTS)
+        for number in range(ROWS):
+            question = HOSTILE[number] if number < len(HOSTILE) else f"Question {order(number)}?"
+            about = ["a key", "color" if number % 3 else "read", question, "", "some-model"]
+            first = "a dog" if number % 7 == 0 else "a key"
+            second = "a cat" if number % 5 == 0 else "a key"
+            for reduction, method, answer, flops in ((0, "original", first, 2.0), (0.6, "fitprune", second, 0.8)):
+                writer.writerow([number, reduction, method, answer, int(answer == "a key"), flops, *about])
+    return path
+
+
+def order(number: int) -> int:
+    """The number in a question: all different, and not in the order of the file."""
+    return number * 7919 % ROWS
+
+
+def lost_among(numbers) -> list[int]:
+    return [number for number in numbers if number % 7 and number % 5 == 0]
+
+
+@pytest.fixture(scope="module")
+def inspect(browser, url, results):
+    """The page with the results opened."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, accept_downloads=True)
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.problems = []
+    page.on("pageerror", lambda error: page.problems.append(str(error)))
+    page.on("dialog", lambda dialog: page.problems.append(dialog.message) or dialog.dismiss())
+    page.goto(url + "?__theme=light")
+    page.wait_for_selector(".board[data-state=done]")
+    page.click("button[role=tab]:has-text('Inspect')")
+    page.set_input_files("#results-file input[type=file]", str(results))
+    page.wait_for_selector(".inspect[data-state=full]")
+    yield page
+    context.close()
+
+
+@pytest.fixture(autouse=True)
+def all_rows(inspect):
+    """Every test begins with all rows, in the order of the file."""
+    inspect.fill("#table .tools .text", "")
+    inspect.select_option("#table .tools .kind", "")
+    inspect.click("#table .shows [data-show=all]")
+
+
+def count(inspect) -> str:
+    return inspect.inner_text("#table .count")
+
+
+def test_sums_are_those_of_the_file(inspect):
+    lost, won = len(lost_among(range(ROWS))), sum(n % 7 == 0 and n % 5 > 0 for n in range(ROWS))
+    second = inspect.inner_text("#table .sums tbody tr:nth-child(2)")
+    assert f"lost {lost}, won {won}" in second
+    assert f"{sum(n % 5 > 0 for n in range(ROWS)):,} of 5,000" in second
+    assert inspect.locator("#table .plot .point").count() == 2
+
+
+def test_filters_leave_what_they_say(inspect):
+    assert count(inspect) == "5,000 of 5,000 questions"
+    inspect.click("#table .shows [data-show=lost]")
+    assert count(inspect) == f"{len(lost_among(range(ROWS))):,} of 5,000 questions"
+    inspect.select_option("#table .tools .kind", "read")
+    assert count(inspect) == f"{len(lost_among(range(0, ROWS, 3))):,} of 5,000 questions"
+    inspect.fill("#table .tools .text", "no such words")
+    assert count(inspect) == "0 of 5,000 questions"
+    assert inspect.locator("#table .window .line").count() == 0
+
+
+def test_only_rows_that_are_seen_are_drawn(inspect):
+    assert inspect.locator("#table .window .line").count() < 60
+    inspect.evaluate("document.querySelector('#table .scroll').scrollTop = 1e9")
+    inspect.wait_for_selector(f"#table .line[data-place='{ROWS - 1}']")
+    assert inspect.locator("#table .window .line").count() < 60
+
+
+def test_a_filter_answers_at_once(inspect):
+    """Within the tenth of a second that feels immediate, measured in the page; ten times that on a busy machine."""
+    spent = inspect.evaluate("""() => {
+      const field = document.querySelector('#table .tools .text'), began = performance.now();
+      field.value = 'question 1'; field.dispatchEvent(new Event('input'));
+      return performance.now() - began;
+    }""")
+    assert spent < 1000
+
+
+def test_rows_are_sorted_by_a_click_on_their_head(inspect):
+    head = "#table .head .c-question button"
+    inspect.fill("#table .tools .text", "question")
+    numbers = [order(number) for number in range(len(HOSTILE), ROWS)]
+    for first in (min(numbers), max(numbers)):
+        inspect.click(head)
+        assert inspect.inner_text("#table .line[data-place='0'] .c-question") == f"Question {first}?"
+    assert inspect.get_attribute("#table .head .c-question", "aria-sort") == "descending"
+    inspect.click("#table .head .c-id button")
+
+
+def test_markup_and_templates_are_texts(inspect):
+    for number, text in enumerate(HOSTILE):
+        assert inspect.inner_text(f"#table .line[data-place='{number}'] .c-question") == text
+    assert inspect.evaluate("window.broken") is None and inspect.problems == []
+
+
+def test_a_row_is_walked_to_by_keyboard(inspect):
+    inspect.click("#table .shows [data-show=lost]")
+    inspect.focus("#table .scroll")
+    for _ in range(3):
+        inspect.keyboard.press("ArrowDown")
+    lost = lost_among(range(ROWS))
+    assert inspect.inner_text("#table .place").startswith(f"Row 4 of {len(lost)}")
+    assert inspect.inner_text("#table .place").endswith(str(lost[3]))
+    inspect.keyboard.press("End")
+    assert inspect.inner_text("#table .place").endswith(str(lost[-1]))
+    assert inspect.is_disabled("#table .next")
+    said = inspect.locator("#table .row-detail dd").all_inner_texts()
+    assert [text.split("\n")[0].strip() for text in said] == ["a key", "a key right", "a cat wrong"]
+
+
+def test_tags_stay_with_their_row_and_are_found(inspect):
+    inspect.fill("#table .tools .text", "question 3?")
+    identity = inspect.inner_text("#table .line[data-place='0'] .c-id")
+    inspect.fill("#table .notes .tags", "small-text")
+    inspect.fill("#table .notes .note", "the tail is cut")
+    inspect.keyboard.press("Tab")
+    inspect.fill("#table .tools .text", "small-text")
+    assert count(inspect) == "1 of 5,000 questions"
+    assert inspect.inner_text("#table .line[data-place='0'] .c-id") == identity
+    exported = json.loads(download(inspect, "json"))["rows"]
+    assert [(row["id"], row["tags"], row["note"]) for row in exported] == [(identity, "small-text", "the tail is cut")]
+
+
+def download(inspect, kind: str) -> str:
+    with inspect.expect_download() as waiting:
+        inspect.click(f"#table [data-export={kind}]")
+    return waiting.value.path().read_text(encoding="utf-8")
+
+
+def test_an_exported_table_is_the_rows_that_are_shown(inspect):
+    inspect.click("#table .shows [data-show=lost]")
+    rows = list(csv.DictReader(download(inspect, "csv").splitlines()))
+    assert [int(row["id"]) for row in rows] == lost_among(range(ROWS))
+    assert all(row["original, judged"] == "right" and row["fitprune 60 %, judged"] == "wrong" for row in rows)
+
+
+def test_an_exported_page_works_alone(inspect, tmp_path):
+    inspect.fill("#table .tools .text", "x")
+    (tmp_path / "answers.html").write_text(download(inspect, "html"), encoding="utf-8")
+    page = inspect.context.new_page()
+    page.context.set_offline(True)
+    page.on("dialog", lambda dialog: inspect.problems.append(dialog.message) or dialog.dismiss())
+    page.goto(f"file://{tmp_path}/answers.html")
+    shown = page.locator("tbody tr").count()
+    assert shown and f"{shown} rows" in page.inner_text("body")
+    page.fill("#filter", "onerror")
+    assert page.locator("tbody tr:visible").count() == 1 and HOSTILE[0] in page.inner_text("tbody")
+    page.context.set_offline(False)
+    page.close()
+    assert inspect.problems == []
+
+
+def test_questions_are_asked_and_a_row_opens_in_compare(browser, url, engine):
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.set_default_timeout(PATIENCE)
+    page.goto(url + "?__theme=light")
+    page.wait_for_selector(".board[data-state=done]")
+    page.click("button[role=tab]:has-text('Inspect')")
+    page.fill("#scenes input[type=number]", "10")
+    page.keyboard.press("Tab")
+    page.click("#ask")
+    page.wait_for_selector(".inspect[data-state=full]")
+    assert count(page) == "10 of 10 questions"
+    page.click("#table .shows [data-show=lost]")
+    assert count(page) == "5 of 10 questions"
+    page.click("#table .line[data-place='2']")
+    page.wait_for_selector("#row-picture img")
+    question = page.inner_text("#table .row-detail .question")
+    asked = len(engine.asked)
+    page.click("#table .open")
+    page.wait_for_function("q => document.querySelector('#question textarea').value === q", arg=question)
+    page.wait_for_selector("#answers", state="visible")
+    while len(engine.asked) == asked:
+        page.wait_for_timeout(50)
+    assert engine.asked[-1][1:] == (question, 60)
+    page.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("other.csv", "a,b\n1,2\n", "there is no column id"),
+        ("cut.csv", "id,reduction,method,answer,expected,correct\n1,0,orig", "cut off"),
+        ("one.jsonl", '{"doc_id": 1, "filtered_resps": ["a"]}\n', "give the pruned model's log too"),
+    ],
+)
+def test_what_is_no_result_is_told_in_a_sentence(browser, url, tmp_path, name, content, words):
+    (tmp_path / name).write_text(content)
+    page = browser.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.goto(url)
+    page.wait_for_selector(".board[data-state=done]")
+    page.click("button[role=tab]:has-text('Inspect')")
+    page.set_input_files("#results-file input[type=file]", str(tmp_path / name))
+    page.wait_for_function("words => document.querySelector('#inspect-notice').textContent.includes(words)", arg=words)
+    assert str(tmp_path) not in page.inner_text("#inspect-notice") and "/tmp" not in page.inner_text("#inspect-notice")
+    page.close()
