@@ -10,9 +10,10 @@ from typing import Any
 
 from fitprune_core.checks.words import shown
 from fitprune_core.cost.decoder import DecoderGeometry, check_removed, is_integer, tokens_per_layer
-from fitprune_core.cost.tower import field_of, projector_multiply_adds, view_multiply_adds
+from fitprune_core.cost.tower import field_of, projector_multiply_adds, tower_scoring_multiply_adds, view_multiply_adds
 
 SCORE_KINDS = ("both", "self", "cross", "last", "none")
+SCORE_KINDS_BEFORE = ("pairs", "tower", "none")
 
 
 # Scores are computed for a block of query rows at a time, over the keys that its last row can see. A block has about
@@ -74,7 +75,8 @@ def request_flops(
         normaliser_known: whether the attention's kernel tells what its softmax divides by
             (`decoder.tells_normaliser`): scoring then needs no columns but the visual ones.
         removed_before: visual tokens that are dropped before the first layer.
-        scores_before: what chooses those: "pairs" (every token of the picture compared with every other) or "none".
+        scores_before: what chooses those: "pairs" (every token of the picture compared with every other), "tower" (the
+            attention of one layer of the vision tower, in `num_tiles` views) or "none".
 
     The language-model head is counted once for each new token, as `generate` runs it; a bare `model(**inputs)` without
     `logits_to_keep=1` would run it on every row. Raises ValueError for counts that cannot be.
@@ -97,8 +99,8 @@ def request_flops(
         )
     if scores not in SCORE_KINDS:
         raise ValueError(f"scores is {shown(scores)}; choose one of {', '.join(SCORE_KINDS)}")
-    if scores_before not in ("pairs", "none"):
-        raise ValueError(f"scores_before is {shown(scores_before)}; choose pairs or none")
+    if scores_before not in SCORE_KINDS_BEFORE:
+        raise ValueError(f"scores_before is {shown(scores_before)}; choose one of {', '.join(SCORE_KINDS_BEFORE)}")
     leaving = tokens_per_layer(counts, num_visual_tokens, removed_before)
     arriving = [num_visual_tokens - removed_before, *leaving[:-1]] if leaving else []
     head = geometry.hidden_size * geometry.vocab_size
@@ -115,7 +117,11 @@ def request_flops(
         for n, count in zip(arriving, counts, strict=True)
         if count
     )
-    pairs = num_visual_tokens**2 if removed_before and scores_before == "pairs" else 0
+    choosing = 0
+    if removed_before and scores_before == "pairs":
+        choosing = num_visual_tokens**2 * geometry.hidden_size
+    elif removed_before and scores_before == "tower":
+        choosing = tiles * tower_scoring_multiply_adds(model_config)
     if tower_multiply_adds is None:
         tower_multiply_adds = tiles * view_multiply_adds(model_config) if tiles else 0
     if merger_multiply_adds is None:
@@ -124,7 +130,7 @@ def request_flops(
         vision_tower=2 * tower_multiply_adds if num_visual_tokens else 0,
         projector=2 * merger_multiply_adds if num_visual_tokens else 0,
         prefill=2 * (prefill + (head if new_tokens else 0)),
-        scoring=2 * (geometry.query_width * scoring + geometry.hidden_size * pairs),
+        scoring=2 * (geometry.query_width * scoring + choosing),
         decode=2 * decode,
     )
 

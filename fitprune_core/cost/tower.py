@@ -79,6 +79,17 @@ def view_multiply_adds(model_config: Any) -> int:
     return square_view_multiply_adds(vision, side, patch, extra) + pooling
 
 
+def tower_scoring_multiply_adds(model_config: Any) -> int:
+    """Multiply-adds of one layer's attention in a view: of the class token to all rows, or, without one, of all to all.
+
+    Queries and keys are the tower's own, which are counted with it.
+    """
+    vision = model_config.vision_config
+    extra = class_tokens(vision)
+    rows = (field_of(vision, "image_size") // field_of(vision, "patch_size")) ** 2 + extra
+    return (1 if extra else rows) * rows * field_of(vision, "hidden_size")
+
+
 def _two_path_multiply_adds(vision: Any) -> int:
     """Multiply-adds of LLaVA-HR's tower for one picture: CLIP, ConvNeXt, and what mixes the second into the first."""
     clip, convnext = vision.clip_config, vision.convnext_config

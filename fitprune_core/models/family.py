@@ -81,12 +81,15 @@ class Family(ABC):
         classes: names of the transformers classes that it is, itself or by inheritance.
         shape: how it reads a picture's shape, in words that follow "but LLaVA-NeXT ...": why `image_aspect` cannot be
             chosen.
+        patches: what it makes of its tower's patches, in words that follow its name: why visual tokens cannot be ranked
+            by the tower's attention.
     """
 
     name: str
     model_types: tuple[str, ...]
     classes: tuple[str, ...]
     shape: str = "reads a picture in a shape of its own"
+    patches: str = "makes one visual token of several patches"
 
     def fits(self, config: Any) -> bool:
         """Whether a model is of this family, where several families share one `model_type`."""
@@ -116,6 +119,15 @@ class Family(ABC):
     def visual_mask(self, config: Any, input_ids: torch.Tensor) -> torch.Tensor:
         """Which ids stand for parts of a picture: bool, of the shape of `input_ids`, (batch, length)."""
         return input_ids == config.image_token_id
+
+    def check_tower_attention(self, config: Any) -> None:
+        """Raise ValueError, one sentence, unless visual tokens are patches of one layer of a tower that is known
+        (`models.tower_attention`), and have an attention there.
+        """
+        raise ValueError(
+            f"visual tokens cannot be ranked by the vision tower's attention, since {self.name} {self.patches}; choose "
+            "a method that ranks them elsewhere"
+        )
 
     @abstractmethod
     def layout(self, config: Any, processor: ProcessorMixin, image_size: tuple[int, int]) -> VisualLayout:

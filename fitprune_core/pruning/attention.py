@@ -10,6 +10,7 @@ cost more than the half of the square that causality saves.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
@@ -190,6 +191,11 @@ def _products(
 
 def _block_rows(device: torch.device, heads: int, rows: int) -> int:
     return scored_rows(heads, rows) if device.type == "cpu" else scored_rows(heads, rows, ACCELERATOR_BLOCK_NUMBERS)
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """Scores are float32, also where the layer's own products are not."""
+    return torch.autocast(device.type, enabled=False) if torch.is_autocast_enabled(device.type) else nullcontext()
 
 
 def _count(rows: Rows) -> int:

@@ -23,6 +23,7 @@ from fitprune_core.pruning.layers import Call
 from fitprune_core.pruning.methods import Method
 from fitprune_core.pruning.positions import labels_of_rows, loss_of, select_rows
 from fitprune_core.pruning.prompt import PruningTrace, Request
+from fitprune_core.pruning.tower import TowerAttention
 from fitprune_core.recipes.recipe import PruningRecipe
 from fitprune_core.recipes.schedules import Drops
 
@@ -54,6 +55,8 @@ class Block:
         self.geometry = DecoderGeometry.from_config(model.config.text_config)
         # A budget that the method cannot meet is refused here, before any prompt, and a drop where none may be.
         self.drops = bool(self.drops_for(recipe.num_visual_tokens))
+        reads_tower = self.drops and method.scores_before == "tower"
+        self.tower = TowerAttention(model) if reads_tower else None
         self.trace = PruningTrace()
         self.of_cache: weakref.WeakKeyDictionary[Any, Request] = weakref.WeakKeyDictionary()
         self.generation: _Generation | None = None
@@ -95,6 +98,8 @@ class Block:
         yield model, "generate", StandIn(model.generate, self.generate)
         yield model, "init_continuous_batching", StandIn(model.init_continuous_batching, refuse_continuous_batching)
         yield decoder, "forward", StandIn(decoder.forward, self.call_decoder)
+        if self.tower is not None:
+            yield from self.tower.replacements()
         first = 0
         if self.method.follows_recipe:
             first = next(index for index, count in enumerate(self.recipe.removed) if count)
@@ -106,6 +111,9 @@ class Block:
     def generate(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """`model.generate`: a look at how it is asked to generate, and a note that it runs."""
         check_generation(original, self.model, args, kwargs)
+        if self.tower is not None:
+            self.tower.check_call(kwargs)
+            self.tower.forget()
         outer, self.generation = self.generation, _Generation()
         try:
             return original(*args, **kwargs)
@@ -149,6 +157,9 @@ class Block:
         """The forward of the model without its head."""
         kwargs.update(zip(self.names[self.model.model], args, strict=False))
         call, self.coming = self.coming or self.look_at(kwargs), None
+        if self.tower is not None and self.generation is None:
+            self.tower.check_call(kwargs)
+            self.tower.forget()
         output = self.run(call, original, kwargs)
         if call.request is not None and call.is_prefill:
             call.trace.finish(call.request.rows_left)
@@ -237,6 +248,7 @@ class Block:
         if drops:
             self.check_prompt(cache, padding)
             request = self.make_request(is_visual, padding, drops, self.method)
+            request.tower = self.tower
         if again and request is not None and generation.request is not None:
             request.chosen = generation.request.chosen
         elif not generation.has_begun:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
 from transformers.masking_utils import create_causal_mask
 
 from fitprune_core.models.decoder import Attended
-from fitprune_core.pruning.attention import LayerAttention, Rows
+from fitprune_core.pruning.attention import LayerAttention, Rows, without_autocast
 from fitprune_core.pruning.methods import Candidates, Method
+from fitprune_core.pruning.tower import TowerAttention
 from fitprune_core.recipes.schedules import Drops
 
 # Where `Request.chosen` and what follows from it keep the drop before the first layer.
@@ -122,6 +122,7 @@ class Request(Prompt):
         self.count_before = drops.before
         self.found_before: torch.Tensor | None = None  # importance before the decoder, (batch, all visual tokens)
         self.method = method
+        self.tower: TowerAttention | None = None  # for methods that rank by it
         self.tokens = torch.arange(self.num_visual_tokens, device=is_visual.device).expand_as(self.visual)
         # Rows of the prompt that arrive at each layer, (batch, rows); None while that is all of them.
         self.arriving: list[torch.Tensor | None] = [None] * len(drops.removed)
@@ -161,7 +162,7 @@ class Request(Prompt):
         """
         rows = attended.query.shape[2]
         if layer not in self.chosen:
-            with torch.no_grad(), _without_autocast(attended.query.device):
+            with torch.no_grad(), without_autocast(attended.query.device):
                 self.chosen[layer] = self.choose(layer, attended)
         gone, staying = self.chosen[layer]
         dropped, self.tokens = self.tokens.gather(1, gone), self.tokens.gather(1, staying)
@@ -172,7 +173,7 @@ class Request(Prompt):
         """Choose what never reaches the first layer; as `drop`. hidden_states: (batch, rows, width), of all rows."""
         rows = hidden_states.shape[1]
         if BEFORE not in self.chosen:
-            with torch.no_grad(), _without_autocast(hidden_states.device):
+            with torch.no_grad(), without_autocast(hidden_states.device):
                 self.chosen[BEFORE] = self.choose_before(hidden_states)
         gone, staying = self.chosen[BEFORE]
         dropped, self.tokens = self.tokens.gather(1, gone), self.tokens.gather(1, staying)
@@ -182,9 +183,11 @@ class Request(Prompt):
     def choose_before(self, hidden_states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """As `choose`, from the rows that would enter the decoder."""
         num_kept = self.num_visual_tokens - self.count_before
+        in_tower = None if self.tower is None else self.tower.of_prompts(*self.visual.shape).to(hidden_states.device)
         importance = []
         for sample, visual in enumerate(self.visual):
-            candidates = Candidates(self.tokens[sample], self.num_visual_tokens, num_kept)
+            seen = None if in_tower is None else in_tower[sample]
+            candidates = Candidates(self.tokens[sample], self.num_visual_tokens, num_kept, in_tower=seen)
             importance.append(self.method.importance_before(hidden_states[sample, visual], candidates))
         self.found_before = torch.stack(importance)
         order = self.found_before.argsort(dim=1, stable=True)
@@ -263,11 +266,6 @@ def real_rows(padding: torch.Tensor | None, batch: int, length: int) -> list[sli
     if any(end - start != count for start, end, count in zip(starts, ends, counts, strict=True)):
         raise ValueError("the attention mask leaves out tokens inside a prompt; only padding at its ends can be masked")
     return [slice(start, end) for start, end in zip(starts, ends, strict=True)]
-
-
-def _without_autocast(device: torch.device) -> AbstractContextManager[object]:
-    """Scores are float32, also where the layer's own products are not."""
-    return torch.autocast(device.type, enabled=False) if torch.is_autocast_enabled(device.type) else nullcontext()
 
 
 def _squeeze(tokens: torch.Tensor) -> torch.Tensor:

@@ -65,6 +65,7 @@ def request_cost(
             num_text_after=length - 1 - places[-1] if visual else 0,
             num_text_between=places[-1] + 1 - places[0] - visual if visual else 0,
             new_tokens=new_tokens,
+            num_tiles=picture.tiles,
             tower_multiply_adds=family.tower_multiply_adds(config, picture) if visual else 0,
             merger_multiply_adds=family.merger_multiply_adds(config, picture) if visual else 0,
             scores=scores,

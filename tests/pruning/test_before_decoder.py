@@ -14,7 +14,7 @@ from tests.tiny import random_picture, tiny_llava
 pytestmark = pytest.mark.usefixtures("no_grad")
 
 WORDS = {"max_new_tokens": 5, "do_sample": False, "output_logits": True, "return_dict_in_generate": True}
-METHODS = ["divprune", "random:schedule=before", "uniform:schedule=before"]
+METHODS = ["divprune", "random:schedule=before", "uniform:schedule=before", "visionzip-dominant"]
 
 
 def plain_logits(model, input_ids, pixel_values, kept, kept_before, padding=None) -> torch.Tensor:
@@ -119,7 +119,7 @@ def test_nothing_goes_before_the_decoder_by_other_methods(tiny, inputs):
     assert trace.kept_before is None and trace.dropped_before is None
 
 
-@pytest.mark.parametrize("method", ["divprune", "random:schedule=before"])
+@pytest.mark.parametrize("method", METHODS)
 def test_counted_flops_are_what_torch_counts(method):
     model, processor = tiny_llava(grid=12)
     inputs = build_inputs(processor, random_picture(), "what is in this picture?")

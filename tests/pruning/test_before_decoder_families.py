@@ -30,6 +30,9 @@ WRITERS = {
     "smolvlm": lambda folder: save_tiny_smolvlm(folder, kind="smolvlm"),
 }
 METHODS = ["divprune", "random:schedule=before"]
+# The tower's attention ranks tokens where they are its patches.
+CASES = [(name, method) for name in WRITERS for method in METHODS]
+CASES += [(name, "visionzip-dominant") for name in ("llava_next", "llava_onevision")]
 QUESTION = "What is in the picture?"
 
 
@@ -39,9 +42,10 @@ def models(tmp_path_factory):
     return {name: load_model(write(root / name), device="cpu") for name, write in WRITERS.items()}
 
 
-@pytest.fixture(params=WRITERS)
-def loaded(models, request):
-    return models[request.param]
+@pytest.fixture(params=CASES, ids=" ".join)
+def case(models, request):
+    name, method = request.param
+    return *models[name], method
 
 
 def asked(processor, size=(180, 120), question=QUESTION, seed=0):
@@ -70,9 +74,8 @@ def options(model, new_tokens=4):
     }
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_prefill_and_decoding_equal_a_plain_model_with_hidden_columns(loaded, method):
-    model, processor = loaded
+def test_prefill_and_decoding_equal_a_plain_model_with_hidden_columns(case):
+    model, processor, method = case
     inputs = asked(processor)
     count, length = visual(model, inputs), inputs["input_ids"].shape[1]
     plain, before = model(**inputs).logits, state_of(model)
@@ -94,9 +97,8 @@ def test_prefill_and_decoding_equal_a_plain_model_with_hidden_columns(loaded, me
     assert torch.equal(model(**inputs).logits, plain) and state_of(model) == before
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_trace_and_cache_tell_what_went(loaded, method):
-    model, processor = loaded
+def test_trace_and_cache_tell_what_went(case):
+    model, processor, method = case
     inputs = asked(processor)
     count, length = visual(model, inputs), inputs["input_ids"].shape[1]
     recipe = half_of(model, count)
@@ -120,9 +122,8 @@ def test_trace_and_cache_tell_what_went(loaded, method):
     assert (torch.stack(steps) - expected).abs().max() < 1e-4
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_counted_flops_are_what_torch_counts(loaded, method):
-    model, processor = loaded
+def test_counted_flops_are_what_torch_counts(case):
+    model, processor, method = case
     picture = random_picture(180, 120)
     inputs = build_inputs(processor, picture, QUESTION)
     recipe = half_of(model, visual(model, inputs))
@@ -133,13 +134,13 @@ def test_counted_flops_are_what_torch_counts(loaded, method):
     assert run.flops.total == pytest.approx(counted, rel=0.005)
 
 
-def test_a_batch_is_its_prompts_alone(loaded):
+def test_a_batch_is_its_prompts_alone(case):
     """Left padding, pictures of one shape: each prompt keeps its own tokens, at its own positions."""
-    model, processor = loaded
+    model, processor, method = case
     prompts = [asked(processor, question="Why?" * at, seed=at) for at in (1, 3)]
     together = padded_together(prompts, processor.tokenizer)
     recipe = half_of(model, visual(model, prompts[0]))
-    with prune_visual_tokens(model, recipe, method="divprune") as trace:
+    with prune_visual_tokens(model, recipe, method=method) as trace:
         batch = torch.stack(model.generate(**together, **options(model)).logits, dim=1)
         before = trace.kept_before
         for index, prompt in enumerate(prompts):

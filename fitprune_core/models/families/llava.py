@@ -11,6 +11,7 @@ from fitprune_core.cost.tower import class_tokens, projector_multiply_adds, view
 from fitprune_core.models.family import Family, Picture
 from fitprune_core.models.layout import Frame, VisualLayout
 from fitprune_core.models.processors import check_image_token, check_picture_size, set_logged
+from fitprune_core.models.tower_attention import TOWERS, read_layer
 
 
 class Llava(Family):
@@ -42,6 +43,19 @@ class Llava(Family):
                 f"{shown(vision.model_type)} has none; it must be 'full'."
             )
         return strategy
+
+    def check_tower_attention(self, config: Any) -> None:
+        kind = config.vision_config.model_type
+        if kind not in TOWERS:
+            raise ValueError(
+                f"visual tokens cannot be ranked by the attention of a vision tower of type {shown(kind)}; known: "
+                f"{', '.join(TOWERS)}"
+            )
+        if read_layer(config) is None:
+            raise ValueError(
+                f"vision_feature_layer is {shown(config.vision_feature_layer)}, but visual tokens can be ranked by the "
+                "attention of one layer of the vision tower alone"
+            )
 
     def set_image_aspect(self, processor: ProcessorMixin, config: Any, image_aspect: str) -> None:
         """Padding has the colour of the mean pixel, as LLaVA's authors pad."""

@@ -13,7 +13,9 @@ class LlavaHr(Llava):
 
     name = "LLaVA-HR"
     shape = "always pads"
+    patches = "mixes two towers, neither of which has a class token"
     set_image_aspect = Family.set_image_aspect
+    check_tower_attention = Family.check_tower_attention
 
     def fits(self, config: Any) -> bool:
         return config.vision_config.model_type == "llava_hr_vision"

@@ -71,6 +71,7 @@ class Pixtral(Family):
     model_types = ("llava",)
     classes = ("LlavaForConditionalGeneration",)
     shape = "reads a picture in its own shape"
+    patches = "reads them by a tower that is neither CLIP nor SigLIP"
 
     def fits(self, config: Any) -> bool:
         return getattr(config.vision_config, "model_type", None) == "pixtral"
@@ -157,6 +158,7 @@ class Mistral3(Pixtral):
     name = "Mistral3"
     model_types = ("mistral3",)
     classes = ("Mistral3ForConditionalGeneration",)
+    patches = Family.patches
 
     def merging_products(self, config: Any) -> int:
         return _merge(config) ** 2

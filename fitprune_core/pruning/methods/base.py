@@ -22,19 +22,27 @@ class Candidates:
 
     tokens: their numbers in the image, ascending, LongTensor (count,); num_visual_tokens: how many the image had;
     num_kept: how many of `tokens` will stay. before: the importance that they were given before the decoder, (count,),
-    where a method chose there.
+    where a method chose there. in_tower: the attention that they received in the vision tower, (count,), before the
+    decoder, where the method's `scores_before` is "tower".
     """
 
     tokens: torch.Tensor
     num_visual_tokens: int
     num_kept: int
     before: torch.Tensor | None = None
+    in_tower: torch.Tensor | None = None
 
     def chosen_before(self) -> torch.Tensor:
         """`before`, for a method that drops inside layers by what it found before them. Raises ValueError without."""
         if self.before is None:
             raise ValueError("these tokens were given no importance before the decoder; drop some there first")
         return self.before
+
+    def received_in_tower(self) -> torch.Tensor:
+        """`in_tower`, for a method that ranks by it. Raises ValueError without."""
+        if self.in_tower is None:
+            raise ValueError("nothing tells what these tokens received in the vision tower")
+        return self.in_tower
 
 
 class Method(ABC):
@@ -49,7 +57,8 @@ class Method(ABC):
         paper: where it comes from, "arXiv 2409.10197"; empty for a baseline.
         scores: the attention it reads in a layer that drops, in the words of `cost.request.request_flops`: "both",
             "self", "cross", "last" (one query) or "none".
-        scores_before: what it computes before the decoder, in the same function's words: "pairs" or "none".
+        scores_before: what it computes before the decoder, in the same function's words: "pairs", "tower" (attention in
+            the vision tower, read while it runs) or "none".
     """
 
     name: ClassVar[str]

@@ -16,11 +16,11 @@ from fitprune_core.pruning.methods.pyramiddrop import PyramidDrop
 from fitprune_core.pruning.methods.random import Random
 from fitprune_core.pruning.methods.self_only import SelfOnly
 from fitprune_core.pruning.methods.uniform import Uniform
+from fitprune_core.pruning.methods.visionzip import VisionZipDominant
 
-METHODS: dict[str, type[Method]] = {
-    method.name: method
-    for method in (FitPrune, SelfOnly, CrossOnly, LastToken, Random, Uniform, FastV, PyramidDrop, DivPrune)
-}
+_RANKINGS = (FitPrune, SelfOnly, CrossOnly, LastToken, Random, Uniform)
+_OWN_SCHEDULES = (FastV, PyramidDrop, DivPrune, VisionZipDominant)
+METHODS: dict[str, type[Method]] = {method.name: method for method in (*_RANKINGS, *_OWN_SCHEDULES)}
 
 
 def find_method(method: str | Method) -> Method:
