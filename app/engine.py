@@ -22,6 +22,7 @@ from fitprune_core import (
     DecoderGeometry,
     Partial,
     PruningRecipe,
+    calibrate,
     describe_device,
     evaluate,
     load_model,
@@ -157,6 +158,14 @@ class Engine:
             batch_size="auto",
             progress=progress,
             should_stop=should_stop,
+        )
+
+    def calibrate(
+        self, samples: Path, out: Path, *, progress: Callable[[int, int], None], should_stop: Callable[[], bool]
+    ) -> None:
+        """Collect the model's statistics over a samples file, see `fitprune_core.calibrate`."""
+        calibrate(
+            self.model, self.processor, samples, out, batch_size="auto", progress=progress, should_stop=should_stop
         )
 
     @contextlib.contextmanager

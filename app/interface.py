@@ -10,6 +10,8 @@ import gradio as gr
 from app.engine import Engine
 from app.pages.compare import CLICK_RUN, create_compare
 from app.pages.inspect import create_inspect
+from app.pages.recipes import create_recipes
+from app.parts.guide import Guide, GuideData
 from app.parts.masthead import Identity, Masthead
 from app.runs import Runs
 from app.settings import RUNS
@@ -28,11 +30,16 @@ def build_demo(engine: Engine, runs: Path = RUNS) -> gr.Blocks:
             Masthead(
                 Identity(model=engine.model_name, device=engine.device, is_demo=engine.is_demo), elem_id="masthead"
             )
+            in_background = Runs(engine, runs)
             with gr.Tabs(elem_id="pages") as tabs:
                 with gr.Tab("Compare", id="compare"):
                     page = create_compare(engine)
                 with gr.Tab("Inspect", id="inspect"):
-                    inspect = create_inspect(engine, page, tabs, Runs(engine, runs))
+                    inspect = create_inspect(engine, page, tabs, in_background)
+                with gr.Tab("Recipes", id="recipes"):
+                    create_recipes(engine, in_background)
+                with gr.Tab("About", id="about"):
+                    Guide(GuideData(model=engine.model_name, is_demo=engine.is_demo), elem_classes="bare")
         demo.unload(page.forget)
         inspect.welcome(demo)
         if engine.is_demo:

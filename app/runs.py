@@ -12,29 +12,37 @@ import secrets
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from app.engine import Engine
 from fitprune_core.checks.files import read_json
+from fitprune_core.run.timing import Stopped
 from fitprune_core.samples.files import check_pictures, check_samples
 
 KEEP_SECONDS = 86_400
 MOST_QUESTIONS = 5_000
 _TOKEN = re.compile(r"[\w-]{24}")
-_PLAN, _RESULTS = "plan.json", "results.csv"
+_PLAN = "plan.json"
+EVALUATE, CALIBRATE = "evaluate", "calibrate"
+_RESULTS = {EVALUATE: "results.csv", CALIBRATE: "statistics.npz"}
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run does. samples: its samples file, relative to the run's folder; percents: the budgets."""
+    """What a run does. samples: its samples file, relative to the run's folder; percents: the budgets.
+
+    task: `EVALUATE`, by all methods at all budgets, or `CALIBRATE`, which makes statistics.
+    """
 
     samples: str
     title: str
     percents: tuple[float, ...]
     methods: tuple[str, ...]
+    task: str = EVALUATE
 
 
 @dataclass
@@ -53,8 +61,8 @@ class Run:
 
     @property
     def results(self) -> Path:
-        """The table of answers; it is there once a run has ended with an answer."""
-        return self.folder / _RESULTS
+        """The table of answers, or the statistics; it is there once a run has ended with something."""
+        return self.folder / _RESULTS[self.plan.task]
 
     @property
     def pictures(self) -> Path:
@@ -75,7 +83,7 @@ class Run:
         if self.state == "waiting":
             return "Waiting: another run has the model."
         if not self.done:
-            return f"Answering {self.total:,} questions…"
+            return f"Beginning with {self.total:,} questions…"
         left = (time.monotonic() - self.began) / self.done * (self.total - self.done)
         words = f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s"
         return f"{self.done:,} of {self.total:,} questions, about {words} left"
@@ -134,14 +142,9 @@ class Runs:
                 run.done, run.total = done, total
 
             try:
-                self.engine.evaluate(
-                    run.folder / run.plan.samples,
-                    run.plan.percents,
-                    run.plan.methods,
-                    run.results,
-                    progress=progress,
-                    should_stop=run._stop.is_set,
-                )
+                self._do(run, progress)
+            except Stopped:
+                run.state = "stopped"
             except (ValueError, OSError, MemoryError) as error:
                 run.state, run.problem = "failed", str(error)
             except Exception as error:
@@ -149,6 +152,13 @@ class Runs:
                 run.state, run.problem = "failed", f"the model failed: {error}"
             else:
                 run.state = "stopped" if run._stop.is_set() and run.done < run.total else "done"
+
+    def _do(self, run: Run, progress: Callable[[int, int], None]) -> None:
+        plan, samples, stop = run.plan, run.folder / run.plan.samples, run._stop.is_set
+        if plan.task == CALIBRATE:
+            self.engine.calibrate(samples, run.results, progress=progress, should_stop=stop)
+        else:
+            self.engine.evaluate(samples, plan.percents, plan.methods, run.results, progress=progress, should_stop=stop)
 
     def _forget_old(self) -> None:
         if not self.folder.is_dir():
@@ -162,4 +172,6 @@ class Runs:
 
 def _read_plan(path: Path) -> Plan:
     entries = read_json(path, "the plan of a run")
-    return Plan(entries["samples"], entries["title"], tuple(entries["percents"]), tuple(entries["methods"]))
+    return Plan(
+        entries["samples"], entries["title"], tuple(entries["percents"]), tuple(entries["methods"]), entries["task"]
+    )

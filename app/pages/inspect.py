@@ -199,8 +199,8 @@ def _seed_of(token: str) -> int:
 def create_inspect(engine: Engine, compare: ComparePage, tabs: gr.Tabs, runs: Runs) -> InspectPage:
     """Lay out the page inside the current tab and wire its events."""
     page = InspectPage(engine, runs)
-    with gr.Row(elem_id="inspect-columns", equal_height=False):
-        with gr.Column(elem_id="inspect-controls", scale=0):
+    with gr.Row(elem_classes="page-columns", equal_height=False):
+        with gr.Column(elem_classes="page-controls", scale=0):
             picture = gr.Image(
                 visible=False,
                 label="Picture of the row",
@@ -210,8 +210,8 @@ def create_inspect(engine: Engine, compare: ComparePage, tabs: gr.Tabs, runs: Ru
                 elem_id="row-picture",
             )
             controls = _create_controls(engine)
-        with gr.Column(elem_id="inspect-results", scale=1):
-            table = Table(TableData(), elem_id="table")
+        with gr.Column(elem_classes="page-results", scale=1):
+            table = Table(TableData(), elem_id="table", elem_classes="bare")
     token = gr.BrowserState("", storage_key="fitprune-run", secret="fitprune-studio")
     page.parts = Parts(**controls, table=table, picture=picture, token=token, timer=gr.Timer(_BEAT, active=False))
     _wire(page, compare, tabs)
@@ -251,7 +251,7 @@ def _create_controls(engine: Engine) -> dict[str, Any]:
         "budgets": budgets,
         "run": run,
         "stop": stop,
-        "notice": Notice(Message(text=_READY), elem_id="inspect-notice"),
+        "notice": Notice(Message(text=_READY), elem_id="inspect-notice", elem_classes="bare"),
     }
 
 

@@ -20,6 +20,7 @@ from fitprune_core.models.loading import model_name
 from fitprune_core.models.provenance import SHORT, conditions_of, provenance_of
 from fitprune_core.recipes.statistics import Rows, write_statistics
 from fitprune_core.run.batch import BatchSize, padded_together
+from fitprune_core.run.timing import Stopped
 from fitprune_core.samples.files import SamplesFile, check_samples, read_samples
 from fitprune_core.samples.journal import Journal, Record, journal_path, remove_journal, shared_journal
 from fitprune_core.samples.loop import Task, Walk
@@ -48,6 +49,7 @@ def calibrate(
     images: str | os.PathLike | None = None,
     batch_size: int | str = 1,
     progress: Callable[[int, int], None] | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
     processes: Processes | None = None,
 ) -> Calibration:
     """Collect the statistics of a model over a samples file, into a file as `AttentionStatistics.save` writes it.
@@ -58,7 +60,8 @@ def calibrate(
             stopped, at whatever point, goes on from there, with as many processes as it then has.
         images: the folder that pictures are relative to, if not the samples file's own.
         batch_size: how many samples go through the model at once, from 1 up, or "auto"; see `batch.BatchSize`.
-        progress: as for `loop.Walk`.
+        progress, should_stop: as for `loop.Walk`. A run that was stopped raises `Stopped` and writes no statistics;
+            its journal stays for another run.
         processes: those that share the work, if not this one alone; see `processes.started_processes`.
 
     Pictures and attention are held for one batch at a time, whatever the number of samples; of the others a process
@@ -79,8 +82,12 @@ def calibrate(
     total, conditions = processes.agree(task.prepare)
     with sole_run(task.out, processes):
         with shared_journal(task.out, conditions, processes) as journal:
-            walk = Walk(model, processor, task.samples, total, journal, [OBSERVED], sizes, processes, progress=progress)
+            walk = Walk(
+                model, processor, task.samples, total, journal, [OBSERVED], sizes, processes, 0, progress, should_stop
+            )
             walk.go(partial(_observe_all, model, processor, journal))
+        if should_stop():
+            raise Stopped(f"{task.out} was not written: the run was stopped")
         return processes.on_main(partial(_finish, task, conditions, total, walk.reason))
 
 

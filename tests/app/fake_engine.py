@@ -47,6 +47,9 @@ class FakeEngine:
         recipe = self.recipe_for(percent)
         return Preview(percent, TOKENS, tokens_per_layer(recipe.removed, TOKENS), recipe.achieved_reduction)
 
+    def calibrate(self, samples, out, *, progress, should_stop) -> None:
+        raise ValueError("a script has no attention")
+
     def previews(self) -> list[Preview]:
         return [self.preview(percent) for percent in range(LARGEST_PERCENT + 1)]
 

@@ -11,20 +11,15 @@ import pytest
 
 import fitprune_core as fp
 from app import runs as runs_module
-from app.engine import Engine
 from app.runs import Plan, Runs
 from app.tables import table_of
 from fitprune_core.evaluation.outcomes import read_results
 from tests.tiny import random_picture
 
 
-@pytest.fixture(scope="module")
-def engine(tiny_folder, tmp_path_factory):
-    model, processor = fp.load_model(tiny_folder)
-    folder = tmp_path_factory.mktemp("recipes")
-    samples = [(random_picture(seed=seed), "What is it?") for seed in range(2)]
-    fp.collect_statistics(model, processor, samples).save(folder / "tiny-llava" / "statistics.npz")
-    return Engine(model, processor, recipes=folder, max_new_tokens=2)
+@pytest.fixture
+def engine(tiny_engine):
+    return tiny_engine
 
 
 @pytest.fixture

@@ -1,0 +1,148 @@
+"""The Recipes page: how many visual tokens each recipe leaves, and a recipe of one's own."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from app.demo_model.samples import write_samples
+from app.engine import LARGEST_PERCENT, Engine, check_percent
+from app.parts.curves import Curve, Curves, CurvesData, curve_of
+from app.parts.notice import Message, Notice
+from app.runs import CALIBRATE, Plan, Run, Runs
+from app.words import sentence
+from fitprune_core import RECIPES, AttentionStatistics, PruningRecipe, fit_recipe
+from fitprune_core.recipes.published import published_recipes
+from fitprune_core.samples.bundle import unpack
+
+BUDGETS = (20, 40, 60, 80, 90)
+_SHOWN = 60  # the budget whose curves are drawn first
+_BEAT = 1.0
+_READY = "Look at the recipes that are here, upload one, or fit one from your own pictures and questions."
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The components that events read and write. `own` holds the curves that this visitor added."""
+
+    upload: gr.File
+    questions: gr.File
+    scenes: gr.Slider
+    percent: gr.Slider
+    run: gr.Button
+    notice: Notice
+    curves: Curves
+    own: gr.State
+    token: gr.State
+    timer: gr.Timer
+
+
+class RecipesPage:
+    """What the page's events do. Handlers return {component: value}; what they leave out stays as it is."""
+
+    parts: Parts  # set by `create_recipes`
+
+    def __init__(self, engine: Engine, runs: Runs) -> None:
+        self.engine, self.runs = engine, runs
+
+    def here(self) -> list[Curve]:
+        """The recipes of the model that is loaded, and those that the authors published."""
+        mine = f"{self.engine.model_name}, the model that is loaded"
+        found = [curve_of(self.engine.recipe_for(each), mine, shown=each == _SHOWN) for each in BUDGETS]
+        for folder in sorted(path for path in RECIPES.iterdir() if path.is_dir()):
+            for recipe in published_recipes(folder.name):
+                group = f"{folder.name}, published by the authors"
+                found.append(curve_of(recipe, group, shown=round(100 * recipe.reduction) == _SHOWN))
+        return found
+
+    def add(self, path: str | None, own: list[dict[str, Any]]) -> dict:
+        """A recipe file was uploaded: draw it beside the others."""
+        parts = self.parts
+        if path is None:
+            return {parts.notice: Message(text=_READY)}
+        try:
+            recipe = PruningRecipe.load(path)
+        except ValueError as error:
+            return {parts.notice: Message(text=sentence(error), kind="error")}
+        curve = curve_of(recipe, f"uploaded: {recipe.model}", name=Path(path).stem, shown=True)
+        return {**self._with(own, curve), parts.notice: Message(text="The uploaded recipe is drawn.")}
+
+    def begin(self, questions: str | None, scenes: int, percent: float, token: str | None) -> dict[Any, Any]:
+        """Begin to collect the statistics for a recipe."""
+        parts = self.parts
+        before = self.runs.find(token)
+        if before is not None:
+            before.stop()
+        new, folder = self.runs.new_folder()
+        try:
+            check_percent(percent)
+            if questions is None:
+                samples, title = write_samples(folder / "scenes", int(scenes), seed=1), f"{int(scenes)} scenes"
+            else:
+                samples, title = unpack(questions, folder / "set"), Path(questions).name
+            plan = Plan(str(samples.relative_to(folder)), title, (float(percent),), (), CALIBRATE)
+            run = self.runs.begin(new, plan)
+        except ValueError as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            return {parts.notice: Message(text=sentence(error), kind="error")}
+        return {parts.token: new, parts.notice: Message(text=run.progress), parts.timer: gr.Timer(active=True)}
+
+    def look_after(self, token: str | None, own: list[dict[str, Any]]) -> dict:
+        """How far the statistics are; once they are there, the recipe."""
+        parts, run = self.parts, self.runs.find(token)
+        if run is not None and run.is_busy:
+            return {parts.notice: Message(text=run.progress)}
+        over = {parts.timer: gr.Timer(active=False)}
+        if run is None:
+            return over
+        if run.state == "failed":
+            return {**over, parts.notice: Message(text=sentence(run.problem), kind="error")}
+        if not run.results.is_file():
+            return {**over, parts.notice: Message(text="Stopped.")}
+        curve = _fitted(run)
+        done = f"Fitted from {run.total} samples: it saves {100 * curve.achieved:.1f} % of visual FLOPs."
+        return {**over, **self._with(own, curve), parts.notice: Message(text=done)}
+
+    def _with(self, own: list[dict[str, Any]], curve: Curve) -> dict:
+        added = [*own, curve.model_dump()]
+        return {
+            self.parts.own: added,
+            self.parts.curves: CurvesData(curves=[*(Curve(**c) for c in added), *self.here()]),
+        }
+
+
+def _fitted(run: Run) -> Curve:
+    """The recipe of a run's statistics, for the budget that was asked for."""
+    recipe = fit_recipe(AttentionStatistics.load(run.results), run.plan.percents[0] / 100)
+    return curve_of(recipe, f"fitted here: {run.plan.title}", shown=True)
+
+
+def create_recipes(engine: Engine, runs: Runs) -> RecipesPage:
+    """Lay out the page inside the current tab and wire its events."""
+    page = RecipesPage(engine, runs)
+    with gr.Row(elem_classes="page-columns", equal_height=False):
+        with gr.Column(elem_classes="page-controls", scale=0):
+            upload = gr.File(label="A recipe file (JSON)", file_types=[".json"], height=132, elem_id="recipe-file")
+            questions = gr.File(
+                label="A zip of pictures and a samples file; without one, new scenes", file_types=[".zip"],
+                height=132, elem_id="fit-file",
+            )  # fmt: skip
+            scenes = gr.Slider(8, 200, 32, step=8, label="New scenes", elem_id="fit-scenes", buttons=[])
+            percent = gr.Slider(
+                1, LARGEST_PERCENT, 60, step=1, label="Visual FLOPs to save, %", elem_id="fit-budget", buttons=[]
+            )
+            run = gr.Button("Fit a recipe", variant="primary", elem_id="fit")
+            notice = Notice(Message(text=_READY), elem_id="recipes-notice", elem_classes="bare")
+        with gr.Column(elem_classes="page-results", scale=1):
+            curves = Curves(CurvesData(curves=page.here()), elem_id="curves", elem_classes="bare")
+    own, token, timer = gr.State([]), gr.State(None), gr.Timer(_BEAT, active=False)
+    page.parts = Parts(upload, questions, scenes, percent, run, notice, curves, own, token, timer)
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    upload.upload(page.add, [upload, own], [notice, curves, own], **quiet)
+    run.click(page.begin, [questions, scenes, percent, token], [token, notice, timer], **quiet)
+    timer.tick(page.look_after, [token, own], [notice, curves, own, timer], queue=False, **quiet)
+    return page

@@ -1,0 +1,3 @@
+from app.parts.curves.component import Curve, Curves, CurvesData, curve_of
+
+__all__ = ["Curve", "Curves", "CurvesData", "curve_of"]

@@ -1,0 +1,59 @@
+"""Recipes side by side: how many visual tokens each leaves after every layer, and the facts of each."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from gradio.data_classes import GradioModel
+
+from app.parts.component import BrowserComponent
+from fitprune_core import PruningRecipe, tokens_per_layer
+
+
+class Curve(GradioModel):
+    """One recipe.
+
+    name: what people call it; group: whose recipes it belongs to. asked, achieved: shares of visual FLOPs. alpha: the
+    fit's bound, None where it is not known. left: visual tokens that leave each layer, of `total`. about: how it was
+    made, in words. file: the recipe file's content; shown: whether it is drawn at first.
+    """
+
+    name: str
+    group: str
+    asked: float
+    achieved: float
+    alpha: float | None
+    left: list[int]
+    total: int
+    about: str
+    file: str
+    shown: bool
+
+
+class CurvesData(GradioModel):
+    curves: list[Curve] = []
+
+
+class Curves(BrowserComponent):
+    folder = Path(__file__).resolve().parent
+    data_model = CurvesData
+
+
+def curve_of(recipe: PruningRecipe, group: str, *, name: str = "", shown: bool = False) -> Curve:
+    """A recipe as the component shows it."""
+    samples = f", {recipe.num_samples} samples" if recipe.num_samples else ""
+    procedures = {"statistics": "fitted from statistics", "sequential": "fitted step by step, as the authors do"}
+    made = procedures.get(recipe.procedure, "published by the authors")
+    return Curve(
+        name=name or f"{100 * recipe.reduction:.3g} %",
+        group=group,
+        asked=recipe.reduction,
+        achieved=recipe.achieved_reduction,
+        alpha=recipe.alpha,
+        left=tokens_per_layer(recipe.removed, recipe.num_visual_tokens),
+        total=recipe.num_visual_tokens,
+        about=f"{made}{samples}",
+        file=json.dumps(recipe.to_dict(), indent=1),
+        shown=shown,
+    )

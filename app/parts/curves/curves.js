@@ -1,0 +1,98 @@
+const AREA = { width: 640, height: 280, left: 52, right: 12, top: 14, bottom: 40 };
+const drawn = new Set(); // keys of the recipes that are ticked, kept when others come
+const known = new Set();
+
+const keyOf = (curve) => curve.group + "\n" + curve.name + "\n" + curve.file.length;
+const percent = (share) => (100 * share).toFixed(1) + " %";
+const styleOf = (order) => "c" + order % 6 + (order >= 6 ? " dashed" : "");
+
+function node(tag, attributes, text) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const name in attributes) made.setAttribute(name, attributes[name]);
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+function stepsOf(curve) {
+  const { width, height, left, right, top, bottom } = AREA, count = curve.left.length;
+  const x = (layer) => (left + (width - left - right) * layer / count).toFixed(1);
+  const y = (tokens) => (height - bottom - (height - top - bottom) * tokens / curve.total).toFixed(1);
+  return "M" + x(0) + " " + y(curve.total) + curve.left.map((tokens, layer) => "H" + x(layer + 1) + "V" + y(tokens)).join("");
+}
+
+function paint(curves) {
+  const { width, height, left, right, top, bottom } = AREA, picture = find("svg");
+  picture.replaceChildren();
+  for (const share of [0, 0.25, 0.5, 0.75, 1]) {
+    const y = height - bottom - (height - top - bottom) * share;
+    picture.append(node("line", { class: "rule", x1: left, x2: width - right, y1: y, y2: y }),
+      node("text", { class: "tick end", x: left - 8, y: y + 4 }, 100 * share + " %"));
+  }
+  for (const [share, words, place] of [[0, "first layer", ""], [0.5, "half of the layers", " middle"], [1, "last layer", " end"]]) {
+    picture.append(node("text", { class: "tick" + place, x: left + (width - left - right) * share, y: height - bottom + 20 }, words));
+  }
+  curves.filter((curve) => drawn.has(keyOf(curve))).forEach((curve, order) => {
+    const line = node("path", { class: "step " + styleOf(order), d: stepsOf(curve) });
+    line.append(node("title", {}, curve.group + ", " + curve.name));
+    picture.append(line);
+  });
+  let order = 0;
+  for (const line of element.querySelectorAll("tbody tr[data-at]")) {
+    const isDrawn = drawn.has(keyOf(curves[line.dataset.at]));
+    line.querySelector(".swatch").className = "swatch" + (isDrawn ? " " + styleOf(order++) : "");
+  }
+}
+
+function save(curve) {
+  const link = make("a");
+  link.href = URL.createObjectURL(new Blob([curve.file], { type: "application/json" }));
+  link.download = (curve.group + "-" + curve.name).replace(/[^\w.-]+/g, "-").replace(/-+$/, "") + ".json";
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+}
+
+function lineOf(curve, at, curves) {
+  const line = make("tr");
+  line.dataset.at = at;
+  const tick = make("input"), label = make("label"), cell = make("td"), name = make("th", "", curve.name);
+  tick.type = "checkbox";
+  tick.checked = drawn.has(keyOf(curve));
+  tick.setAttribute("aria-label", "Draw " + curve.group + ", " + curve.name);
+  tick.addEventListener("change", () => {
+    if (tick.checked) drawn.add(keyOf(curve)); else drawn.delete(keyOf(curve));
+    paint(curves);
+  });
+  label.append(tick, make("span", "swatch"));
+  cell.append(label);
+  name.scope = "row";
+  const button = make("button", "", "JSON"), file = make("td");
+  button.type = "button";
+  button.setAttribute("aria-label", "Save " + curve.group + ", " + curve.name + " as JSON");
+  button.addEventListener("click", () => save(curve));
+  file.append(button);
+  const last = curve.left[curve.left.length - 1];
+  line.append(cell, name, make("td", "", percent(curve.asked)), make("td", "", percent(curve.achieved)),
+    make("td", "", curve.alpha === null ? "–" : curve.alpha.toPrecision(3)),
+    make("td", "", last + " of " + curve.total + ", " + curve.left.length + " layers"), make("td", "", curve.about), file);
+  return line;
+}
+
+onValue(({ curves }) => {
+  for (const curve of curves) {
+    if (curve.shown && !known.has(keyOf(curve))) drawn.add(keyOf(curve));
+    known.add(keyOf(curve));
+  }
+  const lines = [];
+  curves.forEach((curve, at) => {
+    if (at === 0 || curves[at - 1].group !== curve.group) {
+      const head = make("tr", "group"), cell = make("th", "", curve.group);
+      cell.colSpan = 8;
+      cell.scope = "colgroup";
+      head.append(cell);
+      lines.push(head);
+    }
+    lines.push(lineOf(curve, at, curves));
+  });
+  find("tbody").replaceChildren(...lines);
+  paint(curves);
+});

@@ -1,0 +1,3 @@
+from app.parts.guide.component import Guide, GuideData
+
+__all__ = ["Guide", "GuideData"]

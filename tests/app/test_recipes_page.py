@@ -1,0 +1,96 @@
+"""The Recipes page on a tiny real model: every curve is its recipe's, and a recipe is fitted, uploaded or refused."""
+
+from __future__ import annotations
+
+import json
+import time
+import zipfile
+from itertools import accumulate
+from types import SimpleNamespace
+
+import pytest
+
+import fitprune_core as fp
+from app.pages.recipes import BUDGETS, RecipesPage
+from app.parts.curves import Curve
+from app.runs import Runs
+from tests.tiny import random_picture
+
+NAMES = ("upload", "questions", "scenes", "percent", "run", "notice", "curves", "own", "token", "timer")
+
+
+@pytest.fixture
+def page(tiny_engine, tmp_path):
+    page = RecipesPage(tiny_engine, Runs(tiny_engine, tmp_path / "runs"))
+    page.parts = SimpleNamespace(**{name: name for name in NAMES})
+    return page
+
+
+def recipe_of(curve: Curve) -> fp.PruningRecipe:
+    return fp.PruningRecipe.from_dict(json.loads(curve.file))
+
+
+def test_every_curve_is_that_of_its_file(page):
+    curves = page.here()
+    assert len(curves) == len(BUDGETS) + len(list(fp.RECIPES.glob("*/published-*.json")))
+    for curve in curves:
+        recipe = recipe_of(curve)
+        assert curve.left == [recipe.num_visual_tokens - gone for gone in accumulate(recipe.removed)]
+        assert (curve.asked, curve.achieved, curve.alpha) == (recipe.reduction, recipe.achieved_reduction, recipe.alpha)
+
+
+def test_the_models_own_recipes_come_first(page, tiny_engine):
+    own = [recipe_of(curve) for curve in page.here()[: len(BUDGETS)]]
+    assert own == [tiny_engine.recipe_for(percent) for percent in BUDGETS]
+
+
+def test_an_uploaded_recipe_is_drawn_before_the_others(page, tiny_engine, tmp_path):
+    tiny_engine.recipe_for(30).save(tmp_path / "mine.json")
+    told = page.add(str(tmp_path / "mine.json"), [])
+    first = told["curves"].curves[0]
+    assert first.name == "mine" and first.shown and recipe_of(first) == tiny_engine.recipe_for(30)
+    again = page.add(str(tmp_path / "mine.json"), told["own"])
+    assert len(again["own"]) == 2
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"schema": 99}', "[1, 2]", "no JSON"])
+def test_what_is_no_recipe_is_told_in_a_sentence(page, tmp_path, content):
+    (tmp_path / "bad.json").write_text(content)
+    told = page.add(str(tmp_path / "bad.json"), [])
+    assert set(told) == {"notice"} and told["notice"].kind == "error"
+    assert str(tmp_path) not in told["notice"].text
+
+
+def finished(page, told):
+    """What the page shows once the run that it began is over."""
+    until = time.monotonic() + 60
+    while page.runs.find(told["token"]).is_busy and time.monotonic() < until:
+        time.sleep(0.02)
+    return page.look_after(told["token"], [])
+
+
+def zip_of(tmp_path, count):
+    path = tmp_path / "my set.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(count):
+            random_picture(seed=number).save(tmp_path / "p.png")
+            archive.write(tmp_path / "p.png", f"{number}.png")
+        lines = [json.dumps({"id": str(n), "image": f"{n}.png", "question": f"What is {n}?"}) for n in range(count)]
+        archive.writestr("samples.jsonl", "\n".join(lines))
+    return str(path)
+
+
+def test_a_recipe_is_fitted_from_ones_own_pictures(page, tiny_engine, tmp_path):
+    told = finished(page, page.begin(zip_of(tmp_path, 3), 8, 50, None))
+    samples = [(random_picture(seed=number), f"What is {number}?") for number in range(3)]
+    expected = fp.fit_recipe(fp.collect_statistics(tiny_engine.model, tiny_engine.processor, samples), 0.5)
+    fitted = recipe_of(told["curves"].curves[0])
+    assert (fitted.removed, fitted.num_samples) == (expected.removed, 3)
+    assert "Fitted from 3 samples" in told["notice"].text
+
+
+def test_a_bad_zip_is_told_in_a_sentence(page, tmp_path):
+    (tmp_path / "bad.zip").write_bytes(b"no zip")
+    told = page.begin(str(tmp_path / "bad.zip"), 8, 50, None)
+    assert told["notice"].kind == "error" and "bad.zip" in told["notice"].text
+    assert str(tmp_path) not in told["notice"].text and not list(page.runs.folder.iterdir())
