@@ -14,6 +14,7 @@ from fitprune_core.cli.options import command_parser
 from fitprune_core.models.loading import MINI_LLAVA, MINI_LLAVA_FOLDER
 from fitprune_core.recipes.published import RECIPES
 from fitprune_core.recipes.store import STATISTICS
+from tests.families_table import families_table
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -64,6 +65,13 @@ def test_its_picture_of_the_method_is_drawn_from_the_recipe(monkeypatch):
     monkeypatch.setattr(Path, "write_text", lambda self, text, **_: written.update({self.name: text}))
     runpy.run_path(str(ROOT / "assets" / "draw_method.py"), run_name="__main__")
     assert written == {"method.svg": drawn}
+
+
+def test_its_table_of_families_is_that_of_the_tests(capfd):
+    """Where this fails, put what `python -m tests.families_table` prints into the README."""
+    table, is_well = families_table(run=False)
+    assert is_well
+    assert re.search(r"<!-- families -->\n(.*?)<!-- /families -->", README, re.DOTALL)[1].strip() == table.strip()
 
 
 NEEDED = (MINI_LLAVA_FOLDER / "config.json", RECIPES / MINI_LLAVA / STATISTICS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from fitprune_core import build_inputs, collect_statistics, compare, fit_recipe, prune_visual_tokens
 from fitprune_core.cli.main import main
+from fitprune_core.models.family import family_of
 from tests.flop_counting import counted_flops
 from tests.pruned import recipe_of
 from tests.reference import masked_logits
@@ -24,36 +26,26 @@ def visual(model, inputs) -> torch.Tensor:
     return inputs["input_ids"][0] == model.config.image_token_id
 
 
-def dropping(count: int):
-    """A recipe that drops at three layers of four, about three quarters in all."""
-    return recipe_of((count // 4, 0, count // 3, count // 6), count)
+def dropping(model, *counts: int):
+    """A recipe that drops so many visual tokens at the first layer that may, two layers on, and at the last.
+
+    Left out, they are about three quarters in all. The first of `counts` is of all visual tokens.
+    """
+    tokens, *removed = counts if len(counts) > 1 else (counts[0], counts[0] // 4, counts[0] // 3, counts[0] // 6)
+    layers, first = model.config.text_config.num_hidden_layers, family_of(model).first_drop_layer(model.config)
+    at_layers = [0] * layers
+    for layer, count in zip((first, min(first + 2, layers - 1), layers - 1), removed, strict=True):
+        at_layers[layer] += count
+    return recipe_of(at_layers, tokens)
 
 
 @torch.no_grad()
-def check_equal_to_a_masked_model(model, inputs, method: str = "fitprune") -> None:
-    """Prefill and five steps of `generate`, and the model afterwards."""
-    count = int(visual(model, inputs).sum())
-    options = {"max_new_tokens": 5, "min_new_tokens": 5, "do_sample": False, "output_logits": True}
-    options |= {"return_dict_in_generate": True, "suppress_tokens": [model.config.image_token_id]}
-    plain = model(**inputs).logits
-    with prune_visual_tokens(model, dropping(count), method=method) as trace:
-        output = model.generate(**inputs, **options)
-    kept = list(trace.kept)
-    assert len(kept[-1]) < count
-    new = output.sequences[0, inputs["input_ids"].shape[1] :].tolist()
-    for step, logits in enumerate(output.logits):
-        expected = masked_logits(model, inputs, kept, new[:step], trace.kept_before)[:, -1]
-        assert (logits - expected).abs().max() < 1e-4
-    assert (output.logits[0] - plain[:, -1]).abs().max() > 1e-3
-    assert torch.equal(model(**inputs).logits, plain)
-
-
-@torch.no_grad()
-def check_text_stays(model, inputs) -> None:
+def check_prefill(model, inputs) -> None:
     """Every position of text has the masked model's logits, wherever it stands, with a single visual token left."""
     is_visual = visual(model, inputs)
     count = int(is_visual.sum())
-    with prune_visual_tokens(model, recipe_of((count - 9, 0, 5, 3), count)) as trace:
+    plain = model(**inputs).logits
+    with prune_visual_tokens(model, dropping(model, count, count - 9, 5, 3)) as trace:
         logits = model(**inputs, use_cache=False).logits[0]
     assert len(trace.kept[-1]) == 1 and logits.shape[0] == 1 + int((~is_visual).sum())
     expected = masked_logits(model, inputs, trace.kept)[0]
@@ -61,6 +53,28 @@ def check_text_stays(model, inputs) -> None:
     is_text = ~is_visual[positions]
     assert is_text.sum() == (~is_visual).sum()
     assert (logits[is_text] - expected[positions][is_text]).abs().max() < 1e-4
+    assert (logits[-1] - plain[0, -1]).abs().max() > 1e-3
+    assert torch.equal(model(**inputs).logits, plain)
+
+
+@torch.no_grad()
+def check_decoding(model, inputs, method: str = "fitprune") -> None:
+    """Five steps of `generate` equal a masked model's, and before and after they are a plain model's."""
+    count = int(visual(model, inputs).sum())
+    options = {"max_new_tokens": 5, "min_new_tokens": 5, "do_sample": False, "output_logits": True}
+    options |= {"return_dict_in_generate": True, "suppress_tokens": [model.config.image_token_id]}
+    plain = model.generate(**inputs, **options)
+    with prune_visual_tokens(model, dropping(model, count), method=method) as trace:
+        output = model.generate(**inputs, **options)
+    kept = list(trace.kept)
+    assert len(kept[-1]) < count
+    new = output.sequences[0, inputs["input_ids"].shape[1] :].tolist()
+    for step, logits in enumerate(output.logits):
+        expected = masked_logits(model, inputs, kept, new[:step], trace.kept_before)[:, -1]
+        assert (logits - expected).abs().max() < 1e-4
+    assert (output.logits[0] - plain.logits[0]).abs().max() > 1e-3
+    again = model.generate(**inputs, **options)
+    assert all(torch.equal(*both) for both in zip(again.logits, plain.logits, strict=True))
 
 
 def check_flops(model, processor, size: tuple[int, int]) -> None:
@@ -70,38 +84,48 @@ def check_flops(model, processor, size: tuple[int, int]) -> None:
     run = compare(model, processor, picture, "What is it?", recipe, max_new_tokens=3, repeats=0).original
     options = {"max_new_tokens": run.new_tokens, "min_new_tokens": run.new_tokens, "do_sample": False}
     assert run.flops.total == pytest.approx(counted_flops(lambda: model.generate(**inputs, **options)), rel=0.005)
-    pixels = {name: inputs[name] for name in ("pixel_values", "pixel_attention_mask", "image_sizes") if name in inputs}
-    merger = getattr(model.model, "connector", None) or model.model.multi_modal_projector
-    arrived = []
-    hook = merger.register_forward_pre_hook(lambda module, args: arrived.append(args))
+    names = ("pixel_values", "pixel_attention_mask", "image_sizes", "image_grid_thw")
+    pixels = {name: inputs[name] for name in names if name in inputs}
+    arrived: list[tuple] = []
+    hooks = [
+        merger.register_forward_pre_hook(lambda module, args: arrived.append((module, args)))
+        for merger in _mergers(model)
+    ]
     views = counted_flops(lambda: model.get_image_features(**pixels, return_dict=True))
-    hook.remove()
+    for hook in hooks:
+        hook.remove()
     assert run.flops.vision_tower + run.flops.projector == pytest.approx(views, rel=0.005)
-    counted = sum(counted_flops(lambda args=args: merger(*args)) for args in arrived)
+    counted = sum(counted_flops(partial(module, *args)) for module, args in arrived)
     assert run.flops.projector == pytest.approx(counted, rel=0.005)
 
 
-def check_command_line(folder: Path, tmp_path: Path, capsys, question: str, aspect: str) -> None:
-    """calibrate, fit, evaluate and compare on three pictures. aspect: as the recipe and `compare --json` say it."""
+def _mergers(model) -> list[torch.nn.Module]:
+    """What lies between tower and decoder."""
+    if hasattr(model.model, "visual"):
+        return [model.model.visual.merger, *getattr(model.model.visual, "deepstack_merger_list", [])]
+    return [getattr(model.model, "connector", None) or model.model.multi_modal_projector]
+
+
+def check_command_line(folder: Path, tmp_path: Path, capsys, question: str) -> None:
+    """calibrate, fit, evaluate and compare on three pictures, which agree about what becomes of their shapes."""
     for seed, size in enumerate([(50, 30), (30, 50), (24, 24)]):
         random_picture(*size, seed=seed).save(tmp_path / f"{seed}.png")
     lines = [{"id": str(at), "image": f"{at}.png", "question": "What?", "answer": "x"} for at in range(3)]
     (tmp_path / "s.jsonl").write_text("\n".join(map(json.dumps, lines)))
     store = tmp_path / "recipes" / folder.name / "statistics.npz"
     model, samples = ["--model", str(folder), "--device", "cpu"], ["--samples", str(tmp_path / "s.jsonl")]
-    recipes = ["--recipes", str(tmp_path / "recipes"), "--max-new-tokens", "2", "--reduction", "0.5"]
+    recipes = ["--recipes", str(tmp_path / "recipes"), "--max-new-tokens", "2", "--reduction", "0.3"]
     assert main(["calibrate", *model, *samples, "--out", str(store)]) == 0
     recipe = tmp_path / "r.json"
-    assert main(["fit", "--statistics", str(store), "--reduction", "0.5", "--out", str(recipe)]) == 0
-    assert json.loads(recipe.read_text())["image_aspect"] == aspect
+    assert main(["fit", "--statistics", str(store), "--reduction", "0.3", "--out", str(recipe)]) == 0
     assert main(["evaluate", *model, *samples, *recipes, "--out", str(tmp_path / "r.csv")]) == 0
     assert len((tmp_path / "r.csv").read_text().splitlines()) > 1
     capsys.readouterr()
     asking = ["--image", str(tmp_path / "0.png"), "--question", question, "--json"]
     assert main(["compare", *model, *asking, *recipes]) == 0
     entries = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert entries["aspect"] == aspect and entries["warnings"] == []
-    assert entries["achieved_reduction"] == pytest.approx(0.5, abs=0.03)
+    assert entries["aspect"] == json.loads(recipe.read_text())["image_aspect"] and entries["warnings"] == []
+    assert entries["achieved_reduction"] == pytest.approx(0.3, abs=0.03)
 
 
 def check_batches(folder: Path, tmp_path: Path, sizes) -> None:

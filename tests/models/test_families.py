@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 
 import pytest
-import torch
 
 from fitprune_core import build_inputs, collect_statistics, compare, fit_recipe, load_model, visual_layout
-from fitprune_core.cli.main import main
 from fitprune_core.models.prompts import TEMPLATES
-from tests.flop_counting import counted_flops
 from tests.tiny import random_picture, save_tiny_llava
 
 FAMILIES = {
@@ -108,18 +104,6 @@ def test_it_is_measured_fitted_and_compared(loaded, name):
     assert result.warnings == ()
 
 
-def test_flops_are_those_that_torch_counts(loaded):
-    model, processor = loaded
-    picture = random_picture(50, 30)
-    statistics = collect_statistics(model, processor, [(picture, "What is it?")])
-    empty = fit_recipe(statistics, 0.0)
-    run = compare(model, processor, picture, "What is it?", empty, max_new_tokens=3, repeats=0).original
-    inputs = build_inputs(processor, picture, "What is it?")
-    options = {"max_new_tokens": run.new_tokens, "min_new_tokens": run.new_tokens, "do_sample": False}
-    with torch.no_grad():
-        assert run.flops.total == pytest.approx(counted_flops(lambda: model.generate(**inputs, **options)), rel=0.005)
-
-
 def test_boxes_cover_what_is_seen(loaded):
     model, processor = loaded
     layout = visual_layout(model.config, processor, (50, 30))
@@ -128,18 +112,3 @@ def test_boxes_cover_what_is_seen(loaded):
         area = sum((right - left) * (bottom - top) for left, top, right, bottom in boxes)
         left, top, right, bottom = layout.seen
         assert area == pytest.approx((right - left) * (bottom - top), rel=0.01)
-
-
-def test_from_the_command_line(folders, name, tmp_path, capsys):
-    random_picture(50, 30).save(tmp_path / "p.png")
-    (tmp_path / "s.jsonl").write_text(json.dumps({"id": "1", "image": "p.png", "question": "What?"}))
-    store = tmp_path / "recipes" / name / "statistics.npz"
-    model = ["--model", str(folders[name]), "--device", "cpu"]
-    assert main(["calibrate", *model, "--samples", str(tmp_path / "s.jsonl"), "--out", str(store)]) == 0
-    capsys.readouterr()
-    asked = ["--image", str(tmp_path / "p.png"), "--question", NASTY, "--max-new-tokens", "2", "--json"]
-    recipes = ["--recipes", str(tmp_path / "recipes")]
-    assert main(["compare", *model, *asked, *recipes, "--reduction", "0.5"]) == 0
-    entries = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert entries["model"] == name and entries["warnings"] == []
-    assert entries["aspect"] in ("crop", "stretch", "anyres") and entries["recipe"]["image_aspect"] == entries["aspect"]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
 from fitprune_core import load_model, visual_layout
 from tests.families.llava_onevision import save_tiny_onevision
+from tests.families.seen import packed
 from tests.tiny import random_picture, save_tiny_llava
 
 SIZES = [(24, 24), (50, 30), (30, 50), (72, 72), (100, 31), (31, 97), (640, 480), (333, 500), (70, 200), (1000, 300)]
@@ -23,29 +26,19 @@ def loaded(request, tmp_path_factory):
     return load_model(folder, device="cpu")
 
 
-def packed(model, processor, size, of_views) -> np.ndarray:
-    """What the model's own packing makes of a feature for each patch of each view, (views, patches): one a token.
-
-    Newlines are -1. The first view is the whole picture.
-    """
+def tile_numbers(model, processor, size) -> np.ndarray:
+    """Of which view each token is made, by the model's own packing: 0 is the whole picture; newlines are -1."""
     made = processor.image_processor(random_picture(*size), return_tensors="pt")
     per_side = model.config.vision_config.image_size // model.config.vision_config.patch_size
-    features = of_views(made["pixel_values"].shape[1], per_side**2)[..., None]
-    options = {"image_sizes": made["image_sizes"], "image_newline": torch.full((1,), -1.0)}
-    if hasattr(model.config, "vision_aspect_ratio"):
-        options["vision_aspect_ratio"] = model.config.vision_aspect_ratio
-    else:
-        options["vision_feature_select_strategy"] = model.config.vision_feature_select_strategy
-    return model.model.pack_image_features([features], **options)[0][0][:, 0].numpy()
+    views = torch.arange(made["pixel_values"].shape[1], dtype=torch.float32)
+    return packed(model, made["image_sizes"], views[:, None, None].expand(-1, per_side**2, 1))[:, 0]
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_each_token_lies_in_the_tile_whose_features_it_is_made_of(loaded, size):
     model, processor = loaded
     layout = visual_layout(model.config, processor, size)
-    numbers = packed(
-        model, processor, size, lambda views, patches: torch.arange(views).float()[:, None].repeat(1, patches)
-    )
+    numbers = tile_numbers(model, processor, size)
     views = {"base": numbers == 0, "tile": numbers > 0, "newline": numbers == -1}
     for view, expected in views.items():
         assert [kind == view for kind in layout.views] == expected.tolist()
@@ -71,3 +64,11 @@ def test_tiles_make_the_picture(loaded, size):
     assert sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in tiles) == pytest.approx(size[0] * size[1])
     assert (min(box[0] for box in tiles), min(box[1] for box in tiles)) == (0, 0)
     assert (max(box[2] for box in tiles), max(box[3] for box in tiles)) == pytest.approx(size)
+
+
+def test_another_way_to_read_shapes_is_refused(tmp_path):
+    folder = save_tiny_onevision(tmp_path / "other")
+    config = json.loads((folder / "config.json").read_text()) | {"vision_aspect_ratio": "square"}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="vision_aspect_ratio is 'square'"):
+        load_model(folder, device="cpu")

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 import torch
 
 from app.presentation import trace_of
 from fitprune_core import build_inputs, collect_statistics, compare, fit_recipe, load_model, prune_visual_tokens
-from fitprune_core.cli.main import main
 from fitprune_core.cost.decoder import DecoderGeometry
 from fitprune_core.models.family import family_of
 from fitprune_core.run.batch import kind_of, padded_together
 from tests.families.qwen_vl import KINDS, save_tiny_qwen
-from tests.flop_counting import counted_flops
 from tests.pruned import recipe_of, state_of
 from tests.reference import masked_logits
 from tests.tiny import random_picture
@@ -48,19 +44,6 @@ def inputs(loaded):
 def recipe_for_inputs(model, inputs, removed):
     tokens = int((inputs["input_ids"] == model.config.image_token_id).sum())
     return recipe_of(removed, num_visual_tokens=tokens, model="tiny")
-
-
-@torch.no_grad()
-def test_prefill_is_a_plain_models_with_dropped_columns_hidden(loaded, inputs, kind):
-    model, _ = loaded
-    plain = model(**inputs).logits
-    with prune_visual_tokens(model, recipe_for_inputs(model, inputs, REMOVED[kind])) as trace:
-        logits = model(**inputs).logits
-    after = int((inputs["input_ids"][0].flip(0) == model.config.image_token_id).int().argmax())
-    expected = masked_logits(model, inputs, trace.kept)
-    assert torch.allclose(logits[0, -after:], expected[0, -after:], atol=1e-4)
-    assert not torch.allclose(plain[0, -after:], expected[0, -after:], atol=1e-2)
-    assert torch.equal(model(**inputs).logits, plain)
 
 
 @torch.no_grad()
@@ -115,39 +98,6 @@ def test_the_fit_keeps_clear_of_deepstack(loaded, kind):
     assert not any(recipe.removed[:first]) and sum(recipe.removed)
     assert recipe.achieved_reduction == pytest.approx(0.3, abs=0.02)
     assert (first > 0) == (kind == "qwen3_vl")
-
-
-def test_flops_of_a_request_are_those_that_torch_counts(loaded):
-    model, processor = loaded
-    picture = random_picture(180, 120)
-    statistics = collect_statistics(model, processor, [(picture, QUESTION)])
-    run = compare(
-        model, processor, picture, QUESTION, fit_recipe(statistics, 0.0), max_new_tokens=3, repeats=0
-    ).original
-    inputs = build_inputs(processor, picture, QUESTION)
-    options = {"max_new_tokens": run.new_tokens, "min_new_tokens": run.new_tokens, "do_sample": False}
-    assert run.flops.total == pytest.approx(counted_flops(lambda: model.generate(**inputs, **options)), rel=0.005)
-
-
-def test_from_the_command_line(folders, kind, tmp_path, capsys):
-    for number in range(2):
-        random_picture(180 + 40 * number, 120, seed=number).save(tmp_path / f"{number}.png")
-    lines = [{"id": str(at), "image": f"{at}.png", "question": "What?", "answer": "a"} for at in range(2)]
-    (tmp_path / "s.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    store = tmp_path / "recipes" / kind / "statistics.npz"
-    model = ["--model", str(folders[kind]), "--device", "cpu"]
-    samples = ["--samples", str(tmp_path / "s.jsonl")]
-    assert main(["calibrate", *model, *samples, "--out", str(store)]) == 0
-    recipe = tmp_path / "recipe.json"
-    assert main(["fit", "--statistics", str(store), "--reduction", "0.3", "--out", str(recipe)]) == 0
-    capsys.readouterr()
-    asked = ["--image", str(tmp_path / "0.png"), "--question", "What?", "--max-new-tokens", "2", "--json"]
-    assert main(["compare", *model, *asked, "--recipe", str(recipe)]) == 0
-    entries = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert entries["warnings"] == [] and entries["aspect"] == entries["recipe"]["image_aspect"] == "native"
-    recipes = ["--recipes", str(tmp_path / "recipes"), "--reduction", "0.3"]
-    out = ["--out", str(tmp_path / "results.jsonl"), "--max-new-tokens", "2"]
-    assert main(["evaluate", *model, *samples, *recipes, *out]) == 0
 
 
 @torch.no_grad()

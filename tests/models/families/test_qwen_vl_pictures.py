@@ -14,7 +14,6 @@ from torch import nn
 
 from fitprune_core import build_inputs, load_model, visual_layout
 from fitprune_core.models.family import family_of, picture_of
-from tests.coordinates import box_errors
 from tests.families.qwen_vl import KINDS, save_tiny_qwen
 from tests.flop_counting import counted_flops
 from tests.tiny import random_picture
@@ -101,24 +100,14 @@ def test_the_processor_is_made_to_fit_the_model(folders, tmp_path):
         load_model(folders["qwen2_5_vl"], device="cpu", image_aspect="pad")
 
 
-def merged_colours(processor, picture: Image.Image) -> np.ndarray:
-    """Mean red and green, 0 to 255, of each token: of the patches that the model's merger takes together."""
-    made = processor.image_processor(picture, return_tensors="np", do_normalize=False)
-    sizes = processor.image_processor
-    shape = (-1, sizes.merge_size**2, 3, sizes.temporal_patch_size * sizes.patch_size**2)
-    return made["pixel_values"].reshape(shape).mean(axis=(1, 3))[:, :2] * 255
-
-
 @pytest.mark.parametrize("image_size", SIZES)
-def test_boxes_are_where_the_processor_looks(loaded, image_size):
+def test_tokens_are_the_processors_patches_two_by_two(loaded, image_size):
     model, processor = loaded
     layout = visual_layout(model.config, processor, image_size)
     inputs = processor.image_processor(Image.new("RGB", image_size), return_tensors="pt")
     frames, rows, columns = inputs["image_grid_thw"][0].tolist()
     assert (layout.rows, layout.columns) == (rows // 2, columns // 2) and frames == 1
     assert layout.num_tokens == layout.rows * layout.columns
-    errors = box_errors(layout, "grid", lambda picture: merged_colours(processor, picture), samples=8)
-    assert len(errors) >= 3 and max(errors) < 0.1
     assert layout.seen == (0, 0, *image_size) and layout.aspect == "native"
     assert layout.boxes[0][:2] == (0, 0) and layout.boxes[-1][2:] == pytest.approx(image_size)
 
