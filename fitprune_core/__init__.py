@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from fitprune_core.recipes.recipe import PruningRecipe as PruningRecipe
     from fitprune_core.recipes.statistics import AttentionStatistics as AttentionStatistics
     from fitprune_core.recipes.store import recipe_for as recipe_for
+    from fitprune_core.run.comparison import Answered as Answered
     from fitprune_core.run.comparison import Comparison as Comparison
     from fitprune_core.run.comparison import Partial as Partial
     from fitprune_core.run.comparison import Run as Run
@@ -60,6 +61,7 @@ _HOME = {
     "DecoderGeometry": "cost.decoder",
     "Run": "run.comparison",
     "Partial": "run.comparison",
+    "Answered": "run.comparison",
     "LoadOptions": "models.options",
     "load_model": "models.loading",
     "build_inputs": "models.prompts",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from fitprune_core.evaluation.table import Score
 from fitprune_core.run.results import Comparison, Run
+from fitprune_core.run.timing import Paired
 
 
 def comparison_table(comparison: Comparison) -> str:
@@ -26,7 +27,10 @@ def comparison_table(comparison: Comparison) -> str:
         "",
     ]
     rows = [("", "original", "pruned", "")]
-    rows += [_row(label, write, value(original), value(pruned)) for label, write, value in _FIGURES]
+    rows += [
+        _row(label, write, value(original), value(pruned), times, comparison.paired.get(times))
+        for label, write, value, times in _FIGURES
+    ]
     return "\n".join([*head, *_aligned(rows), "", f"Times: {comparison.timing}"])
 
 
@@ -55,8 +59,19 @@ def _indented(text: str) -> str:
     return "\n          ".join(text.splitlines())
 
 
-def _row(label: str, write: Callable[[float], str], original: float | None, pruned: float | None):
-    change = f"{(pruned - original) / original:+.1%}" if original and pruned is not None else ""
+def _row(
+    label: str,
+    write: Callable[[float], str],
+    original: float | None,
+    pruned: float | None,
+    times: str,
+    paired: Paired | None,
+):
+    """A figure of both runs, and how they differ. Of times that says `Paired`: a percentage of two of them is noise."""
+    if times:
+        change = paired.words() if paired else ""
+    else:
+        change = f"{(pruned - original) / original:+.1%}" if original and pruned is not None else ""
     return label, _written(write, original), _written(write, pruned), change
 
 
@@ -82,12 +97,13 @@ def _kilobytes(value: float) -> str:
     return f"{value / 1024:,.0f} KiB"
 
 
-_FIGURES: Sequence[tuple[str, Callable[[float], str], Callable[[Run], float | None]]] = (
-    ("visual FLOPs", _gflops, lambda run: run.visual_gflops),
-    ("total FLOPs", _gflops, lambda run: run.total_gflops),
-    ("prefill", _milliseconds, lambda run: run.prefill_ms),
-    ("per token", _milliseconds, lambda run: run.per_token_ms),
-    ("prefill + decode", _milliseconds, lambda run: run.total_ms),
-    ("KV cache", _kilobytes, lambda run: run.kv_cache_bytes),
-    ("new tokens", "{:.0f}".format, lambda run: run.new_tokens),
+# How it is called, written, found in a run; and for times, found in `Comparison.paired`.
+_FIGURES: Sequence[tuple[str, Callable[[float], str], Callable[[Run], float | None], str]] = (
+    ("visual FLOPs", _gflops, lambda run: run.visual_gflops, ""),
+    ("total FLOPs", _gflops, lambda run: run.total_gflops, ""),
+    ("prefill", _milliseconds, lambda run: run.prefill_ms, "prefill"),
+    ("per token", _milliseconds, lambda run: run.per_token_ms, "per_token"),
+    ("prefill + decode", _milliseconds, lambda run: run.total_ms, "total"),
+    ("KV cache", _kilobytes, lambda run: run.kv_cache_bytes, ""),
+    ("new tokens", "{:.0f}".format, lambda run: run.new_tokens, ""),
 )

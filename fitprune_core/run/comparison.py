@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -26,19 +27,20 @@ from fitprune_core.run.decoding import Decoding
 from fitprune_core.run.generation import iterate_in_thread
 from fitprune_core.run.pixels import load_rgb
 from fitprune_core.run.questions import check_question
-from fitprune_core.run.results import Comparison, Partial, Run, fates, normalised
-from fitprune_core.run.timing import Clock, Side, Stopped, Times, medians, paired_rounds
+from fitprune_core.run.results import Answered, Comparison, Partial, Run, fates, normalised
+from fitprune_core.run.timing import Clock, Paired, Side, Stopped, Times, medians, paired, paired_rounds
 
-__all__ = ["Comparison", "Partial", "Run", "compare", "normalised", "stream_comparison"]
+__all__ = ["Answered", "Comparison", "Partial", "Run", "compare", "normalised", "stream_comparison"]
 
 logger = logging.getLogger(__name__)
 
 # The measurement after the answers: rounds that warm up, rounds that count, and the seconds that these may take.
 WARMUP = 1
-REPEATS = 5
+REPEATS = 15
 MEASURING_SECONDS = 5.0
 # Two answers that took longer than this while they were streamed are not measured anew.
 REPEATABLE_SECONDS = 10.0
+_STREAMED = "once, while the answers were streamed, without a warm-up."
 
 
 def compare(
@@ -69,13 +71,14 @@ def stream_comparison(
     warmup: int = WARMUP,
     repeats: int = REPEATS,
     clock: Clock | None = None,
-) -> Iterator[Partial | Comparison]:
+) -> Iterator[Partial | Answered | Comparison]:
     """Answer a question twice, with the model as it is and pruned; the last item is the `Comparison`.
 
-    Both runs decode greedily from one set of weights, streamed one after the other as `Partial` items. Then both are
-    timed anew, in turns, without streaming: `warmup` rounds that do not count, then up to `repeats` that do, as many as
-    fit into `MEASURING_SECONDS`. Answers that took longer than `REPEATABLE_SECONDS`, or `repeats=0`, keep the times of
-    the streamed runs; `timing` says which. The model works on a thread of its own and is held by it until the end.
+    Both runs decode greedily from one set of weights, streamed one after the other as `Partial` items. When they are
+    done `Answered` comes, with all but the times. Then both are timed anew, in turns, without streaming: `warmup`
+    rounds that do not count, then up to `repeats` that do, as many as fit into `MEASURING_SECONDS`. Answers that took
+    longer than `REPEATABLE_SECONDS`, or `repeats=0`, keep the times of the streamed runs; `timing` says which. The
+    model works on a thread of its own and is held by it until the end.
 
     should_stop is asked after every token; once it is true the stream ends without a `Comparison`. Raises, at once,
     ValueError for a question, picture, recipe or method that cannot be, and inside a block that prunes the model;
@@ -90,7 +93,7 @@ def stream_comparison(
 
 def _stream(
     request: _Request, should_stop: Callable[[], bool], work: Callable[..., Comparison]
-) -> Iterator[Partial | Comparison]:
+) -> Iterator[Partial | Answered | Comparison]:
     stop = threading.Event()
     decode = request.text_of
     texts = {"original": "", "pruned": ""}
@@ -98,9 +101,9 @@ def _stream(
     explained = partial(with_memory_explained, device=request.model.device, what=request.describe())
     try:
         for item in iterate_in_thread(lambda emit: emit(explained(partial(run, emit))), stop):
-            if isinstance(item, Comparison):
+            if isinstance(item, Answered | Comparison):
                 yield item
-                return
+                continue
             stage, token_ids = item
             # A character of several tokens is shown when it is whole.
             texts[stage] = decode(token_ids).rstrip("\ufffd")
@@ -114,7 +117,7 @@ def _run_both(
     clock: Clock,
     warmup: int,
     repeats: int,
-    emit: Callable[[tuple[str, tuple[int, ...]]], None],
+    emit: Callable[[tuple[str, tuple[int, ...]] | Answered], None],
     should_stop: Callable[[], bool],
 ) -> Comparison:
     """Both runs and their times, on the thread that holds the model."""
@@ -134,9 +137,10 @@ def _run_both(
             for stage, way in request.ways.items()
         ]
         seconds = sum(each.times.prefill_ms + each.times.decode_ms for each in answers) / 1e3
+        streamed = request.result(answers, [each.times for each in answers], _STREAMED)
+        emit(Answered(streamed))
         if repeats < 1 or seconds > REPEATABLE_SECONDS:
-            timing = "once, while the answers were streamed, without a warm-up."
-            return request.result(answers, [each.times for each in answers], timing)
+            return streamed
         rounds = paired_rounds(
             model,
             request.inputs.to(model.device),
@@ -155,10 +159,24 @@ def _run_both(
         f"median of {count} run{'s' if count > 1 else ''} of each, in turns, after the streamed run and {warmup} "
         f"warm-up{'s' if warmup != 1 else ''}; the model's work alone, without streaming."
     )
-    return request.result(answers, medians(rounds), timing)
+    return replace(request.result(answers, medians(rounds), timing), paired=_paired(answers, rounds))
 
 
-def _emit_stage(emit: Callable[[tuple[str, tuple[int, ...]]], None], stage: str, token_ids: tuple[int, ...]) -> None:
+def _paired(answers: Sequence[Answer], rounds: Sequence[Sequence[Times]]) -> dict[str, Paired | None]:
+    """What may be said about the times of both sides; see `Comparison.paired`."""
+    steps = [len(each.token_ids) - 1 for each in answers]
+    return {
+        "prefill": paired(rounds, lambda side, times: times.prefill_ms),
+        "per_token": paired(rounds, lambda side, times: times.decode_ms / steps[side]) if all(steps) else None,
+        "total": paired(rounds, lambda side, times: times.prefill_ms + times.decode_ms)
+        if steps[0] == steps[1]
+        else None,
+    }
+
+
+def _emit_stage(
+    emit: Callable[[tuple[str, tuple[int, ...]] | Answered], None], stage: str, token_ids: tuple[int, ...]
+) -> None:
     emit((stage, token_ids))
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from fitprune_core.cost.request import RequestFlops
 from fitprune_core.models.layout import VisualLayout
 from fitprune_core.recipes.recipe import PruningRecipe
+from fitprune_core.run.timing import Paired
 
 CONVENTIONS = {
     "visual_gflops": "counted: the decoder's work on visual tokens alone, 1e9 FLOPs, 2 per multiply-add",
@@ -18,6 +19,8 @@ CONVENTIONS = {
     "new_tokens": "counted: the end-of-sequence token included",
     "prefill_ms": "measured: from pixels and token ids to the first new token",
     "decode_ms": "measured: from the first new token to the last",
+    "paired": "the times of both runs, round by round: least and most of each in milliseconds; ratio: the median of "
+    "original / pruned within a round; interval: of that median, 95 %; null for too few rounds",
     "dropped_after": "for each visual token the layer, from 0, after whose attention it was dropped; -1 if it never "
     "reached the first; the number of layers if it was kept",
     "rank": "for each visual token its rank among those dropped at its layer, from 1, the least important first; 0 if "
@@ -55,6 +58,13 @@ class Partial:
 
 
 @dataclass(frozen=True)
+class Answered:
+    """Both answers are there, and all that is counted; the times of `comparison` are those of the streamed runs."""
+
+    comparison: Comparison
+
+
+@dataclass(frozen=True)
 class Comparison:
     """The original and the pruned run of one request.
 
@@ -71,6 +81,8 @@ class Comparison:
         original, pruned: the two runs.
         agree: whether the answers are the same but for upper case, white space and final punctuation.
         timing: how the times were obtained, in words.
+        paired: "prefill", "per_token" and "total" of both runs over the rounds of the measurement, compared; None where
+            that cannot be: no measurement, answers of one token, totals of answers that differ in length.
         warnings: what speaks against the recipe for this model, in words.
     """
 
@@ -93,6 +105,7 @@ class Comparison:
     timing: str
     warnings: tuple[str, ...] = ()
     kept_before: tuple[int, ...] | None = None
+    paired: Mapping[str, Paired | None] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object: the stable keys of `compare --json` first, then everything else that is known."""
@@ -112,6 +125,7 @@ class Comparison:
             "procedure": self.procedure,
             "device": self.device,
             "timing": self.timing,
+            "paired": {name: each and each.to_json() for name, each in self.paired.items()},
             "warnings": list(self.warnings),
             "dropped_after": list(self.dropped_after),
             "rank": list(self.rank),

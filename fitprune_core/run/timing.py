@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
@@ -123,6 +124,81 @@ def paired_rounds(
         if (clock.now() - started) * (1 + 1 / len(rounds)) > seconds:
             break
     return rounds
+
+
+@dataclass(frozen=True)
+class Paired:
+    """One figure of two sides over the rounds of `paired_rounds`, and whether they differ by it.
+
+    Attributes:
+        rounds: how many there were.
+        original, pruned: the least and the most of each side, in milliseconds.
+        ratio: the median of original / pruned within a round: how many times faster the pruned side was.
+        interval: of that median, 95 %, from the order of the ratios alone; None for fewer rounds than tell it (6).
+    """
+
+    rounds: int
+    original: tuple[float, float]
+    pruned: tuple[float, float]
+    ratio: float
+    interval: tuple[float, float] | None
+
+    @property
+    def verdict(self) -> str:
+        """ "faster" or "slower"; "same" where the interval holds 1, "unknown" where there is none."""
+        if self.interval is None:
+            return "unknown"
+        low, high = self.interval
+        return "faster" if low > 1 else "slower" if high < 1 else "same"
+
+    def to_json(self) -> dict[str, Any]:
+        """Its attributes and its verdict, as JSON has them."""
+        return {
+            "rounds": self.rounds,
+            "original": list(self.original),
+            "pruned": list(self.pruned),
+            "ratio": self.ratio,
+            "interval": self.interval and list(self.interval),
+            "verdict": self.verdict,
+        }
+
+    def words(self) -> str:
+        """What may be said about it, in a few words: "1.6 times faster (1.4 to 1.9)", "no measurable difference"."""
+        if self.interval is None:
+            times = "once" if self.rounds == 1 else f"{self.rounds} times"
+            return f"measured {times}: too seldom to compare"
+        if self.verdict == "same":
+            return "no measurable difference"
+        ratio, low, high = self.times()
+        return f"{ratio} times {self.verdict} ({low} to {high})"
+
+    def times(self) -> tuple[str, str, str]:
+        """How many times faster, or slower, and the ends of the interval, as people write them."""
+        low, high = self.interval or (self.ratio, self.ratio)
+        if self.verdict == "slower":
+            return _times(1 / self.ratio), _times(1 / high), _times(1 / low)
+        return _times(self.ratio), _times(low), _times(high)
+
+
+def paired(rounds: Sequence[Sequence[Times]], figure: Callable[[int, Times], float]) -> Paired | None:
+    """Compare the two sides of `paired_rounds` by a figure: `figure(side, times)` in milliseconds, side 0 or 1.
+
+    None where there are no rounds, or the figure is 0 (an answer of one token has no decoding).
+    """
+    from scipy.stats import quantile_test  # loaded where it is needed, as in `evaluation`
+
+    values = [[figure(side, times) for side, times in enumerate(each)] for each in rounds]
+    if not values or min(map(min, values)) <= 0:
+        return None
+    ratios = [original / pruned for original, pruned in values]
+    low, high = quantile_test(ratios, q=1, p=0.5).confidence_interval(0.95)
+    a, b = ((min(side), max(side)) for side in zip(*values, strict=True))
+    interval = None if math.isnan(low) or math.isnan(high) else (float(low), float(high))
+    return Paired(len(ratios), a, b, statistics.median(ratios), interval)
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.2f}" if ratio < 1.1 else f"{ratio:.1f}"
 
 
 def medians(rounds: Sequence[Sequence[Times]]) -> list[Times]:

@@ -98,6 +98,9 @@ def test_compare_prints_a_table(compare, capsys):
     table = capsys.readouterr().out
     for words in ("visual FLOPs", "prefill", "KV cache", "ranked by random", "Times: "):
         assert words in table
+    prefill = next(line for line in table.splitlines() if line.startswith("prefill "))
+    assert "%" not in prefill
+    assert any(words in prefill for words in ("no measurable difference", "faster (", "slower (", "seldom"))
 
 
 def test_compare_takes_a_recipe_file(compare, place, capsys):

@@ -17,7 +17,7 @@ from fitprune_core import PruningRecipe, prune_visual_tokens
 from fitprune_core.cost.decoder import visual_flops, visual_reduction
 from fitprune_core.models.loading import model_name
 from fitprune_core.models.prompts import build_inputs
-from fitprune_core.run.comparison import Comparison, Partial, compare, normalised, stream_comparison
+from fitprune_core.run.comparison import Answered, Comparison, Partial, compare, normalised, stream_comparison
 from fitprune_core.run.timing import Clock, Stopped
 from tests.flop_counting import counted_flops
 from tests.tiny import random_picture, tiny_llava
@@ -65,7 +65,7 @@ def test_both_answers_are_what_generate_gives(tiny, recipe, comparison):
 
 
 def test_original_streams_first_then_pruned(items):
-    partials, last = items[:-1], items[-1]
+    *partials, _, last = items
     assert isinstance(last, Comparison)
     assert all(isinstance(item, Partial) for item in partials)
     stages = [item.stage for item in partials]
@@ -153,6 +153,27 @@ def test_times_are_medians_of_runs_in_turns(tiny, recipe, comparison):
     assert comparison.original.per_token_ms == pytest.approx(comparison.original.decode_ms / steps)
     single = compare(*tiny, random_picture(), QUESTION, recipe, max_new_tokens=1, repeats=1)
     assert (single.original.decode_ms, single.original.per_token_ms) == (0.0, None)
+
+
+def test_all_but_the_times_is_there_before_they_are_measured(items, comparison):
+    *partials, answered, last = items
+    assert isinstance(answered, Answered) and last is comparison
+    early = answered.comparison
+    assert early.timing.startswith("once, while the answers were streamed") and early.paired == {}
+    assert early.removed == last.removed and early.dropped_after == last.dropped_after and early.agree == last.agree
+    for before, after in ((early.original, last.original), (early.pruned, last.pruned)):
+        assert (before.answer, before.flops, before.kv_cache_bytes) == (after.answer, after.flops, after.kv_cache_bytes)
+
+
+def test_times_are_compared_round_by_round(tiny, recipe):
+    # Every look at the clock is a millisecond later, so both sides take equally long in every round.
+    clock = Clock(torch.device("cpu"), counter=partial(next, itertools.count(0.0, 1e-3)))
+    result = compare(*tiny, random_picture(), QUESTION, recipe, max_new_tokens=4, repeats=6, clock=clock)
+    assert result.paired["prefill"].rounds == 6 and result.paired["prefill"].verdict == "same"
+    assert result.paired["prefill"].ratio == pytest.approx(1)
+    single = compare(*tiny, random_picture(), QUESTION, recipe, max_new_tokens=1, repeats=6, clock=clock)
+    assert single.paired["per_token"] is None and single.paired["total"].verdict == "same"
+    assert json.loads(json.dumps(result.to_json()))["paired"]["prefill"]["interval"] == pytest.approx([1, 1])
 
 
 def test_a_request_too_long_to_repeat_keeps_its_streamed_times(tiny, recipe):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fitprune_core.models.prompts import build_inputs
-from fitprune_core.run.timing import Clock, Side, Stopped, Times, medians, paired_rounds, timed_pass
+from fitprune_core.run.timing import Clock, Side, Stopped, Times, medians, paired, paired_rounds, timed_pass
 from tests.tiny import random_picture
 
 
@@ -97,6 +97,45 @@ def test_sides_take_turns_and_medians_ignore_one_slow_run():
     assert order == list("abbaabba")
     assert (a.prefill_ms, a.decode_ms) == (1000.0, 0.0)
     assert (b.prefill_ms, b.decode_ms) == (2000.0, 250.0)
+
+
+def rounds_of(ratios, pruned=10.0):
+    """Rounds in which the original took `ratio` times as long in its prefill, and both a millisecond to decode."""
+    return [(Times(ratio * pruned, 1.0), Times(pruned, 1.0)) for ratio in ratios]
+
+
+def by_prefill(side, times):
+    return times.prefill_ms
+
+
+@pytest.mark.parametrize(
+    ("ratios", "verdict", "words"),
+    [
+        # Of 9 ordered values the 2nd and the 8th hold the median in 96 % of all cases: 1 - 2 (1 + 9) / 2^9.
+        ([1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9, 9.0], "faster", "1.6 times faster (1.3 to 1.9)"),
+        ([0.1, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.8, 0.9], "slower", "2.0 times slower (1.2 to 2.0)"),
+        ([0.9, 0.95, 1.0, 1.2, 1.2, 1.2, 1.3, 1.4, 2.9], "same", "no measurable difference"),
+        # Of 6 even the first and the last: 1 - 2 / 2^6 = 97 %; of 5 no two do: 94 %.
+        ([1.5] * 5 + [1.01], "faster", "1.5 times faster (1.01 to 1.5)"),
+        ([1.5] * 5 + [0.99], "same", "no measurable difference"),
+        ([1.5] * 5, "unknown", "measured 5 times: too seldom to compare"),
+        ([1.5], "unknown", "measured once: too seldom to compare"),
+    ],
+)
+def test_what_may_be_said_about_paired_times(ratios, verdict, words):
+    found = paired(rounds_of(ratios), by_prefill)
+    assert (found.verdict, found.words(), found.rounds) == (verdict, words, len(ratios))
+    assert found.pruned == (10.0, 10.0)
+    assert found.original == pytest.approx((10 * min(ratios), 10 * max(ratios)))
+
+
+def test_pairs_are_compared_within_their_rounds():
+    """A machine that slows down tenfold midway moves the times of both, and not how they compare."""
+    rounds = [(Times(20.0 * slow, 0.0), Times(10.0 * slow, 0.0)) for slow in (1, 1, 1, 1, 10, 10, 10)]
+    found = paired(rounds, by_prefill)
+    assert (found.ratio, found.interval, found.original) == (2.0, (2.0, 2.0), (20.0, 200.0))
+    assert paired(rounds, lambda side, times: times.decode_ms) is None
+    assert paired([], by_prefill) is None
 
 
 def test_rounds_that_take_too_long_are_not_begun():
