@@ -1,11 +1,8 @@
-"""The engine: one model, its recipes, and one comparison at a time. It knows nothing of Gradio."""
+"""The engine: one model, its recipes, and the line of those who want it. It knows nothing of Gradio."""
 
 from __future__ import annotations
 
-import contextlib
-import math
 import os
-import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -14,10 +11,12 @@ from typing import Any
 
 from PIL import Image
 
+from app.line import Line
 from app.settings import Settings
 from fitprune_core import (
     METHODS,
     MINI_LLAVA,
+    Answered,
     Comparison,
     DecoderGeometry,
     Partial,
@@ -30,12 +29,10 @@ from fitprune_core import (
     stream_comparison,
     tokens_per_layer,
 )
+from fitprune_core.checks.words import shown
 from fitprune_core.recipes.store import recipe_source
 
 LARGEST_PERCENT = 90
-
-# Someone who waits for the model looks this often, in seconds, whether he still wants it.
-_PATIENCE = 0.1
 
 # On a ZeroGPU Space a call gets the GPU for so many seconds at most: both runs of a long answer of a 7B model.
 _GPU_SECONDS = 60
@@ -55,7 +52,7 @@ class Preview:
 
 
 class Engine:
-    """Compares the original and the pruned answer of one model; requests from several threads take turns."""
+    """Compares the original and the pruned answer of one model. `line` is where requests take turns."""
 
     def __init__(self, model: Any, processor: Any, *, recipes: Path, max_new_tokens: int = 64) -> None:
         """model, processor: as `load_model` returns them. recipes: folder that holds a folder for each model.
@@ -69,7 +66,7 @@ class Engine:
         self.geometry = DecoderGeometry.from_config(model.config)
         self._fit = recipe_source(self.model_name, self.geometry, recipes)
         self._recipe = lru_cache(maxsize=256)(lambda percent: self._fit(percent / 100))
-        self._turn = threading.Lock()
+        self.line = Line()
         self._stream = _on_zero_gpu(self._stream_here)
 
     @classmethod
@@ -103,20 +100,18 @@ class Engine:
         question: str,
         percent: float,
         should_stop: Callable[[], bool] = lambda: False,
-    ) -> Generator[Partial | Comparison, None, None]:
+    ) -> Generator[Partial | Answered | Comparison, None, None]:
         """Answer a question with the original and the pruned model; the last item is the `Comparison`.
 
-        While another comparison runs it waits. It ends without a `Comparison` once `should_stop` says so. Raises
+        Before the last come the answers as they grow, and `Answered`. It ends without a `Comparison` once `should_stop`
+        says so. Whoever calls it has the first place of `line`, so that nobody spoils another's times. Raises
         ValueError for a question or a budget that cannot be.
         """
-        recipe = self.recipe_for(percent)
-        with self._exclusively(should_stop) as is_mine:
-            if is_mine:
-                yield from self._stream(image, question, recipe, should_stop)
+        yield from self._stream(image, question, self.recipe_for(percent), should_stop)
 
     def _stream_here(
         self, image: Image.Image, question: str, recipe: PruningRecipe, should_stop: Callable[[], bool]
-    ) -> Iterator[Partial | Comparison]:
+    ) -> Iterator[Partial | Answered | Comparison]:
         yield from stream_comparison(
             self.model,
             self.processor,
@@ -168,30 +163,14 @@ class Engine:
             self.model, self.processor, samples, out, batch_size="auto", progress=progress, should_stop=should_stop
         )
 
-    @contextlib.contextmanager
-    def _exclusively(self, should_stop: Callable[[], bool]) -> Iterator[bool]:
-        """Wait for the model; yields whether it is ours, which it is not if the visitor gave up first.
-
-        Two comparisons that ran at once would spoil each other's times. The lock is a plain one because Gradio may
-        resume a generator, and so release it, on another thread.
-        """
-        while not self._turn.acquire(timeout=_PATIENCE):
-            if should_stop():
-                yield False
-                return
-        try:
-            yield not should_stop()
-        finally:
-            self._turn.release()
-
 
 def check_percent(value: Any) -> float:
     """Return a budget in percent as a number, or raise ValueError: from 0 to 90, neither NaN nor a text."""
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not 0 <= value <= LARGEST_PERCENT:
-        shown = repr(value) if len(repr(value)) <= 40 else f"{repr(value)[:40]}..."
         raise ValueError(
-            f"The budget is the percentage of visual FLOPs to save, a number from 0 to {LARGEST_PERCENT}, not {shown}."
+            f"The budget is the percentage of visual FLOPs to save, a number from 0 to {LARGEST_PERCENT}, not "
+            f"{shown(value)}."
         )
     return value
 

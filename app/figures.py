@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fitprune_core.run.timing import Paired
+
 _DECIMAL = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 BLANK = "–"
-
-# Two times closer than this are called the same: below it, repeats of one run differ as much.
-SAME_TIME = 0.03
 
 
 def flops(gflops: float) -> str:
@@ -25,6 +24,7 @@ def milliseconds(value: float | None) -> str:
     """ "24.1 ms", "812 ms" or "3.42 s"; a dash where there is none (an answer of one token has no time per token)."""
     if value is None:
         return BLANK
+    value = float(f"{value:.3g}")
     if value >= 1000:
         return f"{_three_digits(value / 1000)} s"
     return f"{_three_digits(value)} ms"
@@ -48,21 +48,14 @@ def saving(original: float, pruned: float) -> Ratio:
     return Ratio(f"{'−' if percent < 0 else '+'}{abs(percent):.1f} %", "")
 
 
-def speed(original: float | None, pruned: float | None) -> Ratio:
-    """How many times faster; times that are within `SAME_TIME` of each other count as the same."""
-    if not original or not pruned:
+def speed(paired: Paired | None) -> Ratio:
+    """How many times faster, with the interval of it; a dash where the two cannot be told apart."""
+    if paired is None:
         return Ratio(BLANK, "")
-    ratio = original / pruned
-    if abs(ratio - 1) <= SAME_TIME:
-        return Ratio("1.0×", "no gain")
-    if ratio > 1:
-        return Ratio(_times(ratio), "faster")
-    return Ratio(_times(1 / ratio), "slower")
-
-
-def speed_of_other_length(original: float | None, pruned: float | None) -> Ratio:
-    """The times of whole answers that differ in length: their ratio would be one of lengths, so there is none."""
-    return Ratio(BLANK, "other length")
+    if paired.verdict in ("same", "unknown"):
+        return Ratio(BLANK, paired.words())
+    ratio, low, high = paired.times()
+    return Ratio(f"{ratio}×", f"{paired.verdict} ({low} to {high})")
 
 
 def difference(original: int, pruned: int) -> Ratio:
@@ -72,11 +65,13 @@ def difference(original: int, pruned: int) -> Ratio:
     return Ratio(f"{'+' if pruned > original else '−'}{abs(pruned - original)}", "")
 
 
-def _times(ratio: float) -> str:
-    return f"{ratio:.0f}×" if ratio >= 10 else f"{ratio:.2f}×" if ratio < 1.1 else f"{ratio:.1f}×"
+def spread(ends: tuple[float, float]) -> str:
+    """The least and the most of several times: "14.2 ms to 38.0 ms"."""
+    return " to ".join(map(milliseconds, ends))
 
 
 def _scaled(value: float) -> str:
+    value = float(f"{value:.3g}")  # before its factor is chosen: 999.9 G is 1.00 T
     for factor, prefix in _DECIMAL:
         if value >= factor:
             return f"{_three_digits(value / factor)} {prefix}"

@@ -7,7 +7,9 @@ from typing import Any
 import gradio as gr
 from gradio.data_classes import ImageData
 
+from app.engine import check_percent
 from app.uploads import Upload, receive
+from fitprune_core import check_question
 
 
 class Picture(gr.Image):
@@ -41,3 +43,12 @@ class Percent(gr.Number):
 
     def preprocess(self, payload: Any) -> Any:
         return payload
+
+
+def check_request(picture: Upload | None, question: str, percent: Any) -> tuple[Upload, str]:
+    """The picture, unopened, and the question, trimmed. Raises ValueError for whichever of the three cannot be."""
+    check_percent(percent)
+    question = check_question(question or "")
+    if picture is None:
+        raise ValueError("There is no picture: pick an example, or upload or paste one.")
+    return picture, question

@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from app.api import create_api
 from app.engine import Engine
 from app.pages.compare import CLICK_RUN, create_compare
 from app.pages.inspect import create_inspect
@@ -40,7 +41,8 @@ def build_demo(engine: Engine, runs: Path = RUNS) -> gr.Blocks:
                     create_recipes(engine, in_background)
                 with gr.Tab("About", id="about"):
                     Guide(GuideData(model=engine.model_name, is_demo=engine.is_demo), elem_classes="bare")
-        demo.unload(page.forget)
+            create_api(engine)
+        demo.unload(page.end)
         inspect.welcome(demo)
         if engine.is_demo:
             # The embedded model is quick, so a visitor meets a result, not an empty page.

@@ -23,33 +23,42 @@ _PICTURE_SIDE, _PICTURE_QUALITY = 640, 88
 _COUNTED = "Counted, not measured: matrix products, 2 FLOPs per multiply-add."
 _ABOUT = {
     "Visual FLOPs": f"The decoder's work on visual tokens during the prefill: what the budget is about. {_COUNTED}",
-    "Prefill": "From pixels and token ids to the first token of the answer, vision tower included.",
     "Total FLOPs": "The whole request: vision tower, projector, prefill with the text, scoring and decoding. "
     + _COUNTED,
+    "Prefill": "From pixels and token ids to the first token of the answer, vision tower included.",
     "Per token": "Mean time of a token after the first. A dash where the answer is one token.",
     "Total time": "From the request to the last token of the answer. Where answers differ in length there is no ratio: "
     "it would be one of lengths.",
     "KV cache": "Measured: keys and values of all layers after the last token. 1 MB is a million bytes.",
     "Answer tokens": "Counted: tokens generated, the end mark included. Decoding is greedy in both runs.",
 }
-_TIMED = ("Prefill", "Per token", "Total time")
+# What is measured, by its name in `Comparison.paired`.
+_TIMED = {"Prefill": "prefill", "Per token": "per_token", "Total time": "total"}
+
+# What is known of the times of a result: they are being measured, they are there, or the visitor stopped before.
+MEASURING, MEASURED, UNMEASURED = "measuring", "measured", "unmeasured"
 
 
 @dataclass(frozen=True)
 class _Figure:
-    """A row's two figures as numbers, with how to write them and how to compare them."""
+    """A row's two figures as numbers, with how to write them and what they are to each other."""
 
     label: str
     original: float | None
     pruned: float | None
     write: Callable[[Any], str]
-    compare: Callable[[Any, Any], figures.Ratio]
+    ratio: figures.Ratio
 
 
 def idle_board(percent: float) -> Board:
     """Before anything has run: every slot in its place, empty."""
     rows = [Row(label=label, about=about) for label, about in _ABOUT.items()]
     return Board(state="idle", percent=percent, original=Card(), pruned=Card(), rows=rows)
+
+
+def queued_board(percent: float) -> Board:
+    """While others are before the visitor."""
+    return running_board(None, percent).model_copy(update={"original": Card(state="queued")})
 
 
 def running_board(partial: Partial | None, percent: float) -> Board:
@@ -61,15 +70,20 @@ def running_board(partial: Partial | None, percent: float) -> Board:
     return board.model_copy(update={"state": "running", "original": original, "pruned": pruned})
 
 
-def done_board(comparison: Comparison, truth: str | None) -> Board:
-    """The result. truth: the answer that is known to be right, or None."""
+def done_board(comparison: Comparison, truth: str | None, *, times: str = MEASURED, picture: str = "") -> Board:
+    """The result. truth: the answer that is known to be right, or None; picture: the key of the picture.
+
+    times: MEASURING or UNMEASURED leave out those of the comparison, which nothing was measured for yet.
+    """
     cards = [_card(run, truth) for run in (comparison.original, comparison.pruned)]
     return Board(
-        state="done",
+        state="measuring" if times == MEASURING else "done",
         percent=round(100 * comparison.reduction, 2),
+        question=comparison.question,
+        picture=picture,
         original=cards[0],
         pruned=cards[1],
-        rows=[_row(figure, comparison.device, comparison.timing) for figure in _figures(comparison)],
+        rows=[_row(figure, comparison, times) for figure in _figures(comparison)],
         verdict="same" if comparison.agree else "different",
         truth=_truth_sentence(cards[0].mark, cards[1].mark, truth),
         sentence=_sentence(comparison),
@@ -112,34 +126,49 @@ def data_uri(image: Image.Image, side: int, quality: int = 85) -> str:
 
 def _figures(comparison: Comparison) -> list[_Figure]:
     a, b = comparison.original, comparison.pruned
-    in_all = figures.speed if a.new_tokens == b.new_tokens else figures.speed_of_other_length
+    saved, speed = figures.saving, {name: figures.speed(paired) for name, paired in comparison.paired.items()}
+    if a.new_tokens != b.new_tokens:
+        speed["total"] = figures.Ratio(figures.BLANK, "other length")
+    blank = figures.Ratio(figures.BLANK, "")
+    times = [speed.get(name, blank) for name in _TIMED.values()]
+    flops, milliseconds, size = figures.flops, figures.milliseconds, figures.size
     return [
-        _Figure("Visual FLOPs", a.visual_gflops, b.visual_gflops, figures.flops, figures.saving),
-        _Figure("Prefill", a.prefill_ms, b.prefill_ms, figures.milliseconds, figures.speed),
-        _Figure("Total FLOPs", a.total_gflops, b.total_gflops, figures.flops, figures.saving),
-        _Figure("Per token", a.per_token_ms, b.per_token_ms, figures.milliseconds, figures.speed),
-        _Figure("Total time", a.total_ms, b.total_ms, figures.milliseconds, in_all),
-        _Figure("KV cache", a.kv_cache_bytes, b.kv_cache_bytes, figures.size, figures.saving),
-        _Figure("Answer tokens", a.new_tokens, b.new_tokens, str, figures.difference),
+        _Figure("Visual FLOPs", a.visual_gflops, b.visual_gflops, flops, saved(a.visual_gflops, b.visual_gflops)),
+        _Figure("Total FLOPs", a.total_gflops, b.total_gflops, flops, saved(a.total_gflops, b.total_gflops)),
+        _Figure("Prefill", a.prefill_ms, b.prefill_ms, milliseconds, times[0]),
+        _Figure("Per token", a.per_token_ms, b.per_token_ms, milliseconds, times[1]),
+        _Figure("Total time", a.total_ms, b.total_ms, milliseconds, times[2]),
+        _Figure("KV cache", a.kv_cache_bytes, b.kv_cache_bytes, size, saved(a.kv_cache_bytes, b.kv_cache_bytes)),
+        _Figure("Answer tokens", a.new_tokens, b.new_tokens, str, figures.difference(a.new_tokens, b.new_tokens)),
     ]
 
 
-def _row(figure: _Figure, device: str, timing: str) -> Row:
-    ratio = figure.compare(figure.original, figure.pruned)
-    longest = max(figure.original or 0, figure.pruned or 0)
-    about = _ABOUT[figure.label]
+def _row(figure: _Figure, comparison: Comparison, times: str) -> Row:
+    about, longest = _ABOUT[figure.label], max(figure.original or 0, figure.pruned or 0)
     if figure.label in _TIMED:
-        about = f"{about} Measured on {device}; {timing}"
+        if times != MEASURED:
+            word = "not measured" if times == UNMEASURED else ""
+            return Row(label=figure.label, about=about, word=word, pending=times == MEASURING)
+        about = f"{about} {_how_timed(comparison, _TIMED[figure.label])}"
     return Row(
         label=figure.label,
         about=about,
         original=figure.write(figure.original),
         pruned=figure.write(figure.pruned),
-        ratio=ratio.text,
-        word=ratio.word,
+        ratio=figure.ratio.text,
+        word=figure.ratio.word,
         original_share=round((figure.original or 0) / longest, 4) if longest else 0.0,
         pruned_share=round((figure.pruned or 0) / longest, 4) if longest else 0.0,
     )
+
+
+def _how_timed(comparison: Comparison, name: str) -> str:
+    """How a time was measured, and how far its repeats lay apart."""
+    text, paired = f"Measured on {comparison.device}; {comparison.timing}", comparison.paired.get(name)
+    if paired is None:
+        return text
+    ends = f"Original {figures.spread(paired.original)}, pruned {figures.spread(paired.pruned)}"
+    return f"{text} {ends} in {paired.rounds} rounds; in brackets the 95 % interval of the ratio."
 
 
 def _card(run: Run, truth: str | None) -> Card:
@@ -166,12 +195,13 @@ def _sentence(comparison: Comparison) -> str:
     if not dropped:
         return "Nothing was pruned at this budget, so both runs did the same work."
     what = f"{dropped} of {total} visual tokens were dropped on the way through the layers"
-    faster = figures.speed(comparison.original.prefill_ms, comparison.pruned.prefill_ms)
-    if faster.word == "faster":
-        return f"{what}; the first token came {faster.text} faster."
-    if faster.word == "slower":
-        return f"{what}, but no time was gained here: the first token came {faster.text} slower."
-    return f"{what}, but no time was gained here: the first token took as long."
+    paired = comparison.paired.get("prefill")
+    if paired is None or paired.verdict == "unknown":
+        return f"{what}."
+    if paired.verdict == "same":
+        return f"{what}; the time to the first token shows {paired.words()}."
+    but = "; the first token came" if paired.verdict == "faster" else ", but no time was gained: the first token came"
+    return f"{what}{but} {paired.words()}."
 
 
 def _dropped_before(comparison: Comparison) -> int:
@@ -183,4 +213,14 @@ def _rounded(box: tuple[float, float, float, float]) -> list[float]:
     return [round(value, 2) for value in box]
 
 
-__all__ = ["data_uri", "done_board", "idle_board", "running_board", "trace_of"]
+__all__ = [
+    "MEASURED",
+    "MEASURING",
+    "UNMEASURED",
+    "data_uri",
+    "done_board",
+    "idle_board",
+    "queued_board",
+    "running_board",
+    "trace_of",
+]

@@ -4,35 +4,52 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import gradio as gr
-from PIL import Image
 
-from app.engine import LARGEST_PERCENT, Engine, check_percent
-from app.inputs import Percent, Picture
+from app.engine import LARGEST_PERCENT, Engine
+from app.inputs import Picture, check_request
 from app.parts.answers import Answers, Board
 from app.parts.budget import Budget, plans_of
 from app.parts.notice import Message, Notice
 from app.parts.picker import Choice, Choices, Picker
-from app.parts.scrubber import Scrubber
-from app.presentation import data_uri, done_board, idle_board, running_board, trace_of
+from app.parts.scrubber import Scrubber, Trace
+from app.presentation import (
+    MEASURED,
+    MEASURING,
+    UNMEASURED,
+    data_uri,
+    done_board,
+    idle_board,
+    queued_board,
+    running_board,
+    trace_of,
+)
 from app.scenes import Example, load_examples, new_scene, true_answer
 from app.uploads import Upload
+from app.visits import Waiting, address_of, visit
 from app.words import sentence
-from fitprune_core import Comparison, check_question
+from fitprune_core import Answered, Comparison, Partial
 
 FIRST_PERCENT = 60
 _THUMBNAIL = 96
 _BEAT = 0.06  # seconds between two updates of a streaming answer, so that the browser keeps up
 _READY = "Pick an example, or give a picture of your own and ask about it."
+_MEASURING = "The times are being measured…"
 _BEFORE = "The result shown is the one from before."
 CLICK_RUN = "() => document.querySelector('#run').click()"
 _TELL_BUDGET = "(percent) => { window.dispatchEvent(new CustomEvent('fitprune:budget', { detail: percent })) }"
+# What the page would ask now; the browser itself sees that a result is of something else. Keys are those of `Upload`.
+_TELL_QUESTION = "(question) => { window.dispatchEvent(new CustomEvent('fitprune:asked', { detail: { question } })) }"
+_TELL_PICTURE = """(file) => {
+  const picture = file && file.path ? file.path.split(/[\\/]/).slice(-2).join('/') : '';
+  window.dispatchEvent(new CustomEvent('fitprune:asked', { detail: { picture } }));
+}"""
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +72,17 @@ class Parts:
     shown: gr.State
 
 
+@dataclass(frozen=True)
+class Result:
+    """What a run has found. kept, ended: the board to show and the words to say should nothing more come."""
+
+    board: Board
+    kept: Board
+    message: Message
+    trace: Trace | None = None
+    ended: str = ""
+
+
 class ComparePage:
     """What the page's events do. Handlers yield {component: value}; what they leave out stays as it is."""
 
@@ -62,9 +90,8 @@ class ComparePage:
 
     def __init__(self, engine: Engine, examples: tuple[Example, ...]) -> None:
         self.engine, self.examples = engine, examples
-        self._stops: dict[str | None, threading.Event] = {}
 
-    def run(
+    async def run(
         self,
         picture: Upload | None,
         question: str,
@@ -72,62 +99,74 @@ class ComparePage:
         seed: int | None,
         shown: dict[str, Any],
         request: gr.Request,
-    ) -> Iterator[dict]:
-        """Answer, streaming. Whatever goes wrong is told in the notice, and the result from before comes back."""
-        stop = self._stops[request.session_hash] = threading.Event()
-        parts = self.parts
+    ) -> AsyncGenerator[dict, None]:
+        """Answer, streaming. Whatever goes wrong is told in the notice, and the result from before comes back.
+
+        A visitor has one run: what he began before ends here, and says no more.
+        """
+        kept, ended = Board(**shown), "Stopped."
+        self.end(request, replaced=True)
         try:
-            image, question = read_inputs(picture, question, percent)
-            yield {parts.board: running_board(None, percent), parts.notice: Message(text="Answering…")}
-            comparison = yield from self._stream(image, question, percent, stop)
+            picture, question = check_request(picture, question, percent)
+            place = self.engine.line.join(str(request.session_hash), address_of(request))
+            work = partial(self._work, picture, question, percent, seed)
+            async with contextlib.aclosing(visit(self.engine.line, place, work)) as items:
+                async for item in items:
+                    if isinstance(item, Result):
+                        kept, ended = item.kept, item.ended
+                    yield self._update(item, percent)
         except (ValueError, MemoryError) as error:
-            yield self._restore(shown, Message(text=sentence(error), kind="error"))
+            yield self._restore(kept, Message(text=sentence(error), kind="error"))
             return
         except Exception as error:
             logger.exception("a comparison failed")
-            text = f"The model failed: {sentence(error)} {_BEFORE}"
-            yield self._restore(shown, Message(text=text, kind="error"))
+            yield self._restore(kept, Message(text=f"The model failed: {sentence(error)} {_BEFORE}", kind="error"))
             return
-        if comparison is None:
-            yield self._restore(shown, Message(text="Stopped."))
+        if ended and not place.is_replaced:
+            yield self._restore(kept, Message(text=ended))
+
+    def _update(self, item: Waiting | Partial | Result, percent: float) -> dict:
+        """What a visit yields, as it is shown."""
+        parts = self.parts
+        if isinstance(item, Result):
+            trace = {parts.scrubber: item.trace} if item.trace else {}
+            return {parts.board: item.board, parts.notice: item.message, parts.shown: item.kept.model_dump(), **trace}
+        if isinstance(item, Waiting) and item.ahead:
+            return {parts.board: queued_board(percent), parts.notice: Message(text=place_in_words(item))}
+        so_far = item if isinstance(item, Partial) else None
+        return {parts.board: running_board(so_far, percent), parts.notice: Message(text="Answering…")}
+
+    def _work(
+        self, picture: Upload, question: str, percent: float, seed: int | None, should_stop: Callable[[], bool]
+    ) -> Generator[Partial | Result, None, None]:
+        """What is done when it is the visitor's turn, on a thread of its own."""
+        image = picture.open()
+        if should_stop():
             return
-        board = done_board(comparison, true_answer(seed, question))
-        yield {
-            parts.board: board,
-            parts.scrubber: trace_of(comparison, image, self.engine.geometry),
-            parts.notice: closing_words(comparison),
-            parts.shown: board.model_dump(),
-        }
+        truth, last = true_answer(seed, question), 0.0
+        board = partial(done_board, truth=truth, picture=picture.key)
+        for item in self.engine.compare(image, question, percent, should_stop):
+            if isinstance(item, Answered):
+                early, kept = (board(item.comparison, times=times) for times in (MEASURING, UNMEASURED))
+                trace = trace_of(item.comparison, image, self.engine.geometry)
+                yield Result(early, kept, Message(text=_MEASURING), trace, "Stopped before the times were measured.")
+            elif isinstance(item, Comparison):
+                done = board(item, times=MEASURED)
+                yield Result(done, done, closing_words(item))
+            elif time.monotonic() - last >= _BEAT:
+                last = time.monotonic()
+                yield item
 
-    def _stream(
-        self, image: Image.Image, question: str, percent: float, stop: threading.Event
-    ) -> Generator[dict, None, Comparison | None]:
-        """Show the answers as they grow; returns the Comparison, or None if the visitor stopped it."""
-        last = 0.0
-        with contextlib.closing(self.engine.compare(image, question, percent, stop.is_set)) as items:
-            for item in items:
-                if stop.is_set():
-                    return None
-                if isinstance(item, Comparison):
-                    return item
-                if time.monotonic() - last >= _BEAT:
-                    last = time.monotonic()
-                    yield {self.parts.board: running_board(item, percent)}
-        return None
+    def _restore(self, board: Board, message: Message) -> dict:
+        return {self.parts.board: board, self.parts.notice: message}
 
-    def _restore(self, shown: dict[str, Any], message: Message) -> dict:
-        return {self.parts.board: Board(**shown), self.parts.notice: message}
+    def stop(self, request: gr.Request) -> None:
+        """End the visitor's run; it says so itself, and shows the result from before."""
+        self.end(request)
 
-    def stop(self, shown: dict[str, Any], request: gr.Request) -> dict:
-        """End the visitor's run, which ends by itself at its next token, and show the result from before."""
-        self.forget(request)
-        return self._restore(shown, Message(text="Stopped."))
-
-    def forget(self, request: gr.Request) -> None:
-        """The visitor has left, or has other plans: nothing runs for him any more."""
-        stop = self._stops.pop(request.session_hash, None)
-        if stop is not None:
-            stop.set()
+    def end(self, request: gr.Request, *, replaced: bool = False) -> None:
+        """The visitor stopped, has left, or (`replaced`) has other plans: nothing runs for him any more."""
+        self.engine.line.end(str(request.session_hash), replaced=replaced)
 
     def pick(self, event: gr.EventData, request: gr.Request) -> dict:
         """An example was clicked."""
@@ -138,40 +177,19 @@ class ComparePage:
         return self._begin_with(new_scene(), request)
 
     def _begin_with(self, example: Example, request: gr.Request) -> dict:
-        self.forget(request)
+        self.end(request, replaced=True)
         parts = self.parts
         picture = example.open() if example.picture is None else str(example.picture)
         percent = {} if example.percent is None else {parts.percent: example.percent}
         return {parts.picture: picture, parts.question: example.question, parts.seed: example.seed, **percent}
 
-    def compare(self, image: Upload | None, question: str, reduction: float) -> dict[str, Any]:
-        """Answer a question about a picture with the original and the pruned model.
 
-        Args:
-            image: the picture.
-            question: what to ask about it, up to 2,000 characters.
-            reduction: share of visual FLOPs to save, in percent, 0 to 90.
-
-        Returns:
-            What `python -m fitprune_core compare --json` prints.
-        """
-        try:
-            opened, question = read_inputs(image, question, reduction)
-            for item in self.engine.compare(opened, question, reduction):
-                if isinstance(item, Comparison):
-                    return item.to_json()
-        except (ValueError, MemoryError) as error:
-            raise gr.Error(sentence(error), print_exception=False) from error
-        raise gr.Error("The comparison ended without a result.", print_exception=False)
-
-
-def read_inputs(picture: Upload | None, question: str, percent: float) -> tuple[Image.Image, str]:
-    """The picture, opened, and the question, trimmed. Raises ValueError for whichever of the three cannot be."""
-    check_percent(percent)
-    question = check_question(question or "")
-    if picture is None:
-        raise ValueError("There is no picture: pick an example, or upload or paste one.")
-    return picture.open(), question
+def place_in_words(waiting: Waiting) -> str:
+    """ "2 visitors are before you: your turn comes in about 12 s."."""
+    who = "1 visitor is" if waiting.ahead == 1 else f"{waiting.ahead} visitors are"
+    if waiting.seconds is None:
+        return f"{who} before you."
+    return f"{who} before you: your turn comes in about {max(waiting.seconds, 1):.0f} s."
 
 
 def closing_words(comparison: Comparison) -> Message:
@@ -195,7 +213,6 @@ def create_compare(engine: Engine) -> ComparePage:
     seed, shown = gr.State(first.seed), gr.State(idle_board(FIRST_PERCENT).model_dump())
     page.parts = Parts(**controls, board=board, scrubber=scrubber, seed=seed, shown=shown)
     _wire(page)
-    _create_api(page)
     return page
 
 
@@ -232,30 +249,22 @@ def _wire(page: ComparePage) -> None:
     parts = page.parts
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     at_once: dict[str, Any] = {**quiet, "queue": False}
-    run = gr.on(
+    gr.on(
         [parts.run.click, parts.question.submit],
         page.run,
         [parts.picture, parts.question, parts.percent, parts.seed, parts.shown],
         [parts.board, parts.scrubber, parts.notice, parts.shown],
-        # Not "once" or "always_last": the browser goes on to count a cancelled run as pending, and would drop the next.
+        # Each begins at once and waits in the engine's line, where it takes the place of the visitor's last.
         trigger_mode="multiple",
-        concurrency_id="model",
+        concurrency_limit=None,
         **quiet,
     )
-    # `cancels` takes a run out of the queue; one that has begun ends by its own stop event (see ComparePage.stop).
-    parts.stop.click(page.stop, parts.shown, [parts.board, parts.notice], cancels=[run], **at_once)
+    parts.stop.click(page.stop, None, None, **at_once)
     begun_with = [parts.picture, parts.question, parts.seed, parts.percent]
-    parts.picker.pick(page.pick, None, begun_with, cancels=[run], **at_once).then(None, js=CLICK_RUN)
-    parts.new_scene.click(page.draw_scene, None, begun_with, cancels=[run], **at_once).then(None, js=CLICK_RUN)
+    parts.picker.pick(page.pick, None, begun_with, **at_once).then(None, js=CLICK_RUN)
+    parts.new_scene.click(page.draw_scene, None, begun_with, **at_once).then(None, js=CLICK_RUN)
     # A picture of the visitor's own: nobody knows its true answers.
     parts.picture.input(lambda: None, None, parts.seed, **at_once)
     parts.percent.change(None, parts.percent, None, js=_TELL_BUDGET)
-
-
-def _create_api(page: ComparePage) -> None:
-    """The endpoint /compare, on inputs of its own: the page's slider would cut a budget of 95 down to 90."""
-    image, question = Picture(visible=False), gr.Textbox(visible=False)
-    reduction, result = Percent(visible=False), gr.JSON(visible=False)
-    gr.Button(visible=False).click(
-        page.compare, [image, question, reduction], result, api_name="compare", concurrency_id="model"
-    )
+    parts.question.change(None, parts.question, None, js=_TELL_QUESTION)
+    parts.picture.change(None, parts.picture, None, js=_TELL_PICTURE)

@@ -23,12 +23,12 @@ function onValue(show) {
 }
 
 // Listen on the page for as long as this component is on it: Gradio may take it off and mount it anew.
-function onPage(target, type, listener) {
+function onPage(target, type, listener, capture = false) {
   const guarded = (event) => {
     if (element.isConnected) listener(event);
-    else target.removeEventListener(type, guarded);
+    else target.removeEventListener(type, guarded, capture);
   };
-  target.addEventListener(type, guarded);
+  target.addEventListener(type, guarded, capture);
 }
 
 // A small "i" that says what a figure is: on hover, on focus, and on a tap.

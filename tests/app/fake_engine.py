@@ -5,18 +5,21 @@ from __future__ import annotations
 import csv
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import accumulate, pairwise, product
 
 from PIL import Image
 
 from app.engine import LARGEST_PERCENT, Preview, check_percent
+from app.line import Line
 from fitprune_core.cost.decoder import DecoderGeometry, tokens_per_layer, visual_flops, visual_reduction
 from fitprune_core.cost.request import RequestFlops
 from fitprune_core.models.layout import VisualLayout
 from fitprune_core.recipes.recipe import PruningRecipe
-from fitprune_core.run.comparison import Comparison, Partial, Run
+from fitprune_core.run.comparison import Answered, Comparison, Partial, Run
 from fitprune_core.run.questions import check_question
 from fitprune_core.run.results import fates
+from fitprune_core.run.timing import Paired
 from fitprune_core.samples.files import read_samples
 
 GEOMETRY = DecoderGeometry(
@@ -27,14 +30,19 @@ TOKENS = GRID * GRID
 
 
 class FakeEngine:
-    """Same face as `app.engine.Engine`. `answers` are (original, pruned); `error` is raised instead of answering."""
+    """Same face as `app.engine.Engine`. `answers` are (original, pruned); `error` is raised instead of answering.
+
+    A word takes `delay` seconds, the measurement `measuring`; `most` is how many were ever at it at once.
+    """
 
     model_name, device, is_demo, geometry = "mini-llava", "CPU · float32 · 2 threads", True, GEOMETRY
 
     def __init__(self, answers: tuple[str, str] = ("a red car", "a red car"), *, delay: float = 0.0) -> None:
-        self.answers, self.delay = answers, delay
+        self.answers, self.delay, self.measuring = answers, delay, delay
+        self.line = Line()
         self.error: Exception | None = None
         self.asked: list[tuple[tuple[int, int], str, float]] = []
+        self.working = self.most = 0
 
     def recipe_for(self, percent: float) -> PruningRecipe:
         """Layers lose a constant share each, as much as meets the budget best."""
@@ -55,7 +63,15 @@ class FakeEngine:
 
     def compare(
         self, image: Image.Image, question: str, percent: float, should_stop: Callable[[], bool] = lambda: False
-    ) -> Iterator[Partial | Comparison]:
+    ) -> Iterator[Partial | Answered | Comparison]:
+        self.working += 1
+        self.most = max(self.most, self.working)
+        try:
+            yield from self._compare(image, question, percent, should_stop)
+        finally:
+            self.working -= 1
+
+    def _compare(self, image, question, percent, should_stop) -> Iterator[Partial | Answered | Comparison]:
         question, recipe = check_question(question), self.recipe_for(percent)
         self.asked.append((image.size, question, percent))
         original, pruned = self.answers
@@ -68,7 +84,11 @@ class FakeEngine:
                 yield Partial(stage, so_far if stage == "original" else original, so_far if stage == "pruned" else "")
         if self.error is not None:
             raise self.error
-        yield make_comparison(image.size, question, recipe, self.answers)
+        comparison = make_comparison(image.size, question, recipe, self.answers)
+        yield Answered(replace(comparison, paired={}))
+        time.sleep(self.measuring)
+        if not should_stop():
+            yield comparison
 
     methods = ("fitprune", "random")
 
@@ -90,13 +110,26 @@ class FakeEngine:
                 time.sleep(self.delay)
 
 
+def make_paired(original: float, pruned: float, *, spread: float = 0.1, rounds: int = 9) -> Paired:
+    """Times of two sides, and a ratio whose interval reaches `spread` of it to both sides."""
+    ratio = original / pruned
+    ends = [(side * (1 - spread), side * (1 + spread)) for side in (original, pruned)]
+    return Paired(rounds, *ends, ratio, (ratio * (1 - spread), ratio * (1 + spread)) if rounds > 5 else None)
+
+
 # Columns of a table of answers, those that the page reads.
 RESULTS = ("id", "reduction", "method", "answer", "correct", "visual_gflops")
 RESULTS += ("expected", "kind", "question", "image", "model")
 
 
 def make_comparison(
-    size: tuple[int, int], question: str, recipe: PruningRecipe, answers: tuple[str, str], *, prefill=(24.1, 15.0)
+    size: tuple[int, int],
+    question: str,
+    recipe: PruningRecipe,
+    answers: tuple[str, str],
+    *,
+    prefill=(24.1, 15.0),
+    paired: Paired | None = None,
 ) -> Comparison:
     """A comparison in which every layer drops the lowest numbered of a shuffled order of tokens."""
     dropped, kept = _drop(recipe.removed)
@@ -122,7 +155,8 @@ def make_comparison(
         original=runs[0],
         pruned=runs[1],
         agree=answers[0] == answers[1],
-        timing="median of 5 runs of each, in turns, after the streamed run and 1 warm-up.",
+        timing="median of 9 runs of each, in turns, after the streamed run and 1 warm-up.",
+        paired={name: paired or make_paired(*prefill) for name in ("prefill", "per_token", "total")},
     )
 
 

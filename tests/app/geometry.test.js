@@ -140,3 +140,8 @@ test("tokens in lines across tiles have a place in the lines, and the tile besid
 test("a path has one step a value", () => {
   assert.strictEqual(g.stepPath([4, 2, 1], 4, 30, 10), "M0 0.00H10.00V5.00H20.00V7.50H30.00");
 });
+
+test("figures are rounded before their unit is chosen", () => {
+  const written = [[1.514, "1.51 G"], [999.9, "1.00 T"], [999.4, "999 G"], [0.9996, "1.00 G"], [0.0604, "60.4 M"], [0, "0 "]];
+  for (const [gflops, text] of written) assert.strictEqual(g.writeGflops(gflops), text);
+});

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 
 import httpx
 import pytest
@@ -12,7 +13,7 @@ from PIL import Image
 
 from tests.app.fake_engine import TOKENS, FakeEngine
 from tests.app.pictures import bad_files, odd_pictures
-from tests.app.serving import served
+from tests.app.serving import join, served, upload
 
 RUN_KEYS = {
     "answer",
@@ -34,6 +35,14 @@ def engine():
 def url(engine):
     with served(engine) as address:
         yield address
+
+
+@pytest.fixture
+def slow(engine):
+    """An engine that takes half a second for each of its six words."""
+    engine.delay = 0.5
+    yield engine
+    engine.delay = 0.0
 
 
 @pytest.fixture(scope="module")
@@ -116,3 +125,64 @@ def test_odd_pictures_are_answered_upright(client, engine, tmp_path):
     for path, size in odd_pictures(tmp_path):
         ask(client, path)
         assert engine.asked[-1][0] == size, path.name
+
+
+def free(engine, seconds=1.6) -> bool:
+    """Whether the line is empty soon: within three words, where a whole answer has six."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if not engine.line._places:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def begun(engine) -> bool:
+    while not engine.working:
+        time.sleep(0.02)
+    return True
+
+
+def test_a_cancelled_call_ends_at_the_next_token(client, picture, slow):
+    job = client.submit(handle_file(str(picture)), "What is it?", 60, api_name="/compare")
+    assert begun(slow)
+    job.cancel()
+    assert free(slow)
+
+
+@pytest.mark.parametrize("route", ["call", "queue"])
+def test_an_abandoned_call_ends_at_the_next_token(url, picture, slow, route):
+    """Somebody asks, listens, and goes: by the simple route of curl, and by that of the clients."""
+    data = [upload(url, picture.read_bytes()), "What is it?", 60]
+    if route == "call":
+        event = httpx.post(f"{url}gradio_api/call/compare", json={"data": data}, timeout=60).json()["event_id"]
+        listen = {"url": f"{url}gradio_api/call/compare/{event}"}
+    else:
+        config = httpx.get(f"{url}config").json()
+        index = next(entry["id"] for entry in config["dependencies"] if entry["api_name"] == "compare")
+        join(url, index, data, "abandons")
+        listen = {"url": f"{url}gradio_api/queue/data", "params": {"session_hash": "abandons"}}
+    with httpx.stream("GET", timeout=60, **listen):
+        assert begun(slow)
+    assert free(slow)
+
+
+def test_a_second_call_of_one_client_takes_the_place_of_the_first(client, picture, slow):
+    first = client.submit(handle_file(str(picture)), "What is first?", 60, api_name="/compare")
+    assert begun(slow)
+    second = client.submit(handle_file(str(picture)), "What is second?", 60, api_name="/compare")
+    with pytest.raises(Exception, match="took its place"):
+        first.result(timeout=60)
+    assert second.result(timeout=60)["question"] == "What is second?"
+    assert slow.most == 1
+
+
+def test_nobody_is_let_into_a_line_that_is_full(client, picture, slow):
+    places = [slow.line.join(str(number)) for number in range(slow.line.longest + 1)]
+    try:
+        assert "20 visitors are waiting for the model already" in refused(client, picture)
+    finally:
+        for place in places:
+            slow.line.leave(place)
+    slow.delay = 0.0
+    assert ask(client, picture)["model"] == "mini-llava"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -9,10 +11,16 @@ from PIL import Image
 
 from app.interface import build_demo
 from app.pages.compare import ComparePage, create_compare
+from app.presentation import idle_board
 from app.uploads import Upload
 from tests.app.fake_engine import FakeEngine
 
-VISITOR = SimpleNamespace(session_hash="visitor")
+
+def visitor(name: str) -> SimpleNamespace:
+    return SimpleNamespace(session_hash=name, client=None)
+
+
+VISITOR = visitor("visitor")
 
 
 @pytest.fixture()
@@ -30,10 +38,11 @@ def picture(tmp_path):
 
 
 def results(page: ComparePage, picture, question="What is it?", percent=60, shown=None):
-    from app.presentation import idle_board
+    async def main():
+        run = page.run(picture, question, percent, None, shown or idle_board(60).model_dump(), VISITOR)
+        return [update async for update in run]
 
-    shown = shown or idle_board(60).model_dump()
-    return list(page.run(picture, question, percent, None, shown, VISITOR))
+    return asyncio.run(main())
 
 
 def test_a_run_streams_and_ends_with_board_and_trace(page, picture):
@@ -41,8 +50,7 @@ def test_a_run_streams_and_ends_with_board_and_trace(page, picture):
     boards = [update[page.parts.board] for update in updates]
     assert [board.state for board in boards][0] == "running" and boards[-1].state == "done"
     assert boards[-1].verdict == "different"
-    assert page.parts.scrubber in updates[-1]
-    assert all(page.parts.scrubber not in update for update in updates[:-1])
+    assert sum(page.parts.scrubber in update for update in updates) == 1
     assert updates[-1][page.parts.shown] == boards[-1].model_dump()
 
 
@@ -74,23 +82,139 @@ def test_a_model_that_fails_midway_is_told_and_the_next_run_works(page, picture,
 
 def test_stop_ends_a_run_and_brings_back_what_was_shown(page, picture):
     before = results(page, picture)[-1][page.parts.shown]
-    run = page.run(picture, "What is it?", 60, None, before, VISITOR)
-    assert next(run)[page.parts.board].state == "running"
-    stopped = page.stop(before, VISITOR)
-    assert stopped[page.parts.notice].text == "Stopped."
-    last = list(run)[-1]
+
+    async def main():
+        run = page.run(picture, "What is it?", 60, None, before, VISITOR)
+        assert (await anext(run))[page.parts.board].state == "running"
+        page.stop(VISITOR)
+        return [update async for update in run][-1]
+
+    last = asyncio.run(main())
+    assert last[page.parts.notice].text == "Stopped."
     assert last[page.parts.board].model_dump() == before
     assert page.parts.scrubber not in last
 
 
-def test_one_visitor_cannot_stop_another(page, picture):
-    from app.presentation import idle_board
+def test_a_new_run_takes_the_place_of_the_old_one_which_says_no_more(page, picture):
+    shown, parts = idle_board(60).model_dump(), page.parts
 
-    shown = idle_board(60).model_dump()
-    run = page.run(picture, "What is it?", 60, None, shown, VISITOR)
-    next(run)
-    page.stop(shown, SimpleNamespace(session_hash="somebody else"))
-    assert list(run)[-1][page.parts.board].state == "done"
+    async def main():
+        old = page.run(picture, "What is old?", 60, None, shown, VISITOR)
+        await anext(old)
+        new = page.run(picture, "What is new?", 60, None, shown, VISITOR)
+        first = await anext(new)
+        late = [update async for update in old]
+        return late, [first, *[update async for update in new]]
+
+    late, updates = asyncio.run(main())
+    assert late == []
+    assert updates[-1][parts.board].state == "done" and updates[-1][parts.board].question == "What is new?"
+    assert page.engine.most == 1
+
+
+@pytest.mark.parametrize("runs", [2, 5])
+def test_run_several_times_then_stop_leaves_nothing_running(page, picture, runs):
+    """Runs begun at once by one visitor, then Stop: the last says that it was stopped, the others say nothing."""
+    shown, parts = idle_board(60).model_dump(), page.parts
+    page.engine.delay = 0.2
+
+    async def collect(run):
+        return [update async for update in run]
+
+    async def main():
+        begun = [
+            asyncio.ensure_future(collect(page.run(picture, "What?", 60, None, shown, VISITOR))) for _ in range(runs)
+        ]
+        await asyncio.sleep(0.3)
+        page.stop(VISITOR)
+        return await asyncio.gather(*begun)
+
+    *others, last = asyncio.run(main())
+    assert last[-1][parts.notice].text == "Stopped." and last[-1][parts.board].state == "idle"
+    assert not any(update[parts.notice].text == "Stopped." for updates in others for update in updates)
+    assert wait_until(lambda: page.engine.line._places == []) and page.engine.most == 1
+
+
+def test_one_visitor_cannot_stop_another(page, picture):
+    async def main():
+        run = page.run(picture, "What is it?", 60, None, idle_board(60).model_dump(), VISITOR)
+        await anext(run)
+        page.stop(visitor("somebody else"))
+        return [update async for update in run][-1]
+
+    assert asyncio.run(main())[page.parts.board].state == "done"
+
+
+def test_whoever_waits_is_told_his_place(page, picture):
+    shown, parts = idle_board(60).model_dump(), page.parts
+    results(page, picture)  # so that it is known how long a turn takes
+
+    async def main():
+        first = page.run(picture, "What?", 60, None, shown, VISITOR)
+        await anext(first)
+        second = page.run(picture, "What?", 60, None, shown, visitor("another"))
+        waiting = await anext(second)
+        return waiting, [update async for update in first], [update async for update in second]
+
+    waiting, first, second = asyncio.run(main())
+    assert waiting[parts.notice].text.startswith("1 visitor is before you: your turn comes in about ")
+    assert waiting[parts.board].original.state == "queued"
+    assert first[-1][parts.board].state == second[-1][parts.board].state == "done"
+
+
+def test_the_picture_is_opened_in_the_turn_and_not_for_whoever_stopped(page, picture, monkeypatch):
+    opened, shown = [], idle_board(60).model_dump()
+    monkeypatch.setattr(Upload, "open", lambda self: opened.append(self) or Image.new("RGB", (96, 96)))
+
+    async def main():
+        first = page.run(picture, "What?", 60, None, shown, VISITOR)
+        await anext(first)
+        others = [page.run(picture, "What?", 60, None, shown, visitor(str(number))) for number in range(5)]
+        for other in others:
+            await anext(other)
+        assert len(opened) <= 1
+        for number, other in enumerate(others):
+            page.stop(visitor(str(number)))
+            await anext(other)
+            await other.aclose()
+        return [update async for update in first]
+
+    assert asyncio.run(main())[-1][page.parts.board].state == "done"
+    assert len(opened) == 1
+
+
+def test_answers_come_before_the_times_and_stay_when_these_are_stopped(page, picture):
+    updates, parts = results(page, picture), page.parts
+    boards = [update[parts.board] for update in updates]
+    early = next(board for board in boards if board.state == "measuring")
+    done = boards[-1]
+    assert early.verdict == done.verdict and early.truth == done.truth
+    timed = {"Prefill", "Per token", "Total time"}
+    assert {row.label for row in early.rows if row.pending} == timed and not any(row.pending for row in done.rows)
+    assert parts.scrubber in updates[boards.index(early)] and parts.scrubber not in updates[-1]
+
+    async def main():
+        run = page.run(picture, "What?", 60, None, idle_board(60).model_dump(), VISITOR)
+        async for update in run:
+            if update[parts.board].state == "measuring":
+                page.stop(VISITOR)
+                return [update, *[update async for update in run]]
+
+    page.engine.measuring = 1.0
+    measuring, last = asyncio.run(main())
+    kept = last[parts.board]
+    assert kept.state == "done" and kept.verdict == "different"
+    assert {row.word for row in kept.rows if row.label in timed} == {"not measured"}
+    assert last[parts.notice].text == "Stopped before the times were measured."
+    assert measuring[parts.shown] == kept.model_dump()
+
+
+def wait_until(holds) -> bool:
+    for _ in range(200):
+        if holds():
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def test_helpers_of_the_page_are_private():

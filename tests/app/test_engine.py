@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import subprocess
 import sys
-import threading
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from app.presentation import idle_board
 from app.settings import Settings
 from app.uploads import Upload
 from fitprune_core.models.options import LoadOptions
-from fitprune_core.run.comparison import Comparison, Partial
+from fitprune_core.run.comparison import Answered, Comparison, Partial
 from tests.memory import fill_memory_once
 from tests.tiny import random_picture, save_tiny_llava
 
@@ -53,32 +53,21 @@ def test_previews_tell_what_runs(engine):
 
 
 def test_original_streams_first(engine):
-    *partials, last = engine.compare(random_picture(), "What is it?", 40)
+    *partials, answered, last = engine.compare(random_picture(), "What is it?", 40)
+    assert isinstance(answered, Answered)
     stages = [partial.stage for partial in partials]
     assert isinstance(last, Comparison) and all(isinstance(partial, Partial) for partial in partials)
     assert stages == sorted(stages)
 
 
-def test_whoever_waits_can_give_up(engine):
-    running = engine.compare(random_picture(), "What is it?", 40)
-    next(running)
-    stop = threading.Event()
-    waited: list = []
-    thread = threading.Thread(
-        target=lambda: waited.extend(engine.compare(random_picture(), "And?", 40, stop.is_set)), daemon=True
-    )
-    thread.start()
-    stop.set()
-    thread.join(timeout=20)
-    assert not thread.is_alive() and waited == []
-    running.close()
-    *_, last = engine.compare(random_picture(), "Free again?", 40)
-    assert isinstance(last, Comparison)
-
-
 def shown_by(page, picture, shown):
     """The page's last update after a run with the picture."""
-    return list(page.run(picture, "What is it?", 40, None, shown, SimpleNamespace(session_hash="visitor")))[-1]
+    visitor = SimpleNamespace(session_hash="visitor", client=None)
+
+    async def main():
+        return [update async for update in page.run(picture, "What is it?", 40, None, shown, visitor)]
+
+    return asyncio.run(main())[-1]
 
 
 @pytest.fixture
@@ -101,7 +90,7 @@ def test_memory_that_runs_out_is_told_and_the_next_request_works(page, monkeypat
     assert last[parts.notice].text.startswith("The device cpu ran out of memory on a prompt of")
     assert last[parts.board].model_dump() == before and parts.scrubber not in last
     after = run(before)
-    assert after[parts.board].state == "done" and parts.scrubber in after
+    assert after[parts.board].state == "done" and after[parts.board].verdict
 
 
 def test_statistics_of_other_pictures_are_warned_about_on_the_page(engine, page, tmp_path):
@@ -161,7 +150,7 @@ def test_settings_reach_the_model(tiny_folder, recipes):
         Engine.from_settings(replace(settings, loading=replace(loading, quantization="4bit")))
 
 
-@pytest.mark.parametrize("value", [-1, 90.5, 95, float("nan"), float("inf"), "60", None, True, [60]])
+@pytest.mark.parametrize("value", [-1, 90.5, 95, float("nan"), float("inf"), 10**400, "60", None, True, [60]])
 def test_budgets_that_cannot_be(value):
     with pytest.raises(ValueError, match="from 0 to 90"):
         check_percent(value)

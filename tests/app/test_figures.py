@@ -5,10 +5,20 @@ from __future__ import annotations
 import pytest
 
 from app import figures
+from tests.app.fake_engine import make_paired
 
 
 @pytest.mark.parametrize(
-    ("gflops", "text"), [(1.514, "1.51 G"), (0.6044, "604 M"), (3820.0, "3.82 T"), (0.0, "0 "), (24.96, "25.0 G")]
+    ("gflops", "text"),
+    [
+        (1.514, "1.51 G"),
+        (0.6044, "604 M"),
+        (3820.0, "3.82 T"),
+        (0.0, "0 "),
+        (24.96, "25.0 G"),
+        (999.9, "1.00 T"),
+        (999.4, "999 G"),
+    ],
 )
 def test_flops(gflops, text):
     assert figures.flops(gflops) == text
@@ -19,7 +29,16 @@ def test_size_counts_in_thousands():
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(6.123, "6.12 ms"), (24.14, "24.1 ms"), (812.4, "812 ms"), (3420.0, "3.42 s"), (None, "–")]
+    ("value", "text"),
+    [
+        (6.123, "6.12 ms"),
+        (24.14, "24.1 ms"),
+        (812.4, "812 ms"),
+        (3420.0, "3.42 s"),
+        (999.8, "1.00 s"),
+        (99.97, "100 ms"),
+        (None, "–"),
+    ],
 )
 def test_milliseconds(value, text):
     assert figures.milliseconds(value) == text
@@ -33,15 +52,18 @@ def test_saving(original, pruned, text):
 
 
 @pytest.mark.parametrize(
-    ("original", "pruned", "expected"),
+    ("paired", "expected"),
     [
-        (24.0, 15.0, ("1.6×", "faster")),
-        (15.0, 24.0, ("1.6×", "slower")),
-        (10.0, 10.2, ("1.0×", "no gain")),
-        (10.5, 10.0, ("1.05×", "faster")),
-        (None, 10.0, ("–", "")),
+        (make_paired(24.0, 15.0), ("1.6×", "faster (1.4 to 1.8)")),
+        (make_paired(15.0, 24.0), ("1.6×", "slower (1.5 to 1.8)")),
+        (make_paired(10.5, 10.0), ("–", "no measurable difference")),
+        (make_paired(10.5, 10.0, spread=0.01), ("1.05×", "faster (1.04 to 1.06)")),
+        (make_paired(24.0, 15.0, rounds=5), ("–", "measured 5 times: too seldom to compare")),
+        (None, ("–", "")),
     ],
 )
-def test_speed_says_which_way(original, pruned, expected):
-    ratio = figures.speed(original, pruned)
+def test_speed_says_which_way_or_that_nothing_can_be_said(paired, expected):
+    ratio = figures.speed(paired)
     assert (ratio.text, ratio.word) == expected
+    if paired and paired.verdict in ("faster", "slower"):
+        assert paired.words() == f"{ratio.text[:-1]} times {ratio.word}"

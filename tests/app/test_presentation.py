@@ -7,21 +7,21 @@ import dataclasses
 import pytest
 from PIL import Image
 
-from app.presentation import done_board, idle_board, running_board, trace_of
+from app.presentation import MEASURING, UNMEASURED, done_board, idle_board, running_board, trace_of
 from fitprune_core.run.comparison import Partial
-from tests.app.fake_engine import GEOMETRY, TOKENS, FakeEngine, make_comparison
+from tests.app.fake_engine import GEOMETRY, TOKENS, FakeEngine, make_comparison, make_paired
 
 ENGINE = FakeEngine()
 
 
-def compared(answers=("a red car", "a red car"), percent=60, prefill=(24.1, 15.0), size=(480, 480)):
-    return make_comparison(size, "What is it?", ENGINE.recipe_for(percent), answers, prefill=prefill)
+def compared(answers=("a red car", "a red car"), percent=60, size=(480, 480), **times):
+    return make_comparison(size, "What is it?", ENGINE.recipe_for(percent), answers, **times)
 
 
 def test_every_row_is_there_from_the_start_so_that_nothing_moves():
     labels = [row.label for row in idle_board(60).rows]
     assert labels == [row.label for row in done_board(compared(), None).rows]
-    assert labels[:2] == ["Visual FLOPs", "Prefill"]
+    assert labels[:2] == ["Visual FLOPs", "Total FLOPs"]  # what is counted comes first, and large
 
 
 def test_original_streams_before_pruned():
@@ -52,28 +52,40 @@ def test_without_a_truth_nothing_is_said_about_right_and_wrong():
 
 
 @pytest.mark.parametrize(
-    ("percent", "prefill", "words"),
+    ("percent", "prefill", "rounds", "words"),
     [
-        (60, (24.0, 15.0), "the first token came 1.6× faster"),
-        (60, (15.0, 24.0), "no time was gained here: the first token came 1.6× slower"),
-        (60, (15.0, 15.0), "no time was gained here: the first token took as long"),
-        (0, (15.0, 15.0), "Nothing was pruned"),
+        (60, (24.0, 15.0), 9, "the first token came 1.6 times faster (1.4 to 1.8)."),
+        (60, (15.0, 24.0), 9, "no time was gained: the first token came 1.6 times slower (1.5 to 1.8)."),
+        (60, (15.0, 15.0), 9, "the time to the first token shows no measurable difference."),
+        (60, (24.0, 15.0), 3, "dropped on the way through the layers."),
+        (0, (24.0, 15.0), 9, "Nothing was pruned"),
     ],
 )
-def test_sentence_does_not_flatter(percent, prefill, words):
-    assert words in done_board(compared(percent=percent, prefill=prefill), None).sentence
+def test_sentence_does_not_flatter(percent, prefill, rounds, words):
+    paired = make_paired(*prefill, rounds=rounds)
+    assert words in done_board(compared(percent=percent, prefill=prefill, paired=paired), None).sentence
+
+
+def test_what_was_not_measured_is_not_shown():
+    for times, word in ((MEASURING, ""), (UNMEASURED, "not measured")):
+        board = done_board(compared(), None, times=times)
+        rows = [row for row in board.rows if row.label in ("Prefill", "Per token", "Total time")]
+        assert {(row.original, row.pruned, row.ratio, row.word) for row in rows} == {("", "", "", word)}
+        assert all(row.original for row in board.rows if row not in rows)
 
 
 def test_times_say_where_and_how_they_were_measured_and_flops_that_they_were_counted():
     about = {row.label: row.about for row in done_board(compared(), None).rows}
     assert "CPU · float32 · 2 threads" in about["Prefill"] and "warm-up" in about["Prefill"]
+    assert "Original 21.7 ms to 26.5 ms, pruned 13.5 ms to 16.5 ms in 9 rounds" in about["Prefill"]
     assert "Counted" in about["Visual FLOPs"] and "2 FLOPs per multiply-add" in about["Total FLOPs"]
 
 
 def test_an_answer_of_one_token_has_no_time_per_token():
     comparison = compared()
     runs = [dataclasses.replace(run, per_token_ms=None) for run in (comparison.original, comparison.pruned)]
-    board = done_board(dataclasses.replace(comparison, original=runs[0], pruned=runs[1]), None)
+    paired = {**comparison.paired, "per_token": None}
+    board = done_board(dataclasses.replace(comparison, original=runs[0], pruned=runs[1], paired=paired), None)
     row = next(row for row in board.rows if row.label == "Per token")
     assert (row.original, row.pruned, row.ratio) == ("–", "–", "–")
 

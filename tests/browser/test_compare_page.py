@@ -228,6 +228,79 @@ def test_stop_brings_back_the_result_from_before(page, engine):
     run_with(page, "#run")
 
 
+@pytest.mark.parametrize("clicks", [2, 5])
+def test_run_and_run_again_then_stop_leaves_nothing_running(page, engine, clicks):
+    """However often Run was pressed, Stop ends it: no "Answering" stays, and the result from before is back."""
+    engine.delay, before = 4.0, page.inner_text(".card[data-side=original] .answer")
+    try:
+        for _ in range(clicks):
+            page.click("#run")
+        page.wait_for_selector(".board[data-state=running]")
+        page.wait_for_timeout(300)
+        page.click("#stop")
+        page.wait_for_selector(".board[data-state=done]")
+        page.wait_for_timeout(5000)  # longer than a word takes: nothing comes back to life
+        assert page.get_attribute(".board", "data-state") == "done"
+        assert page.inner_text(".card[data-side=original] .answer") == before
+        assert "Stopped" in page.inner_text("#notice")
+        assert page.is_disabled("#stop")
+    finally:
+        engine.delay = 0.05
+
+
+def test_a_key_that_is_held_down_runs_once(page, engine):
+    page.evaluate("document.activeElement.blur()")
+    before = len(engine.asked)
+    run_after(page, lambda: [page.keyboard.down("r") for _ in range(8)])
+    page.keyboard.up("r")
+    page.focus("#question textarea")
+    run_after(page, lambda: [page.keyboard.down("Enter") for _ in range(8)])
+    page.keyboard.up("Enter")
+    page.wait_for_timeout(500)
+    assert len(engine.asked) == before + 2
+
+
+def age(page, text: str) -> None:
+    """Wait until the page says so, or nothing, of the result's age."""
+    page.wait_for_function("text => document.querySelector('.age').textContent.includes(text)", arg=text)
+    assert (page.get_attribute(".board", "data-stale") == "true") == bool(text)
+    assert page.evaluate("document.querySelector('.scrubber').classList.contains('stale')") == bool(text)
+
+
+def test_a_result_of_another_question_or_budget_looks_old_until_it_is_asked_again(page):
+    page.fill("#question textarea", "What is it?")
+    run_with(page, "#run")
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    height = page.evaluate("document.documentElement.scrollHeight")
+    page.fill("#question textarea", "What is that?")
+    age(page, "This result is for “What is it?” at 60 %.")
+    page.fill("#question textarea", " What  is it? ")
+    page.wait_for_function("document.querySelector('.board').dataset.stale === 'false'")
+    page.fill("#budget input[type=number]", "80")
+    page.keyboard.press("Tab")
+    age(page, "“What is it?” at 60 %.")
+    assert page.evaluate("document.documentElement.scrollHeight") == height
+    assert [url for url in asked if "gradio_api" in url and "heartbeat" not in url] == []
+    run_with(page, "#run")
+    page.wait_for_function("document.querySelector('.board').dataset.stale === 'false'")
+    page.fill("#budget input[type=number]", "60")
+    page.keyboard.press("Tab")
+    age(page, "at 80 %")
+    run_with(page, "#run")
+    page.wait_for_function("document.querySelector('.board').dataset.stale === 'false'")
+
+
+def test_a_result_of_another_picture_looks_old(page, tmp_path):
+    Image.new("RGB", (96, 96), "navy").save(tmp_path / "other.png")
+    upload(page, tmp_path / "other.png")
+    age(page, "This result is for the earlier picture, “")
+    run_with(page, "#run")
+    page.wait_for_function("document.querySelector('.board').dataset.stale === 'false'")
+    run_with(page, ".picker button:nth-child(1)")
+    page.wait_for_function("document.querySelector('.board').dataset.stale === 'false'")
+
+
 def test_every_figure_says_what_it_is(page):
     page.hover("#answers .hero .fp-info")
     page.wait_for_selector("#fp-tip:not([hidden])")

@@ -2,7 +2,7 @@ const board = find(".board");
 const body = find("tbody");
 const HEROES = 2; // the first rows are what the page is about
 const MARKS = { right: "✓ right", wrong: "✗ wrong" };
-const EMPTY = { idle: "", waiting: "waiting for the original", running: "…", done: "(empty answer)" };
+const EMPTY = { idle: "", queued: "waiting for its turn", waiting: "waiting for the original", running: "…", done: "(empty answer)" };
 
 // The rows are made once for their labels; after that only texts and lengths change, and nothing moves.
 function makeRows(rows) {
@@ -33,6 +33,7 @@ function bar(side) {
 }
 
 function fillRow(line, row) {
+  line.toggleAttribute("data-pending", row.pending);
   setText(line.querySelector(".value.left"), row.original || "–");
   setText(line.querySelector(".value.right"), row.pruned || "–");
   setText(line.querySelector(".ratio b"), row.ratio || "–");
@@ -54,6 +55,43 @@ function fillCard(side, card) {
   node.querySelector(".mark").dataset.mark = card.mark;
 }
 
+// What the page would ask now: only what has changed since it was loaded is known.
+const now = {};
+const words = (text) => String(text).trim().split(/\s+/).join(" ");
+let stale = false;
+
+// A result is that of its question, picture and budget: once one of them is another, it says whose it is.
+function tellAge() {
+  const value = props.value;
+  const isResult = value && ["measuring", "done"].includes(value.state);
+  const other = {
+    question: "question" in now && isResult && words(now.question) !== words(value.question),
+    picture: "picture" in now && isResult && now.picture !== value.picture,
+    percent: "percent" in now && isResult && now.percent !== value.percent,
+  };
+  stale = other.question || other.picture || other.percent;
+  board.dataset.stale = String(stale);
+  const whose = "This result is for " + (other.picture ? "the earlier picture, " : "") + "“" + (isResult ? words(value.question) : "") +
+    "” at " + (isResult ? value.percent : 0) + " %. Run to answer what is asked now.";
+  setText(find(".age"), stale ? whose : "");
+  window.dispatchEvent(new CustomEvent("fitprune:stale", { detail: stale }));
+}
+
+onPage(window, "fitprune:asked", (event) => {
+  Object.assign(now, event.detail);
+  tellAge();
+});
+onPage(window, "fitprune:budget", (event) => {
+  now.percent = event.detail;
+  tellAge();
+});
+// Enter that is held down in the question asks once.
+onPage(document, "keydown", (event) => {
+  if (event.key !== "Enter" || !event.repeat || !event.target.closest("#question")) return;
+  event.preventDefault();
+  event.stopPropagation();
+}, true);
+
 onValue((value) => {
   if (body.children.length !== value.rows.length) makeRows(value.rows);
   board.dataset.state = value.state;
@@ -62,14 +100,15 @@ onValue((value) => {
   fillCard("original", value.original);
   fillCard("pruned", value.pruned);
   setText(find(".percent"), value.state === "idle" ? "" : value.percent + " %");
-  const words = { same: "Same answer", different: "Different answers" };
-  const waiting = value.state === "running" ? "Answering" : "No run yet";
-  setText(find(".verdict .word"), words[value.verdict] || waiting);
+  const verdicts = { same: "Same answer", different: "Different answers" };
+  const waiting = value.original.state === "queued" ? "In line" : value.state === "running" ? "Answering" : "No run yet";
+  setText(find(".verdict .word"), verdicts[value.verdict] || waiting);
   setText(find(".truth"), value.truth);
   const hint = value.state === "running" ? "Both runs use the same weights, one after the other."
     : "Press Run, or R, to answer once with every visual token and once with FitPrune.";
   setText(find(".sentence"), value.sentence || hint);
   const stop = document.querySelector("#stop");
-  if (stop) stop.disabled = value.state !== "running";
+  if (stop) stop.disabled = !["running", "measuring"].includes(value.state);
+  tellAge();
   window.dispatchEvent(new CustomEvent("fitprune:state", { detail: value.state }));
 });

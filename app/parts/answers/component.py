@@ -10,7 +10,10 @@ from app.parts.component import BrowserComponent
 
 
 class Row(GradioModel):
-    """One figure of both runs. `*_share` is the length of its bar, 0 to 1; `about` says what it is."""
+    """One figure of both runs. `*_share` is the length of its bar, 0 to 1; `about` says what it is.
+
+    pending: it is being measured.
+    """
 
     label: str
     about: str
@@ -20,10 +23,16 @@ class Row(GradioModel):
     word: str = ""
     original_share: float = 0.0
     pruned_share: float = 0.0
+    pending: bool = False
 
 
 class Card(GradioModel):
-    """One answer. state: "idle", "waiting", "running" or "done"; mark: "right", "wrong", or "" if nobody knows."""
+    """One answer.
+
+    Attributes:
+        state: "idle", "queued", "waiting" (for the other), "running" or "done".
+        mark: "right", "wrong", or "" if nobody knows.
+    """
 
     answer: str = ""
     state: str = "idle"
@@ -31,10 +40,19 @@ class Card(GradioModel):
 
 
 class Board(GradioModel):
-    """All that the component shows. verdict: "same", "different" or ""; `truth` and `sentence` are texts."""
+    """All that the component shows.
+
+    Attributes:
+        state: "idle", "running", "measuring" (all is there but the times) or "done".
+        percent, question, picture: what was asked, at which budget, and the picture's key (`Upload.key`).
+        verdict: "same", "different" or "".
+        truth, sentence: texts.
+    """
 
     state: str
     percent: float
+    question: str = ""
+    picture: str = ""
     original: Card
     pruned: Card
     rows: list[Row]

@@ -29,10 +29,8 @@ function tell() {
   setText(find(".count"), describeLayer(trace, layer));
   const hint = describeView(trace, at.tokens, layer) + "Point at a patch, or tap it, to see where it went.";
   setText(find(".detail"), marked >= 0 ? describeToken(trace, marked) : hint);
-  const gflops = (value) => (value >= 1000 ? (value / 1000).toPrecision(3) + " T" : value >= 1 ? value.toPrecision(3) + " G"
-    : (value * 1000).toPrecision(3) + " M");
   setText(find("[data-chart=tokens] .now"), trace.tokens[layer] + " of " + trace.boxes.length);
-  setText(find("[data-chart=flops] .now"), gflops(trace.pruned_gflops[layer]) + " of " + gflops(trace.original_gflops[layer]));
+  setText(find("[data-chart=flops] .now"), writeGflops(trace.pruned_gflops[layer]) + " of " + writeGflops(trace.original_gflops[layer]));
   range.setAttribute("aria-valuetext", "layer " + (layer + 1) + ", " + describeLayer(trace, layer));
   root.dataset.layer = layer + 1;
   root.style.setProperty("--now", layerColor(layer, trace.layers, 0.8));
@@ -139,7 +137,7 @@ onPage(document, "keydown", (event) => {
   if (target.closest("input, textarea, select, [contenteditable=true], [role=slider], [role=dialog], dialog")) return;
   if (event.key === "r" || event.key === "R") {
     const run = document.querySelector("#run");
-    if (run && !run.disabled) run.click();
+    if (run && !event.repeat) run.click(); // a key that is held down runs once
   } else if (event.key === "ArrowRight" || event.key === "ArrowLeft") {
     if (!props.value) return;
     event.preventDefault();
@@ -152,9 +150,10 @@ onPage(document, "keydown", (event) => {
   }
 });
 onPage(window, "fitprune:state", (event) => {
-  root.classList.toggle("stale", event.detail === "running");
+  root.classList.toggle("running", event.detail === "running");
   if (event.detail === "running") play(false);
 });
+onPage(window, "fitprune:stale", (event) => root.classList.toggle("stale", event.detail));
 
 new ResizeObserver(() => { repaint(); repaintStrip(); }).observe(find(".frame"));
 // Colours of the canvas follow a switch between light and dark.

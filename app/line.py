@@ -1,0 +1,111 @@
+"""The line before the model: first come, first served, and one place a visitor."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from statistics import fmean
+
+# How many turns the expected wait is reckoned from.
+_REMEMBERED = 20
+
+
+class Place:
+    """A visitor's place in the line, and in front of the model once it is first. It can be ended from any thread."""
+
+    def __init__(self, visitor: str, address: str) -> None:
+        self.visitor, self.address = visitor, address
+        self.began: float | None = None  # when it became first
+        self._end = threading.Event()
+        self.is_replaced = False
+
+    def end(self) -> None:
+        """Whoever works for this place is to stop, and whoever waits in it to go."""
+        self._end.set()
+
+    def is_over(self) -> bool:
+        """Whether it was ended."""
+        return self._end.is_set()
+
+
+class Line:
+    """Who waits for a model, and who has it: the first. Its methods may be called from any thread."""
+
+    def __init__(self, longest: int = 20, per_address: int = 10, clock: Callable[[], float] = time.monotonic) -> None:
+        """longest: visitors that may wait; per_address: those of one address among them, so that no machine can fill
+        the line. clock: the time in seconds.
+        """
+        self.longest, self.per_address, self._clock = longest, per_address, clock
+        self._places: list[Place] = []
+        self._durations: deque[float] = deque(maxlen=_REMEMBERED)
+        self._lock = threading.Lock()
+
+    def join(self, visitor: str, address: str = "") -> Place:
+        """A place for a visitor, who comes from an address, "" where that is not known.
+
+        What he had before ends; if he was waiting, the new place is where the old one was. Raises
+        ValueError when too many wait.
+        """
+        place = Place(visitor, address)
+        with self._lock:
+            at = self._end_others(visitor)
+            if at is not None:
+                self._places[at] = place
+            else:
+                self._check_room(address)
+                self._places.append(place)
+            self._begin_first()
+        return place
+
+    def _end_others(self, visitor: str) -> int | None:
+        """End what a visitor has; returns where he waits, if he does."""
+        waiting = None
+        for at, other in enumerate(self._places):
+            if other.visitor == visitor:
+                other.is_replaced = True
+                other.end()
+                waiting = at or None
+        return waiting
+
+    def _check_room(self, address: str) -> None:
+        waiting = self._places[1:]
+        of_address = sum(place.address == address != "" for place in waiting)
+        if len(waiting) >= self.longest or of_address >= self.per_address:
+            raise ValueError(f"{len(waiting)} visitors are waiting for the model already. Try again in a minute.")
+
+    def end(self, visitor: str, *, replaced: bool = False) -> None:
+        """End what a visitor has, waiting or running: he stopped it, left, or (`replaced`) has other plans."""
+        with self._lock:
+            for place in self._places:
+                if place.visitor == visitor:
+                    place.is_replaced |= replaced
+                    place.end()
+
+    def leave(self, place: Place) -> None:
+        """Give a place up: nobody waits in it or works for it any more. A second time it does nothing."""
+        with self._lock:
+            if place in self._places:
+                self._places.remove(place)
+                if place.began is not None and not place.is_over():
+                    self._durations.append(self._clock() - place.began)
+            self._begin_first()
+
+    def ahead(self, place: Place) -> int:
+        """How many are before a place: 0 when it is its turn."""
+        with self._lock:
+            return self._places.index(place) if place in self._places else 0
+
+    def expected(self, place: Place) -> float | None:
+        """Seconds until the turn of a place, if turns take as long as they did; None before there was one."""
+        with self._lock:
+            if not self._durations or place not in self._places:
+                return None
+            mean, first = fmean(self._durations), self._places[0]
+            passed = self._clock() - first.began if first.began is not None else 0.0
+            return max(self._places.index(place) * mean - min(passed, mean), 0.0)
+
+    def _begin_first(self) -> None:
+        if self._places and self._places[0].began is None:
+            self._places[0].began = self._clock()

@@ -1,0 +1,116 @@
+"""A visit at the model: wait in line, then what the work yields, without ever holding up the event loop.
+
+The work runs on a thread that gives the place up when it ends, so that two never work at once; whoever waits for it
+only looks on, and can go at any time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import threading
+from collections.abc import AsyncGenerator, Callable, Generator
+from dataclasses import dataclass
+from typing import Any
+
+from gradio.context import LocalContext
+
+from app.line import Line, Place
+
+# Seconds between two looks at whether it is somebody's turn, or he has gone.
+_LOOK = 0.1
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """How many are before a visitor, and in how many seconds it may be his turn, if that is known."""
+
+    ahead: int
+    seconds: float | None
+
+
+async def visit(
+    line: Line, place: Place, work: Callable[[Callable[[], bool]], Generator[Any, None, None]]
+) -> AsyncGenerator[Any, None]:
+    """Yield `Waiting` until it is a place's turn, at least once, then what `work(should_stop)` yields on a thread.
+
+    It ends without a further item once the place is over, or the visitor is gone. Raises what the work raises.
+    """
+    is_gone = _listener()
+    begun = False
+    try:
+        async for waiting in _wait(line, place, is_gone):
+            yield waiting
+        if place.is_over():
+            return
+        items: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
+        _start(line, place, work, items)
+        begun = True
+        while not place.is_over() and not is_gone():
+            with contextlib.suppress(TimeoutError):
+                kind, item = await asyncio.wait_for(items.get(), _LOOK)
+                if kind == "end":
+                    return
+                if kind == "error":
+                    raise item
+                yield item
+    finally:
+        if not begun:
+            line.leave(place)
+        place.end()
+
+
+async def _wait(line: Line, place: Place, is_gone: Callable[[], bool]) -> AsyncGenerator[Waiting, None]:
+    told = None
+    while not place.is_over():
+        ahead, seconds = line.ahead(place), line.expected(place)
+        waiting = Waiting(ahead, None if seconds is None else float(round(seconds)))
+        if waiting != told:
+            told = waiting
+            yield waiting
+        if not ahead:
+            return
+        await asyncio.sleep(_LOOK)
+        if is_gone():
+            place.end()
+
+
+def _start(line: Line, place: Place, work: Callable, items: asyncio.Queue[tuple[str, Any]]) -> None:
+    """Begin the work on a thread, in the context of this request."""
+    loop, context = asyncio.get_running_loop(), contextvars.copy_context()
+
+    def tell(kind: str, item: Any = None) -> None:
+        with contextlib.suppress(RuntimeError):  # the server has ended
+            loop.call_soon_threadsafe(items.put_nowait, (kind, item))
+
+    def run() -> None:
+        try:
+            with contextlib.closing(work(place.is_over)) as results:
+                for item in results:
+                    tell("item", item)
+        except BaseException as error:
+            line.leave(place)
+            tell("error", error)
+        else:
+            line.leave(place)
+            tell("end")
+
+    threading.Thread(target=context.run, args=(run,), name="visit", daemon=True).start()
+
+
+def _listener() -> Callable[[], bool]:
+    """A function that says whether whoever began the event that is being handled has stopped listening to it.
+
+    Gradio's queue notes it, but looks at it only between two items of a generator.
+    """
+    blocks, event_id = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
+    jobs = [] if blocks is None else [job for job in blocks._queue.active_jobs if job]
+    event = next((event for job in jobs for event in job if event._id == event_id), None)
+    return lambda: event is not None and not event.alive
+
+
+def address_of(request: Any) -> str:
+    """Where a visitor comes from, or "" where that is not known."""
+    client = getattr(request, "client", None)
+    return str(getattr(client, "host", "") or "")
