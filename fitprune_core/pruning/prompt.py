@@ -94,8 +94,10 @@ class Prompt:
         real, rows = self.real[sample], attended.query.shape[2]
         end = rows - (self.length - real.stop) - real.start
         own = slice(real.start, real.start + end)
-        visual: Rows = self.visual[sample] - real.start
-        if self.first_visual is not None:
+        visual: Rows
+        if self.first_visual is None:
+            visual = self.visual[sample] - real.start
+        else:
             first = self.first_visual[sample] - real.start
             visual = slice(first, first + self.visual.shape[1])
         return LayerAttention(
@@ -196,8 +198,8 @@ class Request(Prompt):
     def choose(self, layer: int, attended: Attended) -> tuple[torch.Tensor, torch.Tensor]:
         """Positions in `visual`, (batch, count): what goes at `layer`, least important first; what stays, ascending."""
         count = self.counts[layer]
-        samples = range(attended.query.shape[0])
-        importance = torch.stack([self._importance(layer, sample, attended) for sample in samples])
+        found = [self._importance(layer, sample, attended) for sample in range(attended.query.shape[0])]
+        importance = torch.stack(found) if len(found) > 1 else found[0][None]
         order = importance.argsort(dim=1, stable=True)
         return order[:, :count], order[:, count:].sort(dim=1).values
 
@@ -239,7 +241,9 @@ class Request(Prompt):
         self.arriving[layer + 1 :] = [left] * (len(self.arriving) - layer - 1)
         self.left = left
         if self.position_embeddings is not None:
-            cos, sin = (part.expand(kept_rows.shape[0], -1, -1) for part in self.position_embeddings)
+            cos, sin = self.position_embeddings
+            if len(cos) < len(kept_rows):  # one for all samples, until each has rows of its own
+                cos, sin = (part.expand(len(kept_rows), -1, -1) for part in (cos, sin))
             self.position_embeddings = take_rows(cos, kept_rows), take_rows(sin, kept_rows)
         return kept_rows
 
@@ -260,6 +264,8 @@ def real_rows(padding: torch.Tensor | None, batch: int, length: int) -> list[sli
             f"the attention mask has shape {tuple(padding.shape)}; a prompt of this batch needs ({batch}, {length})"
         )
     real = padding.bool()
+    if real.all():
+        return [slice(0, length)] * batch
     counts = real.sum(dim=1).tolist()
     starts = real.int().argmax(dim=1).tolist()
     ends = (length - real.flip(1).int().argmax(dim=1)).tolist()
