@@ -10,6 +10,9 @@ DEMO_FLAGS ?=
 OUT ?= scenes
 COUNT ?= 96
 SEED ?= 0
+# The Space that `make space` uploads to, owner/name; DRY_RUN=1 lists the files and asks the Hub nothing.
+SPACE ?=
+DRY_RUN ?=
 # Options of pytest, for example TEST_FLAGS="-k recipe".
 TEST_FLAGS ?=
 # A package index to look into for torch besides the default one. On Linux without a GPU
@@ -23,7 +26,7 @@ BIN := .venv/bin
 BIN_LMMS := .venv-lmms/bin
 PIP := -m pip install --disable-pip-version-check $(PIP_FLAGS) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: demo test test-fast lint format scenes bench bench-lmms clean
+.PHONY: demo test test-fast lint format scenes space bench bench-lmms clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
@@ -43,6 +46,9 @@ bench-lmms: .venv-lmms/installed
 
 scenes: .venv/installed
 	$(BIN)/python -m app.demo_model.samples --out $(OUT) --count $(COUNT) --seed $(SEED)
+
+space: .venv/installed
+	@$(BIN)/python -m app.space --space "$(SPACE)" $(if $(DRY_RUN),--dry-run)
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
