@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 import shlex
@@ -14,6 +15,7 @@ from fitprune_core.cli.options import command_parser
 from fitprune_core.models.loading import MINI_LLAVA, MINI_LLAVA_FOLDER
 from fitprune_core.recipes.published import RECIPES
 from fitprune_core.recipes.store import STATISTICS
+from fitprune_core.samples.files import SamplesFile, read_samples
 from tests.families_table import families_table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,6 +67,24 @@ def test_its_picture_of_the_method_is_drawn_from_the_recipe(monkeypatch):
     monkeypatch.setattr(Path, "write_text", lambda self, text, **_: written.update({self.name: text}))
     runpy.run_path(str(ROOT / "assets" / "draw_method.py"), run_name="__main__")
     assert written == {"method.svg": drawn}
+
+
+def test_the_samples_it_shows_are_read(tmp_path):
+    (array,) = blocks("json")
+    line = re.search(r"one object a line: `(.*?)`", README)[1]
+    for name, text in (("mix.json", array), ("samples.jsonl", line)):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    entry = json.loads(line)
+    (tmp_path / "samples.csv").write_text("\n".join(",".join(row) for row in (entry, entry.values())), encoding="utf-8")
+    (mix,) = read_samples(SamplesFile(tmp_path / "mix.json", tmp_path / "data"))
+    assert (mix.question, mix.answer) == (
+        "What are the colors of the bus in the image?",
+        "The bus in the image is white and red.",
+    )
+    assert mix.image == tmp_path / "data" / json.loads(array)[0]["image"]
+    for name in ("samples.jsonl", "samples.csv"):
+        (one,) = read_samples(tmp_path / name)
+        assert (one.id, one.image, one.question, one.answer) == ("17", tmp_path / "17.png", "What is it?", "a key")
 
 
 def test_its_table_of_families_is_that_of_the_tests(capfd):
