@@ -5,6 +5,7 @@ Nothing is loaded here, so that whatever cannot be is said before gigabytes of w
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,8 @@ from transformers import BitsAndBytesConfig, PreTrainedModel
 from transformers.utils import is_accelerate_available, is_bitsandbytes_available, is_flash_attn_2_available
 
 from fitprune_core.checks.words import shown
+
+logger = logging.getLogger(__name__)
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 FLASH_ATTENTION = "flash_attention_2"
@@ -37,10 +40,20 @@ def choose_device(device: str | torch.device) -> torch.device:
     return chosen
 
 
-def choose_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
-    """The number format that is meant: "auto" is float16 on CUDA, else float32. Raises ValueError for another."""
+def choose_dtype(dtype: str | torch.dtype, device: torch.device, on_cuda: str = "float16") -> torch.dtype:
+    """The number format that is meant: "auto" is `on_cuda` there, else float32. Raises ValueError for another.
+
+    on_cuda: "float16", or "bfloat16" for a model that float16 is too narrow for; a device without it gets float16.
+    """
+    if dtype == "auto" and device.type != "cuda":
+        return torch.float32
     if dtype == "auto":
-        return torch.float16 if device.type == "cuda" else torch.float32
+        if on_cuda == "bfloat16" and not torch.cuda.is_bf16_supported(including_emulation=False):
+            logger.warning(
+                "auto: the device has no bfloat16, and float16 may overflow; use float32 if answers are nonsense"
+            )
+            return torch.float16
+        return DTYPES[on_cuda]
     chosen = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
     if chosen is None or chosen not in DTYPES.values():
         raise ValueError(f"dtype is {shown(dtype)}; use auto, {', '.join(DTYPES)}.")

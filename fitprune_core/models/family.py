@@ -83,6 +83,7 @@ class Family(ABC):
             chosen.
         patches: what it makes of its tower's patches, in words that follow its name: why visual tokens cannot be ranked
             by the tower's attention.
+        cuda_dtype: the number format of "auto" on CUDA: "float16", or "bfloat16" where activations overflow that.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Family(ABC):
     classes: tuple[str, ...]
     shape: str = "reads a picture in a shape of its own"
     patches: str = "makes one visual token of several patches"
+    cuda_dtype: str = "float16"
 
     def fits(self, config: Any) -> bool:
         """Whether a model is of this family, where several families share one `model_type`."""

@@ -48,7 +48,7 @@ def load_model(
             `resolve_name`).
         device: "auto" is CUDA where there is one, else the CPU. Where accelerate is installed weights are read straight
             onto it; without it they pass through main memory, which must then hold them all.
-        dtype: "auto" is float16 on CUDA and float32 elsewhere.
+        dtype: "auto" is float16 on CUDA, bfloat16 for families that float16 is too narrow for, float32 elsewhere.
         image_aspect: what becomes of a picture that is no square: "crop", "pad", or "auto", the checkpoint's own way.
         attn_implementation: of the decoder: "sdpa", "eager" or "flash_attention_2"; "auto" is sdpa.
         quantization: "4bit" or "8bit" weights of the decoder, on CUDA by bitsandbytes; "none" leaves them as they are.
@@ -60,12 +60,6 @@ def load_model(
     """
     name = resolve_name(name_or_path)
     device = choose_device(device)
-    dtype = choose_dtype(dtype, device)
-    options = {
-        **placement(device),
-        **attention_options(attn_implementation, device, dtype),
-        **quantization_options(quantization, device, dtype),
-    }
     source = _find_source(name)
     llava_hr.register()
     with damage_explained(name):
@@ -74,6 +68,12 @@ def load_model(
             raise ValueError(
                 f"{name} is a model of type {config.model_type!r}; only {', '.join(FAMILIES)} can be pruned."
             )
+        dtype = choose_dtype(dtype, device, family_of(config).cuda_dtype)
+        options = {
+            **placement(device),
+            **attention_options(attn_implementation, device, dtype),
+            **quantization_options(quantization, device, dtype),
+        }
         processor = _load_processor(source, config, name, image_aspect)
         load = partial(_load_weights, source, name, device, dtype, options)
         hint = "Another dtype, fewer bits (quantization) or another device may do"

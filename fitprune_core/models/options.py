@@ -23,7 +23,7 @@ class LoadOptions:
 
     Attributes:
         device: "auto" is CUDA where there is one, else the CPU.
-        dtype: "auto" is float16 on CUDA and float32 elsewhere.
+        dtype: "auto" is float16 on CUDA, bfloat16 for families that float16 is too narrow for, float32 elsewhere.
         image_aspect: what becomes of a picture that is no square: "crop", "pad", or "auto", the checkpoint's own way.
         attn_implementation: of the decoder: "sdpa", "eager" or "flash_attention_2"; "auto" is sdpa.
         quantization: "4bit" or "8bit" weights of the decoder, on CUDA by bitsandbytes; "none" leaves them as they are.

@@ -11,6 +11,7 @@ from transformers.quantizers.quantizers_utils import should_convert_module
 
 from fitprune_core import build_inputs, describe_device, load_model
 from fitprune_core.models import devices, loading
+from tests.families.qwen_vl import save_tiny_qwen
 from tests.tiny import random_picture, tiny_llava
 
 
@@ -88,6 +89,22 @@ def test_flash_attention_is_asked_for_where_it_is(tiny_folder, gpu):
     load_model(tiny_folder, device="cuda", attn_implementation="flash_attention_2")
     assert gpu["attn_implementation"] == {"text_config": "flash_attention_2"}
     assert gpu["dtype"] == torch.float16 and "quantization_config" not in gpu
+
+
+def test_a_family_that_overflows_float16_gets_bfloat16_where_there_is_any(
+    tmp_path, tiny_folder, gpu, monkeypatch, caplog
+):
+    folder = save_tiny_qwen(tmp_path / "tiny-qwen", "qwen2_5_vl")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    chosen = []
+    for source, dtype in [(folder, "auto"), (folder, "float16"), (tiny_folder, "auto")]:
+        load_model(source, device="cuda", dtype=dtype)
+        chosen.append(gpu["dtype"])
+    assert chosen == [torch.bfloat16, torch.float16, torch.float16] and not caplog.records
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
+    load_model(folder, device="cuda")
+    assert gpu["dtype"] == torch.float16
+    assert "float16 may overflow; use float32" in caplog.text and len(caplog.records) == 1
 
 
 @pytest.mark.parametrize(("quantization", "device", "index"), [("4bit", "cuda", 0), ("8bit", "cuda:1", 1)])

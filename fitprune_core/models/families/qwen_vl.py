@@ -34,6 +34,8 @@ class Qwen2VL(Family):
     model_types = ("qwen2_vl",)
     classes = ("Qwen2VLForConditionalGeneration",)
     shape = "reads a picture in its own shape"
+    # In float16 Qwen2-VL and Qwen2.5-VL answer with exclamation marks (transformers issue 33294, vLLM issue 13817).
+    cuda_dtype = "bfloat16"
     processor_class: type[ProcessorMixin] = Qwen2VLProcessor
     # What a prompt opens with, where a checkpoint has no chat template.
     system = _SYSTEM
