@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 
-from app.demo_model.lettering import CHARACTERS, DIGITS, LETTERS
+from app.demo_model.lettering import DIGITS, LETTERS
 from app.demo_model.scenes import (
     BACKGROUNDS,
     COLUMNS,
@@ -21,8 +21,8 @@ from app.demo_model.scenes import (
 from app.demo_model.shapes import COLORS, PLATE, SIGN
 
 MOST_OBJECTS = ROWS * COLUMNS
-SIGN_LENGTHS, PLATE_LENGTHS = (2, 2, 3), (4, 4, 5, 6)
-_PLATE_SHARE, _OCCUPIED, _SIGN_SHARE, _BADGE_SHARE = 0.45, 0.85, 0.5, 0.7
+SIGN_LENGTH, PLATE_LENGTH = 2, 3
+_PLATE_SHARE, _OCCUPIED, _SIGN_SHARE, _BADGE_SHARE = 0.45, 0.85, 0.6, 0.6
 
 
 def crowded_scene(seed: int, max_objects: int = MOST_OBJECTS) -> Scene:
@@ -37,9 +37,9 @@ def crowded_scene(seed: int, max_objects: int = MOST_OBJECTS) -> Scene:
 
 
 def random_code(rng: random.Random, length: int) -> str:
-    """Digits and letters in which no two letters touch, as on number plates: each is a word of its own to read."""
-    code = ""
-    for _ in range(length):
+    """A digit, then digits and letters of which no two letters touch: each is a token of its own to read."""
+    code = rng.choice(tuple(DIGITS))
+    while len(code) < length:
         after_letter = code[-1:] in LETTERS
         code += rng.choice(tuple(DIGITS)) if after_letter or rng.random() < 0.5 else rng.choice(tuple(LETTERS))
     return code
@@ -68,17 +68,17 @@ def _row(rng: random.Random, row: int, colors: _Colors) -> list[SceneObject]:
         outer = rng.choice((0, COLUMNS - 1))
         covered = cells[:2] if outer == 0 else cells[1:]
         box = _plate_box(rng, row, covered[0] % COLUMNS)
-        text = random_code(rng, rng.choice(PLATE_LENGTHS))
+        text = random_code(rng, PLATE_LENGTH)
         found.append(SceneObject(PLATE, colors.draw(PLATE), cells[outer], box, text=text))
         cells = [cell for cell in cells if cell not in covered]
     for cell in cells:
         if rng.random() > _OCCUPIED:
             continue
         if rng.random() < _SIGN_SHARE:
-            text = random_code(rng, rng.choice(SIGN_LENGTHS))
+            text = random_code(rng, SIGN_LENGTH)
             found.append(SceneObject(SIGN, colors.draw(SIGN), cell, random_box(rng, cell, 0.28, 0.32), text=text))
         else:
-            badge = rng.choice(tuple(CHARACTERS)) if rng.random() < _BADGE_SHARE else ""
+            badge = rng.choice(tuple(DIGITS)) if rng.random() < _BADGE_SHARE else ""
             corner = (rng.randrange(2), rng.randrange(2))
             box, mirrored = random_box(rng, cell, 0.27, 0.32), rng.random() < 0.5
             found.append(SceneObject(rng.choice(THINGS), colors.draw("thing"), cell, box, mirrored, "", badge, corner))
@@ -86,7 +86,7 @@ def _row(rng: random.Random, row: int, colors: _Colors) -> list[SceneObject]:
 
 
 def _plate_box(rng: random.Random, row: int, column: int) -> tuple[float, float, float, float]:
-    width, height = rng.uniform(0.57, 0.64), rng.uniform(0.17, 0.2)
+    width, height = rng.uniform(0.5, 0.56), rng.uniform(0.17, 0.2)
     left = column / COLUMNS + rng.random() * (2 / COLUMNS - width)
     top = row / ROWS + 0.03 + rng.random() * (1 / ROWS - height - 0.06)
     return left, top, left + width, top + height

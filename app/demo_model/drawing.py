@@ -38,8 +38,9 @@ def draw_scene(scene: Scene, size: int) -> Image.Image:
     _shade_ground(pen, side, tint)
     if scene.clutter is not None:
         _clutter_ground(pen, side, tint, random.Random(scene.clutter))
+    face = "light" if scene.is_crowded else "white"
     for item in scene.objects:
-        _draw_object(pen, item, side, lambda item, part, ink: _paint(ink, item.color))
+        _draw_object(pen, item, side, lambda item, part, ink: _paint(ink, item.color, face))
         for character, box in item.characters():
             width = 0.3 * (box[2] - box[0]) if item.badge or len(item.text) > 2 else 0.075 * (item.box[2] - item.box[0])
             draw_character(pen, character, box, _stroke(item, width), _INK, side)
@@ -53,7 +54,7 @@ def part_map(scene: Scene, size: int) -> np.ndarray:
 
 def color_map(scene: Scene, size: int) -> np.ndarray:
     """uint8 (size, size): 1 + the number of the named colour of each pixel, 0 for ground, white and ink."""
-    plain = ("white", "ink")
+    plain = ("white", "ink") if scene.is_crowded else ("white", "ink", "face")
     return _map(scene, size, lambda item, part, ink: 0 if ink in plain else _COLOR_NUMBER[item.color])
 
 
@@ -103,7 +104,7 @@ def _draw_object(pen: ImageDraw.ImageDraw, item: SceneObject, side: int, painter
         pen.ellipse(corners, fill=painter(item, -1, "ink"))
         rim = 0.05 * (corners[2] - corners[0])
         inner = (corners[0] + rim, corners[1] + rim, corners[2] - rim, corners[3] - rim)
-        pen.ellipse(inner, fill=painter(item, -1, "white"))
+        pen.ellipse(inner, fill=painter(item, -1, "light"))
 
 
 def _draw_part(pen: ImageDraw.ImageDraw, part: Part, item: SceneObject, side: int, fill) -> None:
@@ -133,7 +134,9 @@ def _draw_part(pen: ImageDraw.ImageDraw, part: Part, item: SceneObject, side: in
             pen.arc(bounds, start, end, fill=fill, width=max(1, round(width * scale)))
 
 
-def _paint(ink: str, color: str) -> tuple[int, int, int]:
+def _paint(ink: str, color: str, face: str) -> tuple[int, int, int]:
+    """`face`: the ink of what is written on."""
+    ink = face if ink == "face" else ink
     if ink == "white":
         return _WHITE
     if ink == "ink":

@@ -18,7 +18,7 @@ ALL_COLORS = (*COLORS, "gray", "teal")  # easy-VQA has two more
 NOT_ASKED = 255
 # Name to number of values; 0 always means "nothing here".
 TARGETS = {"part": BADGE_PART + 1, "color": len(ALL_COLORS) + 1, "character": len(CHARACTERS) + 1, "edge": 16}
-_COVERED, _COLORED, _WRITTEN = 0.2, 0.1, 0.3  # the least share of a patch that counts
+_COVERED, _COLORED, _WRITTEN = 0.2, 0.1, 0.6  # the least share of a patch that counts
 _CHARACTER_NUMBER = {character: number for number, character in enumerate(CHARACTERS, start=1)}
 
 
@@ -34,7 +34,11 @@ def scene_labels(scene: Scene) -> dict[str, np.ndarray]:
 
 
 def character_labels(scene: Scene) -> np.ndarray:
-    """The character that covers most of each patch, uint8 (patches,)."""
+    """The character that covers most of each patch, uint8 (patches,).
+
+    One or two patches know each character: those that show nearly all that a patch can, and the one that shows most. A
+    character that all patches about it know is read from any of them, whichever go.
+    """
     most = np.zeros((GRID, GRID))
     labels = np.zeros((GRID, GRID), np.uint8)
     edges = np.arange(GRID + 1)
@@ -42,7 +46,7 @@ def character_labels(scene: Scene) -> np.ndarray:
         for character, (x0, y0, x1, y1) in item.characters():
             across, down = (_overlap(edges, GRID * low, GRID * high) for low, high in ((x0, x1), (y0, y1)))
             share = down[:, None] * across[None, :]
-            here = (share > most) & (share >= _WRITTEN)
+            here = (share > most) & (share >= min(_WRITTEN, share.max()))
             labels[here] = _CHARACTER_NUMBER[character]
             most = np.maximum(most, share)
     return labels.reshape(-1)

@@ -149,7 +149,9 @@ def _presence(scene: Scene, rng: random.Random) -> Question:
             kind = item.kind if rng.random() < 0.6 else rng.choice(_PLAIN_KINDS)
         thing = with_article(f"{color} {kind}")
     else:
-        color = item.color if wanted else rng.choice([color for color in COLORS if color not in colors])
+        missing = [color for color in COLORS if color not in colors]
+        wanted = wanted or not missing
+        color = item.color if wanted else rng.choice(missing)
         thing = rng.choice((f"something {color}", f"anything {color}", with_article(f"{color} object")))
     texts = (f"is there {thing}?", f"is there {thing} in the picture?", f"do you see {thing}?",
              f"can you see {thing}?", f"does the picture show {thing}?", f"is {thing} present?",

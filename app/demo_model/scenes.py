@@ -81,7 +81,7 @@ class SceneObject:
         x0, y0, x1, y1 = self.box
         side, count = x1 - x0, len(self.text)
         if self.kind == PLATE:
-            pitch = 0.9 * side / max(count, 4)
+            pitch = 0.9 * side / max(count, 3)
             width, height, top = 0.58 * pitch, 0.58 * (y1 - y0), y0 + 0.21 * (y1 - y0)
         else:
             pitch = (0.38 if count < 3 else 0.27) * side

@@ -1,8 +1,9 @@
 """The picture book of mini-llava: every kind of object as a few primitives on the unit square.
 
 A part is `(ink, primitive, coordinates)`. Inks: `main` is the object's colour, `dark` and `light` are shades of it,
-`white` and `ink` are fixed. Primitives: `poly` (points), `oval` and `box` (x0, y0, x1, y1), `arc` (x0, y0, x1, y1,
-start, end, width; degrees clockwise from three o'clock) and `line` (points, then the width as the last number).
+`white` and `ink` are fixed, `face` is light in crowded scenes and white in plain ones. Primitives: `poly` (points),
+`oval` and `box` (x0, y0, x1, y1), `arc` (x0, y0, x1, y1, start, end, width; degrees clockwise from three o'clock) and
+`line` (points, then the width as the last number).
 Drawn with nothing but these, the book needs no font and no third-party art.
 """
 
@@ -226,12 +227,15 @@ SHAPES: dict[str, tuple[Part, ...]] = {
     SIGN: (
         ("ink", "box", (0.46, 0.74, 0.54, 1.0)),
         ("main", "box", (0.0, 0.02, 1.0, 0.78)),
-        ("white", "box", (0.08, 0.1, 0.92, 0.7)),
+        ("face", "box", (0.08, 0.1, 0.5, 0.7)),
+        ("face", "box", (0.5, 0.1, 0.92, 0.7)),
     ),
     # Wide: its unit square is stretched over two cells of the layout.
     PLATE: (
         ("main", "box", (0.0, 0.0, 1.0, 1.0)),
-        ("white", "box", (0.04, 0.12, 0.96, 0.88)),
+        ("face", "box", (0.08, 0.12, 0.36, 0.88)),
+        ("face", "box", (0.36, 0.12, 0.64, 0.88)),
+        ("face", "box", (0.64, 0.12, 0.92, 0.88)),
     ),
 }
 
