@@ -5,9 +5,11 @@ Every step draws from a random generator of its own, so that a resumed run goes 
 
 from __future__ import annotations
 
+import math
 import random
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -30,19 +32,37 @@ from app.demo_model.scenes import MAX_OBJECTS, Scene, random_scene
 Turns = list[tuple[str, str]]  # (question, answer) pairs of one picture
 
 # How often each kind is asked: what needs more than a look-up is asked more.
-PLAIN_WEIGHTS = {"color": 1, "what is at": 1.5, "where": 2, "count all": 1, "count some": 3, "presence": 2.5,
+PLAIN_WEIGHTS = {"color": 1, "what is at": 1.5, "where": 2, "count all": 2.5, "count some": 3, "presence": 2.5,
                  "relation": 4, "number": 2, "absent": 1.5, "unknown": 1.5}  # fmt: skip
-CROWDED_WEIGHTS = {"read by color": 5, "read by place": 5, "badge": 3, "color": 1, "what is at": 1.5, "where": 1.5,
-                   "presence": 1, "absent": 1, "unknown": 0.7}  # fmt: skip
-# Of a step's pictures: crowded scenes, plain ones, easy-VQA's, and pictures of nothing that is known.
-SHARES = {"crowded": 0.6, "plain": 0.2, "easy": 0.1, "foreign": 0.1}
+CROWDED_WEIGHTS = {"read by color": 6, "read by place": 6, "badge": 2, "color": 0.7, "what is at": 1.5, "where": 1,
+                   "presence": 1, "absent": 1.5, "unknown": 0.5}  # fmt: skip
 CAPTION_CHANCE = 0.5
-# (share of the run, most objects of a scene): first read one object, then choose among several.
-CURRICULUM = ((0.04, 1), (0.25, 2), (0.4, 4))
 
 
-def max_objects_at(progress: float) -> int:
-    return next((most for share, most in CURRICULUM if progress < share), MOST_OBJECTS)
+@dataclass(frozen=True)
+class Phase:
+    """What pictures are drawn until a step: the most objects of a scene (one of `most` at random), and the share of
+    plain scenes. A twentieth each are easy-VQA's and pictures of nothing that is known, the others crowded scenes."""
+
+    until: float
+    most: tuple[int, ...]
+    plain: float
+
+    @property
+    def shares(self) -> dict[str, float]:
+        return {"crowded": 0.9 - self.plain, "plain": self.plain, "easy": 0.05, "foreign": 0.05}
+
+
+# Reading is learnt sooner where few things stand here and there, and before counts and descriptions.
+CURRICULUM = (
+    Phase(200, (1, 2, MOST_OBJECTS), plain=0.2),
+    Phase(500, (2, MOST_OBJECTS, MOST_OBJECTS), plain=0.2),
+    Phase(math.inf, (MOST_OBJECTS,), plain=0.4),
+)
+
+
+def phase_at(step: int) -> Phase:
+    return next(phase for phase in CURRICULUM if step < phase.until)
 
 
 def questions_of(scene: Scene, rng: random.Random, count: int, weights: Mapping[str, float] | None = None) -> Turns:
@@ -87,15 +107,17 @@ class Batches:
         self.seed, self.questions, self.size = seed, questions, batch_size
         self.easy = EasyVqaQuestions()
 
-    def draw(self, rng: random.Random, most: int) -> tuple[PicturePool, list[Scene | OneShape | None], list[Turns]]:
-        """(pictures with labels, what each shows, its turns); scenes hold up to `most` objects."""
-        kinds = rng.choices(tuple(SHARES), tuple(SHARES.values()), k=self.size)
+    def draw(self, rng: random.Random, phase: Phase) -> tuple[PicturePool, list[Scene | OneShape | None], list[Turns]]:
+        """(pictures with labels, what each shows, its turns)."""
+        kinds = rng.choices(tuple(phase.shares), tuple(phase.shares.values()), k=self.size)
         numbers = [self.seed * 10_000_000 + rng.randrange(10_000_000) for _ in kinds]
         scenes: list[Scene] = [
-            crowded_scene(number, most) if kind == "crowded" else random_scene(number, min(most, MAX_OBJECTS))
+            crowded_scene(number, rng.choice(phase.most))
+            if kind == "crowded"
+            else random_scene(number, min(rng.choice(phase.most), MAX_OBJECTS))
             for kind, number in zip(kinds, numbers, strict=True)
             if kind in ("crowded", "plain")
-        ] or [crowded_scene(numbers[0], most)]
+        ] or [crowded_scene(numbers[0], rng.choice(phase.most))]
         scene_turns = [questions_of(scene, rng, self.questions) for scene in scenes]
         shown: list[Scene | OneShape | None] = [*scenes]
         pools, turns = [drawn_pool(scenes)], [*scene_turns]

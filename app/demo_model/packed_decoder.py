@@ -63,16 +63,17 @@ def decode(
 def _attend(attention, states: torch.Tensor, angles, shared: int, parts: list[Chunk]) -> torch.Tensor:
     shape = (*states.shape[:-1], -1, attention.head_dim)
     query, key, value = (
-        project(states).view(shape).transpose(1, 2)
+        project(states).float().view(shape).transpose(1, 2)
         for project in (attention.q_proj, attention.k_proj, attention.v_proj)
     )
-    query, key = apply_rotary_pos_emb(query, key, *angles)
-    picture = slice(0, shared)
-    seen = [
-        scaled_dot_product_attention(query[:, :, picture], key[:, :, picture], value[:, :, picture], is_causal=True)
-    ]
-    for part in parts:
-        near = slice(part.lowest, part.last)
-        keys, values = (torch.cat([x[:, :, picture], x[:, :, near]], dim=2) for x in (key, value))
-        seen.append(scaled_dot_product_attention(query[:, :, part.first : part.last], keys, values, part.mask))
+    with torch.autocast("cpu", enabled=False):  # attention in bfloat16 is slower than in float32
+        query, key = apply_rotary_pos_emb(query, key, *angles)
+        picture = slice(0, shared)
+        seen = [
+            scaled_dot_product_attention(query[:, :, picture], key[:, :, picture], value[:, :, picture], is_causal=True)
+        ]
+        for part in parts:
+            near = slice(part.lowest, part.last)
+            keys, values = (torch.cat([x[:, :, picture], x[:, :, near]], dim=2) for x in (key, value))
+            seen.append(scaled_dot_product_attention(query[:, :, part.first : part.last], keys, values, part.mask))
     return attention.o_proj(torch.cat(seen, dim=2).transpose(1, 2).reshape(states.shape))

@@ -70,7 +70,8 @@ def pack(
             positions += range(behind, behind + len(turn))
             segments += [segment] * len(turn)
             targets += [-100] * (len(asked) - 1) + list(said)
-            weights += [0.0] * (len(asked) - 1) + [len(said) ** -0.5] * len(said)
+            weights += [0.0] * (len(asked) - 1)
+            weights += [1.0 if token in encoder.characters else len(said) ** -0.5 for token in said]
             owner += [-1] * (len(asked) - 1) + [question] * len(said)
             question += 1
         rows.append((ids, positions, segments, targets, weights, owner))
@@ -93,13 +94,17 @@ def _facts(
 ) -> Iterator[tuple[int, dict[str, int], bool]]:
     """(token within the turn, what it should know, whether later) for a question's end, its names and its answer's."""
     asked, said = encoder.asked_text(question), f" {answer}"
-    behind = len(encoder.turn(question, answer)[0])
+    turn, answered = encoder.turn(question, answer)
+    behind = len(turn)
     at_end = asked_facts(shown, asked)
     if isinstance(shown, Scene):
         for character, known in lookups(shown, asked):
             yield encoder.token_at(asked, character), known, False
         for character, known in lookups(shown, said):
             yield behind + encoder.token_at(said, character), known, False
+        for number, token in enumerate(answered[1:]):
+            if token in encoder.characters:
+                yield behind + number, {"character": encoder.characters[token]}, True
         if answer == describe(shown):
             at_end, at_commas = caption_facts(shown, said)
             for character, known in at_commas:

@@ -11,6 +11,7 @@ from transformers import CLIPImageProcessorPil, LlavaProcessor, PreTrainedTokeni
 
 from app.demo_model.architecture import PATCH_SIZE
 from app.demo_model.crowded import crowded_scene
+from app.demo_model.lettering import CHARACTERS
 from app.demo_model.questions import UNKNOWN_ANSWER, questions_about
 from app.demo_model.scenes import MODEL_SIZE, random_scene
 
@@ -88,6 +89,7 @@ class Encoder:
         self.prefix = tokenizer("USER: ").input_ids  # with <s>; the visual tokens follow
         self._ids = lru_cache(maxsize=200_000)(lambda text: tuple(tokenizer(text, add_special_tokens=False).input_ids))
         self._ends = lru_cache(maxsize=200_000)(self._token_ends)
+        self.characters = {self.character_token(name): number for number, name in enumerate(CHARACTERS, start=1)}
 
     def _token_ends(self, text: str) -> tuple[int, ...]:
         offsets = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True).offset_mapping

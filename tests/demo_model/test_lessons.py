@@ -95,6 +95,22 @@ def test_what_is_asked_for_by_color_or_place_is_known_by_its_first_character():
     assert asked > 60
 
 
+def test_what_comes_before_a_character_of_an_answer_knows_it(mini_tokenizer):
+    encoder, asked = text.Encoder(mini_tokenizer), 0
+    for seed in range(20):
+        scene = crowded_scene(seed)
+        question = ask("read by place", scene, random.Random(seed))
+        if question is None:
+            continue
+        packed = packing.pack(encoder, [[(question.text, question.answer)]], 256, 3, [scene])
+        told, said = packed.facts[0, :, packing.ALL_FACTS.index("character")], packed.targets[0]
+        known = [tuple(CHARACTERS)[number - 1] for number in told[said != -100] if number != NOT_ASKED]
+        # The end of the question knows the first one, and then each is known in front of it.
+        assert "".join(known) == question.answer[0] + question.answer, question
+        asked += 1
+    assert asked > 10
+
+
 def test_the_left_of_an_object_is_not_a_place():
     scene = random_scene(0)
     assert asked_facts(scene, "what is at the left of the picture?")["cell"] == PLACES.index("left") + 1
@@ -131,6 +147,7 @@ def test_a_caption_is_known_before_it_is_said(mini_tokenizer):
         standing = {place for place in PLACES if at_end[f"kind at the {place}"]}
         assert standing == {item.place for item in scene.objects}
         packed = packing.pack(encoder, [[("describe it", caption)]], 256, 3, [scene])
-        asked = (packed.facts[0] != NOT_ASKED).any(-1) & packed.is_late[0]
+        is_next = (packed.facts[0] != NOT_ASKED).sum(-1) == 1  # a character alone is asked for in front of it
+        asked = (packed.facts[0] != NOT_ASKED).any(-1) & packed.is_late[0] & ~is_next
         written = [mini_tokenizer.decode([token]).strip() for token in packed.ids[0][asked]]
         assert written[1:] == [","] * (len(written) - 2) + ["and"] * (len(written) > 1)

@@ -7,10 +7,11 @@ import random
 import re
 
 import numpy as np
+import pytest
 import torch
 
 from app.demo_model import architecture, packing, text
-from app.demo_model.batches import Batches, max_objects_at
+from app.demo_model.batches import CURRICULUM, Batches, phase_at
 from app.demo_model.crowded import MOST_OBJECTS, crowded_scene
 from app.demo_model.evaluate import UNSEEN_QUESTIONS
 from app.demo_model.foreign import foreign_picture
@@ -107,15 +108,24 @@ def test_a_crowded_scene_is_full_of_codes_and_the_same_for_its_seed():
         assert len(crowded_scene(seed, 2).objects) <= 2
         for item in scene.objects:
             assert len(item.characters()) == len(item.text or item.badge)
-            assert not re.search("[A-Z]{2}", item.text)
-            lengths = {SIGN: (2, 3), PLATE: (4, 5, 6)}.get(item.kind, (0,))
-            assert len(item.text) in lengths
+            assert not re.search("[A-Z]{2}|^[A-Z]", item.text + item.badge)
+            assert len(item.text) == {SIGN: 2, PLATE: 3}.get(item.kind, 0)
             x0, y0, x1, y1 = item.box
             assert 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1
             for _, (left, top, right, bottom) in item.characters():
                 assert x0 <= left < right <= x1 and y0 <= top < bottom <= y1
     written = [item for seed in range(60) for item in crowded_scene(seed).objects if item.text or item.badge]
     assert len(written) > 240
+
+
+def test_every_kind_of_question_can_be_asked_about_a_scene_of_all_colors():
+    scene = next(scene for scene in map(crowded_scene, range(10_000)) if len({o.color for o in scene.objects}) == 8)
+    for seed in range(200):
+        question = ask("presence", scene, random.Random(seed))
+        if not any(f"{color} {kind}" in question.text.lower() for color in COLORS for kind in SHAPES):
+            continue
+        named = [(o.color, o.kind) for o in scene.objects if f"{o.color} {o.kind}" in question.text.lower()]
+        assert question.answer == ("yes" if named else "no"), question
 
 
 def test_a_question_picks_out_one_text_and_its_answer_stands_there():
@@ -236,14 +246,16 @@ def test_learning_rate_rises_stays_and_falls():
     assert all(later <= earlier for earlier, later in zip(rates[700:], rates[701:], strict=False))
 
 
-def test_curriculum_starts_with_one_object_and_ends_with_all():
-    assert max_objects_at(0.0) == 1
-    assert max_objects_at(0.5) == max_objects_at(1.0) == MOST_OBJECTS
+def test_curriculum_starts_with_few_objects_here_and_there_and_ends_with_all():
+    assert {1, MOST_OBJECTS} <= set(phase_at(0).most)
+    assert phase_at(1_000) == phase_at(100_000) == CURRICULUM[-1]
+    assert CURRICULUM[-1].most == (MOST_OBJECTS,)
+    assert all(sum(phase.shares.values()) == pytest.approx(1) for phase in CURRICULUM)
 
 
 def test_a_step_draws_every_kind_of_picture_and_the_same_for_the_same_number(easy_vqa):
     made = Batches(seed=1, batch_size=40, questions=5)
-    (pool, shown, turns), (again, _, other) = (made.draw(random.Random(3), MOST_OBJECTS) for _ in range(2))
+    (pool, shown, turns), (again, _, other) = (made.draw(random.Random(3), CURRICULUM[-1]) for _ in range(2))
     assert np.array_equal(pool.pixels, again.pixels) and turns == other
     assert len(pool.pixels) == len(shown) == len(turns) == 40 and all(turns)
     assert {type(what) for what in shown} == {Scene, OneShape, type(None)}

@@ -1,0 +1,41 @@
+"""A finished decoder for a new tower: what it knows of language, of places and of choosing need not be learnt again."""
+
+from __future__ import annotations
+
+import torch
+
+from app.demo_model.architecture import patch_features
+from app.demo_model.pictures_pool import drawn_pool
+from app.demo_model.scenes import random_scene
+
+SCENES = 200
+_RIDGE = 1e-3  # of the mean square of a feature
+
+
+@torch.no_grad()
+def take_decoder(model, finished, seed: int) -> float:
+    """Give `model` the decoder and the projector of `finished`, the projector's input turned to `model`'s tower.
+
+    The projector's first layer is multiplied by the linear map that best turns the features of `model`'s tower into
+    those of `finished`'s, by least squares over the patches of plain scenes. Returns the share of their variance that
+    the map explains.
+    """
+    model.model.language_model.load_state_dict(finished.model.language_model.state_dict())
+    projector = model.model.multi_modal_projector
+    projector.load_state_dict(finished.model.multi_modal_projector.state_dict())
+    own, wanted = [], []
+    for number in range(SCENES):
+        pixels = drawn_pool([random_scene(seed * 10_000_000 + number)]).batch(slice(None))
+        own.append(patch_features(model.model.vision_tower, pixels)[0])
+        wanted.append(finished.model.vision_tower(pixels).last_hidden_state[0, 1:])
+    features, target = torch.cat(own).double(), torch.cat(wanted).double()
+    center, shift = features.mean(0), target.mean(0)
+    features, target = features - center, target - shift
+    gram = features.mT @ features
+    ridge = _RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
+    turn = torch.linalg.solve(gram + ridge, features.mT @ target)
+    first = projector.linear_1
+    weight = first.weight.double()
+    first.bias.copy_(first.bias.double() + weight @ (shift - center @ turn))
+    first.weight.copy_(weight @ turn.mT)
+    return 1 - ((features @ turn - target).square().sum() / target.square().sum()).item()
