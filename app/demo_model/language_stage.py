@@ -120,7 +120,7 @@ def train_language(folder: Path, tokenizer, model, *, steps: int, batch_size: in
         with torch.set_grad_enabled(number >= tower_waits):
             features = patch_features(tower, pool.batch(slice(None)))
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-            loss, lesson_loss = 0.0, 0.0
+            loss, lesson_loss = torch.zeros(()), torch.zeros(())
             for rows in halves_by_length(turns):
                 batch = pack(encoder, [turns[row] for row in rows], features.shape[1], image_token,
                              [shown[row] for row in rows])  # fmt: skip

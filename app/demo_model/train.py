@@ -17,9 +17,11 @@ from transformers import PreTrainedTokenizerFast
 
 from app.demo_model.architecture import build_model
 from app.demo_model.checkpoints import load_state, steps_done
+from app.demo_model.handover import take_over
 from app.demo_model.language_stage import train_language
 from app.demo_model.pictures_pool import easy_vqa_questions
 from app.demo_model.text import build_processor, train_tokenizer
+from app.demo_model.transplant import take_decoder
 from app.demo_model.vision_stage import train_vision
 from fitprune_core.models.loading import load_model
 
@@ -31,20 +33,36 @@ def main(argv: list[str] | None = None) -> None:
     args.run.mkdir(parents=True, exist_ok=True)
     handlers: list[logging.Handler] = [logging.StreamHandler(), logging.FileHandler(args.run / "train.log")]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", handlers=handlers)
+    if args.take_over is not None and not (args.run / "language.pt").exists():
+        take_over(args.take_over, args.run)
     if args.start_from is not None:
         model, processor = load_model(str(args.start_from))
         tokenizer = processor.tokenizer
     else:
-        if steps_done(args.run / "vision.pt") < args.vision_steps:
-            train_vision(args.run, steps=args.vision_steps, batch_size=args.vision_batch, lr=args.vision_lr,
-                         seed=args.seed)  # fmt: skip
-        tokenizer = run_tokenizer(args.run, args.seed)
-        torch.manual_seed(args.seed)
-        model = build_model(tokenizer)
-        load_state(args.run / "vision.pt", {"tower": model.model.vision_tower}, [])
+        model, tokenizer = begun_model(args)
     train_language(args.run, tokenizer, model, steps=args.steps, batch_size=args.batch, questions=args.questions,
-                   lr=args.lr, seed=args.seed, tower_waits=args.tower_waits, curriculum=args.start_from is None,
+                   lr=args.lr, seed=args.seed, tower_waits=args.tower_waits, bfloat16=args.bfloat16,
+                   curriculum=args.start_from is None,
                    on_checkpoint=lambda: export(model, tokenizer, args.run / "checkpoint"))  # fmt: skip
+
+
+def begun_model(args: argparse.Namespace):
+    """(model, tokenizer) as stage 2 begins with them, after stage 1; a stage 2 that has begun reads its own weights."""
+    begun = (args.run / "language.pt").exists()
+    if not begun and steps_done(args.run / "vision.pt") < args.vision_steps:
+        train_vision(args.run, steps=args.vision_steps, batch_size=args.vision_batch, lr=args.vision_lr, seed=args.seed)
+    if args.decoder_from is not None:
+        finished, processor = load_model(str(args.decoder_from))
+        tokenizer = processor.tokenizer
+    else:
+        tokenizer = run_tokenizer(args.run, args.seed)
+    torch.manual_seed(args.seed)
+    model = build_model(tokenizer)
+    if not begun:
+        load_state(args.run / "vision.pt", {"tower": model.model.vision_tower}, [])
+        if args.decoder_from is not None:
+            take_decoder(model, finished, args.seed)
+    return model, tokenizer
 
 
 def run_tokenizer(run: Path, seed: int):
@@ -69,6 +87,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--run", type=Path, required=True, help="folder of checkpoints and logs")
     parser.add_argument("--seed", type=int, default=1, help="another seed draws other scenes")
     parser.add_argument("--start-from", type=Path, help="a finished model to train further: stage 2 alone")
+    parser.add_argument("--decoder-from", type=Path, help="a finished model whose decoder stage 2 begins with")
+    parser.add_argument("--take-over", type=Path, help="a run that `handover` wrote, to go on with (.safetensors)")
+    parser.add_argument("--bfloat16", action="store_true", help="faster where the processor multiplies in it")
     parser.add_argument("--vision-steps", type=int, default=1500)
     parser.add_argument("--vision-batch", type=int, default=24, help="pictures a step of stage 1")
     parser.add_argument("--vision-lr", type=float, default=2e-3)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from PIL import Image
 
-from app.demo_model import language_stage, train, vision_stage
-from app.demo_model.checkpoints import steps_done
+from app.demo_model import language_stage, train, transplant, vision_stage
+from app.demo_model.architecture import build_model, patch_features
+from app.demo_model.checkpoints import load_state, save_state, steps_done
+from app.demo_model.handover import hand_over, take_over
 from app.demo_model.muon import make_optimizers, step_all
+from app.demo_model.pictures_pool import drawn_pool
+from app.demo_model.scenes import random_scene
 from app.demo_model.training_loop import learn, train_steps
 from fitprune_core import build_inputs, load_model
 from tests.demo_model.locality import assert_local
@@ -55,6 +61,49 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path):
     assert not list(tmp_path.glob("*.partial"))
 
 
+def test_rows_are_halved_by_their_length():
+    turns = [[("x" * length, "y")] for length in (5, 1, 4, 2, 3)]
+    short, long = language_stage.halves_by_length(turns)
+    assert sorted(short) == [1, 3] and sorted(long) == [0, 2, 4]
+    assert language_stage.halves_by_length(turns[:1]) == [[0]]
+
+
+@torch.no_grad()
+def test_a_decoder_moves_to_another_tower(untrained_mini, mini_tokenizer, monkeypatch):
+    """The new projector gives what least squares can; between models of one tower, what the old one gives."""
+    monkeypatch.setattr(transplant, "SCENES", 3)
+    torch.manual_seed(5)
+    model = build_model(mini_tokenizer)
+    explained = transplant.take_decoder(model, untrained_mini, seed=1)
+    assert 0.0 < explained < 0.999
+    decoders = (made.model.language_model.state_dict() for made in (model, untrained_mini))
+    assert all(map(torch.equal, *(state.values() for state in decoders)))
+    model.model.vision_tower.load_state_dict(untrained_mini.model.vision_tower.state_dict())
+    assert transplant.take_decoder(model, untrained_mini, seed=1) > 0.999
+    features = patch_features(model.model.vision_tower, drawn_pool([random_scene(10_000_000)]).batch(slice(None)))
+    given, wanted = (made.model.multi_modal_projector(features) for made in (model, untrained_mini))
+    assert (given - wanted).norm() < 0.05 * wanted.norm()
+
+
+def test_a_run_is_taken_over_from_one_small_file(tmp_path, untrained_mini):
+    made = {"model": untrained_mini.model, "lessons": torch.nn.Linear(3, 2), "heads": torch.nn.Linear(2, 2)}
+    tower = untrained_mini.model.vision_tower
+    save_state(tmp_path / "a" / "vision.pt", {"tower": tower, "heads": made["heads"]}, [], 5)
+    save_state(tmp_path / "a" / "language.pt", made, [], 7)
+    assert hand_over(tmp_path / "a", tmp_path / "run.safetensors") == {"vision": 5, "language": 7}
+    assert (tmp_path / "run.safetensors").stat().st_size < 10 * 2**20
+    take_over(tmp_path / "run.safetensors", tmp_path / "b")
+    read = {name: copy.deepcopy(module) for name, module in made.items()}
+    for module in read.values():
+        for parameter in module.parameters():
+            torch.nn.init.zeros_(parameter)
+    assert load_state(tmp_path / "b" / "language.pt", read, []) == 7
+    assert load_state(tmp_path / "b" / "vision.pt", {"tower": read["model"].vision_tower}, []) == 5
+    for name, module in made.items():
+        for was, now in zip(module.parameters(), read[name].parameters(), strict=True):
+            assert torch.allclose(was, now, rtol=1e-3, atol=1e-6)
+
+
 @pytest.mark.slow
 def test_the_program_trains_from_nothing_and_further(tmp_path, easy_vqa, monkeypatch, caplog):
     caplog.set_level("INFO")
@@ -65,7 +114,9 @@ def test_the_program_trains_from_nothing_and_further(tmp_path, easy_vqa, monkeyp
     assert all(f"{stage} step 2" in caplog.text for stage in ("vision", "language"))
     further = ["--run", str(tmp_path / "more"), "--start-from", str(tmp_path / "run" / "checkpoint"), "--seed", "2"]
     train.main([*further, *sizes, "--steps", "1"])
-    model, processor = load_model(str(tmp_path / "more" / "checkpoint"))
+    again = ["--run", str(tmp_path / "new"), "--decoder-from", str(tmp_path / "more" / "checkpoint"), "--bfloat16"]
+    train.main([*again, *sizes, "--vision-steps", "1", "--steps", "1"])
+    model, processor = load_model(str(tmp_path / "new" / "checkpoint"))
     inputs = build_inputs(processor, Image.new("RGB", (192, 192)), "What is it?")
     assert_local(model.model.vision_tower)
     assert model.generate(**inputs, max_new_tokens=2).shape[1] == inputs["input_ids"].shape[1] + 2
