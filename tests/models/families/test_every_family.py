@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 
@@ -27,14 +29,13 @@ METHODS = ["fitprune", "cross-only", "random"]
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """The folder of a case, written when it is first wanted."""
-    root, written = tmp_path_factory.mktemp("every"), {}
+    root = tmp_path_factory.mktemp("every")
 
+    @cache
     def folder_of(case):
-        if case not in written:
-            folder = root / f"{CASES.index(case)}" / "tiny"
-            case.write(folder)
-            written[case] = folder
-        return written[case]
+        folder = root / f"{CASES.index(case)}" / "tiny"
+        case.write(folder)
+        return folder
 
     return folder_of
 
@@ -44,9 +45,15 @@ def case(request):
     return request.param
 
 
+@pytest.fixture(scope="module")
+def models(folders):
+    """A case's model and processor, which no test here changes."""
+    return cache(lambda case: load_model(folders(case), device="cpu"))
+
+
 @pytest.fixture
-def loaded(folders, case):
-    model, processor = load_model(folders(case), device="cpu")
+def loaded(models, case):
+    model, processor = models(case)
     assert family_of(model).name == case.family
     return model, processor
 
