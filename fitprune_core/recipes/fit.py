@@ -43,8 +43,8 @@ def fit_recipe(
 ) -> PruningRecipe:
     """Fit a recipe from stored statistics, without the model.
 
-    The first fit sorts the statistics, which for those of the paper's size (655 samples of LLaVA-1.5-7B) takes more
-    than a second; another budget takes a fraction of that.
+    The first fit sorts the statistics, which for those of the paper's size (655 samples of LLaVA-1.5-7B) takes about a
+    second; another budget takes a fraction of that.
 
     Args:
         statistics: an `AttentionStatistics`, or any object with `self_attention` and `cross_attention` of shape
@@ -93,8 +93,7 @@ class Fitter:
     """
 
     def __init__(self, statistics: Any) -> None:
-        # Adding 0 turns -0.0 into 0.0, whose bits sort where they should.
-        attention = {name: np.asarray(getattr(statistics, f"{name}_attention")) + 0 for name in ("self", "cross")}
+        attention = {name: np.asarray(getattr(statistics, f"{name}_attention")) for name in ("self", "cross")}
         for name, values in attention.items():
             _check_values(name, values, statistics.geometry.num_layers)
         if attention["self"].shape != attention["cross"].shape:
