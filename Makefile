@@ -13,8 +13,10 @@ SEED ?= 0
 # The Space that `make space` uploads to, owner/name; DRY_RUN=1 lists the files and asks the Hub nothing.
 SPACE ?=
 DRY_RUN ?=
-# Options of pytest, for example TEST_FLAGS="-k recipe".
+# Options of pytest, for example TEST_FLAGS="-k recipe"; `make test` then runs in one process.
 TEST_FLAGS ?=
+# In how many processes tests run, but for those in the browser, and how pytest-xdist deals them out.
+TEST_PROCESSES ?= -n 2 --dist worksteal
 # A package index to look into for torch besides the default one. On Linux without a GPU
 # TORCH_INDEX=https://download.pytorch.org/whl/cpu saves gigabytes of CUDA libraries.
 TORCH_INDEX ?=
@@ -33,10 +35,15 @@ demo: .venv/installed
 	$(BIN)/python app.py --host $(HOST) --port $(PORT) $(DEMO_FLAGS)
 
 test: .venv/installed-dev
+ifeq ($(TEST_FLAGS),)
+	$(BIN)/python -m pytest $(TEST_PROCESSES) -m "not browser"
+	$(BIN)/python -m pytest -m browser
+else
 	$(BIN)/python -m pytest $(TEST_FLAGS)
+endif
 
 test-fast: .venv/installed-dev
-	$(BIN)/python -m pytest -m "not slow and not browser" $(TEST_FLAGS)
+	$(BIN)/python -m pytest $(TEST_PROCESSES) -m "not slow and not browser" $(TEST_FLAGS)
 
 bench: .venv/installed-dev
 	$(BIN)/python -m tests.benchmarks

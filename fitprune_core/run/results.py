@@ -134,6 +134,7 @@ class Comparison:
             "seen": list(layout.pop("seen")),
             "views": list(layout.pop("views")),
             "tiles": [list(box) for box in layout.pop("tiles")],
+            "row_ends": list(layout.pop("row_ends")),
             **layout,
             "recipe": self.recipe.to_dict(),
             "conventions": CONVENTIONS,
