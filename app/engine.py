@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from app.evidence import note_at, read_evidence
 from app.line import Line
 from app.settings import Settings
 from app.zero_gpu import borrowing_a_gpu
@@ -31,6 +32,7 @@ from fitprune_core import (
     tokens_per_layer,
 )
 from fitprune_core.checks.words import shown
+from fitprune_core.models.provenance import weights_digest
 from fitprune_core.pruning.methods import find_method
 from fitprune_core.recipes.store import recipe_source
 from fitprune_core.run.comparison import MEASURING_SECONDS
@@ -46,13 +48,15 @@ _BYTES_A_SECOND = 0.7e12
 class Preview:
     """What a budget will do to a picture of `num_visual_tokens`, before anything runs.
 
-    `tokens` leave each layer; `saving` is the predicted share of visual FLOPs.
+    `tokens` leave each layer; `saving` is the predicted share of visual FLOPs; `note` says what the model's own
+    evaluation found near this budget, if there is one.
     """
 
     percent: float
     num_visual_tokens: int
     tokens: list[int]
     saving: float
+    note: str = ""
 
 
 class Engine:
@@ -70,6 +74,7 @@ class Engine:
         self.geometry = DecoderGeometry.from_config(model.config)
         self._fit = recipe_source(self.model_name, self.geometry, recipes)
         self._recipe = lru_cache(maxsize=256)(lambda percent: self._fit(percent / 100))
+        self.evidence = read_evidence(self.model_name, partial(weights_digest, model), recipes)
         self.line = Line()
         self._stream = borrowing_a_gpu(self._stream_here, self._seconds_of_comparison)
         self._sweep = borrowing_a_gpu(self._sweep_here, self._seconds_of_sweep)
@@ -93,7 +98,8 @@ class Engine:
         """What the recipe for a budget will do. Milliseconds at the first call, nothing at the next."""
         recipe = self.recipe_for(percent)
         tokens = tokens_per_layer(recipe.removed, recipe.num_visual_tokens)
-        return Preview(percent, recipe.num_visual_tokens, tokens, recipe.achieved_reduction)
+        note = note_at(self.evidence, percent)
+        return Preview(percent, recipe.num_visual_tokens, tokens, recipe.achieved_reduction, note)
 
     def previews(self) -> list[Preview]:
         """The previews of all whole percents that the app offers, from 0 up."""

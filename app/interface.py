@@ -9,6 +9,7 @@ import gradio as gr
 
 from app.api import create_api
 from app.engine import Engine
+from app.limits import app_options
 from app.pages.compare import CLICK_RUN, create_compare
 from app.pages.inspect import create_inspect
 from app.pages.recipes import create_recipes
@@ -66,4 +67,5 @@ def launch_options() -> dict[str, Any]:
         "mcp_server": False,
         "footer_links": ["api", "settings"],
         "share": False,
+        "app_kwargs": app_options(),
     }

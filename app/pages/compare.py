@@ -217,7 +217,7 @@ def create_compare(engine: Engine) -> ComparePage:
 
 
 def _create_controls(engine: Engine, examples: tuple[Example, ...], first: Example) -> dict[str, Any]:
-    picture = Picture(first.open(), label="Picture", show_label=False, height=232, elem_id="picture")
+    picture = Picture(first.open(), label="Picture", show_label=False, height=220, elem_id="picture")
     with gr.Row(elem_id="gallery"):
         thumbnails = [Choice(thumbnail=data_uri(e.open(), _THUMBNAIL), title=e.title) for e in examples]
         picker = Picker(Choices(choices=thumbnails), elem_classes="picker-box", min_width=0)
