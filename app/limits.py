@@ -1,54 +1,35 @@
-"""What the server takes before anything looks at a request: its size, and nothing that would have it fetch the web."""
+"""What the server refuses before anything looks at it: too large a request, and one that has it fetch the web."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from gradio.route_utils import FnIndexInferError
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.uploads import MAX_UPLOAD_BYTES
 
 # A picture of the largest size as a data URL, and room for the rest of a request.
 MAX_BODY_BYTES = MAX_UPLOAD_BYTES * 4 // 3 + 2**20
 _FILE_OF_THE_WEB = ("/file=http:", "/file=https:", "/file/http:", "/file/https:")
+_UNKNOWN = (KeyError, FnIndexInferError)  # what Gradio raises for an event that it does not have
 
 
-class Limits:
-    """Refuses a request that is too large, and one that would have the server fetch a page of the web."""
+class NoWeb:
+    """Refuses what would have the server fetch a page of the web and hand it on, as Gradio does."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI has it."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        if any(mark in scope["path"] for mark in _FILE_OF_THE_WEB):
+        if scope["type"] == "http" and any(mark in scope["path"] for mark in _FILE_OF_THE_WEB):
             await JSONResponse({"detail": "Not allowed."}, 403)(scope, receive, send)
-            return
-        length = dict(scope["headers"]).get(b"content-length", b"0")
-        if not length.isdigit() or int(length) > MAX_BODY_BYTES:
-            detail = f"A request may have up to {MAX_BODY_BYTES:,} bytes."
-            await JSONResponse({"detail": detail}, 413)(scope, receive, send)
-            return
-        await self.app(scope, _counted(receive), send)
-
-
-def _counted(receive: Receive) -> Receive:
-    """A body that comes in pieces of no announced length ends as one whose sender went, once it is too large."""
-    received = 0
-
-    async def counted() -> Message:
-        nonlocal received
-        message = await receive()
-        received += len(message.get("body", b""))
-        return message if received <= MAX_BODY_BYTES else {"type": "http.disconnect"}
-
-    return counted
+        else:
+            await self.app(scope, receive, send)
 
 
 async def unknown(request: Request, error: Exception) -> JSONResponse:
@@ -58,4 +39,8 @@ async def unknown(request: Request, error: Exception) -> JSONResponse:
 
 def app_options() -> dict[str, Any]:
     """What Gradio's server is made with."""
-    return {"middleware": [Middleware(Limits)], "exception_handlers": {KeyError: unknown}}
+    return {
+        "middleware": [Middleware(NoWeb)],
+        "exception_handlers": dict.fromkeys(_UNKNOWN, unknown),
+        "max_body_size": MAX_BODY_BYTES,
+    }
