@@ -118,6 +118,7 @@ def test_what_has_the_focus_shows(page):
 def test_patches_are_reached_by_keyboard_and_layers_keep_their_keys(page):
     to_layer(page, 6)
     page.focus("#scrubber .frame canvas")
+    page.keyboard.press("Escape")  # nothing is marked
     told = []
     for key in ("ArrowRight", "ArrowRight", "ArrowDown", "ArrowLeft", "ArrowUp"):
         page.keyboard.press(key)
