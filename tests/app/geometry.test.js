@@ -1,6 +1,6 @@
 const assert = require("node:assert");
 const test = require("node:test");
-const g = require("../../app/parts/scrubber/geometry.js");
+const g = require("../../fitprune_core/report/view/scrubber/geometry.js");
 
 // 2 x 2 patches of 10 pixels in the middle of a picture of 40 x 20; two layers.
 const trace = {

@@ -232,7 +232,7 @@ def wait_until(holds) -> bool:
 
 def test_helpers_of_the_page_are_private(config):
     public = [entry["api_name"] for entry in config["dependencies"] if entry["api_visibility"] == "public"]
-    assert public == ["compare"]
+    assert public == ["compare", "sweep"]
 
 
 def test_moving_the_slider_asks_no_server(config):
