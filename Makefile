@@ -21,6 +21,12 @@ TEST_PROCESSES ?= -n 2 --dist worksteal
 # TORCH_INDEX=https://download.pytorch.org/whl/cpu saves gigabytes of CUDA libraries.
 TORCH_INDEX ?=
 PIP_FLAGS ?=
+# `make evidence QUICK=1` only checks that everything runs. Options of app.evidence, for example
+# EVIDENCE_FLAGS="--model llava-hf/llava-1.5-7b-hf --samples samples.jsonl"; so many processes share the answering.
+QUICK ?=
+EVIDENCE ?= $(if $(QUICK),runs/evidence-check,assets/evidence)
+EVIDENCE_FLAGS ?=
+PROCESSES ?= 1
 # Options of tests.benchmarks.lmms, for example LMMS_FLAGS="--reduction 0 0.4 0.8".
 LMMS_FLAGS ?=
 
@@ -28,7 +34,7 @@ BIN := .venv/bin
 BIN_LMMS := .venv-lmms/bin
 PIP := -m pip install --disable-pip-version-check $(PIP_FLAGS) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: demo test test-fast lint format scenes space bench bench-lmms clean
+.PHONY: demo test test-fast lint format scenes evidence space bench bench-lmms clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
@@ -53,6 +59,11 @@ bench-lmms: .venv-lmms/installed
 
 scenes: .venv/installed
 	$(BIN)/python -m app.demo_model.samples --out $(OUT) --count $(COUNT) --seed $(SEED)
+
+evidence: .venv/installed-dev
+	$(BIN)/python $(if $(filter-out 1,$(PROCESSES)),-m accelerate.commands.accelerate_cli launch --multi_gpu \
+		--num_processes $(PROCESSES) --num_machines 1 --mixed_precision no --dynamo_backend no --main_process_port 0) \
+		-m app.evidence --out $(EVIDENCE) $(if $(QUICK),--quick) $(EVIDENCE_FLAGS)
 
 space: .venv/installed
 	@$(BIN)/python -m app.space --space "$(SPACE)" $(if $(DRY_RUN),--dry-run)

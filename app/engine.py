@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from app.evidence import note_at, read_evidence
+from app.evaluated import note_at, read_evidence
 from app.line import Line
 from app.settings import Settings
 from app.zero_gpu import borrowing_a_gpu

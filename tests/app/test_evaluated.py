@@ -6,7 +6,7 @@ import csv
 
 import pytest
 
-from app.evidence import note_at, read_evidence
+from app.evaluated import note_at, read_evidence
 from app.parts.budget import plans_of
 from tests.app.fake_engine import FakeEngine
 
