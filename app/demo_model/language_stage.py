@@ -35,7 +35,7 @@ MATRIX_SCALE = 0.5
 DECAY = 0.3
 DENSE_WEIGHT, LESSON_WEIGHT, NAMING_WEIGHT = 0.1, 0.5, 2.0
 TOWER_LR = 0.15  # times the decoder's: the tower has learnt, and forgets under larger updates
-CHECKPOINT_STEPS = 100
+CHECKPOINT_STEPS = 50
 
 
 def language_loss(
