@@ -69,19 +69,23 @@ def _row(rng: random.Random, row: int, colors: _Colors) -> list[SceneObject]:
         covered = cells[:2] if outer == 0 else cells[1:]
         box = _plate_box(rng, row, covered[0] % COLUMNS)
         text = random_code(rng, PLATE_LENGTH)
-        found.append(SceneObject(PLATE, colors.draw(PLATE), cells[outer], box, text=text))
+        found.append(SceneObject(PLATE, colors.draw(PLATE), cells[outer], box, text=text, fine=True))
         cells = [cell for cell in cells if cell not in covered]
     for cell in cells:
         if rng.random() > _OCCUPIED:
             continue
         if rng.random() < _SIGN_SHARE:
             text = random_code(rng, SIGN_LENGTH)
-            found.append(SceneObject(SIGN, colors.draw(SIGN), cell, random_box(rng, cell, 0.28, 0.32), text=text))
+            found.append(
+                SceneObject(SIGN, colors.draw(SIGN), cell, random_box(rng, cell, 0.28, 0.32), text=text, fine=True)
+            )
         else:
             badge = rng.choice(tuple(DIGITS)) if rng.random() < _BADGE_SHARE else ""
             corner = (rng.randrange(2), rng.randrange(2))
             box, mirrored = random_box(rng, cell, 0.27, 0.32), rng.random() < 0.5
-            found.append(SceneObject(rng.choice(THINGS), colors.draw("thing"), cell, box, mirrored, "", badge, corner))
+            found.append(
+                SceneObject(rng.choice(THINGS), colors.draw("thing"), cell, box, mirrored, "", badge, corner, fine=True)
+            )
     return sorted(found, key=lambda item: item.cell)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from app.demo_model.lettering import draw_character
-from app.demo_model.shapes import COLORS, PLATE, SHAPES, Part
+from app.demo_model.shapes import COLORS, SHAPES, Part
 
 if TYPE_CHECKING:
     from app.demo_model.scenes import Scene, SceneObject
@@ -42,8 +42,8 @@ def draw_scene(scene: Scene, size: int) -> Image.Image:
     for item in scene.objects:
         _draw_object(pen, item, side, lambda item, part, ink: _paint(ink, item.color, face))
         for character, box in item.characters():
-            width = 0.3 * (box[2] - box[0]) if item.badge or len(item.text) > 2 else 0.075 * (item.box[2] - item.box[0])
-            draw_character(pen, character, box, _stroke(item, width), _INK, side)
+            width = 0.2 * (box[2] - box[0]) if item.fine else 0.075 * (item.box[2] - item.box[0])
+            draw_character(pen, character, box, width, _INK, side)
     return canvas.resize((size, size), Image.Resampling.BOX)
 
 
@@ -64,11 +64,6 @@ def _map(scene: Scene, size: int, painter: Painter) -> np.ndarray:
     for item in scene.objects:
         _draw_object(pen, item, size, painter)
     return np.asarray(canvas)
-
-
-def _stroke(item: SceneObject, width: float) -> float:
-    """The width of a character's strokes: on a plate, whose characters are far apart, that of its height."""
-    return 0.1 * (item.box[3] - item.box[1]) if item.kind == PLATE else min(width, 0.075 * (item.box[2] - item.box[0]))
 
 
 def _shade_ground(pen: ImageDraw.ImageDraw, side: int, tint: tuple[int, int, int]) -> None:

@@ -19,6 +19,8 @@ from app.demo_model.shapes import COLORS, PLATE, SHAPES, SIGN
 COLUMNS = ROWS = 3
 MODEL_SIZE = 192  # pixels a side of what the model sees
 MAX_OBJECTS = 6  # of a plain scene
+SQUARES = 16  # a side: fine characters stand inside of these, which the model sees as patches
+_FINE_WIDTH, _FINE_HEIGHT = 0.68 / SQUARES, 0.86 / SQUARES
 BACKGROUNDS = 6
 PLACES = (
     "top left", "top", "top right",
@@ -35,7 +37,8 @@ class SceneObject:
     """One object: what it is, where it stands (`cell`, 0-8 row by row) and its box in units of the picture's side.
 
     `text` is what a sign or a plate says. `badge` is the one character on the white disc that some objects wear in a
-    corner, `badge_corner` (0 or 1 across, 0 or 1 down). A plate spans two cells and stands in the outer one.
+    corner, `badge_corner` (0 or 1 across, 0 or 1 down). A plate spans two cells and stands in the outer one. Each
+    character of a `fine` object stands inside of one square of the picture.
     """
 
     kind: str
@@ -46,6 +49,7 @@ class SceneObject:
     text: str = ""
     badge: str = ""
     badge_corner: tuple[int, int] = (1, 1)
+    fine: bool = False
 
     @property
     def place(self) -> str:
@@ -66,10 +70,16 @@ class SceneObject:
         side = x1 - x0
         left = x0 + self.badge_corner[0] * (1 - BADGE_SIDE) * side
         top = y0 + self.badge_corner[1] * (1 - BADGE_SIDE) * side
+        if self.fine:
+            x, y = (_middle_of_square(low + BADGE_SIDE * side / 2) for low in (left, top))
+            left, top = x - BADGE_SIDE * side / 2, y - BADGE_SIDE * side / 2
         return left, top, left + BADGE_SIDE * side, top + BADGE_SIDE * side
 
     def characters(self) -> list[tuple[str, Box]]:
         """Every character that can be read on it, with its box, from left to right."""
+        if self.fine:
+            boxes = [self.badge_box] if self.badge else self._text_boxes()
+            return list(zip(self.badge or self.text, map(_box_in_square, boxes), strict=True))
         if self.badge:
             x0, y0, x1, y1 = self.badge_box
             width, height = (share * (self.box[2] - self.box[0]) for share in _BADGE_CHARACTER)
@@ -132,6 +142,16 @@ def random_scene(seed: int, max_objects: int = MAX_OBJECTS) -> Scene:
         box, mirrored = random_box(rng, cell), rng.random() < 0.5 and not number
         objects.append(SceneObject(kind, color, cell, box, mirrored, number))
     return Scene(seed, tuple(objects), rng.randrange(BACKGROUNDS))
+
+
+def _middle_of_square(at: float) -> float:
+    return (int(at * SQUARES) + 0.5) / SQUARES
+
+
+def _box_in_square(box: Box) -> Box:
+    """The box of a fine character, in the square in which the middle of `box` lies."""
+    x, y = (_middle_of_square((box[at] + box[at + 2]) / 2) for at in (0, 1))
+    return x - _FINE_WIDTH / 2, y - _FINE_HEIGHT / 2, x + _FINE_WIDTH / 2, y + _FINE_HEIGHT / 2
 
 
 def random_box(rng: random.Random, cell: int, least: float = 0.245, most: float = 0.31) -> Box:

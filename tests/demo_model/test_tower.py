@@ -64,6 +64,18 @@ def test_labels_say_what_covers_the_middle_of_each_object(make):
                 assert tuple(CHARACTERS).index(character) + 1 in found
 
 
+def test_a_character_of_a_crowded_scene_is_known_by_the_one_patch_that_shows_it():
+    for scene in map(crowded_scene, range(30)):
+        labels, squares = character_labels(scene), set()
+        for item in scene.objects:
+            for character, (left, top, right, bottom) in item.characters():
+                row, column = int(top * GRID), int(left * GRID)
+                assert (int(bottom * GRID), int(right * GRID)) == (row, column)
+                assert labels[row * GRID + column] == tuple(CHARACTERS).index(character) + 1
+                squares.add((row, column))
+        assert len(squares) == (labels > 0).sum() == sum(len(item.characters()) for item in scene.objects)
+
+
 def test_empty_ground_has_no_labels_and_an_edge_says_which_side_is_covered():
     labels = scene_labels(next(s for s in map(random_scene, range(50)) if len(s.objects) == 1))
     assert all((values == 0).mean() > 0.7 for values in labels.values())

@@ -1,1 +1,0 @@
-"""One question a file: each has a `run(bench)` that returns its `Section`."""

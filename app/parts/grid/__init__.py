@@ -1,3 +1,0 @@
-from app.parts.grid.component import Cell, Grid, GridData
-
-__all__ = ["Cell", "Grid", "GridData"]

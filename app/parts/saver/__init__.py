@@ -1,3 +1,0 @@
-from app.parts.saver.component import Saved, Saver
-
-__all__ = ["Saved", "Saver"]
