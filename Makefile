@@ -13,12 +13,20 @@ SEED ?= 0
 # The Space that `make space` uploads to, owner/name; DRY_RUN=1 lists the files and asks the Hub nothing.
 SPACE ?=
 DRY_RUN ?=
-# Options of pytest, for example TEST_FLAGS="-k recipe".
+# Options of pytest, for example TEST_FLAGS="-k recipe"; `make test` then runs in one process.
 TEST_FLAGS ?=
+# In how many processes tests run, but for those in the browser, and how pytest-xdist deals them out.
+TEST_PROCESSES ?= -n 2 --dist worksteal
 # A package index to look into for torch besides the default one. On Linux without a GPU
 # TORCH_INDEX=https://download.pytorch.org/whl/cpu saves gigabytes of CUDA libraries.
 TORCH_INDEX ?=
 PIP_FLAGS ?=
+# `make evidence QUICK=1` only checks that everything runs. Options of app.evidence, for example
+# EVIDENCE_FLAGS="--model llava-hf/llava-1.5-7b-hf --samples samples.jsonl"; so many processes share the answering.
+QUICK ?=
+EVIDENCE ?= $(if $(QUICK),runs/evidence-check,assets/evidence)
+EVIDENCE_FLAGS ?=
+PROCESSES ?= 1
 # Options of tests.benchmarks.lmms, for example LMMS_FLAGS="--reduction 0 0.4 0.8".
 LMMS_FLAGS ?=
 
@@ -26,17 +34,22 @@ BIN := .venv/bin
 BIN_LMMS := .venv-lmms/bin
 PIP := -m pip install --disable-pip-version-check $(PIP_FLAGS) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: demo test test-fast lint format scenes space bench bench-lmms clean
+.PHONY: demo test test-fast lint format scenes evidence space bench bench-lmms clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
 	$(BIN)/python app.py --host $(HOST) --port $(PORT) $(DEMO_FLAGS)
 
 test: .venv/installed-dev
+ifeq ($(TEST_FLAGS),)
+	$(BIN)/python -m pytest $(TEST_PROCESSES) -m "not browser"
+	$(BIN)/python -m pytest -m browser
+else
 	$(BIN)/python -m pytest $(TEST_FLAGS)
+endif
 
 test-fast: .venv/installed-dev
-	$(BIN)/python -m pytest -m "not slow and not browser" $(TEST_FLAGS)
+	$(BIN)/python -m pytest $(TEST_PROCESSES) -m "not slow and not browser" $(TEST_FLAGS)
 
 bench: .venv/installed-dev
 	$(BIN)/python -m tests.benchmarks
@@ -46,6 +59,11 @@ bench-lmms: .venv-lmms/installed
 
 scenes: .venv/installed
 	$(BIN)/python -m app.demo_model.samples --out $(OUT) --count $(COUNT) --seed $(SEED)
+
+evidence: .venv/installed-dev
+	$(BIN)/python $(if $(filter-out 1,$(PROCESSES)),-m accelerate.commands.accelerate_cli launch --multi_gpu \
+		--num_processes $(PROCESSES) --num_machines 1 --mixed_precision no --dynamo_backend no --main_process_port 0) \
+		-m app.evidence --out $(EVIDENCE) $(if $(QUICK),--quick) $(EVIDENCE_FLAGS)
 
 space: .venv/installed
 	@$(BIN)/python -m app.space --space "$(SPACE)" $(if $(DRY_RUN),--dry-run)

@@ -12,6 +12,10 @@ from typing import NoReturn
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
+# On a ZeroGPU Space this package must come before anything looks for CUDA.
+if os.environ.get("SPACES_ZERO_GPU") == "true":
+    import spaces  # noqa: F401
+
 from app.engine import Engine
 from app.interface import build_demo, launch_options
 from app.settings import Settings

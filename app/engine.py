@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from app.evaluated import note_at, read_evidence
 from app.line import Line
 from app.settings import Settings
+from app.zero_gpu import borrowing_a_gpu
 from fitprune_core import (
     METHODS,
     MINI_LLAVA,
@@ -27,28 +28,35 @@ from fitprune_core import (
     load_model,
     model_name,
     stream_comparison,
+    sweep,
     tokens_per_layer,
 )
 from fitprune_core.checks.words import shown
+from fitprune_core.models.provenance import weights_digest
+from fitprune_core.pruning.methods import find_method
 from fitprune_core.recipes.store import recipe_source
+from fitprune_core.run.comparison import MEASURING_SECONDS
 
 LARGEST_PERCENT = 90
+MOST_WAYS = 60  # of one sweep
 
-# On a ZeroGPU Space a call gets the GPU for so many seconds at most: both runs of a long answer of a 7B model.
-_GPU_SECONDS = 60
+# Half of what the GPU of a ZeroGPU Space reads in a second.
+_BYTES_A_SECOND = 0.7e12
 
 
 @dataclass(frozen=True)
 class Preview:
     """What a budget will do to a picture of `num_visual_tokens`, before anything runs.
 
-    `tokens` leave each layer; `saving` is the predicted share of visual FLOPs.
+    `tokens` leave each layer; `saving` is the predicted share of visual FLOPs; `note` says what the model's own
+    evaluation found near this budget, if there is one.
     """
 
     percent: float
     num_visual_tokens: int
     tokens: list[int]
     saving: float
+    note: str = ""
 
 
 class Engine:
@@ -66,8 +74,10 @@ class Engine:
         self.geometry = DecoderGeometry.from_config(model.config)
         self._fit = recipe_source(self.model_name, self.geometry, recipes)
         self._recipe = lru_cache(maxsize=256)(lambda percent: self._fit(percent / 100))
+        self.evidence = read_evidence(self.model_name, partial(weights_digest, model), recipes)
         self.line = Line()
-        self._stream = _on_zero_gpu(self._stream_here)
+        self._stream = borrowing_a_gpu(self._stream_here, self._seconds_of_comparison)
+        self._sweep = borrowing_a_gpu(self._sweep_here, self._seconds_of_sweep)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Engine:
@@ -88,7 +98,8 @@ class Engine:
         """What the recipe for a budget will do. Milliseconds at the first call, nothing at the next."""
         recipe = self.recipe_for(percent)
         tokens = tokens_per_layer(recipe.removed, recipe.num_visual_tokens)
-        return Preview(percent, recipe.num_visual_tokens, tokens, recipe.achieved_reduction)
+        note = note_at(self.evidence, percent)
+        return Preview(percent, recipe.num_visual_tokens, tokens, recipe.achieved_reduction, note)
 
     def previews(self) -> list[Preview]:
         """The previews of all whole percents that the app offers, from 0 up."""
@@ -109,6 +120,22 @@ class Engine:
         """
         yield from self._stream(image, question, self.recipe_for(percent), should_stop)
 
+    def _seconds_of_comparison(self, image: Image.Image, question: str, recipe: PruningRecipe) -> int:
+        """How long a comparison needs a borrowed GPU: two answers, and the time that measuring them may take."""
+        return round(2 * self._seconds_of_answer + MEASURING_SECONDS)
+
+    def _seconds_of_sweep(
+        self, image: Image.Image, question: str, recipes: Sequence[PruningRecipe], methods: Sequence[str]
+    ) -> int:
+        """How long a sweep needs a borrowed GPU."""
+        return round((1 + len(recipes) * len(methods)) * self._seconds_of_answer)
+
+    @property
+    def _seconds_of_answer(self) -> float:
+        """An answer of full length on a GPU that reads all weights once a token, and as long again for the rest."""
+        size = sum(weight.numel() * weight.element_size() for weight in self.model.parameters())
+        return 2.0 + 2 * self.max_new_tokens * size / _BYTES_A_SECOND
+
     def _stream_here(
         self, image: Image.Image, question: str, recipe: PruningRecipe, should_stop: Callable[[], bool]
     ) -> Iterator[Partial | Answered | Comparison]:
@@ -118,6 +145,37 @@ class Engine:
             image,
             question,
             recipe,
+            max_new_tokens=self.max_new_tokens,
+            should_stop=should_stop,
+        )
+
+    def sweep(
+        self,
+        image: Image.Image,
+        question: str,
+        percents: Sequence[float],
+        methods: Sequence[str],
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> Iterator[Comparison]:
+        """Answer a question by every method at every budget, see `fitprune_core.sweep`."""
+        recipes = [self.recipe_for(percent) for percent in dict.fromkeys(percents)]
+        return self._sweep(image, question, recipes, tuple(methods), should_stop)
+
+    def _sweep_here(
+        self,
+        image: Image.Image,
+        question: str,
+        recipes: Sequence[PruningRecipe],
+        methods: Sequence[str],
+        should_stop: Callable[[], bool],
+    ) -> Iterator[Comparison]:
+        yield from sweep(
+            self.model,
+            self.processor,
+            image,
+            question,
+            recipes,
+            methods,
             max_new_tokens=self.max_new_tokens,
             should_stop=should_stop,
         )
@@ -175,10 +233,15 @@ def check_percent(value: Any) -> float:
     return value
 
 
-def _on_zero_gpu(stream: Callable) -> Callable:
-    """On a Hugging Face Space with ZeroGPU, borrow a GPU for each call; anywhere else, the function itself."""
-    if os.environ.get("SPACES_ZERO_GPU") != "true":
-        return stream
-    import spaces  # only such a Space has it
-
-    return spaces.GPU(duration=_GPU_SECONDS)(stream)
+def check_ways(percents: Any, methods: Any) -> tuple[tuple[float, ...], tuple[str, ...]]:
+    """Budgets in percent and methods, each once. Raises ValueError for what cannot be, or is too much."""
+    if not isinstance(percents, list | tuple) or not percents or not isinstance(methods, list | tuple) or not methods:
+        raise ValueError("A sweep needs a list of budgets and a list of methods, neither of them empty.")
+    if not all(isinstance(method, str) for method in methods):
+        raise ValueError(f"Methods are given by name, as in {', '.join(METHODS)}, not as {shown(methods)}.")
+    found = {find_method(method).label: method for method in methods}
+    budgets = tuple(dict.fromkeys(map(check_percent, percents)))
+    if len(budgets) * len(found) > MOST_WAYS:
+        ways = f"{len(budgets)} budgets by {len(found)} methods"
+        raise ValueError(f"{ways} are too many; a sweep has up to {MOST_WAYS} ways.")
+    return budgets, tuple(found.values())

@@ -9,9 +9,11 @@ import gradio as gr
 
 from app.api import create_api
 from app.engine import Engine
+from app.limits import app_options
 from app.pages.compare import CLICK_RUN, create_compare
 from app.pages.inspect import create_inspect
 from app.pages.recipes import create_recipes
+from app.pages.sweep import create_sweep
 from app.parts.guide import Guide, GuideData
 from app.parts.masthead import Identity, Masthead
 from app.runs import Runs
@@ -35,6 +37,8 @@ def build_demo(engine: Engine, runs: Path = RUNS) -> gr.Blocks:
             with gr.Tabs(elem_id="pages") as tabs:
                 with gr.Tab("Compare", id="compare"):
                     page = create_compare(engine)
+                with gr.Tab("Sweep", id="sweep"):
+                    create_sweep(engine, page, tabs)
                 with gr.Tab("Inspect", id="inspect"):
                     inspect = create_inspect(engine, page, tabs, in_background)
                 with gr.Tab("Recipes", id="recipes"):
@@ -63,4 +67,5 @@ def launch_options() -> dict[str, Any]:
         "mcp_server": False,
         "footer_links": ["api", "settings"],
         "share": False,
+        "app_kwargs": app_options(),
     }

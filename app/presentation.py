@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,14 +9,12 @@ from typing import Any
 from PIL import Image
 
 from app import figures
-from app.charts import layer_series
 from app.parts.answers import Board, Card, Row
 from app.parts.scrubber import Trace
 from app.scenes import is_right
 from fitprune_core import Comparison, DecoderGeometry, Partial, Run
-
-# The scrubber's picture: sharp on a laptop, and small enough to send with every result.
-_PICTURE_SIDE, _PICTURE_QUALITY = 640, 88
+from fitprune_core.report import trace as report
+from fitprune_core.report.trace import data_uri
 
 _COUNTED = "Counted, not measured: matrix products, 2 FLOPs per multiply-add."
 _ABOUT = {
@@ -92,36 +88,7 @@ def done_board(comparison: Comparison, truth: str | None, *, times: str = MEASUR
 
 def trace_of(comparison: Comparison, image: Image.Image, geometry: DecoderGeometry) -> Trace:
     """What the scrubber draws. image: the picture that was asked about, as the model's processor got it."""
-    layout = comparison.layout
-    series = layer_series(geometry, comparison.removed, layout.num_tokens, _dropped_before(comparison))
-    return Trace(
-        image=data_uri(image, _PICTURE_SIDE, _PICTURE_QUALITY),
-        width=layout.image_size[0],
-        height=layout.image_size[1],
-        seen=_rounded(layout.seen),
-        boxes=[None if box is None else _rounded(box) for box in layout.boxes],
-        views=list(layout.views),
-        rows=layout.rows,
-        columns=layout.columns,
-        tiles=[_rounded(box) for box in layout.tiles],
-        merge=layout.merge,
-        row_ends=list(layout.row_ends),
-        layers=len(comparison.removed),
-        dropped_after=list(comparison.dropped_after),
-        rank=list(comparison.rank),
-        tokens=series.tokens,
-        original_gflops=series.original_gflops,
-        pruned_gflops=series.pruned_gflops,
-    )
-
-
-def data_uri(image: Image.Image, side: int, quality: int = 85) -> str:
-    """An RGB picture as a JPEG data URI, its longer side at most `side` pixels."""
-    small = image.copy()
-    small.thumbnail((side, side), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=quality)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return Trace(**report.trace_of(comparison, image, geometry))
 
 
 def _figures(comparison: Comparison) -> list[_Figure]:
@@ -207,10 +174,6 @@ def _sentence(comparison: Comparison) -> str:
 def _dropped_before(comparison: Comparison) -> int:
     """Visual tokens that never reached the first layer."""
     return comparison.dropped_after.count(-1)
-
-
-def _rounded(box: tuple[float, float, float, float]) -> list[float]:
-    return [round(value, 2) for value in box]
 
 
 __all__ = [

@@ -25,6 +25,7 @@ _FIRST_SEED, _LAST_SEED = 2**40, 2**41
 _DRAWS = 3_000
 _POLITENESS = re.compile(r"^(?:(?:please|hello|so) )+| please$")
 _PICTURE = re.compile(r"\b(?:the|this) (?:picture|image|scene)\b")
+_PLAIN = re.compile(r"[A-Z][^?!.]*[^?!.\s]\?")  # one question mark, after the last word
 _ANSWERABLE = tuple(ask for kind, ask in KINDS.items() if kind != "unknown")
 
 
@@ -96,4 +97,4 @@ def is_right(answer: str, truth: str) -> bool:
 def _is_plain(question: Question) -> bool:
     """Whether a question is typed with care and has an answer in the picture: good to begin with."""
     text = question.text
-    return text[:1].isupper() and not text.isupper() and text.endswith("?") and question.answer != UNKNOWN_ANSWER
+    return _PLAIN.fullmatch(text) is not None and not text.isupper() and question.answer != UNKNOWN_ANSWER

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from fitprune_core.run.pictures import open_picture as open_picture
     from fitprune_core.run.questions import check_question as check_question
     from fitprune_core.run.results import normalised as normalised
+    from fitprune_core.run.sweep import sweep as sweep
 
 # Each public name and the module that it comes from.
 _HOME = {
@@ -87,6 +88,7 @@ _HOME = {
     "compare": "run.comparison",
     "stream_comparison": "run.comparison",
     "Comparison": "run.comparison",
+    "sweep": "run.sweep",
     "evaluate": "evaluation.evaluation",
 }
 

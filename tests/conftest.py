@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+import gc
 import os
+
+# Nothing that is imported is ever garbage, so nobody looks for it there, neither now nor when a test collects garbage:
+# see `pytest_collection_finish`.
+gc.disable()
+
+# Processes of pytest-xdist share the cores.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Before anything imports transformers or gradio: both read these once.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
+# And nothing here imports torch, which the process that deals tests out to others does not need.
 import pytest  # noqa: E402
-import torch  # noqa: E402
 
-from fitprune_core import build_inputs  # noqa: E402
 from tests.fit_statistics import peaked_statistics, whole_number_statistics  # noqa: E402
-from tests.tiny import random_picture  # noqa: E402
+
+
+def pytest_collection_finish():
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)
 def _seed():
+    import torch
+
     torch.manual_seed(0)
 
 
@@ -39,6 +53,8 @@ def tiny_folder(tmp_path_factory):
 
 @pytest.fixture
 def no_grad():
+    import torch
+
     with torch.no_grad():
         yield
 
@@ -46,6 +62,9 @@ def no_grad():
 @pytest.fixture
 def inputs(tiny):
     """A picture and a question, as the tiny model takes them."""
+    from fitprune_core import build_inputs
+    from tests.tiny import random_picture
+
     return build_inputs(tiny[1], random_picture(), "what is in the picture?")
 
 
@@ -71,6 +90,8 @@ def mini_tokenizer():
 @pytest.fixture(scope="session")
 def untrained_mini(mini_tokenizer):
     """mini-llava before its training. Do not change its weights."""
+    import torch
+
     from app.demo_model.architecture import build_model
 
     torch.manual_seed(0)

@@ -4,7 +4,7 @@
     python -m tests.families_table --run   # the same after running them; what fails is named
 
 A row is a family of `tests/families/every.py`, a column a test of `tests/models/families/test_every_family.py`, and a
-cell says how many of them there are. The README holds the table.
+cell says how many of them there are. The guide's page of models holds the table.
 """
 
 from __future__ import annotations

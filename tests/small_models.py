@@ -1,6 +1,6 @@
 """What published models that are small enough for a processor cost, from their sizes alone; nothing is loaded.
 
-    python -m tests.small_models   # the README's table
+    python -m tests.small_models   # the guide's table
 
 The sizes are those of public files: for llava-interleave-qwen-0.5b, transformers' script that converted it
 (`models/llava/convert_llava_weights_to_hf.py`: Qwen1.5-0.5B-Chat, 26 layers of SigLIP, a vocabulary padded to 64), and
@@ -122,7 +122,7 @@ def text_between(layout) -> int:
 
 
 def table() -> str:
-    """The README's table, with a line end at its end."""
+    """The guide's table, with a line end at its end."""
     heads = ("", "visual tokens", "weights", "cache", "GFLOP", "tower", "prefill", "decoding", "visual")
     lines = [heads, ("---",) * len(heads)]
     for name, model in MODELS.items():

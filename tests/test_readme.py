@@ -1,4 +1,4 @@
-"""The README keeps its word: its Python runs, its commands exist, what it links to is there."""
+"""The README and its guide keep their word: their Python runs, their commands exist, what they link to is there."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ from tests.families_table import families_table
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "assets" / "guide").glob("*.md"))]
+ALL = "\n".join(path.read_text(encoding="utf-8") for path in PAGES)
 
 
 def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    return re.findall(rf"^```{language}\n(.*?)^```", ALL, re.MULTILINE | re.DOTALL)
 
 
 def commands(start):
@@ -31,10 +33,14 @@ def commands(start):
     return [shlex.split(line, comments=True) for line in lines if line.startswith(start)]
 
 
-def test_what_it_links_to_is_there():
-    links = re.findall(r"\]\(([^)#:]+)\)", README)
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_what_it_links_to_is_there(page):
+    links = re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_every_page_of_the_guide_is_linked_to():
+    assert [page.name for page in PAGES[1:] if f"assets/guide/{page.name}" not in README] == []
 
 
 def test_its_command_lines_can_be_read():
@@ -71,7 +77,7 @@ def test_its_picture_of_the_method_is_drawn_from_the_recipe(monkeypatch):
 
 def test_the_samples_it_shows_are_read(tmp_path):
     (array,) = blocks("json")
-    line = re.search(r"one object a line: `(.*?)`", README)[1]
+    line = re.search(r"one object a line: `(.*?)`", ALL)[1]
     for name, text in (("mix.json", array), ("samples.jsonl", line)):
         (tmp_path / name).write_text(text, encoding="utf-8")
     entry = json.loads(line)
@@ -88,10 +94,10 @@ def test_the_samples_it_shows_are_read(tmp_path):
 
 
 def test_its_table_of_families_is_that_of_the_tests(capfd):
-    """Where this fails, put what `python -m tests.families_table` prints into the README."""
+    """Where this fails, put what `python -m tests.families_table` prints into assets/guide/models.md."""
     table, is_well = families_table(run=False)
     assert is_well
-    assert re.search(r"<!-- families -->\n(.*?)<!-- /families -->", README, re.DOTALL)[1].strip() == table.strip()
+    assert re.search(r"<!-- families -->\n(.*?)<!-- /families -->", ALL, re.DOTALL)[1].strip() == table.strip()
 
 
 NEEDED = (MINI_LLAVA_FOLDER / "config.json", RECIPES / MINI_LLAVA / STATISTICS)
@@ -111,7 +117,7 @@ def test_its_python_runs(monkeypatch, capsys):
 def test_what_it_says_compare_prints_is_printed(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     command = next(words for words in commands("python -m fitprune_core compare") if MINI_LLAVA in words)
-    shown = re.search(r"^```\n(model .*?)^```", README, re.MULTILINE | re.DOTALL)[1].splitlines()
+    shown = re.search(r"^```\n(model .*?)^```", ALL, re.MULTILINE | re.DOTALL)[1].splitlines()
     assert main(command[3:]) == 0
     printed = [line.split() for line in capsys.readouterr().out.splitlines()]
     # The first line names the machine's threads, and columns are as wide as what is said of its times.

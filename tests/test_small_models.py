@@ -1,4 +1,4 @@
-"""The README's figures of published models for a processor, held against torch's counter and the models' names."""
+"""The guide's figures of published models for a processor, held against torch's counter and the models' names."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ from fitprune_core import visual_layout
 from tests.flop_counting import counted_flops
 from tests.small_models import ANSWER, MODELS, PICTURE, QUESTION, cost_of, table, text_between
 
-README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+GUIDE = (Path(__file__).resolve().parents[1] / "assets" / "guide" / "models.md").read_text(encoding="utf-8")
 # Millions of parameters: SmolVLM's are in its name; SigLIP's 400 without its last layer and head, and Qwen1.5's 464.
 PARAMETERS = {"llava-hf/llava-interleave-qwen-0.5b-hf": (840, 890), "HuggingFaceTB/SmolVLM-256M-Instruct": (256, 257)}
 
 
 def test_the_readme_says_what_is_computed():
-    """Where this fails, put what `python -m tests.small_models` prints into the README."""
+    """Where this fails, put what `python -m tests.small_models` prints into assets/guide/models.md."""
     assert (
-        re.search(r"<!-- small models -->\n(.*?)<!-- /small models -->", README, re.DOTALL)[1].strip()
-        == table().strip()
+        re.search(r"<!-- small models -->\n(.*?)<!-- /small models -->", GUIDE, re.DOTALL)[1].strip() == table().strip()
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Generator
@@ -18,6 +19,7 @@ from app.parts.answers import Answers, Board
 from app.parts.budget import Budget, plans_of
 from app.parts.notice import Message, Notice
 from app.parts.picker import Choice, Choices, Picker
+from app.parts.saver import Saved, Saver
 from app.parts.scrubber import Scrubber, Trace
 from app.presentation import (
     MEASURED,
@@ -35,6 +37,7 @@ from app.uploads import Upload
 from app.visits import Waiting, address_of, visit
 from app.words import sentence
 from fitprune_core import Answered, Comparison, Partial
+from fitprune_core.report.export import page_of, to_entries
 
 FIRST_PERCENT = 60
 _THUMBNAIL = 96
@@ -56,7 +59,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Parts:
-    """The components that events read and write. `seed` is that of the scene, if it is one; `shown` is a done board."""
+    """The components that events read and write.
+
+    `seed` is that of the scene, if it is one; `shown` is a done board, and `found` the object that is exported of it.
+    """
 
     picture: Picture
     picker: Picker
@@ -70,17 +76,25 @@ class Parts:
     scrubber: Scrubber
     seed: gr.State
     shown: gr.State
+    found: gr.State
+    save_page: gr.Button
+    save_json: gr.Button
+    saver: Saver
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a run has found. kept, ended: the board to show and the words to say should nothing more come."""
+    """What a run has found. kept, ended: the board to show and the words to say should nothing more come.
+
+    found: the object that is exported, once all is known.
+    """
 
     board: Board
     kept: Board
     message: Message
     trace: Trace | None = None
     ended: str = ""
+    found: dict[str, Any] | None = None
 
 
 class ComparePage:
@@ -129,8 +143,10 @@ class ComparePage:
         """What a visit yields, as it is shown."""
         parts = self.parts
         if isinstance(item, Result):
-            trace = {parts.scrubber: item.trace} if item.trace else {}
-            return {parts.board: item.board, parts.notice: item.message, parts.shown: item.kept.model_dump(), **trace}
+            more: dict = {parts.scrubber: item.trace} if item.trace else {}
+            if item.found is not None:
+                more |= {parts.found: item.found}
+            return {parts.board: item.board, parts.notice: item.message, parts.shown: item.kept.model_dump(), **more}
         if isinstance(item, Waiting) and item.ahead:
             return {parts.board: queued_board(percent), parts.notice: Message(text=place_in_words(item))}
         so_far = item if isinstance(item, Partial) else None
@@ -152,13 +168,23 @@ class ComparePage:
                 yield Result(early, kept, Message(text=_MEASURING), trace, "Stopped before the times were measured.")
             elif isinstance(item, Comparison):
                 done = board(item, times=MEASURED)
-                yield Result(done, done, closing_words(item))
+                yield Result(done, done, closing_words(item), found=to_entries(item, image, self.engine.geometry))
             elif time.monotonic() - last >= _BEAT:
                 last = time.monotonic()
                 yield item
 
     def _restore(self, board: Board, message: Message) -> dict:
         return {self.parts.board: board, self.parts.notice: message}
+
+    def save(self, kind: str, found: dict[str, Any] | None) -> dict:
+        """Hand the last comparison over as a file, "html" or "json"."""
+        parts = self.parts
+        if found is None:
+            return {parts.notice: Message(text="There is nothing to save yet: run a comparison first.", kind="error")}
+        text = page_of(found) if kind == "html" else json.dumps(found, ensure_ascii=False)
+        media = {"html": "text/html", "json": "application/json"}[kind]
+        saved = Saved(name=f"fitprune-comparison.{kind}", kind=media, text=text, number=time.monotonic_ns())
+        return {parts.saver: saved, parts.notice: Message(text=f"Saved as {saved.name}.")}
 
     def stop(self, request: gr.Request) -> None:
         """End the visitor's run; it says so itself, and shows the result from before."""
@@ -210,14 +236,27 @@ def create_compare(engine: Engine) -> ComparePage:
         with gr.Column(elem_id="results", scale=1):
             board = Answers(idle_board(FIRST_PERCENT), elem_id="answers")
             scrubber = Scrubber(elem_id="scrubber")
-    seed, shown = gr.State(first.seed), gr.State(idle_board(FIRST_PERCENT).model_dump())
-    page.parts = Parts(**controls, board=board, scrubber=scrubber, seed=seed, shown=shown)
+            with gr.Row(elem_id="exports"):
+                save_page = gr.Button("Save as a page", size="sm", elem_id="save-page")
+                save_json = gr.Button("Save as JSON", size="sm", elem_id="save-json")
+                saver = Saver(elem_id="saver", elem_classes="bare")
+    page.parts = Parts(
+        **controls,
+        board=board,
+        scrubber=scrubber,
+        seed=gr.State(first.seed),
+        shown=gr.State(idle_board(FIRST_PERCENT).model_dump()),
+        found=gr.State(None),
+        save_page=save_page,
+        save_json=save_json,
+        saver=saver,
+    )
     _wire(page)
     return page
 
 
 def _create_controls(engine: Engine, examples: tuple[Example, ...], first: Example) -> dict[str, Any]:
-    picture = Picture(first.open(), label="Picture", show_label=False, height=232, elem_id="picture")
+    picture = Picture(first.open(), label="Picture", show_label=False, height=220, elem_id="picture")
     with gr.Row(elem_id="gallery"):
         thumbnails = [Choice(thumbnail=data_uri(e.open(), _THUMBNAIL), title=e.title) for e in examples]
         picker = Picker(Choices(choices=thumbnails), elem_classes="picker-box", min_width=0)
@@ -253,13 +292,15 @@ def _wire(page: ComparePage) -> None:
         [parts.run.click, parts.question.submit],
         page.run,
         [parts.picture, parts.question, parts.percent, parts.seed, parts.shown],
-        [parts.board, parts.scrubber, parts.notice, parts.shown],
+        [parts.board, parts.scrubber, parts.notice, parts.shown, parts.found],
         # Each begins at once and waits in the engine's line, where it takes the place of the visitor's last.
         trigger_mode="multiple",
         concurrency_limit=None,
         **quiet,
     )
     parts.stop.click(page.stop, None, None, **at_once)
+    for button, kind in ((parts.save_page, "html"), (parts.save_json, "json")):
+        button.click(partial(page.save, kind), parts.found, [parts.saver, parts.notice], **at_once)
     begun_with = [parts.picture, parts.question, parts.seed, parts.percent]
     parts.picker.pick(page.pick, None, begun_with, **at_once).then(None, js=CLICK_RUN)
     parts.new_scene.click(page.draw_scene, None, begun_with, **at_once).then(None, js=CLICK_RUN)

@@ -12,10 +12,10 @@ from typing import Any
 import gradio as gr
 from gradio.components.base import Component
 
-HERE = Path(__file__).resolve().parent
+from fitprune_core.report.export import VIEW
 
 # Gradio wraps the script in a function of its own, so that what a file declares stays in its component.
-SHARED_SCRIPTS = (HERE / "shared.js",)
+SHARED_SCRIPTS = (VIEW / "shared.js",)
 
 
 class BrowserComponent(gr.HTML):

@@ -52,6 +52,8 @@ def run_compare(options: argparse.Namespace) -> None:
     # Everything that costs nothing is looked at before torch and a model are loaded.
     question, image = check_question(options.question), open_picture(options.image)
     recipe = PruningRecipe.load(options.recipe) if options.recipe else None
+    if options.export is not None:
+        check_output(options.export)
     _import_models()
     from fitprune_core.run.comparison import compare
 
@@ -60,6 +62,11 @@ def run_compare(options: argparse.Namespace) -> None:
     comparison = compare(
         model, processor, image, question, recipe, method=options.method, max_new_tokens=options.max_new_tokens
     )
+    if options.export is not None:
+        from fitprune_core.cost.decoder import DecoderGeometry
+        from fitprune_core.report.export import export_comparison
+
+        export_comparison(comparison, image, DecoderGeometry.from_config(model.config), options.export)
     if options.json:
         print(json.dumps(comparison.to_json(), ensure_ascii=False))
     else:

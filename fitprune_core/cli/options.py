@@ -55,6 +55,15 @@ def _add_compare(adding: argparse.ArgumentParser) -> None:
     adding.add_argument("--method", default="fitprune", metavar="NAME", help=about)
     _add_running(adding)
     adding.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    about = "also write it: a .html page that works offline, or a .json file"
+    adding.add_argument("--export", type=_exported, metavar="FILE", help=about)
+
+
+def _exported(text: str) -> Path:
+    path = Path(text)
+    if path.suffix.casefold() not in (".json", ".html"):
+        raise argparse.ArgumentTypeError(f"{text!r} ends neither in .json nor in .html")
+    return path
 
 
 def _add_calibrate(adding: argparse.ArgumentParser) -> None:

@@ -140,22 +140,37 @@ def outcomes_of(
     return Outcomes(model, tuple(questions.values()), tuple(found))
 
 
-def _summary(side: Side, original: Side, chosen: Sequence[int]) -> Summary:
-    pairs = [
-        (mine, first)
+def against(side: Side, other: Side, among: Sequence[int] | None = None) -> Paired | None:
+    """One side against another, over the questions `among` (their indices), or all: `won` are right in `side` alone.
+
+    Only questions that both answered and whose right answer is known count; None where there are none.
+    """
+    chosen = range(len(side.answers)) if among is None else among
+    judged = _judged(_pairs(side, other, chosen))
+    return paired(judged.count((False, True)), judged.count((True, False))) if judged else None
+
+
+def _pairs(side: Side, other: Side, chosen: Sequence[int]) -> list[tuple[Given, Given]]:
+    return [
+        (mine, theirs)
         for index in chosen
-        if (mine := side.answers[index]) is not None and (first := original.answers[index]) is not None
+        if (mine := side.answers[index]) is not None and (theirs := other.answers[index]) is not None
     ]
-    judged = [(mine.right, first.right) for mine, first in pairs if None not in (mine.right, first.right)]
-    against = None
-    if side is not original and judged:
-        against = paired(judged.count((False, True)), judged.count((True, False)))
+
+
+def _judged(pairs: Sequence[tuple[Given, Given]]) -> list[tuple[bool | None, bool | None]]:
+    return [(mine.right, theirs.right) for mine, theirs in pairs if None not in (mine.right, theirs.right)]
+
+
+def _summary(side: Side, original: Side, chosen: Sequence[int]) -> Summary:
+    pairs = _pairs(side, original, chosen)
+    judged = _judged(pairs)
     flops = [mine.visual_gflops for mine, _ in pairs if mine.visual_gflops is not None]
     return Summary(
         name=side.name,
         right=share_of(sum(bool(mine) for mine, _ in judged), len(judged)),
         same=share_of(sum(is_same(mine, first) for mine, first in pairs), len(pairs)),
-        against=against,
+        against=None if side is original else against(side, original, chosen),
         visual_gflops=fmean(flops) if flops else None,
     )
 

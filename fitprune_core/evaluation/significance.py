@@ -5,6 +5,7 @@ Intervals and tests are scipy's, which is loaded at the first call.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 CONFIDENCE = 0.95
@@ -63,3 +64,20 @@ def paired(lost: int, won: int) -> Paired:
     from scipy.stats import binomtest
 
     return Paired(lost, won, float(binomtest(lost, lost + won, 0.5).pvalue))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values of a family of tests, each as it counts among all of them (Holm, 1979), in the order they came.
+
+    Of m tests the smallest p-value is multiplied by m, the next by m - 1 and so on; none becomes smaller than one
+    before it, or larger than 1. What stays at or below a level is found at that level with the risk of a single false
+    find among all bounded by it. scipy has only corrections of the rate of false finds. Raises ValueError for what is
+    no p-value.
+    """
+    if wrong := [p for p in p_values if not 0.0 <= p <= 1.0]:
+        raise ValueError(f"a p-value is a number from 0 to 1, not {wrong[0]}")
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for step, index in enumerate(sorted(range(len(p_values)), key=lambda index: p_values[index])):
+        largest = max(largest, min(1.0, (len(p_values) - step) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted

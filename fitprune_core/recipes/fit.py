@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from fitprune_core.checks.words import shown
-from fitprune_core.cost.decoder import visual_reduction
+from fitprune_core.cost.decoder import DecoderGeometry, visual_reduction
 from fitprune_core.recipes.budget import TOLERANCE, check_reachable, gathered, round_to_budget, trim_to_budget
 from fitprune_core.recipes.lowest_runs import Ranking, walk
 from fitprune_core.recipes.recipe import PruningRecipe, check_attention, check_share
@@ -31,6 +31,11 @@ from fitprune_core.recipes.token_groups import TokenGroups, check_token_counts
 ALPHA_STEPS = 1024
 # A layer scores all of its tokens to drop a few: less than this share of the picture's tokens waits for another layer.
 LEAST_DROP = 0.02
+# In narrow layers the small kernels of a drop (scores, choice, gathering) cost more than its products: a third of a
+# millisecond of a CPU's core, which is worth some 10**7 multiply-adds. A drop should save ten times that, but none has
+# to wait until it is more than this share of the tokens.
+DROP_SAVES = 10**8
+LARGEST_LEAST_DROP = 0.2
 
 
 def fit_recipe(
@@ -43,8 +48,8 @@ def fit_recipe(
 ) -> PruningRecipe:
     """Fit a recipe from stored statistics, without the model.
 
-    The first fit sorts the statistics, which for those of the paper's size (655 samples of LLaVA-1.5-7B) takes more
-    than a second; another budget takes a fraction of that.
+    The first fit sorts the statistics, which for those of the paper's size (655 samples of LLaVA-1.5-7B) takes about a
+    second; another budget takes a fraction of that.
 
     Args:
         statistics: an `AttentionStatistics`, or any object with `self_attention` and `cross_attention` of shape
@@ -54,7 +59,8 @@ def fit_recipe(
             and the recipe is for the largest count.
         reduction: share of visual compute to save, 0 <= reduction < 1, as `cost.decoder.visual_reduction` counts it.
             The recipe meets it within 0.05 percentage points where whole tokens allow that, and no layer drops fewer
-            than about 2 % of the tokens where it can be met without.
+            than about 2 % of the tokens where it can be met without; in narrow decoders that is more, see
+            `least_drop`.
         attention: "both" removes what is low in self- and in cross-attention, "self" and "cross" look at one alone.
         max_drop_layers: the most layers that may drop tokens, or None for any number. Every layer that drops has to
             score its tokens; where layers are narrow, fewer of them cost less time, at a larger alpha.
@@ -69,6 +75,17 @@ def fit_recipe(
     return fitter_for(statistics).fit(
         reduction, attention=attention, max_drop_layers=max_drop_layers, first_drop_layer=first_drop_layer
     )
+
+
+def least_drop(geometry: DecoderGeometry, num_visual_tokens: int) -> float:
+    """The fewest tokens that a layer should drop, of so many: 2 %, or what saves `DROP_SAVES` multiply-adds if it goes
+    half way down, whichever is more, but 20 % at most.
+
+    Only in decoders a few hundred numbers wide is the second the larger; mini-llava's is one.
+    """
+    row = geometry.before_drop(1) + geometry.after_drop(1)
+    worth = DROP_SAVES / (row * geometry.num_layers / 2)
+    return min(max(LEAST_DROP * num_visual_tokens, worth), LARGEST_LEAST_DROP * num_visual_tokens)
 
 
 def fitter_for(statistics: Any) -> Fitter:
@@ -93,8 +110,7 @@ class Fitter:
     """
 
     def __init__(self, statistics: Any) -> None:
-        # Adding 0 turns -0.0 into 0.0, whose bits sort where they should.
-        attention = {name: np.asarray(getattr(statistics, f"{name}_attention")) + 0 for name in ("self", "cross")}
+        attention = {name: np.asarray(getattr(statistics, f"{name}_attention")) for name in ("self", "cross")}
         for name, values in attention.items():
             _check_values(name, values, statistics.geometry.num_layers)
         if attention["self"].shape != attention["cross"].shape:
@@ -157,11 +173,17 @@ class Fitter:
     def _rounded(self, wanted: np.ndarray, reduction: float, layers: tuple[int, ...]) -> tuple[int, ...]:
         """Whole counts that meet the budget, at fewer layers if they can meet it as well. wanted: (num_layers,)."""
         geometry, tokens = self.geometry, self.num_visual_tokens
-        together = gathered(wanted, LEAST_DROP * tokens, layers)
-        dropping = tuple(int(layer) for layer in np.flatnonzero(together))
-        few = round_to_budget(geometry, together, tokens, reduction, dropping)
-        if dropping and abs(visual_reduction(geometry, few, tokens) - reduction) <= TOLERANCE:
-            return few
+        lowest = LEAST_DROP * tokens
+        # Where layers are so few that whole tokens miss the budget, smaller drops are tried as well.
+        halves = (least_drop(geometry, tokens) / 2**times for times in range(8))
+        for least in dict.fromkeys(max(half, lowest) for half in halves):
+            together = gathered(wanted, least, layers)
+            dropping = tuple(int(layer) for layer in np.flatnonzero(together))
+            if together.max() < least:
+                continue  # all of it is less
+            few = round_to_budget(geometry, together, tokens, reduction, dropping)
+            if abs(visual_reduction(geometry, few, tokens) - reduction) <= TOLERANCE:
+                return few
         return round_to_budget(geometry, wanted, tokens, reduction, layers)
 
     def smallest_step(self, reduction: float, attention: str, layers: tuple[int, ...] | None = None) -> int:

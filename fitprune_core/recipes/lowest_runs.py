@@ -30,11 +30,13 @@ class Ranking:
         self.total = np.empty(shape[:2], dtype=np.float32)
         self.share = np.concatenate(shares).T
         keys = np.empty(shape[1:], dtype=np.uint64)
+        ranks = np.tile(np.arange(self.padded, dtype=self.rank.dtype), self.rows)
         is_padding = np.tile(~self.is_token, (len(kinds), 1))
         self._block_ones = np.ones(_BLOCK, dtype=np.float32)
         for layer in range(self.num_layers):
-            self.values[layer, :, :num_tokens] = np.concatenate([kind[:, layer] for kind in kinds])
-            self._rank_layer(layer, keys, is_padding)
+            # Adding 0 turns -0.0 into 0.0, whose bits sort where they should.
+            self.values[layer, :, :num_tokens] = np.concatenate([kind[:, layer] for kind in kinds]) + np.float32(0)
+            self._rank_layer(layer, keys, ranks, is_padding)
             self.total[layer] = self._sorted(layer, self.values[layer])[1][:, -1]
 
     def in_run(self, layer: int, left: np.ndarray, alpha: float) -> np.ndarray:
@@ -43,24 +45,25 @@ class Ranking:
         left: (num_samples, padded tokens), True for the tokens that arrive at the layer.
         """
         kinds = (-1, *left.shape)
-        values = (self.values[layer].reshape(kinds) * left).reshape(self.rows, -1)
+        values = (self.values[layer].reshape(kinds) * left.astype(np.float32)).reshape(self.rows, -1)
         ordered, sums = self._sorted(layer, values)
         lost = self.total[layer] - sums[:, -1]
         allowed = _allowed_loss(self.total[layer], lost, self.share[layer], alpha)[:, None]
-        whole = (sums <= allowed).sum(axis=1)
+        whole = np.count_nonzero(sums <= allowed, axis=1)
         rows, last = np.arange(self.rows), sums.shape[1] - 1
         before = np.where(whole > 0, sums[rows, whole - 1], np.float32(0))[:, None]
         within = before + np.cumsum(ordered[rows, np.minimum(whole, last)], axis=1)
-        ends = whole * _BLOCK + np.where(whole > last, 0, (within <= allowed).sum(axis=1))
+        ends = whole * _BLOCK + np.where(whole > last, 0, np.count_nonzero(within <= allowed, axis=1))
         low = self.rank[layer] < ends.astype(self.rank.dtype)[:, None]
         return low.reshape(kinds).all(axis=0)
 
-    def _rank_layer(self, layer: int, keys: np.ndarray, is_padding: np.ndarray) -> None:
+    def _rank_layer(self, layer: int, keys: np.ndarray, ranks: np.ndarray, is_padding: np.ndarray) -> None:
         """Order the tokens of every row by attention, ascending, padding last; equal attention by position.
 
         Attention is never negative, so its bits as an integer are in the same order. With the position below them,
         every key is different: a plain sort is then stable, and several times faster than a stable argsort. `keys` is
-        room for them, (rows, padded tokens) uint64; `is_padding`, of the same shape, says which places hold no token.
+        room for them, (rows, padded tokens) uint64; `ranks` counts up in each row, flattened; `is_padding`, (rows,
+        padded tokens), says which places hold no token.
         """
         keys[:] = self.values[layer].view(np.uint32)
         keys[is_padding] = np.iinfo(np.uint32).max
@@ -69,10 +72,10 @@ class Ranking:
         keys.sort(axis=1)
         keys &= np.uint64(0xFFFFFFFF)
         order = keys.view(np.int64)
-        np.put_along_axis(self.rank[layer], order, np.arange(self.padded, dtype=self.rank.dtype)[None], axis=1)
         # As positions in the flattened layer, so that one `take` sorts it.
         order += np.arange(self.rows)[:, None] * self.padded
         self.order[layer] = order.ravel()
+        self.rank[layer].reshape(-1)[self.order[layer]] = ranks
 
     def _sorted(self, layer: int, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Values by rank, (rows, blocks, _BLOCK), and their sums up to the end of each block, (rows, blocks).

@@ -13,21 +13,14 @@ import torch
 from PIL import Image
 from transformers import PreTrainedModel, ProcessorMixin
 
-from fitprune_core.cost.decoder import visual_reduction
-from fitprune_core.models.devices import describe_device
 from fitprune_core.models.exclusive import exclusive_use, free_model
-from fitprune_core.models.family import visual_mask
-from fitprune_core.models.layout import image_aspect, visual_layout
-from fitprune_core.models.loading import model_name
 from fitprune_core.models.memory import with_memory_explained
 from fitprune_core.pruning.methods import Method, find_method
 from fitprune_core.recipes.recipe import PruningRecipe
-from fitprune_core.run.answer import UNPRUNED, Answer, Way, answer, prepare
-from fitprune_core.run.decoding import Decoding
+from fitprune_core.run.answer import Answer, answer
 from fitprune_core.run.generation import iterate_in_thread
-from fitprune_core.run.pixels import load_rgb
-from fitprune_core.run.questions import check_question
-from fitprune_core.run.results import Answered, Comparison, Partial, Run, fates, normalised
+from fitprune_core.run.request import Request
+from fitprune_core.run.results import Answered, Comparison, Partial, Run, normalised
 from fitprune_core.run.timing import Clock, Paired, Side, Stopped, Times, medians, paired, paired_rounds
 
 __all__ = ["Answered", "Comparison", "Partial", "Run", "compare", "normalised", "stream_comparison"]
@@ -86,13 +79,15 @@ def stream_comparison(
     """
     if warmup < 0 or repeats < 0:
         raise ValueError(f"warmup={warmup}, repeats={repeats}: neither may be less than 0")
-    request = _Request(free_model(model), processor, image, question, recipe, find_method(method), max_new_tokens)
+    request = Request(free_model(model), processor, image, question, recipe, find_method(method), max_new_tokens)
+    for warning in request.warnings:
+        logger.warning(warning)
     clock = clock or Clock(model.device)
     return _stream(request, should_stop, partial(_run_both, request, clock, warmup, repeats))
 
 
 def _stream(
-    request: _Request, should_stop: Callable[[], bool], work: Callable[..., Comparison]
+    request: Request, should_stop: Callable[[], bool], work: Callable[..., Comparison]
 ) -> Iterator[Partial | Answered | Comparison]:
     stop = threading.Event()
     decode = request.text_of
@@ -113,7 +108,7 @@ def _stream(
 
 
 def _run_both(
-    request: _Request,
+    request: Request,
     clock: Clock,
     warmup: int,
     repeats: int,
@@ -178,93 +173,3 @@ def _emit_stage(
     emit: Callable[[tuple[str, tuple[int, ...]] | Answered], None], stage: str, token_ids: tuple[int, ...]
 ) -> None:
     emit((stage, token_ids))
-
-
-class _Request:
-    """One request, checked and ready to run."""
-
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        processor: ProcessorMixin,
-        image: Image.Image,
-        question: str,
-        recipe: PruningRecipe,
-        method: Method,
-        max_new_tokens: int,
-    ) -> None:
-        self.model, self.processor, self.recipe, self.method = model, processor, recipe, method
-        self.decoding = Decoding(max_new_tokens)
-        self.question = check_question(question)
-        image = load_rgb(image)
-        recipe.check_model(model.config.text_config.num_hidden_layers, model_name(model))
-        self.warnings = recipe.warnings_for(model_name(model), image_aspect(model.config, processor))
-        for warning in self.warnings:
-            logger.warning(warning)
-        self.ways = {"original": UNPRUNED, "pruned": Way(recipe, method)}
-        self.inputs = prepare(model, processor, image, self.question, max_new_tokens=max_new_tokens)
-        self.layout = visual_layout(model.config, processor, image.size)
-        ids = self.inputs["input_ids"]
-        self.num_visual, self.num_tokens = int(visual_mask(model.config, ids).sum()), ids.shape[1]
-        if self.layout.num_tokens != self.num_visual:
-            raise ValueError(
-                f"the processor made {self.num_visual} visual tokens of a picture that should give "
-                f"{self.layout.num_tokens}; its settings do not fit {model_name(model)}"
-            )
-
-    def describe(self) -> str:
-        """The request in words."""
-        return f"a prompt of {self.num_tokens} tokens, {self.num_visual} of them visual"
-
-    def text_of(self, token_ids: Sequence[int]) -> str:
-        """The answer that tokens spell."""
-        return self.processor.tokenizer.decode(list(token_ids), skip_special_tokens=True).strip()
-
-    def result(self, answers: Sequence[Answer], times: Sequence[Times], timing: str) -> Comparison:
-        """Put everything together."""
-        config, name, trace = self.model.config, model_name(self.model), answers[1].trace
-        if trace is None:
-            raise ValueError("the second answer is the unpruned model's as well: nothing was dropped for it")
-        kept, dropped = ([tuple(tokens.tolist()) for tokens in part] for part in (trace.kept, trace.dropped))
-        kept_before = None if trace.kept_before is None else tuple(trace.kept_before.tolist())
-        dropped_before = () if trace.dropped_before is None else tuple(trace.dropped_before.tolist())
-        removed = answers[1].removed
-        original, pruned = (_run(each, time) for each, time in zip(answers, times, strict=True))
-        dropped_after, rank = fates(dropped, self.num_visual, dropped_before)
-        return Comparison(
-            model=name,
-            device=describe_device(self.model),
-            question=self.question,
-            reduction=self.recipe.reduction,
-            achieved_reduction=visual_reduction(config, removed, self.num_visual, len(dropped_before)),
-            recipe=self.recipe,
-            method=self.method.label,
-            procedure=self.recipe.procedure,
-            removed=removed,
-            kept=tuple(kept),
-            dropped_after=dropped_after,
-            rank=rank,
-            layout=self.layout,
-            original=original,
-            pruned=pruned,
-            agree=normalised(original.answer) == normalised(pruned.answer),
-            timing=timing,
-            warnings=self.warnings,
-            kept_before=kept_before,
-        )
-
-
-def _run(answer: Answer, times: Times) -> Run:
-    steps, cost = len(answer.token_ids) - 1, answer.cost
-    return Run(
-        answer=answer.text,
-        new_tokens=len(answer.token_ids),
-        prefill_ms=times.prefill_ms,
-        decode_ms=times.decode_ms,
-        visual_gflops=cost.visual / 1e9,
-        total_gflops=cost.request.total / 1e9,
-        kv_cache_bytes=answer.kv_cache_bytes,
-        per_token_ms=times.decode_ms / steps if steps else None,
-        total_ms=times.prefill_ms + times.decode_ms,
-        flops=cost.request,
-    )

@@ -131,10 +131,8 @@ class Comparison:
             "rank": list(self.rank),
             "image_size": list(layout.pop("image_size")),
             "boxes": [box and list(box) for box in layout.pop("boxes")],
-            "seen": list(layout.pop("seen")),
-            "views": list(layout.pop("views")),
             "tiles": [list(box) for box in layout.pop("tiles")],
-            **layout,
+            **{name: list(value) if isinstance(value, tuple) else value for name, value in layout.items()},
             "recipe": self.recipe.to_dict(),
             "conventions": CONVENTIONS,
         }

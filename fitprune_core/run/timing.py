@@ -148,7 +148,7 @@ class Paired:
         """ "faster" or "slower"; "same" where the interval holds 1, "unknown" where there is none."""
         if self.interval is None:
             return "unknown"
-        low, high = self.interval
+        low, high = (round(end, 2) for end in self.interval)  # as it is told: "faster (1.00 to 1.2)" is no news
         return "faster" if low > 1 else "slower" if high < 1 else "same"
 
     def to_json(self) -> dict[str, Any]:

@@ -90,6 +90,16 @@ class FakeEngine:
         if not should_stop():
             yield comparison
 
+    def sweep(self, image, question, percents, methods, should_stop=lambda: False) -> Iterator[Comparison]:
+        """The pruned answer is the original's up to 60 %."""
+        for _, percent in product(methods, percents):
+            time.sleep(self.delay)
+            if should_stop():
+                return
+            original, pruned = self.answers
+            answers = (original, original if percent <= 60 else pruned)
+            yield make_comparison(image.size, check_question(question), self.recipe_for(percent), answers)
+
     methods = ("fitprune", "random")
 
     def evaluate(self, samples, percents, methods, out, *, progress, should_stop) -> None:

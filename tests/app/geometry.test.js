@@ -1,6 +1,6 @@
 const assert = require("node:assert");
 const test = require("node:test");
-const g = require("../../app/parts/scrubber/geometry.js");
+const g = require("../../fitprune_core/report/view/scrubber/geometry.js");
 
 // 2 x 2 patches of 10 pixels in the middle of a picture of 40 x 20; two layers.
 const trace = {
@@ -144,4 +144,18 @@ test("a path has one step a value", () => {
 test("figures are rounded before their unit is chosen", () => {
   const written = [[1.514, "1.51 G"], [999.9, "1.00 T"], [999.4, "999 G"], [0.9996, "1.00 G"], [0.0604, "60.4 M"], [0, "0 "]];
   for (const [gflops, text] of written) assert.strictEqual(g.writeGflops(gflops), text);
+});
+
+test("arrows go to the next token of a row or a column, and stay at the edge", () => {
+  const boxes = Array.from({ length: 12 }, (_, i) => {
+    const x = (i % 4) * 10, y = Math.floor(i / 4) * 10;
+    return [x, y, x + 10, y + 10];
+  });
+  boxes[6] = null; // shows nothing: it is passed over
+  const tokens = boxes.map((_, i) => i).filter((i) => boxes[i]), trace = { boxes };
+  const go = (from, across, down) => g.neighbourOf(trace, tokens, from, across, down);
+  assert.deepStrictEqual([go(0, 1, 0), go(0, 0, 1), go(5, -1, 0), go(5, 0, -1), go(5, 1, 0)], [1, 4, 4, 1, 7]);
+  assert.deepStrictEqual([go(0, -1, 0), go(0, 0, -1), go(11, 1, 0), go(11, 0, 1)], [0, 0, 11, 11]);
+  assert.strictEqual(go(-1, 1, 0), 0);
+  assert.strictEqual(g.neighbourOf(trace, [], -1, 1, 0), -1);
 });

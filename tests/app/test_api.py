@@ -1,4 +1,4 @@
-"""/compare over HTTP, with gradio_client; bad input of every kind leaves the server running."""
+"""/compare and /sweep over HTTP, with gradio_client; bad input of every kind leaves the server running."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 import httpx
 import pytest
 from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
 from PIL import Image
 
 from tests.app.fake_engine import TOKENS, FakeEngine
@@ -68,9 +69,9 @@ def refused(client, *arguments) -> str:
     return str(error.value)
 
 
-def test_compare_is_the_only_endpoint_and_names_its_inputs(client):
+def test_there_are_two_endpoints_and_they_name_their_inputs(client):
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
-    assert list(endpoints) == ["/compare"]
+    assert list(endpoints) == ["/compare", "/sweep"]
     names = [parameter["parameter_name"] for parameter in endpoints["/compare"]["parameters"]]
     assert names == ["image", "question", "reduction"]
     assert len(endpoints["/compare"]["returns"]) == 1
@@ -84,6 +85,32 @@ def test_result_holds_what_the_contract_promises(client, picture, engine):
     assert set(result["original"]) >= RUN_KEYS and set(result["pruned"]) >= RUN_KEYS
     assert [TOKENS - len(kept) for kept in result["kept"]][-1] == sum(result["removed"])
     assert engine.asked[-1] == ((200, 100), "What is it?", 60)
+
+
+def test_a_sweep_is_a_list_of_comparisons(client, picture):
+    methods, percents = ["fitprune", "random:seed=1"], [60, 20]
+    found = client.predict(handle_file(str(picture)), "What is it?", percents, methods, api_name="/sweep")
+    assert [item["reduction"] for item in found] == [0.6, 0.2, 0.6, 0.2]
+    alone = ask(client, picture, reduction=20)
+    assert found[1]["kept"] == alone["kept"] and set(found[1]) == set(alone)
+
+
+@pytest.mark.parametrize(
+    ("reductions", "methods", "words"),
+    [
+        ([], ["fitprune"], "neither of them empty"),
+        ([60], [], "neither of them empty"),
+        (60, ["fitprune"], "neither of them empty"),
+        ([60, 95], ["fitprune"], "95"),
+        ([60, "x"], ["fitprune"], "'x'"),
+        ([60], ["no-such-method"], "no-such-method"),
+        ([60], [7], "by name"),
+        (list(range(61)), ["fitprune"], "61 budgets by 1 methods are too many"),
+    ],
+)
+def test_a_sweep_that_cannot_be_is_refused(client, picture, reductions, methods, words):
+    with pytest.raises(AppError, match=words):
+        client.predict(handle_file(str(picture)), "What?", reductions, methods, api_name="/sweep")
 
 
 @pytest.mark.parametrize("reduction", [-1, 95, "many", None, True])

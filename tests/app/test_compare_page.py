@@ -6,6 +6,7 @@ import asyncio
 import time
 from types import SimpleNamespace
 
+import gradio as gr
 import pytest
 from PIL import Image
 
@@ -23,12 +24,24 @@ def visitor(name: str) -> SimpleNamespace:
 VISITOR = visitor("visitor")
 
 
-@pytest.fixture()
-def page():
-    import gradio as gr
-
+@pytest.fixture(scope="module")
+def laid_out():
     with gr.Blocks():
-        return create_compare(FakeEngine(("a red car", "a blue car")))
+        return create_compare(FakeEngine())
+
+
+@pytest.fixture()
+def page(laid_out):
+    """A page of its own, over components that all share."""
+    page = ComparePage(FakeEngine(("a red car", "a blue car")), laid_out.examples)
+    page.parts = laid_out.parts
+    return page
+
+
+@pytest.fixture(scope="module")
+def config():
+    """What the browser is told of the whole app."""
+    return build_demo(FakeEngine()).config
 
 
 @pytest.fixture()
@@ -217,14 +230,12 @@ def wait_until(holds) -> bool:
     return False
 
 
-def test_helpers_of_the_page_are_private():
-    config = build_demo(FakeEngine()).config
+def test_helpers_of_the_page_are_private(config):
     public = [entry["api_name"] for entry in config["dependencies"] if entry["api_visibility"] == "public"]
-    assert public == ["compare"]
+    assert public == ["compare", "sweep"]
 
 
-def test_moving_the_slider_asks_no_server():
-    config = build_demo(FakeEngine()).config
+def test_moving_the_slider_asks_no_server(config):
     slider = next(part["id"] for part in config["components"] if part["props"].get("elem_id") == "budget")
     moves = [entry for entry in config["dependencies"] if [slider, "change"] in map(list, entry["targets"])]
     assert moves and not any(entry["backend_fn"] for entry in moves)
@@ -232,8 +243,7 @@ def test_moving_the_slider_asks_no_server():
     assert len(budget["props"]["value"]["tokens"]) == 91
 
 
-def test_templates_hold_no_text_of_visitors():
-    config = build_demo(FakeEngine()).config
+def test_templates_hold_no_text_of_visitors(config):
     for part in config["components"]:
         template = part["props"].get("html_template", "")
         assert "{{" not in template and "${" not in template

@@ -161,12 +161,14 @@ def test_a_model_without_statistics_is_refused(engine, tmp_path):
         Engine(engine.model, engine.processor, recipes=tmp_path)
 
 
+@pytest.mark.slow
 def test_a_model_folder_that_is_not_there_ends_with_one_line_and_status_2(tmp_path):
     done = run_app("--model", str(tmp_path / "nowhere"))
     assert done.returncode == 2
     assert done.stderr.strip().count("\n") == 0 and "nowhere" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_port_in_use_ends_with_one_line_and_status_2(tiny_folder, recipes):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -21,6 +21,13 @@ def test_a_new_scene_comes_with_a_question_whose_answer_is_known():
         assert true_answer(scene.seed, scene.question)
 
 
+def test_a_new_scene_is_asked_about_with_care():
+    for seed in range(40):
+        question = new_scene(seed).question
+        assert question.count("?") == 1 and question[0].isupper() and not question.isupper(), question
+        assert not set(question[:-1]) & set("!.") and question[-2].isalnum(), question
+
+
 def test_two_new_scenes_differ():
     assert new_scene().seed != new_scene().seed
 

@@ -31,6 +31,7 @@ def test_it_gets_what_it_needs_and_nothing_else(files):
     assert not [name for name in names if "test" in Path(name).name or name.endswith(".pyi") or "unfinished" in name]
 
 
+@pytest.mark.slow
 def test_the_app_starts_from_what_it_gets(files, tmp_path):
     """In a folder that holds nothing else, with nothing of the checkout in sight."""
     for path in files:

@@ -201,6 +201,7 @@ def test_every_event_of_every_page_refuses_alike(tmp_path):
         assert {answer.status_code for answer in raw} == {403}
 
 
+@pytest.mark.slow
 def test_uploads_go_with_the_server_and_those_of_a_killed_one_with_the_next(tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     program = "import time\nfrom app.uploads import upload_folder\nwith upload_folder() as f:\n"
@@ -220,6 +221,7 @@ def test_uploads_go_with_the_server_and_those_of_a_killed_one_with_the_next(tmp_
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_server_that_is_terminated_removes_what_was_uploaded(tmp_path):
     port, program = free_port(), "import app, runpy\nimport app.engine\nfrom tests.app.fake_engine import FakeEngine\n"
     program += "app.engine.Engine.from_settings = lambda settings: FakeEngine()\n"

@@ -127,13 +127,13 @@ class TestOutcome:
         received, shares = np.zeros((2, 4, 20_000), np.float32), np.zeros((2, 4), np.float32)
         monkeypatch.setattr(calibration, "observe", lambda *_: [(received, shares)])
         peaks = []
-        for count in (5, 100):
+        for count in (5, 50):
             samples.write_text("".join(line.replace("s0", f"s{number}") + "\n" for number in range(count)))
             tracemalloc.start()
             calibrate(*tiny, samples, out)
             peaks.append(tracemalloc.get_traced_memory()[1])
             tracemalloc.stop()
-        # Less than one sample's attention, although there are 95 more.
+        # Less than one sample's attention, although there are 45 more.
         assert peaks[1] - peaks[0] < received.nbytes / 2
 
 

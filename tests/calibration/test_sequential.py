@@ -16,6 +16,7 @@ from fitprune_core.calibration.sequential import search
 from fitprune_core.cost.decoder import DecoderGeometry, visual_reduction
 from fitprune_core.recipes.budget import trim_to_budget
 from tests.formula import formula_llava, inputs_of
+from tests.marks import slow
 from tests.tiny import random_picture, tiny_llava
 
 OFFICIAL = json.loads((Path(__file__).parent.parent / "data" / "fitprune_official_fit.json").read_text("utf-8"))
@@ -35,7 +36,7 @@ def tiny_samples():
     return [(random_picture(seed=seed), f"Question {seed}?") for seed in range(4)]
 
 
-@pytest.mark.parametrize("reduction", ["0.4", "0.6"])
+@pytest.mark.parametrize("reduction", [*slow("0.4"), "0.6"])
 def test_every_trial_is_that_of_the_authors(formula, reduction):
     expected = OFFICIAL["runs"][reduction]
     trials = list(search(*formula, float(reduction), cost=LLAVA_7B))
@@ -53,7 +54,7 @@ def test_every_trial_is_that_of_the_authors(formula, reduction):
     assert best.mean_removed(576) == pytest.approx(expected["mean_removed_at_that_alpha"], abs=0.34)
 
 
-@pytest.mark.parametrize("reduction", ["0.4", "0.6"])
+@pytest.mark.parametrize("reduction", [*slow("0.4"), "0.6"])
 def test_the_fit_from_statistics_comes_near_the_authors(formula, reduction):
     model, prompts = formula
     observed = [observe(model, prompt)[0] for prompt in prompts]
@@ -73,7 +74,7 @@ def test_the_fit_from_statistics_comes_near_the_authors(formula, reduction):
     assert ours.alpha == pytest.approx(expected["smallest_alpha_that_reaches"], abs=0.05)
 
 
-@pytest.mark.parametrize("reduction", [0.3, 0.5, 0.7])
+@pytest.mark.parametrize("reduction", [0.3, *slow(0.5, 0.7)])
 def test_pictures_of_several_sizes_give_nearly_the_same_recipe_both_ways(reduction):
     model, processor = tiny_llava(family="llava_next")
     sizes = [(48, 36), (24, 70), (60, 24), (36, 48), (30, 30), (90, 30)]

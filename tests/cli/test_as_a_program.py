@@ -45,6 +45,7 @@ def run(tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_compare_answers_and_loads_what_it_needs(run):
     done, loaded = run(
         *("compare", "--model", "mini-llava", "--image", PICTURE, "--question", "What is <image>?"),

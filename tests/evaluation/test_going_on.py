@@ -14,6 +14,7 @@ from fitprune_core.samples import journal as journal_module
 from fitprune_core.samples.journal import journal_path
 from fitprune_core.samples.processes import Processes, part_paths
 from tests.evaluation.rows import Stopped, rows_of
+from tests.marks import slow
 from tests.tiny import random_picture, tiny_llava
 
 
@@ -36,7 +37,7 @@ class TestGoingOn:
         kinds = [(0.0, ORIGINAL), (0.3, "fitprune"), (0.6, "fitprune")]
         assert [row.key for row in rows_of(tmp_path)] == [(f"s{n}", *kind) for n in range(3) for kind in kinds]
 
-    @pytest.mark.parametrize("number", [0, 1, 4, 13])
+    @pytest.mark.parametrize("number", [4, *slow(0, 1, 13)])
     def test_a_run_that_was_stopped_goes_on(self, run, tmp_path, monkeypatch, number):
         run()
         path = tmp_path / "out" / "results.csv"

@@ -10,7 +10,7 @@ import pytest
 
 from fitprune_core import normalised
 from fitprune_core.evaluation.lmms_logs import read_lmms_logs
-from fitprune_core.evaluation.outcomes import read_results, summaries
+from fitprune_core.evaluation.outcomes import against, read_results, summaries
 from tests.evaluation.rows import rows_of
 
 
@@ -180,3 +180,24 @@ def test_normalised_decides_what_is_the_same(tmp_path):
     found = read_results(write_table(tmp_path / "table.csv", LINES))
     same = [normalised(a.text) == normalised(b.text) for a, b in zip(*(s.answers for s in found.sides), strict=True)]
     assert summaries(found)[1].same.right == sum(same)
+
+
+class TestAgainst:
+    def test_two_sides_by_the_questions_that_one_alone_got_right(self, tmp_path):
+        marks = {"original": "1100", "fitprune": "1011", "random": "0110"}
+        lines = [
+            (str(number), "0.0" if method == "original" else "0.6", method, "x", "y", mark)
+            for method, of_method in marks.items()
+            for number, mark in enumerate(of_method)
+        ]
+        found = read_results(write_table(tmp_path / "two.csv", lines))
+        original, fitprune, random = found.sides
+        for side, other, expected in (
+            (fitprune, random, (1, 2)),
+            (random, fitprune, (2, 1)),
+            (random, original, (1, 1)),
+        ):
+            pair = against(side, other)
+            assert (pair.lost, pair.won) == expected
+        assert (against(fitprune, random, [1, 2]).lost, against(fitprune, random, [3]).won) == (1, 1)
+        assert against(fitprune, random, []) is None

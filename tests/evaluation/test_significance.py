@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import random
 
 import pytest
 
-from fitprune_core.evaluation.significance import paired, share_of
+from fitprune_core.evaluation.significance import holm, paired, share_of
 
 
 @pytest.mark.parametrize(("right", "asked"), [(0, 5), (5, 5), (971, 1000), (1, 3), (60, 240)])
@@ -35,3 +36,24 @@ def test_mcnemar_counts_the_coins(lost, won):
 def test_a_difference_within_chance_is_called_none():
     assert paired(5, 4).in_words == "lost 5, won 4, McNemar p = 1.00, no difference beyond chance"
     assert paired(61, 19).in_words == "lost 61, won 19, McNemar p < 0.001"
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_holm_rejects_step_by_step(seed):
+    """At every level those are found up to the first step that fails: the k-th smallest of m by level / (m - k)."""
+    rng = random.Random(seed)
+    values = [rng.random() ** 3 for _ in range(7)] + [0.0, 0.02, 0.02]
+    adjusted = holm(values)
+    for level in (0.001, 0.01, 0.05, 0.2, 0.7):
+        waiting, found = sorted(values), 0
+        while found < len(values) and waiting[found] * (len(values) - found) <= level:
+            found += 1
+        assert sum(p <= level for p in adjusted) == found
+        assert all((p <= level) == (value in waiting[:found]) for value, p in zip(values, adjusted, strict=True))
+
+
+def test_of_one_test_holm_changes_nothing_and_no_p_is_made_smaller():
+    assert holm([0.03]) == [0.03] and holm([]) == []
+    assert holm([0.01, 0.04]) == [0.02, 0.04] and holm([0.9, 0.8]) == [1.0, 1.0]
+    with pytest.raises(ValueError, match="not 1.5"):
+        holm([0.5, 1.5])

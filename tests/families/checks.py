@@ -107,10 +107,10 @@ def _mergers(model) -> list[torch.nn.Module]:
 
 
 def check_command_line(folder: Path, tmp_path: Path, capsys, question: str) -> None:
-    """calibrate, fit, evaluate and compare on three pictures, which agree about what becomes of their shapes."""
-    for seed, size in enumerate([(50, 30), (30, 50), (24, 24)]):
+    """calibrate, fit, evaluate and compare on two pictures, which agree about what becomes of their shapes."""
+    for seed, size in enumerate([(50, 30), (24, 24)]):
         random_picture(*size, seed=seed).save(tmp_path / f"{seed}.png")
-    lines = [{"id": str(at), "image": f"{at}.png", "question": "What?", "answer": "x"} for at in range(3)]
+    lines = [{"id": str(at), "image": f"{at}.png", "question": "What?", "answer": "x"} for at in range(2)]
     (tmp_path / "s.jsonl").write_text("\n".join(map(json.dumps, lines)))
     store = tmp_path / "recipes" / folder.name / "statistics.npz"
     model, samples = ["--model", str(folder), "--device", "cpu"], ["--samples", str(tmp_path / "s.jsonl")]

@@ -23,6 +23,7 @@ from fitprune_core.models.layout import image_aspect
 from fitprune_core.pruning.context import prune_visual_tokens
 from fitprune_core.run.decoding import Decoding
 from fitprune_core.run.generation import generate
+from tests.marks import slow
 from tests.memory import fill_memory_once
 from tests.pruned import REMOVED, recipe_of, state_of
 from tests.tiny import random_picture
@@ -56,11 +57,14 @@ def test_the_entry_point_is_declared_and_names_what_is_there():
     assert "class FitPruneLlava(lmms)" in Path(plugin.__file__).with_name("model.py").read_text(encoding="utf-8")
 
 
+def test_the_plugin_can_be_looked_up_without_torch():
+    code = "import sys, fitprune_core.lmms_eval_plugin; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+@pytest.mark.slow
 def test_the_library_and_the_plugin_need_no_lmms_eval():
-    code = (
-        "import sys, fitprune_core.lmms_eval_plugin; assert 'torch' not in sys.modules; "
-        "import fitprune_core.lmms_eval_plugin.summary; assert 'lmms_eval' not in sys.modules"
-    )
+    code = "import sys, fitprune_core.lmms_eval_plugin.summary; assert 'lmms_eval' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
@@ -313,7 +317,7 @@ def test_a_task_without_pictures_has_no_visual_figures(answerer):
     assert set(summary.metrics()["additional_metrics"]) == {"total_requests"}
 
 
-@pytest.mark.parametrize("size", [2, 3, "auto"])
+@pytest.mark.parametrize("size", [2, *slow(3, "auto")])
 def test_replies_in_batches_are_those_of_each_alone(tiny, size):
     asked = [
         (pictures, text, decoding)

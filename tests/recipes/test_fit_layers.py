@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from copy import copy
 
+import numpy as np
 import pytest
 
-from fitprune_core.recipes.fit import fit_recipe, fitter_for
+from fitprune_core.cost.decoder import DecoderGeometry
+from fitprune_core.recipes.fit import (
+    DROP_SAVES,
+    LARGEST_LEAST_DROP,
+    LEAST_DROP,
+    fit_recipe,
+    fitter_for,
+    least_drop,
+)
+from tests.fit_statistics import Statistics, geometry
 
 
 class TestFewerLayers:
@@ -70,3 +80,50 @@ class TestFirstDropLayer:
         assert not any(fit_recipe(statistics, 0.4, first_drop_layer=5).removed[:5])
         with pytest.raises(ValueError, match="first_drop_layer is 2, but the layers of .* before 3"):
             fit_recipe(statistics, 0.5, first_drop_layer=2)
+
+
+def gradual(width: int = 160):
+    """Attention that is nearly even in the first layers and ever more peaked, so that every layer has some to drop."""
+    random = np.random.default_rng(0)
+    powers = np.linspace(0.3, 3, 12)[None, :, None]
+    received = [random.random((16, 12, 256)) ** powers for _ in range(2)]
+    return Statistics(*(each / each.sum(-1, keepdims=True) for each in received), geometry(12, width))
+
+
+class TestNarrowDecoders:
+    """Where a drop costs more than its products, it waits until it is worth that."""
+
+    @pytest.mark.parametrize("percent", [5, 20, 40, 60, 80])
+    def test_fewer_layers_drop_more_for_the_same_bound_and_budget(self, monkeypatch, percent):
+        few = fit_recipe(gradual(), percent / 100)
+        monkeypatch.setattr("fitprune_core.recipes.fit.LARGEST_LEAST_DROP", LEAST_DROP)
+        many = fit_recipe(gradual(), percent / 100)
+        assert few.alpha == many.alpha
+        assert 0 < sum(map(bool, few.removed)) < sum(map(bool, many.removed))
+        for recipe in (few, many):
+            assert recipe.achieved_reduction == pytest.approx(percent / 100, abs=0.0006)
+
+    def test_a_budget_of_less_than_one_such_drop_is_met_at_few_layers(self):
+        recipe = fit_recipe(gradual(), 0.02)
+        assert recipe.achieved_reduction == pytest.approx(0.02, abs=0.0006)
+        assert 0 < sum(recipe.removed) < least_drop(geometry(12), 256)
+        assert sum(map(bool, recipe.removed)) <= 2
+
+    def test_wide_decoders_drop_as_ever(self, monkeypatch):
+        wide = [fit_recipe(gradual(4000), percent / 100) for percent in (20, 60)]
+        monkeypatch.setattr("fitprune_core.recipes.fit.LARGEST_LEAST_DROP", LEAST_DROP)
+        assert wide == [fit_recipe(gradual(4000), percent / 100) for percent in (20, 60)]
+
+    @pytest.mark.parametrize(
+        ("layers", "width", "mlp"), [(32, 4096, 11008), (24, 896, 4864), (30, 576, 1536)], ids=["7B", "0.5B", "256M"]
+    )
+    def test_models_that_people_use_are_wide(self, layers, width, mlp):
+        decoder = DecoderGeometry(layers, width, mlp, width, width, 32000)
+        assert least_drop(decoder, 576) == LEAST_DROP * 576
+
+    def test_the_least_drop_half_way_down_saves_what_it_should(self):
+        decoder = DecoderGeometry(12, 400, 1200, 400, 400, 1000)
+        least = least_drop(decoder, 256)
+        assert LEAST_DROP * 256 < least < LARGEST_LEAST_DROP * 256
+        row = 400 * (4 * 400 + 3 * 1200)  # projections and MLP; what a row attends to is a tenth of that
+        assert 6 * least * row == pytest.approx(DROP_SAVES, rel=0.01)

@@ -17,12 +17,13 @@ from fitprune_core.recipes.published import RECIPES
 from fitprune_core.run.answer import UNPRUNED, Way, answer, prepare
 from fitprune_core.run.batch import BatchSize, fitting, in_batches, kind_of, padded_together
 from fitprune_core.run.decoding import Decoding
+from tests.marks import slow
 from tests.pruned import recipe_of
 from tests.tiny import random_picture, tiny_llava
 
 QUESTIONS = ["What is it?", "Which colour has the large one?", "How many?", "Why?", "Is there a key in it?", "Who?",
              "What stands beside the smallest of them?", "Where is it?"]  # fmt: skip
-SIZES = [1, 3, 4, 8]
+SIZES = [1, 3, 8]
 
 
 def in_parts(model, processor, prompts, way, size, decoding):
@@ -43,20 +44,20 @@ def prompts(request):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("method", [None, "fitprune", "last-token", "random"])
+@pytest.mark.parametrize("method", [None, "fitprune", *slow("last-token", "random")])
 def test_answers_do_not_depend_on_the_batch(prompts, method):
     model, processor, inputs = prompts
     way = UNPRUNED if method is None else Way(recipe_of(), find_method(method))
-    alone, *together = (in_parts(model, processor, inputs, way, size, Decoding(12)) for size in SIZES)
+    alone, *together = (in_parts(model, processor, inputs, way, size, Decoding(8)) for size in SIZES)
     assert all(answers == alone for answers in together)
     assert len(set(alone)) > 4
 
 
 def test_answers_that_end_at_unequal_lengths_are_those_of_each_alone(prompts):
     model, processor, inputs = prompts
-    whole = in_parts(model, processor, inputs, UNPRUNED, 1, Decoding(12))
+    whole = in_parts(model, processor, inputs, UNPRUNED, 1, Decoding(8))
     stop = next(character for character in processor.tokenizer.decode(whole[0][2:]) if character.isalnum())
-    decoding = Decoding(12, until=(stop,))
+    decoding = Decoding(8, until=(stop,))
     alone, *together = (in_parts(model, processor, inputs, UNPRUNED, size, decoding) for size in SIZES)
     assert all(answers == alone for answers in together)
     assert len({len(token_ids) for token_ids in alone}) > 1
@@ -92,6 +93,7 @@ def test_scores_and_choices_are_those_of_each_alone(prompts, monkeypatch):
         assert all(torch.equal(ours[number], theirs) for ours, theirs in zip(kept, kept_alone, strict=True))
 
 
+@pytest.mark.slow
 def test_mini_llava_says_the_same_in_batches():
     model, processor = load_model(MINI_LLAVA)
     prompts = [prepare(model, processor, scene.draw(), question.text) for scene, question in drawn_samples(8, 5)]

@@ -10,6 +10,7 @@ function makeRows(rows) {
     const line = make("tr", index < HEROES ? "hero" : "");
     const spine = make("th", "spine");
     spine.scope = "row";
+    spine.setAttribute("role", "rowheader");
     const label = make("span", "label", row.label);
     label.append(infoButton(row.label, row.about));
     const ratio = make("span", "ratio");
@@ -17,19 +18,27 @@ function makeRows(rows) {
     const both = make("div");
     both.append(label, ratio);
     spine.append(both);
-    line.append(make("td", "value left"), bar("left"), spine, bar("right"), make("td", "value right"));
+    line.append(cell("value left"), bar("left"), spine, bar("right"), cell("value right"));
+    line.setAttribute("role", "row");
     return line;
   }));
 }
 
+// Roles are said, because a table that is laid out as a grid on a phone is none to a browser.
+function cell(name) {
+  const node = make("td", name);
+  node.setAttribute("role", "cell");
+  return node;
+}
+
 function bar(side) {
-  const cell = make("td", "bar " + side);
-  cell.setAttribute("aria-hidden", "true");
+  const box = make("td", "bar " + side);
+  box.setAttribute("aria-hidden", "true");
   const track = make("div");
   if (side === "right") track.append(make("i", "ghost")); // as long as the original's bar: what was saved shows
   track.append(make("i", "length"));
-  cell.append(track);
-  return cell;
+  box.append(track);
+  return box;
 }
 
 function fillRow(line, row) {

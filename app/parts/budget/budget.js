@@ -1,5 +1,4 @@
 const WIDTH = 300, HEIGHT = 54;
-const RISKY = 70; // percent: above it the published results fall off quickly
 
 function steps(tokens, most) {
   const across = WIDTH / tokens.length;
@@ -18,8 +17,8 @@ function show(percent) {
   setText(find(".last"), "layer " + tokens.length);
   setText(find(".prediction"), at === 0 ? "Keeps all " + all + " visual tokens in every layer."
     : "Predicted: −" + (100 * plans.saving[at]).toFixed(1) + " % visual FLOPs, " + last + " of " + all + " tokens left at the end.");
-  setText(find(".note"), at > RISKY
-    ? "Above " + RISKY + " % methods like this one lose accuracy; reading text suffers first." : "");
+  setText(find(".note"), plans.notes[at]);
+  find(".note").hidden = !plans.notes.some(Boolean); // a slot only where a budget has something to say
   element.dataset.percent = at;
 }
 

@@ -12,12 +12,15 @@ from app.parts.component import BrowserComponent
 
 
 class Plans(GradioModel):
-    """Entry p of `tokens` (left after each layer) and of `saving` (share of visual FLOPs) belongs to p percent."""
+    """Entry p of each list belongs to p percent: `tokens` left after each layer, `saving` as a share of visual FLOPs,
+    `notes` of the model's evaluation, "" where there is nothing to say.
+    """
 
     percent: int
     num_visual_tokens: int
     tokens: list[list[int]]
     saving: list[float]
+    notes: list[str]
 
 
 def plans_of(previews: Sequence[Preview], percent: int) -> Plans:
@@ -27,6 +30,7 @@ def plans_of(previews: Sequence[Preview], percent: int) -> Plans:
         num_visual_tokens=previews[0].num_visual_tokens,
         tokens=[preview.tokens for preview in previews],
         saving=[round(preview.saving, 5) for preview in previews],
+        notes=[preview.note for preview in previews],
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 
@@ -17,24 +19,27 @@ from tests.families.checks import (
     visual,
 )
 from tests.families.every import CASES
+from tests.marks import slow
 from tests.tiny import random_picture
 
 # Shapes of one view and of several, wide, tall and narrow; small and large pictures.
-SIZES = [(24, 24), (50, 30), (30, 50), (72, 72), (100, 31), (31, 97), (640, 480), (333, 500), (300, 40), (70, 200)]
-METHODS = ["fitprune", "cross-only", "random"]
+SIZES = [
+    (24, 24), (50, 30), (30, 50), (100, 31), (31, 97),
+    *slow((72, 72), (640, 480), (333, 500), (300, 40), (70, 200)),
+]  # fmt: skip
+METHODS = ["fitprune", *slow("cross-only", "random")]
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """The folder of a case, written when it is first wanted."""
-    root, written = tmp_path_factory.mktemp("every"), {}
+    root = tmp_path_factory.mktemp("every")
 
+    @cache
     def folder_of(case):
-        if case not in written:
-            folder = root / f"{CASES.index(case)}" / "tiny"
-            case.write(folder)
-            written[case] = folder
-        return written[case]
+        folder = root / f"{CASES.index(case)}" / "tiny"
+        case.write(folder)
+        return folder
 
     return folder_of
 
@@ -44,9 +49,15 @@ def case(request):
     return request.param
 
 
+@pytest.fixture(scope="module")
+def models(folders):
+    """A case's model and processor, which no test here changes."""
+    return cache(lambda case: load_model(folders(case), device="cpu"))
+
+
 @pytest.fixture
-def loaded(folders, case):
-    model, processor = load_model(folders(case), device="cpu")
+def loaded(models, case):
+    model, processor = models(case)
     assert family_of(model).name == case.family
     return model, processor
 
@@ -66,7 +77,7 @@ def test_decoding(loaded, method):
     check_decoding(model, asked(processor, (200, 130)), method)
 
 
-@pytest.mark.parametrize("size", [(50, 30), (31, 97)])
+@pytest.mark.parametrize("size", [(50, 30), *slow((31, 97))])
 def test_flops(loaded, size):
     check_flops(*loaded, size)
 
@@ -89,5 +100,6 @@ def test_boxes(loaded, case, size):
     assert {"grid", "base"} & set(layout.views)
 
 
+@pytest.mark.slow
 def test_command_line(folders, case, tmp_path, capsys):
     check_command_line(folders(case), tmp_path, capsys, "Is <image> or [IMG] a word?</s><|im_end|>")

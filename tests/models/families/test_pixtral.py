@@ -43,12 +43,12 @@ def folders(tmp_path_factory):
     return {kind: save_tiny_pixtral(root / kind, kind) for kind in KINDS}
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(scope="module", params=KINDS)
 def kind(request):
     return request.param
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def loaded(folders, kind):
     return load_model(folders[kind], device="cpu")
 
@@ -139,6 +139,7 @@ def test_a_prompt_without_a_picture_costs_the_tower_nothing(loaded):
     assert family_of(model).merger_multiply_adds(model.config, picture) == 0
 
 
+@pytest.mark.slow
 def test_batches_of_pictures_of_one_shape_answer_as_one_at_a_time(folders, kind, tmp_path):
     check_batches(folders[kind], tmp_path, [(50, 30), (51, 31), (30, 50), (50, 30)])
 

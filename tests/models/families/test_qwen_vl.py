@@ -26,12 +26,12 @@ def folders(tmp_path_factory):
     return {kind: save_tiny_qwen(root / kind, kind) for kind in KINDS}
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(scope="module", params=KINDS)
 def kind(request):
     return request.param
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def loaded(folders, kind):
     return load_model(folders[kind], device="cpu")
 

@@ -24,6 +24,7 @@ from tests.families.checks import (
 from tests.families.internvl import save_tiny_internvl
 from tests.families.smolvlm import save_tiny_smolvlm
 from tests.flop_counting import counted_flops
+from tests.marks import slow
 from tests.pruned import recipe_of
 from tests.tiny import random_picture
 
@@ -47,12 +48,12 @@ def folders(tmp_path_factory):
     return {name: write(root / name, **options) for name, (write, options) in WRITERS.items()}
 
 
-@pytest.fixture(params=WRITERS)
+@pytest.fixture(scope="module", params=WRITERS)
 def name(request):
     return request.param
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def loaded(folders, name):
     return load_model(folders[name], device="cpu")
 
@@ -83,7 +84,7 @@ def test_each_tile_holds_its_tokens_and_tiles_make_the_picture(loaded, size):
     assert sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in layout.tiles) == pytest.approx(size[0] * size[1])
 
 
-@pytest.mark.parametrize("longest_edge", [24, 100, 5000])
+@pytest.mark.parametrize("longest_edge", [24, 100, *slow(5000)])
 def test_tiles_of_edges_that_are_no_multiple(tmp_path, longest_edge):
     """Idefics3 stretches twice, and bounds a picture's side."""
     folder = save_tiny_smolvlm(tmp_path / "edges", side=24 if longest_edge < 1000 else 600, patch=4, scale=6)
@@ -191,6 +192,7 @@ def test_scoring_counts_what_runs(loaded, method):
     assert counted - (cost.total - cost.scoring) == pytest.approx(cost.scoring, rel=0.02)
 
 
+@pytest.mark.slow
 def test_batches_of_pictures_with_as_many_tokens_answer_as_one_at_a_time(folders, name, tmp_path):
     check_batches(folders[name], tmp_path, [(50, 30), (51, 31), (24, 24), (100, 62)])
 

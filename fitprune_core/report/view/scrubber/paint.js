@@ -96,7 +96,7 @@ function edge(context, [x, y, width, height], gap) {
 function paintToken(context, trace, index, box, options, colors, hatch) {
   const layer = trace.dropped_after[index];
   if (options.mode === "heat") {
-    if (layer < trace.layers) {
+    if (layer < trace.layers && layer <= options.layer) {
       context.fillStyle = layerColor(layer, trace.layers, 0.86);
       context.fillRect(...box);
     }

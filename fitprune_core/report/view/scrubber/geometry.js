@@ -83,6 +83,24 @@ function tokenAt(trace, tokens, x, y) {
   return found === undefined ? -1 : found;
 }
 
+// The token next to one in a direction (-1, 0 or 1 across and down): the nearest, and of these the least aside. The first
+// where there was none; the same where nothing follows.
+function neighbourOf(trace, tokens, index, across, down) {
+  if (!tokens.includes(index)) return tokens.length ? tokens[0] : -1;
+  const centre = (token) => {
+    const [x0, y0, x1, y1] = trace.boxes[token];
+    return [(x0 + x1) / 2, (y0 + y1) / 2];
+  };
+  const [x, y] = centre(index);
+  let best = index, least = Infinity;
+  for (const token of tokens) {
+    const dx = centre(token)[0] - x, dy = centre(token)[1] - y;
+    const along = dx * across + dy * down, aside = Math.abs(dx * down) + Math.abs(dy * across);
+    if (along > 1e-6 && along + 4 * aside < least) [best, least] = [token, along + 4 * aside];
+  }
+  return best;
+}
+
 // Whether a token leaves a layer.
 function isKept(trace, index, layer) {
   return trace.dropped_after[index] > layer;
@@ -191,6 +209,6 @@ if (typeof module !== "undefined" && module.exports) {
   module.exports = {
     viridis, layerColor, fitInside, unseenParts, tokensOf, viewsOf, lineEndsOf, lineEndAt, tokenAt, tileOf, isKept, placeOf,
     droppedAt, describeToken, describeLayer, describeView, stepPath,
-    writeGflops,
+    writeGflops, neighbourOf,
   };
 }

@@ -27,7 +27,7 @@ function tell() {
   const marked = at.hovered >= 0 ? at.hovered : at.pinned;
   setText(find(".layer"), "Layer " + (layer + 1) + " of " + trace.layers);
   setText(find(".count"), describeLayer(trace, layer));
-  const hint = describeView(trace, at.tokens, layer) + "Point at a patch, or tap it, to see where it went.";
+  const hint = describeView(trace, at.tokens, layer) + "Point at a patch, tap it, or reach it with arrows, to see where it went.";
   setText(find(".detail"), marked >= 0 ? describeToken(trace, marked) : hint);
   setText(find("[data-chart=tokens] .now"), trace.tokens[layer] + " of " + trace.boxes.length);
   setText(find("[data-chart=flops] .now"), writeGflops(trace.pruned_gflops[layer]) + " of " + writeGflops(trace.original_gflops[layer]));
@@ -124,6 +124,18 @@ canvas.addEventListener("click", (event) => {
   const index = tokenUnder(event);
   at.pinned = index === at.pinned ? -1 : index;
   if (props.value) { tell(); repaint(); }
+});
+// Patches by keyboard: arrows go from one to its neighbour, Escape gives the arrows back to the layers.
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+canvas.addEventListener("keydown", (event) => {
+  if (!props.value || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.key === "Escape") at.pinned = -1;
+  else if (event.key in ARROWS) at.pinned = neighbourOf(props.value, at.tokens, at.pinned, ...ARROWS[event.key]);
+  else return;
+  event.preventDefault();
+  at.hovered = -1;
+  tell();
+  repaint();
 });
 range.addEventListener("input", () => { play(false); goTo(range.value - 1); });
 find(".play").addEventListener("click", () => play(!at.timer));

@@ -1,0 +1,79 @@
+"""What is known of how well a model answers at a budget: its own evaluation says it, or nobody does.
+
+The file is `evaluation.csv` in the model's folder of recipes, as `evaluate` writes it.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fitprune_core.evaluation.outcomes import read_results, summaries
+from fitprune_core.recipes.published import recipe_folder
+
+EVALUATION = "evaluation.csv"
+_METHOD = "fitprune"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """Right answers at a budget in percent, and of the model as it is, as shares of `asked` questions."""
+
+    percent: float
+    right: float
+    original: float
+    asked: int
+
+    def sentence(self) -> str:
+        """ "Evaluated at 80 %: 91.2 % of 2,000 answers right; 97.1 % without pruning."."""
+        return (
+            f"Evaluated at {self.percent:.3g} %: {100 * self.right:.1f} % of {self.asked:,} answers right; "
+            f"{100 * self.original:.1f} % without pruning."
+        )
+
+
+def read_evidence(model_name: str, weights: Callable[[], str], recipes: Path) -> tuple[Evaluated, ...]:
+    """What the evaluation of a model says, by budget; empty where there is none, or it is one of other weights.
+
+    weights: gives the digest of the model's weights, and is asked only where there is a file to compare with. A file
+    that cannot be read is told in the log.
+    """
+    folder = recipe_folder(model_name, recipes)
+    path = folder / EVALUATION if folder else None
+    if path is None or not path.is_file():
+        return ()
+    try:
+        outcomes = read_results(path)
+        if _weights_of(path) != {weights()}:
+            logger.warning("%s is of other weights than those of %s, and is left aside", path, model_name)
+            return ()
+    except ValueError as error:
+        logger.warning("the evaluation of %s is left aside: %s", model_name, error)
+        return ()
+    original, *others = zip(outcomes.sides, summaries(outcomes), strict=True)
+    if original[1].right is None:
+        return ()
+    found = [
+        Evaluated(100 * side.reduction, summary.right.value, original[1].right.value, summary.right.asked)
+        for side, summary in others
+        if side.method == _METHOD and side.reduction is not None and summary.right is not None
+    ]
+    return tuple(sorted(found, key=lambda each: each.percent))
+
+
+def note_at(evidence: tuple[Evaluated, ...], percent: float) -> str:
+    """What was evaluated nearest to a budget, as a sentence; nothing without an evaluation, or where nothing goes."""
+    if not evidence or not percent:
+        return ""
+    return min(evidence, key=lambda each: abs(each.percent - percent)).sentence()
+
+
+def _weights_of(path: Path) -> set[str]:
+    """The digests of all weights that answered."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return {row.get("weights") or "" for row in csv.DictReader(file)}

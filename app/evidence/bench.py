@@ -1,0 +1,254 @@
+"""The bench: answers questions, collects statistics and fits recipes, each once, and remembers all of it on the disk.
+
+What is remembered lies in a folder of the model's conditions (its weights above all), under a digest of whatever else
+it depends on: questions and pictures, recipe, method and its code. So a run that was stopped goes on, a changed
+checkpoint begins anew, and a changed method or calibration answers its own questions again and no other.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel, ProcessorMixin
+
+from app.evidence.board import Board
+from app.evidence.fingerprints import digest_of, method_digest, room_digest
+from app.evidence.plan import Plan
+from app.evidence.questions import EASY_VQA, Questions, drawn, easy_vqa, further_calibrations, parts_of, world_sets
+from fitprune_core import (
+    AttentionStatistics,
+    DecoderGeometry,
+    Method,
+    PruningRecipe,
+    calibrate,
+    evaluate,
+    fit_recipe,
+    model_name,
+)
+from fitprune_core.evaluation.table import ORIGINAL
+from fitprune_core.models.provenance import conditions_of
+from fitprune_core.pruning.methods import find_method
+from fitprune_core.run.answer import Way, answer
+from fitprune_core.run.decoding import Decoding
+from fitprune_core.samples.files import SamplesFile, read_samples
+from fitprune_core.samples.journal import journal_path
+from fitprune_core.samples.loop import prompt_of
+from fitprune_core.samples.processes import Processes
+
+logger = logging.getLogger(__name__)
+
+# Columns of the raw rows: of `evaluation.table.Row`, without what the report says once for all of them.
+COLUMNS = (
+    *("id", "reduction", "method", "answer", "expected", "correct", "agrees", "new_tokens", "visual_tokens"),
+    *("achieved_reduction", "visual_gflops", "total_gflops", "model", "weights", "kind", "question", "image"),
+)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to answer, and what a section's tables call it."""
+
+    name: str
+    method: Method
+    recipe: PruningRecipe
+
+    @property
+    def reduction(self) -> float:
+        """The share of visual FLOPs that was asked for."""
+        return self.recipe.reduction
+
+
+def variant(method: str | Method, recipe: PruningRecipe, name: str | None = None) -> Variant:
+    """A variant by the name of its method ("random:seed=1"), called by its label unless it has a name of its own."""
+    found = find_method(method)
+    return Variant(name or found.label, found, recipe)
+
+
+class Bench:
+    """Everything that a section may ask for.
+
+    Attributes:
+        model, processor, plan: what is asked, and how much.
+        geometry: sizes of the model's decoder.
+        sets: the questions, by the names of `questions`; EASY_VQA only where the package is.
+        has_world: whether the model knows the drawn world, so that sets may be drawn from it.
+        out: the folder of the report; raw rows lie in `out / "raw"`.
+        folder: what is remembered of this model.
+        processes: those that share the answering.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        processor: ProcessorMixin,
+        plan: Plan,
+        out: Path,
+        cache: Path,
+        *,
+        given: SamplesFile | None = None,
+        processes: Processes | None = None,
+        batch_size: int | str = 1,
+        progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+    ) -> None:
+        """given: a samples file to ask instead of the drawn world. cache: folder for what is remembered of any model.
+
+        progress: called with what is being done, samples done and samples in all. Raises ValueError for a samples file
+        that cannot be cut in three.
+        """
+        self.model, self.processor, self.plan, self.out = model, processor, plan, out
+        self.processes, self.batch_size, self.progress = processes or Processes(), batch_size, progress
+        self.geometry = DecoderGeometry.from_config(model.config)
+        self.conditions = conditions_of(model, processor)
+        self.has_world = given is None
+        self.drawings = cache / "questions"
+        self.folder = cache / f"{Path(model_name(model)).name}-{digest_of(self.conditions, plan.max_new_tokens)}"
+        self._given = given
+        self.sets = self.processes.on_main(self._sets)
+        self._loaded: dict[str, AttentionStatistics] = {}
+
+    def _sets(self) -> dict[str, Questions]:
+        if self._given is not None:
+            return parts_of(self._given, self.plan, self.drawings)
+        found = world_sets(self.plan, self.drawings)
+        easy = easy_vqa(self.plan.easy_vqa, self.drawings)
+        return found if easy is None else {**found, EASY_VQA: easy}
+
+    def drawn(self, name: str, count: int, seed: int, worlds: Sequence[str]) -> Questions:
+        """A set from the drawn world, of these kinds of scene alone."""
+        return self.processes.on_main(partial(drawn, name, count, seed, self.drawings, worlds))
+
+    def further_calibrations(self) -> list[Questions]:
+        """Five sets to calibrate on that have no sample in common."""
+        return self.processes.on_main(partial(further_calibrations, self.plan, self.drawings))
+
+    def once(self, work: Callable[[], Any]) -> Any:
+        """What the main process finds; the others wait for it."""
+        return self.processes.on_main(work)
+
+    def statistics(self, questions: Questions) -> AttentionStatistics:
+        """The statistics of the model over a set."""
+        key = digest_of(questions.digest, room_digest("calibration/observe.py", "pruning/attention.py"))
+        path = self.folder / "statistics" / f"{key}.npz"
+        if not self.once(path.is_file):
+            what = f"statistics of {questions.name}"
+            calibrate(
+                self.model,
+                self.processor,
+                questions.file,
+                path,
+                batch_size=self.batch_size,
+                progress=partial(self.progress, what),
+                processes=self.processes,
+            )
+        if key not in self._loaded:
+            self._loaded[key] = AttentionStatistics.load(path)
+        return self._loaded[key]
+
+    def recipes(self, statistics: AttentionStatistics, budgets: Iterable[float], **options: Any) -> list[PruningRecipe]:
+        """A recipe for each budget that can be met at all; options are those of `fit_recipe`."""
+        found = []
+        for budget in budgets:
+            try:
+                found.append(fit_recipe(statistics, budget, **options))
+            except ValueError as error:
+                logger.warning("left out the budget %g: %s", budget, error)
+        return found
+
+    def answers(self, name: str, questions: Questions, variants: Sequence[Variant]) -> Board:
+        """What the model and each of the variants answer; the rows go to `out / "raw" / f"{name}.csv"`.
+
+        Every number of a section is read back from there. What cannot answer is among the board's `refused`.
+        """
+        rows, refused = list(self._rows(questions, None)), {}
+        for each in variants:
+            found = list(self._rows(questions, each)) if not (reason := self._refusal(questions, each)) else []
+            if not reason and not found:
+                reason = "it answered none of the questions"
+            if reason:
+                refused[f"{each.name} at {100 * each.reduction:.3g} %"] = reason
+            rows += [row | {"method": each.name} for row in found]
+        return Board(self.write(name, COLUMNS, rows), refused)
+
+    def write(self, name: str, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> Path:
+        """Write raw rows to `out / "raw" / f"{name}.csv"`; returns the file."""
+        path = self.out / "raw" / f"{name}.csv"
+        self.once(partial(write_rows, path, columns, rows))
+        return path
+
+    def _table(self, questions: Questions, each: Variant | None) -> Path:
+        folder = self.folder / "answers" / questions.digest
+        if each is None:
+            return folder / "original.csv"
+        key = digest_of(each.recipe.removed, each.recipe.num_visual_tokens, each.reduction, method_digest(each.method))
+        return folder / f"{each.method.name}-{key}.csv"
+
+    def _refusal(self, questions: Questions, each: Variant) -> str:
+        """Why a variant cannot answer at all, or nothing: found by asking it for one token of the first question."""
+
+        def tried() -> str:
+            if self._table(questions, each).is_file():
+                return ""
+            prompt = prompt_of(self.model, self.processor, next(read_samples(questions.file)))
+            try:
+                answer(self.model, self.processor, [prompt], Way(each.recipe, each.method), Decoding(1))
+            except ValueError as error:
+                return str(error)
+            return ""
+
+        return self.once(tried)
+
+    def _rows(self, questions: Questions, each: Variant | None) -> Iterable[dict[str, str]]:
+        """The rows of one variant, or of the original, answered now where they are not remembered."""
+        table, method = self._table(questions, each), ORIGINAL if each is None else each.method.label
+        wanted = questions.count * (1 if each is None else 2)
+        # Asked in one process: what the others write meanwhile must not make them go different ways.
+        if not self.once(lambda: table.is_file() and sum(1 for _ in read_rows(table)) >= wanted):
+            if each is not None:
+                self.once(partial(_copy, journal_path(self._table(questions, None)), journal_path(table)))
+            what = f"{questions.name}: {method if each is None else f'{each.name} {100 * each.reduction:.3g} %'}"
+            evaluate(
+                self.model,
+                self.processor,
+                questions.file,
+                [0.0 if each is None else each.reduction],
+                lambda _: each.recipe,  # type: ignore[union-attr]  # not called for the original
+                table,
+                methods=[] if each is None else [each.method],
+                max_new_tokens=self.plan.max_new_tokens,
+                batch_size=self.batch_size,
+                progress=partial(self.progress, what),
+                processes=self.processes,
+            )
+        return (row for row in read_rows(table) if row["method"] == method)
+
+
+def read_rows(path: Path) -> Iterable[dict[str, str]]:
+    """The rows of a CSV file, by their columns."""
+    with path.open(encoding="utf-8", newline="") as file:
+        yield from csv.DictReader(file)
+
+
+def write_rows(path: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
+    """Write rows as CSV, of each only these columns; a file is replaced whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial_path = path.with_name(f"{path.name}.partial")
+    with partial_path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    partial_path.replace(path)
+
+
+def _copy(original: Path, journal: Path) -> None:
+    """Begin a journal with what the original answered, so that it is asked once and not for every variant."""
+    if not journal.exists():
+        partial_path = journal.with_name(f"{journal.name}.partial")
+        shutil.copyfile(original, partial_path)
+        partial_path.replace(journal)

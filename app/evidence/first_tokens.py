@@ -1,0 +1,89 @@
+"""What a model thinks of the first token of an answer, as it is and pruned; remembered sample by sample."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import BatchFeature, PreTrainedModel
+
+from app.evidence.bench import Bench, Variant
+from app.evidence.fingerprints import digest_of, method_digest
+from app.evidence.questions import Questions
+from fitprune_core.models.exclusive import exclusive_use
+from fitprune_core.run.answer import UNPRUNED, Way
+from fitprune_core.samples.files import read_samples
+from fitprune_core.samples.journal import Journal, Record
+from fitprune_core.samples.journal import digest_of as sample_digest
+from fitprune_core.samples.loop import prompt_of
+
+# Of every variant and question: the margins of both first tokens and how far the distributions lie apart.
+COLUMNS = ("id", "variant", "budget", "margin_original", "margin_pruned", "divergence")
+
+
+def first_tokens(bench: Bench, questions: Questions, variants: Sequence[Variant]) -> list[dict[str, object]]:
+    """Rows of `COLUMNS` for every variant and question."""
+    keys = {
+        f"{each.name} {each.reduction!r} "
+        f"{digest_of(each.recipe.removed, each.recipe.num_visual_tokens, method_digest(each.method))}": each
+        for each in variants
+    }
+    path = bench.folder / "first-tokens" / f"{questions.digest}.journal"
+    return bench.once(partial(_looked_up, bench, questions, keys, path))
+
+
+def _looked_up(bench: Bench, questions: Questions, keys: Mapping[str, Variant], path: Path) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    with Journal(path, bench.conditions) as journal:
+        for done, sample in enumerate(read_samples(questions.file), 1):
+            missing = {key: each for key, each in keys.items() if (sample.id, key) not in journal}
+            if missing:
+                prompt = prompt_of(bench.model, bench.processor, sample)
+                notes = _notes(bench.model, prompt, missing)
+                digest = sample_digest(sample)
+                journal.add([Record(sample.id, digest, key, values) for key, values in notes.items()])
+                bench.progress(f"{questions.name}: first tokens", done, questions.count)
+            for key, each in keys.items():
+                about = {"id": sample.id, "variant": each.name, "budget": each.reduction}
+                rows.append({**about, **(journal.notes(sample.id, key) or {})})
+    return rows
+
+
+def _notes(model: PreTrainedModel, prompt: BatchFeature, variants: Mapping[str, Variant]) -> dict[str, dict]:
+    original = next_token(model, prompt, UNPRUNED)
+    found = {}
+    for key, each in variants.items():
+        pruned = next_token(model, prompt, Way(each.recipe, each.method))
+        found[key] = {
+            "margin_original": margin(original),
+            "margin_pruned": margin(pruned),
+            "divergence": divergence(original, pruned),
+        }
+    return found
+
+
+def next_token(model: PreTrainedModel, prompt: BatchFeature, way: Way) -> np.ndarray:
+    """The distribution of the first token of the answer to one prompt: float64 (vocabulary,)."""
+    from scipy.special import softmax
+
+    inputs = prompt.to(model.device)
+    with exclusive_use(model), torch.no_grad(), way.applied_to(model):
+        logits = model(**inputs, use_cache=False, logits_to_keep=1).logits[0, -1]
+    return softmax(logits.double().cpu().numpy())
+
+
+def margin(distribution: np.ndarray) -> float:
+    """How much likelier the likeliest token is than the next: 0 to 1."""
+    second, first = np.partition(distribution, -2)[-2:]
+    return float(first - second)
+
+
+def divergence(one: np.ndarray, other: np.ndarray) -> float:
+    """Jensen and Shannon's divergence of two distributions, in bits: 0 for equal ones, 1 for none in common."""
+    from scipy.spatial.distance import jensenshannon
+
+    # Rounding may bring that of equal distributions below 0, whose root is no number.
+    return float(np.nan_to_num(jensenshannon(one, other, base=2))) ** 2

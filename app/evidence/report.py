@@ -1,0 +1,105 @@
+"""All sections as one Markdown report, with figures and raw rows beside it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from app.evidence import elsewhere, figures
+from app.evidence.bench import Bench
+from app.evidence.plan import CALIBRATION_SEED, CHOICE_SEED, FURTHER_CALIBRATION_SEEDS, TEST_SEED
+from app.evidence.questions import CALIBRATION, CHOICE, EASY_VQA, FEW, TEST
+from app.evidence.section import Section, left_out
+from app.evidence.sections import (
+    calibration,
+    costs,
+    direction,
+    flips,
+    layers,
+    methods,
+    schedules,
+    transfer,
+    two_fits,
+)
+from app.evidence.words import listed
+from fitprune_core import describe_device
+from fitprune_core.evaluation.significance import CONFIDENCE
+
+logger = logging.getLogger(__name__)
+
+# In the report's order; those that draw samples of their own need the demonstration world.
+SECTIONS = (methods, schedules, layers, calibration, transfer, flips, costs, two_fits, direction)
+NEED_WORLD = (calibration, transfer)
+REPORT = "report.md"
+
+
+def make(bench: Bench) -> Path:
+    """Ask everything; write `report.md`, figures and raw rows into the bench's folder. Returns the report."""
+    found = []
+    for number, module in enumerate(SECTIONS, 1):
+        logger.info("%d of %d: %s", number, len(SECTIONS), module.TITLE)
+        if module in NEED_WORLD and not bench.has_world:
+            found.append(left_out(module.TITLE, module.QUESTION, "it needs samples from the drawn world"))
+        else:
+            found.append(module.run(bench))
+    path = bench.out / REPORT
+    bench.once(partial(_write, bench, found, path))
+    return path
+
+
+def _write(bench: Bench, sections: Sequence[Section], path: Path) -> None:
+    for section in sections:
+        figures.save(section.figures, bench.out)
+    numbered = [section.markdown(number, bench.out) for number, section in enumerate(sections, 1)]
+    text = "\n".join([_head(bench, sections), *numbered, elsewhere.markdown(len(sections) + 1)])
+    partial_path = path.with_name(f"{path.name}.partial")
+    partial_path.write_text(text, encoding="utf-8")
+    partial_path.replace(path)
+
+
+def _head(bench: Bench, sections: Sequence[Section]) -> str:
+    conditions, plan = bench.conditions, bench.plan
+    parts = ["# Evidence"]
+    if plan.is_check:
+        parts.append(
+            "> **This is a check of the pipeline, made with `--quick`. It asks so few questions that its numbers and "
+            "answers mean nothing.**"
+        )
+    parts.append(
+        f"{conditions['model']}, weights {conditions['weights']}, {conditions['dtype']}, pictures by "
+        f"{conditions['image_aspect']}, {describe_device(bench.model)}, torch {conditions['torch']}, transformers "
+        f"{conditions['transformers']}. Greedy answers of up to {plan.max_new_tokens} tokens. Shares have "
+        f"{CONFIDENCE:.0%} intervals (Wilson); ways to answer are compared on the same questions (McNemar's exact "
+        "test), all tests of a table corrected together (Holm). FLOPs and distances are counted, answers, attention "
+        "and times measured, what others say quoted; every section says which. Negative results stay."
+    )
+    parts.append(_seeds(bench))
+    lines = [f"{number}. {section.title}: {section.answer}" for number, section in enumerate(sections, 1)]
+    parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def _seeds(bench: Bench) -> str:
+    lines = [f"- {_USES[name]}: {questions.origin}." for name, questions in bench.sets.items()]
+    if bench.has_world:
+        further = listed([str(seed) for seed in FURTHER_CALIBRATION_SEEDS])
+        lines.append(f"- Further sets to calibrate on, where their number is the question: seeds {further}.")
+        lines.append(
+            f"- Seeds {CALIBRATION_SEED} (calibration), {CHOICE_SEED} (choice) and {TEST_SEED} (test) draw different "
+            "scenes, and training draws none of them. Samples of single worlds have the same seeds."
+        )
+    lines.append(
+        "- Nothing was chosen by an answer to a test question; layers and fits are compared on those to choose by."
+    )
+    return "\n".join(["What was asked:", "", *lines])
+
+
+_USES: dict[str, str] = {
+    CALIBRATION: "Recipes are fitted on",
+    CHOICE: "Choices are looked at on",
+    TEST: "Methods are compared on",
+    FEW: "Further comparisons on",
+    EASY_VQA: "And on",
+}

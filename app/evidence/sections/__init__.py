@@ -1,0 +1,1 @@
+"""One question a file: each has a `run(bench)` that returns its `Section`."""

@@ -1,0 +1,145 @@
+"""4. How many samples a recipe needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.evidence.bench import Bench, Variant, read_rows, variant
+from app.evidence.board import Board
+from app.evidence.figures import curves, panels
+from app.evidence.numbers import Estimate, first_samples, mean_of, recipe_distance
+from app.evidence.plan import FURTHER_CALIBRATION_SEEDS, KEY_BUDGET
+from app.evidence.questions import CALIBRATION, CHOICE
+from app.evidence.section import Section, Table
+from app.evidence.words import budget, estimate_cell, sentence
+from fitprune_core import AttentionStatistics, PruningRecipe
+
+TITLE = "How many calibration samples"
+QUESTION = "How far do recipes from a few samples lie from one of many, and does it show in the answers?"
+COLUMNS = ("size", "seed", "budget", "distance", "removed")
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A recipe from the first `size` samples of a seed."""
+
+    size: int
+    seed: int
+    recipe: PruningRecipe
+
+
+def run(bench: Bench) -> Section:
+    """Fit from 8 to many samples of five seeds each; answer with some of the recipes."""
+    reference = bench.statistics(bench.sets[CALIBRATION])
+    sets = bench.further_calibrations()
+    by_seed = {seed: bench.statistics(each) for seed, each in zip(FURTHER_CALIBRATION_SEEDS, sets, strict=True)}
+    return section_of(bench, reference, by_seed)
+
+
+def section_of(bench: Bench, reference: AttentionStatistics, by_seed: dict[int, AttentionStatistics]) -> Section:
+    """The section from statistics of one set, whose recipe the others are held against, and of one set a seed."""
+    plan = bench.plan
+    fits = [
+        Fit(size, seed, recipe)
+        for size in plan.calibration_sizes
+        for seed, statistics in by_seed.items()
+        for recipe in bench.recipes(first_samples(statistics, size), plan.section_budgets)
+    ]
+    references = {recipe.reduction: recipe for recipe in bench.recipes(reference, plan.section_budgets)}
+    rows = [
+        {"size": fit.size, "seed": fit.seed, "budget": fit.recipe.reduction,
+         "distance": recipe_distance(fit.recipe, references[fit.recipe.reduction]),
+         "removed": " ".join(map(str, fit.recipe.removed))}
+        for fit in fits
+    ]  # fmt: skip
+    path = bench.write("4-distances", COLUMNS, rows)
+    variants: list[Variant] = [
+        variant("fitprune", fit.recipe, f"{fit.size} samples of seed {fit.seed}")
+        for fit in fits
+        if fit.size in plan.answered_sizes and fit.recipe.reduction == KEY_BUDGET
+    ]
+    board = bench.answers("4-sizes", bench.sets[CHOICE], variants)
+    section = Section(TITLE, QUESTION, raw=[path, board.path])
+    distances, right = distances_of(list(read_rows(path))), right_of(board, plan.answered_sizes)
+    section.tables = [_table(distances, right, plan.section_budgets, reference.num_samples)]
+    section.figures["4-calibration"] = _figure(distances, plan.section_budgets)
+    section.answer = answer_of(distances, right)
+    section.counted = "the distances"
+    section.measured = f"attention over the samples, and answers to the {board.count} questions to choose by"
+    section.quoted = "the authors used 655 samples, and found 65 about as good (arXiv 2409.10197)"
+    return section
+
+
+def distances_of(rows: Sequence[dict[str, str]]) -> dict[tuple[int, float], Estimate]:
+    """The mean distance over the seeds, and its interval, by size and budget; rows as in the raw table."""
+    found: dict[tuple[int, float], list[float]] = {}
+    for row in rows:
+        found.setdefault((int(row["size"]), float(row["budget"])), []).append(float(row["distance"]))
+    return {key: mean_of(values) for key, values in found.items()}
+
+
+def right_of(board: Board, sizes: Sequence[int]) -> dict[int, Estimate]:
+    """The mean share right over the seeds, and its interval, by size."""
+    found = {}
+    for size in sizes:
+        shares = [board.right(way) for way in board.ways if way[0].startswith(f"{size} samples ")]
+        if values := [share.value for share in shares if share is not None]:
+            found[size] = mean_of(values)
+    return found
+
+
+def answer_of(distances: dict[tuple[int, float], Estimate], right: dict[int, Estimate], at: float = KEY_BUDGET) -> str:
+    """The sentence: the distances at the smallest and the largest size, and whether the answers tell them apart."""
+    sizes = sorted(size for size, each in distances if each == at)
+    few, many = distances[sizes[0], at], distances[sizes[-1], at]
+    words = (
+        f"at {budget(at)} recipes from {sizes[0]} samples have {_percent(few)} of the dropped tokens at another layer "
+        f"than the reference, and from {sizes[-1]} samples {_percent(many)}"
+    )
+    if len(right) > 1:
+        first, last = min(right), max(right)
+        apart = right[first].high < right[last].low or right[last].high < right[first].low
+        words += (
+            f"; the answers {'tell' if apart else 'do not tell'} {first} samples from {last} "
+            f"({_percent(right[first])} right and {_percent(right[last])}"
+            f"{'' if apart else ', no difference beyond chance'})"
+        )
+    return sentence(words)
+
+
+def _percent(estimate: Estimate) -> str:
+    return f"{100 * estimate.value:.1f} % ({100 * estimate.low:.1f} to {100 * estimate.high:.1f})"
+
+
+def _table(
+    distances: dict[tuple[int, float], Estimate], right: dict[int, Estimate], budgets: Sequence[float], reference: int
+) -> Table:
+    budgets = [each for each in budgets if any(key[1] == each for key in distances)]
+    rows = [
+        [
+            str(size),
+            *(estimate_cell(distances.get((size, each)), 1, 100) for each in budgets),
+            estimate_cell(right.get(size), 1, 100),
+        ]
+        for size in sorted({size for size, _ in distances})
+    ]
+    about = (
+        f"Distance to a recipe from {reference} samples of yet another seed: percent of the dropped tokens that lie at "
+        f"another layer; mean of {len(FURTHER_CALIBRATION_SEEDS)} seeds, with a t interval over the seeds. Right: "
+        f"percent, at {budget(KEY_BUDGET)}, likewise; how the questions were drawn is not in that interval."
+    )
+    return Table(["samples", *(f"distance, {budget(each)}" for each in budgets), "right"], rows, about)
+
+
+def _figure(distances: dict[tuple[int, float], Estimate], budgets: Sequence[float]):
+    figure, (axes,) = panels(["Distance to the recipe of the reference"])
+    lines = {
+        f"{budget(each)} saved": [(size, value) for (size, at), value in distances.items() if at == each]
+        for each in budgets
+    }
+    curves(axes, lines)
+    axes.set_xscale("log", base=2)
+    axes.set_xlabel("calibration samples")
+    axes.set_ylabel("% of dropped tokens at another layer")
+    return figure

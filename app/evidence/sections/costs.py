@@ -1,0 +1,187 @@
+"""7. FLOPs, memory and time against the budget."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from itertools import islice
+from typing import Any
+
+import torch
+
+from app.evidence.bench import Bench, Variant, read_rows, variant
+from app.evidence.figures import curves, panels
+from app.evidence.fingerprints import digest_of, method_digest, room_digest
+from app.evidence.numbers import Estimate, mean_of
+from app.evidence.plan import KEY_BUDGET
+from app.evidence.questions import CALIBRATION, TEST
+from app.evidence.section import Section, Table
+from app.evidence.words import NOTHING, budget, estimate_cell, percent, sentence
+from fitprune_core import describe_device
+from fitprune_core.models.exclusive import exclusive_use
+from fitprune_core.run.answer import UNPRUNED, Way, answer
+from fitprune_core.run.decoding import Decoding
+from fitprune_core.run.timing import Clock, Side, paired_rounds
+from fitprune_core.samples.files import read_samples
+from fitprune_core.samples.loop import prompt_of
+
+TITLE = "FLOPs, memory and time against the budget"
+QUESTION = "How much of a budget arrives: in a whole request's FLOPs, in the cache, in the time to the first token?"
+METHODS = ("fitprune", "random")
+WARMUP = 2
+COLUMNS = (
+    "id",
+    "method",
+    "budget",
+    "round",
+    "visual_flops",
+    "prefill_flops",
+    "total_flops",
+    "kv_cache_bytes",
+    "prefill_ms",
+)
+# What is saved, by its column.
+SAVINGS = {
+    "visual FLOPs": "visual_flops",
+    "prefill FLOPs": "prefill_flops",
+    "whole request": "total_flops",
+    "KV cache": "kv_cache_bytes",
+    "prefill time": "prefill_ms",
+}
+
+
+def run(bench: Bench) -> Section:
+    """Count and time a few questions, the original and every budget in turns."""
+    budgets = sorted({*bench.plan.budgets, *bench.plan.curve_budgets})
+    recipes = bench.recipes(bench.statistics(bench.sets[CALIBRATION]), budgets)
+    variants = [variant(method, recipe) for recipe in recipes for method in METHODS]
+    found = bench.once(partial(_remembered, bench, variants))
+    path = bench.write("7-costs", COLUMNS, found["rows"])
+    section = Section(TITLE, QUESTION, raw=[path])
+    savings = savings_of(list(read_rows(path)))
+    section.tables = [_table(savings)]
+    section.figures["7-costs"] = _figure(savings)
+    section.answer = answer_of(savings)
+    section.counted = "FLOPs, 2 per multiply-add, scoring included"
+    section.measured = "the bytes of the cache" + (
+        f", and times: {found['machine']}" if bench.plan.timed_rounds else ""
+    )
+    if not bench.plan.timed_rounds:
+        section.notes.append("No time was taken: this run only checks the pipeline.")
+    return section
+
+
+def savings_of(rows: Sequence[Mapping[str, str]]) -> dict[tuple[str, float], dict[str, Estimate]]:
+    """By method and budget: the share saved of each cost, mean and interval; rows as in the raw table.
+
+    What is saved is taken question by question, for times round by round: the original of the same round is the whole.
+    """
+    whole = {(row["id"], row["round"]): row for row in rows if row["method"] == "original"}
+    found: dict[tuple[str, float], dict[str, list[float]]] = {}
+    for row in rows:
+        if row["method"] == "original":
+            continue
+        saved = found.setdefault((row["method"], float(row["budget"])), {})
+        for name, column in SAVINGS.items():
+            if row[column] and (row["round"] == "0" or column == "prefill_ms"):
+                full = float(whole[row["id"], row["round"]][column])
+                saved.setdefault(name, []).append(1 - float(row[column]) / full)
+    return {key: {name: mean_of(values) for name, values in saved.items()} for key, saved in found.items()}
+
+
+def answer_of(savings: Mapping[tuple[str, float], Mapping[str, Estimate]], at: float = KEY_BUDGET) -> str:
+    """The sentence: what of a budget arrives where, and how much of the ideal the time is."""
+    mine = savings["fitprune", at]
+    words = (
+        f"of {budget(at)} of the visual FLOPs, fitprune saves {percent(mine['prefill FLOPs'].value)} of the prefill's, "
+        f"{percent(mine['whole request'].value)} of the whole request's and {percent(mine['KV cache'].value)} of "
+        "the cache"
+    )
+    if (time := mine.get("prefill time")) is None:
+        return sentence(f"{words}; no time was taken")
+    ideal = mine["prefill FLOPs"].value
+    if time.low <= 0.0 <= time.high:
+        return sentence(f"{words}; in the time to the first token there is no difference beyond chance")
+    change = "saves" if time.value > 0 else "costs"
+    words += f"; it {change} {percent(abs(time.value))} of the time to the first token"
+    return sentence(f"{words}, {time.value / ideal:.2f} of what its FLOPs promise")
+
+
+def _remembered(bench: Bench, variants: Sequence[Variant]) -> dict[str, Any]:
+    """The rows and the machine they are from, measured now unless this machine did so before."""
+    plan = bench.plan
+    device = f"{describe_device(bench.model)}, {platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}"
+    what = [(each.method.label, each.recipe.removed, each.reduction, method_digest(each.method)) for each in variants]
+    key = digest_of(device, what, bench.sets[TEST].digest, plan.timed_questions, plan.timed_rounds, room_digest("run"))
+    path = bench.folder / "costs" / f"{key}.json"
+    if not path.is_file():
+        load = os.getloadavg()[0]
+        busy = " (busy: take no time from here)" if load > 0.5 * (os.cpu_count() or 1) else ""
+        rows = [row for number in range(plan.timed_questions) for row in _measured(bench, variants, number)]
+        machine = (
+            f"{device}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, load {load:.1f} at the start{busy}; "
+            f"{plan.timed_rounds} rounds of each question, the original and all others in turns, after "
+            f"{WARMUP} that warm up"
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"machine": machine, "rows": rows}), encoding="utf-8")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _measured(bench: Bench, variants: Sequence[Variant], number: int) -> list[dict[str, Any]]:
+    """The rows of one question."""
+    model, rounds = bench.model, bench.plan.timed_rounds
+    sample = next(islice(read_samples(bench.sets[TEST].file), number, None))
+    prompt = prompt_of(model, bench.processor, sample)
+    ways = {("original", 0.0): UNPRUNED, **{(v.name, v.reduction): Way(v.recipe, v.method) for v in variants}}
+    decoding = Decoding(bench.plan.max_new_tokens)
+    answers = {key: answer(model, bench.processor, [prompt], way, decoding)[0] for key, way in ways.items()}
+    rows = []
+    for (method, reduction), given in answers.items():
+        cost = given.cost.request
+        rows.append({
+            "id": sample.id, "method": method, "budget": reduction, "round": 0, "visual_flops": given.cost.visual,
+            "prefill_flops": cost.prefill + cost.scoring, "total_flops": cost.total,
+            "kv_cache_bytes": given.kv_cache_bytes, "prefill_ms": "",
+        })  # fmt: skip
+    if not rounds:
+        return rows
+    # One token: what is timed is the way to the first.
+    sides = [Side(partial(way.applied_to, model), answers[key].token_ids[:1]) for key, way in ways.items()]
+    with exclusive_use(model), torch.no_grad():
+        times = paired_rounds(model, prompt.to(model.device), sides, Clock(model.device), warmup=WARMUP, repeats=rounds)
+    for at, of_round in enumerate(times, 1):
+        rows += [{"id": sample.id, "method": key[0], "budget": key[1], "round": at, "prefill_ms": each.prefill_ms}
+                 for key, each in zip(ways, of_round, strict=True)]  # fmt: skip
+    return rows
+
+
+def _table(savings: Mapping[tuple[str, float], Mapping[str, Estimate]]) -> Table:
+    rows = []
+    for (method, reduction), mine in savings.items():
+        time = mine.get("prefill time")
+        ideal = NOTHING if time is None else f"{time.value / mine['prefill FLOPs'].value:.2f}"
+        cells = [estimate_cell(mine.get(name), 1, 100) for name in SAVINGS]
+        rows.append([f"{method} {budget(reduction)}", *cells, ideal])
+    about = (
+        "Percent saved against the original, mean over the questions, for times over questions and rounds, with a t "
+        "interval. The whole request has the vision tower and decoding in it, and decoding depends on the answer. "
+        "Of the ideal: time saved by FLOPs saved, of the prefill."
+    )
+    return Table(["budget", *SAVINGS, "of the ideal"], rows, about)
+
+
+def _figure(savings: Mapping[tuple[str, float], Mapping[str, Estimate]]):
+    figure, (axes,) = panels(["What a budget saves (fitprune)"])
+    mine = {reduction: each for (method, reduction), each in savings.items() if method == "fitprune"}
+    lines = {
+        name: [(100 * reduction, each[name]) for reduction, each in mine.items() if name in each] for name in SAVINGS
+    }
+    curves(axes, lines)
+    axes.set_xlabel("visual FLOPs to save, %")
+    axes.set_ylabel("saved, %")
+    return figure

@@ -1,0 +1,99 @@
+"""9. The wrong direction: what a benchmark that sorted the other way measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from app.evidence.bench import Bench, Variant, variant
+from app.evidence.board import THE_ORIGINAL, Board, Way, corrected
+from app.evidence.figures import bars, panels
+from app.evidence.plan import KEY_BUDGET
+from app.evidence.questions import CALIBRATION, FEW
+from app.evidence.section import Section, Table
+from app.evidence.words import budget, sentence, share_cell, share_words, test_cell, verdict
+from fitprune_core import Candidates, LayerAttention, PruningRecipe
+from fitprune_core.pruning.methods.fitprune import FitPrune
+
+TITLE = "The wrong direction"
+QUESTION = (
+    "A published benchmark (UniPruneBench, arXiv 2511.02650) reports FitPrune below random; its code sorts ascending "
+    "and keeps the least important tokens, once, at one layer. What does that alone do?"
+)
+WRONG, RIGHT, RANDOM, OWN = (
+    "least important kept, once",
+    "most important kept, once",
+    "random, once",
+    "fitprune's recipe",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeastImportant(FitPrune):
+    """FitPrune's ranking upside down."""
+
+    name = "least-important"
+    paper = ""
+
+    def importance(self, attention: LayerAttention, candidates: Candidates) -> torch.Tensor:
+        return -super().importance(attention, candidates)
+
+
+def run(bench: Bench) -> Section:
+    """Answer with the ranking upside down, the right way up, and none; all at one layer and at the same FLOPs."""
+    recipes = bench.recipes(bench.statistics(bench.sets[CALIBRATION]), bench.plan.section_budgets)
+    board = bench.answers("9-direction", bench.sets[FEW], [each for recipe in recipes for each in variants_of(recipe)])
+    section = Section(TITLE, QUESTION, raw=[board.path])
+    p_values = corrected({way: board.against(way, (RIGHT, way[1])) for way in board.ways[1:] if way[0] != RIGHT})
+    section.tables = [_table(board, p_values)]
+    section.figures["9-direction"] = _figure(board)
+    section.answer = answer_of(board, p_values)
+    section.counted = f"the FLOPs, at a budget the same for all to within {100 * board.spread():.2f} points"
+    section.measured = f"answers to {board.count} questions"
+    section.quoted = "what that benchmark's code does, as this project read it; its figures are not repeated here"
+    section.notes = [f"{which} was left out: {why}." for which, why in board.refused.items()]
+    return section
+
+
+def variants_of(recipe: PruningRecipe) -> list[Variant]:
+    """The four ways at the budget of a recipe."""
+    once = "one-shot"
+    return [
+        variant(LeastImportant(schedule=once), recipe, WRONG),
+        variant(FitPrune(schedule=once), recipe, RIGHT),
+        variant(f"random:schedule={once}", recipe, RANDOM),
+        variant("fitprune", recipe, OWN),
+    ]
+
+
+def answer_of(board: Board, p_values: dict[Way, float | None], at: float = KEY_BUDGET) -> str:
+    """The sentence: what the direction alone changes."""
+    wrong, right = (WRONG, at), (RIGHT, at)
+    return sentence(
+        f"with {budget(at)} saved at one layer, keeping the least important tokens gives "
+        f"{share_words(board.right(wrong))} right and keeping the most important ones "
+        f"{share_words(board.right(right))}: "
+        + verdict("the wrong direction", "the right one", board.against(wrong, right), p_values.get(wrong))
+    )
+
+
+def _table(board: Board, p_values: dict[Way, float | None]) -> Table:
+    rows = []
+    for way in board.ways:
+        name = "original" if way == THE_ORIGINAL else f"{way[0]}, {budget(way[1])}"
+        test = test_cell(board.against(way, (RIGHT, way[1])), p_values.get(way))
+        rows.append([name, share_cell(board.right(way)), share_cell(board.same(way)), test])
+    about = (
+        f"{board.count} questions, percent with 95 % intervals. Once: all that the budget wants gone goes at one "
+        "layer, the second where that saves enough, else the first. Tests corrected together (Holm)."
+    )
+    return Table(["what is kept", "right", "as the original", f"against {RIGHT}"], rows, about)
+
+
+def _figure(board: Board):
+    figure, (axes,) = panels([f"Right answers, {budget(KEY_BUDGET)} of the visual FLOPs saved"], width=8)
+    shares = {way[0]: board.right(way) for way in board.ways if way[1] in (0.0, KEY_BUDGET)}
+    bars(axes, {name: share for name, share in shares.items() if share is not None})
+    axes.set_xlabel("% of the questions")
+    return figure

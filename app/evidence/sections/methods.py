@@ -1,0 +1,159 @@
+"""1. Every registered method at equal FLOPs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from app.evidence.bench import Bench, Variant, variant
+from app.evidence.board import THE_ORIGINAL, Board, Way, corrected
+from app.evidence.figures import curves, panels
+from app.evidence.plan import KEY_BUDGET
+from app.evidence.questions import CALIBRATION, EASY_VQA, FEW, TEST
+from app.evidence.section import Section, Table
+from app.evidence.words import budget, listed, sentence, share_cell, share_words, test_cell, verdict
+from fitprune_core import METHODS
+
+TITLE = "Methods at equal FLOPs"
+QUESTION = "Every registered method saves the same FLOPs by its own rule: which answers most questions right?"
+FITPRUNE, RANDOM = "fitprune", "random"
+_RIVALS = {"the original": None, RANDOM: RANDOM, FITPRUNE: FITPRUNE}
+
+
+def run(bench: Bench) -> Section:
+    """Answer the test questions by every method at every budget."""
+    section = Section(TITLE, QUESTION)
+    plan = bench.plan
+    board = bench.answers("1-methods", bench.sets[TEST], _variants(bench, plan.budgets))
+    boards = {
+        "": board,
+        "-curve": bench.answers("1-methods-curve", bench.sets[FEW], _variants(bench, plan.curve_budgets)),
+    }
+    if EASY_VQA in bench.sets:
+        easy = _variants(bench, plan.easy_budgets)
+        boards["-easy-vqa"] = bench.answers("1-methods-easy-vqa", bench.sets[EASY_VQA], easy)
+    else:
+        section.notes.append("easy-VQA was not asked: " + ("the package easy-vqa is not there." if bench.has_world else
+                             "its words are the demonstration model's."))  # fmt: skip
+    tests = {each: corrected_tests(each) for each in boards.values()}
+    for name, each in boards.items():
+        where = {"": "The test questions", "-curve": "Further budgets, on the first of them", "-easy-vqa": "easy-VQA"}[
+            name
+        ]
+        section.tables += [_right(each, where), _agreement(each), _tests(each, tests[each])]
+        section.raw.append(each.path)
+        section.notes += [f"{which} was left out: {why}." for which, why in each.refused.items()]
+    section.tables += [_by_kind(board)] if board.kinds else []
+    section.notes.append(
+        "random is one order of the tokens, the same for every picture; the next section has more of them. The figure "
+        f"shows the budgets of the test questions ({board.count}) and the further ones ({boards['-curve'].count})."
+    )
+    section.figures["1-methods"] = _figure(board, boards["-curve"])
+    section.answer = answer_of(board, tests[board])
+    section.counted = f"the FLOPs, at a budget the same for all to within {100 * board.spread():.2f} points"
+    section.measured = f"answers to {board.count} questions, by every method that is named"
+    return section
+
+
+def _variants(bench: Bench, budgets: Sequence[float]) -> list[Variant]:
+    recipes = bench.recipes(bench.statistics(bench.sets[CALIBRATION]), budgets)
+    return [variant(method, recipe) for recipe in recipes for method in METHODS]
+
+
+def corrected_tests(board: Board) -> dict[tuple[Way, str], float | None]:
+    """McNemar's p of every way against the original, random and fitprune at its budget; all of a table together."""
+    pairs = {}
+    for way in board.ways[1:]:
+        for rival, name in _RIVALS.items():
+            # fitprune against random is random against fitprune: one test.
+            if name != way[0] and (way[0], name) != (RANDOM, FITPRUNE):
+                pairs[way, rival] = board.against(way, THE_ORIGINAL if name is None else (name, way[1]))
+    return corrected(pairs)
+
+
+def answer_of(board: Board, p_values: dict[tuple[Way, str], float | None], at: float = KEY_BUDGET) -> str:
+    """The sentence: what is best at a budget, and whether it and fitprune differ from what they are held against."""
+    ways = [way for way in board.ways if way[1] == at]
+    best, fitprune, random = board.best(ways)[0], (FITPRUNE, at), (RANDOM, at)
+    equal = [name for name, budget in ways if board.right((name, budget)) == board.right(best)]
+    words = (
+        f"with {budget(at)} of the visual FLOPs saved {listed(equal)} {'is' if len(equal) == 1 else 'are'} right most "
+        "often, on "
+        f"{share_words(board.right(best))} of the questions, where the original is on "
+        f"{share_words(board.right(THE_ORIGINAL))}"
+    )
+    found = [verdict(FITPRUNE, RANDOM, board.against(fitprune, random), p_values.get((fitprune, RANDOM)))]
+    if not {FITPRUNE, RANDOM} & set(equal):
+        found.append(verdict(best[0], FITPRUNE, board.against(best, fitprune), p_values.get((best, FITPRUNE))))
+    return sentence(f"{words}; {', and '.join(found)}")
+
+
+def _budgets(board: Board) -> list[float]:
+    return sorted({reduction for _, reduction in board.ways[1:]})
+
+
+def _names(board: Board) -> list[str]:
+    return list(dict.fromkeys(name for name, _ in board.ways[1:]))
+
+
+def _right(board: Board, where: str) -> Table:
+    budgets = _budgets(board)
+    rows = [["original", *([share_cell(board.right(THE_ORIGINAL))] * len(budgets))]]
+    rows += [[name, *(share_cell(board.right((name, each))) for each in budgets)] for name in _names(board)]
+    about = (
+        f"{where}, {board.count}: percent right, and its 95 % interval (Wilson), at each share of visual FLOPs saved."
+    )
+    return Table(["right", *map(budget, budgets)], rows, about)
+
+
+def _agreement(board: Board) -> Table:
+    budgets = _budgets(board)
+    rows = [[name, *(share_cell(board.same((name, each))) for each in budgets)] for name in _names(board)]
+    return Table(
+        ["as the original", *map(budget, budgets)], rows, "The same: percent of answers that are the original's."
+    )
+
+
+def _tests(board: Board, p_values: dict[tuple[Way, str], float | None]) -> Table:
+    rows = []
+    for name, reduction in board.ways[1:]:
+        way = (name, reduction)
+        others = {rival: THE_ORIGINAL if other is None else (other, reduction) for rival, other in _RIVALS.items()}
+        cells = [
+            test_cell(
+                board.against(way, others[rival]), p_values.get((way, rival), p_values.get((others[rival], name)))
+            )
+            for rival in _RIVALS
+        ]
+        rows.append([f"{name} {budget(reduction)}", *cells])
+    about = (
+        "Questions that the method alone got right, and that the other alone did; p of McNemar's exact test, all of "
+        "this table corrected together (Holm)."
+    )
+    return Table(["against", *_RIVALS], rows, about)
+
+
+def _by_kind(board: Board) -> Table:
+    ways = [THE_ORIGINAL, *(way for way in board.ways if way[1] == KEY_BUDGET)]
+    rows = []
+    for kind in board.kinds:
+        shares = [board.right(way, kind) for way in ways]
+        rows.append([f"{kind}, {shares[0].asked if shares[0] else 0}", *map(share_cell, shares)])
+    about = f"Percent right by kind of question, and how many of it, {budget(KEY_BUDGET)} of the visual FLOPs saved."
+    return Table(["kind", *(name for name, _ in ways)], rows, about)
+
+
+def _figure(*boards: Board):
+    figure, (left, right) = panels(["Right answers", "Answers as the original's"])
+    for axes, share_of in ((left, Board.right), (right, Board.same)):
+        names = list(dict.fromkeys(name for board in boards for name in _names(board)))
+        lines = {
+            name: [(100 * way[1], share) for board in boards for way in board.ways
+                   if way[0] == name and (share := share_of(board, way)) is not None]
+            for name in names
+        }  # fmt: skip
+        curves(axes, lines)
+        axes.set_xlabel("visual FLOPs saved, %")
+        axes.set_ylabel("% of the questions")
+    if (original := boards[0].right(THE_ORIGINAL)) is not None:
+        left.axhline(100 * original.value, color="#222222", linestyle=":", linewidth=1)
+    return figure

@@ -1,0 +1,84 @@
+"""Numbers in words: cells of tables, and the sentences that a section answers with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from app.evidence.numbers import Estimate
+from fitprune_core.evaluation.significance import SIGNIFICANT, Paired, Share
+
+NOTHING = "–"
+
+
+def percent(value: float) -> str:
+    """A share as a percentage with one decimal: "84.2 %"."""
+    return f"{100 * value:.1f} %"
+
+
+def budget(value: float) -> str:
+    """A budget as people name it: "80 %"."""
+    return f"{100 * value:.3g} %"
+
+
+def share_cell(share: Share | None) -> str:
+    """Percent right, and the interval: "84.2 [80.1, 87.5]"."""
+    if share is None:
+        return NOTHING
+    return f"{100 * share.value:.1f} [{100 * share.low:.1f}, {100 * share.high:.1f}]"
+
+
+def share_words(share: Share | None) -> str:
+    """The same in a sentence: "84.2 % (80.1 to 87.5)"."""
+    if share is None:
+        return "an unknown share"
+    return f"{percent(share.value)} ({100 * share.low:.1f} to {100 * share.high:.1f})"
+
+
+def estimate_cell(estimate: Estimate | None, digits: int = 2, factor: float = 1.0) -> str:
+    """A number, and the interval: "0.71 [0.62, 0.79]"."""
+    if estimate is None:
+        return NOTHING
+    values = [factor * value for value in (estimate.value, estimate.low, estimate.high)]
+    first, low, high = (f"{value:.{digits}f}" for value in values)
+    return f"{first} [{low}, {high}]"
+
+
+def p_cell(p: float | None) -> str:
+    """A p-value: "< 0.001", "0.031"."""
+    return NOTHING if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def test_cell(pair: Paired | None, p: float | None) -> str:
+    """A paired test: "+12 −30, p 0.004": won, lost, and the p-value as it counts among all of its table."""
+    if pair is None or p is None:
+        return NOTHING
+    return f"+{pair.won} −{pair.lost}, p {p_cell(p)}"
+
+
+def verdict(name: str, other: str, pair: Paired | None, p: float | None) -> str:
+    """What a paired test says of two ways to answer: which is better, or that there is nothing beyond chance.
+
+    p: the p-value after correction, where it is one of several.
+    """
+    if pair is None or p is None:
+        return f"{name} and {other} cannot be compared"
+    counts = f"{pair.won} questions to {pair.lost}, p {'' if p < 0.001 else '= '}{p_cell(p)}"
+    if p > SIGNIFICANT:
+        return f"between {name} and {other} there is no difference beyond chance ({counts})"
+    better, worse = (name, other) if pair.won > pair.lost else (other, name)
+    counts = (
+        counts if better == name else f"{pair.lost} questions to {pair.won}, p {'' if p < 0.001 else '= '}{p_cell(p)}"
+    )
+    return f"{better} is better than {worse} ({counts})"
+
+
+def listed(words: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c"; "none" of nothing."""
+    if not words:
+        return "none"
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def sentence(text: str) -> str:
+    """A text with a capital first letter and a full stop."""
+    return f"{text[0].upper()}{text[1:].rstrip('.')}."

@@ -1,0 +1,3 @@
+from app.parts.grid.component import Cell, Grid, GridData
+
+__all__ = ["Cell", "Grid", "GridData"]

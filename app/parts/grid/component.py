@@ -1,0 +1,41 @@
+"""One question answered by many methods at many budgets. A cell that is clicked fires `open` with its budget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gradio.data_classes import GradioModel
+
+from app.parts.component import BrowserComponent
+
+
+class Cell(GradioModel):
+    """One answer. same: it is the original's; left: visual tokens at the end; gflops: visual FLOPs, 1e9."""
+
+    answer: str
+    same: bool
+    left: int
+    gflops: float
+
+
+class GridData(GradioModel):
+    """All that the component shows.
+
+    question, picture: what was asked about what (a data URI); original: the unpruned answer; gflops: its visual FLOPs,
+    1e9. cells: one row a method of `methods`, one cell a budget of `percents`; None for what is not answered yet.
+    """
+
+    question: str = ""
+    picture: str = ""
+    original: str = ""
+    truth: str = ""
+    gflops: float = 0.0
+    methods: list[str] = []
+    percents: list[float] = []
+    cells: list[list[Cell | None]] = []
+
+
+class Grid(BrowserComponent):
+    folder = Path(__file__).resolve().parent
+    scripts = ("holds.js",)
+    data_model = GridData

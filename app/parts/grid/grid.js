@@ -1,0 +1,51 @@
+const gigaflops = (value) => value.toPrecision(3) + " G";
+
+function cellOf(data, row, column) {
+  const cell = data.cells[row][column], method = data.methods[row], percent = data.percents[column];
+  const holder = make("td");
+  if (!cell) {
+    holder.append(make("span", "cell waiting"));
+    return holder;
+  }
+  const opens = method === "fitprune";
+  const box = make(opens ? "button" : "span", "cell" + (cell.same ? "" : " differs"));
+  box.append(make("span", "said", (cell.same ? "" : "≠ ") + (cell.answer || "(empty answer)")),
+    make("span", "facts", cell.left + " left · " + gigaflops(cell.gflops)));
+  box.title = cell.answer;
+  if (opens) {
+    box.type = "button";
+    box.setAttribute("aria-label", cell.answer + ", " + (cell.same ? "the same answer" : "another answer") + ", " + percent + " %. Open in Compare");
+    box.addEventListener("click", () => trigger("open", { percent }));
+  }
+  holder.append(box);
+  return holder;
+}
+
+function heldInWords(data, row) {
+  const cells = data.cells[row];
+  if (cells.some((cell) => !cell)) return "…";
+  const held = holdsUpTo(data.percents, cells);
+  const words = held === null ? "at no budget here" : held.isWhole ? "at every budget here" : "up to " + held.percent + " %";
+  return words + (comesBack(data.percents, cells) ? ", and again above" : "");
+}
+
+onValue((data) => {
+  find(".grid").dataset.state = data.methods.length ? "full" : "empty";
+  if (!data.methods.length) return;
+  if (find("img").getAttribute("src") !== data.picture) find("img").src = data.picture;
+  setText(find(".question"), data.question);
+  const truth = data.truth ? " · true answer: " + data.truth : "";
+  setText(find(".original"), data.original ? "Original: " + data.original + " · " + gigaflops(data.gflops) + " visual FLOPs" + truth : "…");
+  const all = data.methods.length * data.percents.length, done = data.cells.flat().filter(Boolean).length;
+  setText(find(".status"), done < all ? done + " of " + all + " answered" : "All " + all + " answered");
+  const head = make("tr");
+  head.append(make("th", "", "method"), ...data.percents.map((percent) => make("th", "", percent + " %")), make("th", "", "the answer holds"));
+  for (const cell of head.children) cell.scope = "col";
+  find("thead").replaceChildren(head);
+  find("tbody").replaceChildren(...data.methods.map((method, row) => {
+    const line = make("tr"), name = make("th", "", method);
+    name.scope = "row";
+    line.append(name, ...data.percents.map((_, column) => cellOf(data, row, column)), make("td", "holds", heldInWords(data, row)));
+    return line;
+  }));
+});

@@ -1,0 +1,3 @@
+from app.parts.saver.component import Saved, Saver
+
+__all__ = ["Saved", "Saver"]

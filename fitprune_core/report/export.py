@@ -1,0 +1,77 @@
+"""A comparison as a file of its own: JSON, or a page with the scrubber inside that needs no server and no network."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from fitprune_core.checks.files import check_output
+from fitprune_core.cost.decoder import DecoderGeometry
+from fitprune_core.report.trace import trace_of
+from fitprune_core.run.results import Comparison
+
+FORMAT, VERSION = "fitprune-comparison", 1
+SUFFIXES = (".json", ".html")
+VIEW = Path(__file__).resolve().parent / "view"
+_SCRIPTS = ("shared.js", "scrubber/geometry.js", "scrubber/paint.js", "scrubber/chart.js", "scrubber/scrubber.js")
+
+
+def check_export(path: str | os.PathLike) -> Path:
+    """Raise ValueError, before any work is done, for a path that an export cannot be written to; returns it."""
+    path = Path(path)
+    if path.suffix.casefold() not in SUFFIXES:
+        raise ValueError(f"{path} ends in {path.suffix!r}; a comparison is exported to {' or '.join(SUFFIXES)}")
+    check_output(path)
+    return path
+
+
+def export_comparison(
+    comparison: Comparison, image: Image.Image, geometry: DecoderGeometry, path: str | os.PathLike
+) -> None:
+    """Write a comparison to a .json or .html file. image: the picture that was asked about; geometry: of the decoder.
+
+    Raises ValueError as `check_export` does, and OSError for what the disk refuses.
+    """
+    path = check_export(path)
+    entries = to_entries(comparison, image, geometry)
+    is_page = path.suffix.casefold() == ".html"
+    path.write_text(page_of(entries) if is_page else json.dumps(entries, ensure_ascii=False), encoding="utf-8")
+
+
+def to_entries(comparison: Comparison, image: Image.Image, geometry: DecoderGeometry) -> dict[str, Any]:
+    """The object of an exported file: `comparison` as `compare --json` prints it, and `trace` for the scrubber."""
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "comparison": comparison.to_json(),
+        "trace": trace_of(comparison, image, geometry),
+    }
+
+
+def page_of(entries: dict[str, Any]) -> str:
+    """The page of an exported object. Texts of people and models are data in it, and are shown as texts."""
+
+    def part(name: str) -> str:
+        return (VIEW / name).read_text(encoding="utf-8")
+
+    # Nothing in a script element may look like its end, or begin a comment.
+    data = json.dumps(entries).replace("<", "\\u003c")
+    parts = {
+        "%style%": part("page.css"),
+        "%scrubber.css%": part("scrubber/scrubber.css"),
+        "%scrubber.html%": part("scrubber/scrubber.html"),
+        "%data%": data,
+        "%scripts%": "\n".join(map(part, _SCRIPTS)),
+        "%page.js%": part("page.js"),
+    }
+    page = part("page.html")
+    # Each mark stands in the page once, and what is put in is not looked at again.
+    pieces, rest = [], page
+    for mark in sorted(parts, key=page.index):
+        before, rest = rest.split(mark, 1)
+        pieces += [before, parts[mark]]
+    return "".join([*pieces, rest])

@@ -1,0 +1,31 @@
+// Fills the exported page in from its data. Texts are set as texts.
+(() => {
+  const { comparison: c } = DATA, byId = (id) => document.getElementById(id);
+  const percent = (share) => (100 * share).toFixed(1) + " %";
+  const flops = (giga) => (giga >= 1000 ? (giga / 1000).toPrecision(3) + " T" : giga >= 1 ? giga.toPrecision(3) + " G" : (1000 * giga).toPrecision(3) + " M");
+  const time = (ms) => (ms === null ? "–" : ms >= 1000 ? (ms / 1000).toPrecision(3) + " s" : ms.toPrecision(3) + " ms");
+  const bytes = (count) => (count >= 1e9 ? (count / 1e9).toPrecision(3) + " GB" : (count / 1e6).toPrecision(3) + " MB");
+  document.title = c.question + " · FitPrune comparison";
+  byId("question").textContent = c.question;
+  byId("about").textContent = c.model + " · " + c.device + " · " + percent(c.achieved_reduction) + " of visual FLOPs saved ("
+    + percent(c.reduction) + " asked), ranked by " + c.method;
+  byId("original").textContent = c.original.answer || "(empty answer)";
+  byId("pruned").textContent = c.pruned.answer || "(empty answer)";
+  byId("pruned-name").textContent = c.method + " " + percent(c.reduction);
+  byId("verdict").textContent = c.agree ? "= Same answer" : "≠ Different answers";
+  byId("verdict").className = c.agree ? "same" : "different";
+  byId("timing").textContent = "Times: " + c.timing;
+  const rows = [["Visual FLOPs", "visual_gflops", flops, true], ["Total FLOPs", "total_gflops", flops, true], ["Prefill", "prefill_ms", time, false],
+    ["Per token", "per_token_ms", time, false], ["KV cache", "kv_cache_bytes", bytes, true], ["Answer tokens", "new_tokens", String, false]];
+  for (const [label, name, write, isCounted] of rows) {
+    const a = c.original[name], b = c.pruned[name], line = document.createElement("tr");
+    // Times differ by chance too; what may be said of them stands in the sentence about them.
+    const change = isCounted && a ? (b >= a ? "+" : "−") + Math.abs(100 * (b / a - 1)).toFixed(1) + " %" : "";
+    for (const text of [label, write(a), write(b), change]) {
+      const cell = document.createElement(text === label ? "th" : "td");
+      cell.textContent = text;
+      line.append(cell);
+    }
+    byId("figures").append(line);
+  }
+})();

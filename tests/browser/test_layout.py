@@ -1,0 +1,190 @@
+"""The page on phones, tablets, laptops and screens: nothing overlaps, is cut, too small, or out of reach."""
+
+from __future__ import annotations
+
+import io
+from itertools import pairwise
+
+import pytest
+from PIL import Image
+
+from tests.browser.conftest import COUNT_RESULTS, PATIENCE
+from tests.browser.test_compare_page import BRIGHTNESS, run_with, to_layer
+
+pytestmark = pytest.mark.browser
+
+SIZES = {390: 844, 1024: 768, 1440: 900, 1920: 1080}
+
+# Everything that can be pressed or typed into, and shows: [name, left, top, right, bottom].
+CONTROLS = """() => [...document.querySelectorAll(
+    'button, a, input, select, textarea, canvas[tabindex], .layer, .count')]
+  .filter((node) => node.getClientRects().length && getComputedStyle(node).visibility !== 'hidden')
+  .filter((node) => !node.closest('.visually-hidden, [aria-hidden=true]') && node.type !== 'file')
+  .map((node) => {
+    const box = node.getBoundingClientRect();
+    const name = node.getAttribute('aria-label') || node.textContent.trim() || node.id;
+    return [name, box.left, box.top + scrollY, box.right, box.bottom + scrollY];
+  })"""
+
+SMALL_TEXTS = """() => {
+  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = [];
+  while (walk.nextNode()) {
+    const text = walk.currentNode.data.trim(), node = walk.currentNode.parentElement;
+    const shows = node.getClientRects().length && !['SCRIPT', 'STYLE', 'NOSCRIPT'].includes(node.tagName);
+    if (text && shows && parseFloat(getComputedStyle(node).fontSize) <= 12) found.push(text);
+  }
+  return found;
+}"""
+
+OUTLINE = """() => {
+  const style = getComputedStyle(document.activeElement);
+  return [document.activeElement.tagName, style.outlineStyle, parseFloat(style.outlineWidth)];
+}"""
+
+
+def sized(page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": SIZES[width]})
+    page.wait_for_timeout(400)
+
+
+def overlaps(a, b) -> bool:
+    return min(a[3], b[3]) - max(a[1], b[1]) > 1 and min(a[4], b[4]) - max(a[2], b[2]) > 1
+
+
+@pytest.mark.parametrize("width", SIZES)
+def test_controls_neither_overlap_nor_leave_the_page_nor_are_too_small(page, width):
+    sized(page, width)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    controls = [control for control in page.evaluate(CONTROLS) if control[4] - control[2] > 2]  # Gradio measures tabs
+    assert len(controls) > 30
+    tools = [each for each in controls if not each[0].startswith("The picture")]
+    pairs = [(a[0], b[0]) for at, a in enumerate(tools) for b in tools[at + 1 :] if overlaps(a, b)]
+    assert pairs == []
+    pressed = [each for each in controls if each[0] not in page.locator(".layer, .count").all_inner_texts()]
+    sizes = {name: (right - left, bottom - top) for name, left, top, right, bottom in pressed}
+    assert {name: size for name, size in sizes.items() if min(size) < 24} == {}
+    assert [name for name, left, _, right, _ in controls if left < 0 or right > width] == []
+    assert page.evaluate(SMALL_TEXTS) == []
+
+
+def test_the_picture_grows_with_the_window_and_the_page_fills_it(page):
+    sides = {}
+    for width in (1024, 1440, 1920):
+        sized(page, width)
+        box = page.locator("#scrubber .frame").bounding_box()
+        sides[width] = min(box["width"], box["height"])
+        columns = page.locator("#columns").bounding_box()
+        assert columns["width"] > 0.95 * width
+    assert sides[1024] > 286 and sides[1440] > 320 and sides[1920] >= 500
+    widths = page.evaluate(
+        "[...document.querySelectorAll('#scrubber .frame, #scrubber .side')].map(n => n.offsetWidth)"
+    )
+    assert widths[0] >= 560
+
+
+def test_on_a_phone_the_answer_is_in_sight_of_the_example_that_was_tapped(page):
+    sized(page, 390)
+    example = page.locator(".picker button:nth-child(2)")
+    example.scroll_into_view_if_needed()
+    run_with(page, ".picker button:nth-child(2)")
+    seen = page.evaluate("""() => ['.picker button:nth-child(2)', '.card[data-side=pruned] .answer'].map((name) => {
+      const box = document.querySelector(name).getBoundingClientRect();
+      return box.top >= 0 && box.bottom <= innerHeight;
+    })""")
+    assert seen == [True, True]
+    bars = page.evaluate("[...document.querySelectorAll('#answers .bar > div')].map(bar => bar.offsetWidth)")
+    assert min(bars) >= 60
+    order = page.evaluate("""['#question', '#run', '#answers', '#budget-card', '#scrubber'].map(
+      (name) => document.querySelector(name).getBoundingClientRect().top)""")
+    assert order == sorted(order)
+
+
+def test_what_has_the_focus_shows(page):
+    sized(page, 1440)
+    page.focus("#question textarea")
+    seen = set()
+    page.keyboard.press("Shift+Tab")
+    for _ in range(14):
+        page.keyboard.press("Tab")
+        tag, style, width = page.evaluate(OUTLINE)
+        seen.add(tag)
+        assert style == "auto" or (style != "none" and width >= 1.5), (tag, style, width)
+    assert {"TEXTAREA", "INPUT", "BUTTON"} <= seen
+    page.focus("#scrubber .frame canvas")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate(OUTLINE)[1] != "none"
+
+
+def test_patches_are_reached_by_keyboard_and_layers_keep_their_keys(page):
+    to_layer(page, 6)
+    page.focus("#scrubber .frame canvas")
+    page.keyboard.press("Escape")  # nothing is marked
+    told = []
+    for key in ("ArrowRight", "ArrowRight", "ArrowDown", "ArrowLeft", "ArrowUp"):
+        page.keyboard.press(key)
+        told.append(page.inner_text("#scrubber .detail").split(":")[0])
+    assert told == [
+        "Row 1, column 1", "Row 1, column 2", "Row 2, column 2", "Row 2, column 1", "Row 1, column 1",
+    ]  # fmt: skip
+    assert page.get_attribute(".scrubber", "data-layer") == "6"
+    page.keyboard.press("Escape")
+    assert page.inner_text("#scrubber .detail").startswith("Point at a patch")
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_selector(".scrubber[data-layer='7']")
+
+
+def test_playing_changes_the_heat_map(page):
+    page.click("button[data-mode=heat]")
+    seen = []
+    for layer in (1, 6, 12):
+        to_layer(page, layer)
+        seen.append(page.evaluate(BRIGHTNESS))
+    page.click("button[data-mode=patches]")
+    changed = [[abs(a - b) > 3 for a, b in zip(*two, strict=True)] for two in pairwise(seen)]
+    assert min(map(sum, changed)) > 10
+
+
+# For each patch of a picture of one colour, how far its pixels are from that colour.
+DISTANCE = """(color) => {
+  const canvas = document.querySelector('#scrubber .frame canvas'), pen = canvas.getContext('2d');
+  const side = Math.min(canvas.width, canvas.height), patch = side / 16;
+  const left = (canvas.width - side) / 2, top = (canvas.height - side) / 2;
+  return Array.from({ length: 256 }, (_, i) => {
+    const x = left + (i % 16) * patch + 3, y = top + Math.floor(i / 16) * patch + 3;
+    const pixels = pen.getImageData(x, y, patch - 6, patch - 6).data;
+    let sum = 0;
+    for (let k = 0; k < pixels.length; k++) if (k % 4 < 3) sum += Math.abs(pixels[k] - color);
+    return sum / (pixels.length / 4 * 3);
+  });
+}"""
+
+
+@pytest.mark.parametrize("grey", [0, 32, 64, 90, 110, 160, 255])
+def test_dropped_patches_differ_from_kept_ones_on_any_picture(page, grey):
+    buffer = io.BytesIO()
+    Image.new("RGB", (320, 320), (grey, grey, grey)).save(buffer, "PNG")
+    files = [{"name": f"{grey}.png", "mimeType": "image/png", "buffer": buffer.getvalue()}]
+    shown = page.get_attribute("#picture img", "src")
+    page.set_input_files("#picture input[type=file]", files=files)
+    page.wait_for_function(
+        "shown => (document.querySelector('#picture img') ?? { src: shown }).src !== shown", arg=shown
+    )
+    run_with(page, "#run")
+    page.wait_for_timeout(500)
+    to_layer(page, 12)
+    values = sorted(page.evaluate(DISTANCE, grey))
+    kept = int(page.inner_text("#scrubber .count").split(" ")[0])
+    assert max(values[:kept]) < 4 and min(values[kept:]) > 14, (values[:kept][-3:], values[kept:][:3])
+
+
+@pytest.fixture(scope="module")
+def page(browser, url):
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.set_default_timeout(PATIENCE)
+    page.add_init_script(COUNT_RESULTS)
+    page.goto(url + "?__theme=light")
+    page.wait_for_selector(".board[data-state=done]")
+    page.wait_for_selector(".scrubber[data-state=full]")
+    yield page
+    page.close()

@@ -1,0 +1,51 @@
+"""Sweep in a real browser: the grid fills, says how far the answer holds, and a cell opens in Compare."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.browser.conftest import PATIENCE
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def sweep(browser, url):
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.set_default_timeout(PATIENCE)
+    page.problems = []
+    page.on("pageerror", lambda error: page.problems.append(str(error)))
+    page.goto(url + "?__theme=light")
+    page.wait_for_selector(".board[data-state=done]")
+    page.click("button[role=tab]:has-text('Sweep')")
+    yield page
+    page.close()
+
+
+def test_the_grid_fills_and_says_how_far_the_answer_holds(sweep):
+    sweep.click("#sweep")
+    sweep.wait_for_function("document.querySelector('#grid .status').textContent.startsWith('All')")
+    assert sweep.inner_text("#grid .original").startswith("Original: a red car")
+    assert sweep.inner_text("#grid tbody tr:first-child .holds") == "up to 60 %"
+    differing = sweep.locator("#grid tbody tr:first-child .cell.differs")
+    assert differing.count() == 2 and "≠ a blue car" in differing.first.inner_text()
+    assert sweep.problems == []
+
+
+def test_a_cell_opens_in_compare_at_its_budget(sweep, engine):
+    sweep.click("#sweep")
+    sweep.wait_for_function("document.querySelector('#grid .status').textContent.startsWith('All')")
+    asked = len(engine.asked)
+    sweep.click("#grid tbody tr:first-child td:nth-child(5) button")
+    sweep.wait_for_selector("#answers", state="visible")
+    while len(engine.asked) == asked:
+        sweep.wait_for_timeout(50)
+    assert engine.asked[-1][2] == 80
+
+
+def test_a_sweep_without_a_method_is_told_in_a_sentence(sweep):
+    checked = sweep.locator("#sweep-methods input:checked")
+    while checked.count():
+        checked.first.uncheck()
+    sweep.click("#sweep")
+    sweep.wait_for_function("document.querySelector('#sweep-notice').textContent.includes('neither of them empty')")

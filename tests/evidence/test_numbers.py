@@ -1,0 +1,187 @@
+"""What the sections reckon with, against definitions written out."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from app.evidence.numbers import (
+    auc,
+    even_recipe,
+    every_layer_recipe,
+    first_samples,
+    is_nested,
+    mean_of,
+    recipe_distance,
+    single_layer_recipe,
+    spearman,
+    stability,
+)
+from fitprune_core import DecoderGeometry, PruningRecipe, fit_recipe, visual_reduction
+from fitprune_core.recipes.fit import ALPHA_STEPS, fitter_for
+from fitprune_core.recipes.statistics import AttentionStatistics
+from tests.fit_statistics import peaked_statistics
+
+Z = 1.959963984540054
+
+
+def recipe(*removed: int, tokens: int = 100) -> PruningRecipe:
+    return PruningRecipe("m", len(removed), tokens, 0.5, 0.5, removed)
+
+
+def statistics_of(samples: int, layers: int, tokens: int, seed: int) -> AttentionStatistics:
+    made = peaked_statistics(samples, layers, tokens, seed)
+    shares = np.random.default_rng(seed).uniform(0.1, 0.9, (2, samples, layers)).astype(np.float32)
+    return AttentionStatistics(made.self_attention, made.cross_attention, "m", made.geometry, *shares)
+
+
+class TestAuc:
+    @pytest.mark.parametrize("seed", range(4))
+    def test_it_counts_pairs_and_ties_count_half(self, seed):
+        rng = np.random.default_rng(seed)
+        positive, negative = rng.integers(2, 8, 13).tolist(), rng.integers(0, 7, 29).tolist()
+        pairs = [(a > b) + 0.5 * (a == b) for a, b in itertools.product(positive, negative)]
+        assert auc(positive, negative).value == pytest.approx(sum(pairs) / len(pairs))
+        assert auc(negative, positive).value == pytest.approx(1 - sum(pairs) / len(pairs))
+
+    @pytest.mark.parametrize(("positive", "negative"), [([3, 5, 1, 4], [2, 1, 3, 0, 2]), ([1] * 30, [0, 1, 2] * 20)])
+    def test_its_interval_ends_where_the_estimate_is_a_normal_deviate_away(self, positive, negative):
+        found, m, n = auc(positive, negative), len(positive), len(negative)
+        for end in (found.low, found.high):
+            by_hanley = (1 - end) / (2 - end) + end / (1 + end)
+            variance = end * (1 - end) * (1 + ((m + n) / 2 - 1) * by_hanley) / (m * n)
+            assert abs(end - found.value) == pytest.approx(Z * math.sqrt(variance), rel=1e-6)
+        assert 0 < found.low < found.value < found.high < 1
+
+    def test_what_always_tells_is_not_beyond_doubt(self):
+        found = auc([3, 4, 5], [1, 2])
+        assert (found.value, found.high) == (1.0, 1.0) and 0.2 < found.low < 0.8
+        assert (auc([1], [2, 3]).low, auc([1], [2, 3]).value) == (0.0, 0.0)
+
+    def test_the_interval_holds_the_truth_about_as_often_as_it_says(self):
+        rng = np.random.default_rng(0)
+        truth = 0.5 * (1 + math.erf(1.0 / 2))  # one standard deviation apart: Phi(1 / sqrt 2)
+        samples = [auc(rng.normal(1.0, 1, 25).tolist(), rng.normal(0, 1, 40).tolist()) for _ in range(300)]
+        assert 0.9 <= np.mean([each.low <= truth <= each.high for each in samples]) <= 0.99
+
+    def test_of_one_group_there_is_none(self):
+        assert auc([], [1.0]) is None and auc([1.0], []) is None
+
+
+class TestSpearman:
+    def test_it_is_the_correlation_of_ranks(self):
+        one, other = [3.0, 1.0, 4.0, 1.5, 9.0, 2.6], [1.0, 2.0, 3.0, 0.5, 8.0, 2.5]
+        ranks = [[sorted(values).index(value) for value in values] for values in (one, other)]
+        found = spearman(one, other)
+        assert found.value == pytest.approx(np.corrcoef(ranks)[0, 1])
+        reach = Z * math.sqrt((1 + found.value**2 / 2) / (len(one) - 3))
+        assert math.atanh(found.high) - math.atanh(found.value) == pytest.approx(reach)
+        assert math.atanh(found.value) - math.atanh(found.low) == pytest.approx(reach)
+
+    def test_where_it_says_nothing_there_is_none(self):
+        assert spearman([1, 2, 3], [1, 2, 3]) is None and spearman([1, 1, 1, 1], [1, 2, 3, 4]) is None
+        assert spearman([1, 2, 3, 4, 5], [1, 2, 3, 4, 5]).value == pytest.approx(1.0)
+
+
+def test_the_mean_has_students_interval():
+    found = mean_of([1.0, 2.0, 3.0, 4.0, 5.0])
+    assert found.value == 3.0
+    assert found.high - 3.0 == pytest.approx(3.0 - found.low) == pytest.approx(2.7764451 * math.sqrt(2.5 / 5))
+    assert mean_of([2.0]) == mean_of([2.0, 2.0])
+
+
+class TestRecipes:
+    def test_the_distance_is_the_share_of_drops_at_another_layer(self):
+        one, other = recipe(10, 0, 30), recipe(0, 10, 30)
+        of_one = [layer for layer, count in enumerate(one.removed) for _ in range(count)]
+        of_other = [layer for layer, count in enumerate(other.removed) for _ in range(count)]
+        moved = sum(a != b for a, b in zip(of_one, of_other, strict=True))
+        assert recipe_distance(one, other) == moved / len(of_one) == 0.25
+        assert recipe_distance(one, one) == 0.0 and recipe_distance(recipe(10, 0), recipe(0, 10)) == 1.0
+        assert recipe_distance(recipe(10, 10), recipe(10, 0)) == 0.5 and recipe_distance(recipe(0), recipe(0)) == 0.0
+
+    def test_recipes_of_other_models_have_none(self):
+        with pytest.raises(ValueError, match="have no distance"):
+            recipe_distance(recipe(1, 2), recipe(1, 2, 3))
+        with pytest.raises(ValueError, match="have no distance"):
+            recipe_distance(recipe(1, 2), recipe(1, 2, tokens=50))
+
+    def test_nested_is_looked_at_after_every_layer(self):
+        assert is_nested(recipe(5, 5, 0), recipe(9, 1, 5)) and is_nested(recipe(5, 5), recipe(5, 5))
+        assert not is_nested(recipe(5, 5, 0), recipe(4, 20, 0))
+
+    @pytest.mark.parametrize("reduction", [0.2, 0.5, 0.8])
+    def test_the_papers_rule_alone_drops_what_the_bound_allows(self, reduction):
+        """Written out: at the smallest alpha of the grid that meets the budget, layer by layer, until it is met."""
+        statistics = statistics_of(5, 8, 64, seed=2)
+        found = every_layer_recipe(statistics, reduction)
+        assert visual_reduction(statistics.geometry, found.removed, 64) == pytest.approx(reduction, abs=1e-3)
+        mean = fitter_for(statistics).mean_removed(round(found.alpha * ALPHA_STEPS), "both")
+        last = max(layer for layer, count in enumerate(found.removed) if count)
+        assert np.abs(np.array(found.removed)[:last] - mean[:last]).max() <= 2
+        assert found.removed[last] <= mean[last] + 2
+        assert sum(count > 0 for count in found.removed) >= sum(
+            c > 0 for c in fit_recipe(statistics, reduction).removed
+        )
+
+    def test_an_even_recipe_saves_the_same_by_as_many_everywhere(self):
+        statistics = peaked_statistics(4, 12, 256, seed=1)
+        for reduction in (0.3, 0.5):
+            fitted = fit_recipe(statistics, reduction)
+            even = even_recipe(fitted, statistics.geometry)
+            assert visual_reduction(statistics.geometry, even.removed, 256) == pytest.approx(reduction, abs=1e-3)
+            assert even.achieved_reduction == visual_reduction(statistics.geometry, even.removed, 256)
+            assert max(even.removed) - min(even.removed) <= 2 and even.reduction == fitted.reduction
+            late = even_recipe(fit_recipe(statistics, 0.3), statistics.geometry, first_layer=3).removed
+            assert not any(late[:3]) and min(late[3:]) > 0
+
+    def test_what_even_steps_cannot_save_is_refused(self):
+        statistics = peaked_statistics(4, 12, 256, seed=1)
+        with pytest.raises(ValueError, match="equally many at every layer save"):
+            even_recipe(fit_recipe(statistics, 0.6), statistics.geometry)
+
+    def test_a_single_layer_drops_a_share(self):
+        geometry = DecoderGeometry(4, 64, 128, 64, 64, 300)
+        found = single_layer_recipe(PruningRecipe.empty(4, 36, "m"), geometry, 2, 0.75)
+        assert found.removed == (0, 0, 27, 0)
+        assert found.reduction == pytest.approx(visual_reduction(geometry, (0, 0, 27, 0), 36))
+
+
+class TestStatistics:
+    def test_the_first_samples_fit_as_if_there_were_no_others(self):
+        whole = statistics_of(8, 12, 256, seed=3)
+        found = first_samples(whole, 3)
+        alone = AttentionStatistics(
+            whole.self_attention[:3], whole.cross_attention[:3], whole.model, whole.geometry,
+            whole.self_share[:3], whole.cross_share[:3],
+        )  # fmt: skip
+        assert fit_recipe(found, 0.5).removed == fit_recipe(alone, 0.5).removed
+        assert found.num_samples == fit_recipe(found, 0.5).num_samples == 3
+        with pytest.raises(ValueError, match="8 samples, not of 9"):
+            first_samples(whole, 9)
+
+    def test_the_widest_sample_may_be_left_out(self):
+        whole = statistics_of(3, 4, 30, seed=3)
+        counts = np.array([20, 12, 30])
+        arrays = {}
+        for name in ("self_attention", "cross_attention"):
+            arrays[name] = getattr(whole, name).copy()
+            for sample, count in enumerate(counts):
+                arrays[name][sample, :, count:] = 0
+        found = first_samples(replace(whole, **arrays, token_counts=counts), 2)
+        assert found.num_visual_tokens == 20 and found.token_counts.tolist() == [20, 12]
+
+    def test_stability_is_how_much_later_layers_keep_the_order(self):
+        tokens = np.arange(1, 11, dtype=np.float32)
+        orders = [tokens, tokens[::-1], tokens**2, tokens**3]  # two and three keep theirs, one turns it round
+        attention = np.stack(orders)[None]
+        geometry = DecoderGeometry(4, 64, 128, 64, 64, 300)
+        found = stability(AttentionStatistics(attention, np.ones_like(attention), "m", geometry))
+        assert len(found) == 3 and found[1] == pytest.approx(-1.0) and found[2] == pytest.approx(1.0)
+        assert found[0] > 0.5  # two of the three layers after it keep its order
+        flat = np.ones_like(attention)
+        assert stability(AttentionStatistics(flat, flat, "m", geometry)) == [0.0, 0.0, 0.0]

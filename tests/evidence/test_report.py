@@ -1,0 +1,206 @@
+"""The whole program on the tiny random model: every section is there, and its numbers are those of the raw rows."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections import defaultdict
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from app.evidence import report
+from app.evidence.__main__ import main
+from app.evidence.bench import Bench
+from app.evidence.elsewhere import FAMILIES
+from app.evidence.sections import flips
+from fitprune_core import METHODS, build_inputs
+from fitprune_core.evaluation import evaluation
+from fitprune_core.evaluation.outcomes import read_results, summaries
+from tests.evidence.conftest import SMALLEST, put_easy_vqa
+from tests.tiny import random_picture
+
+SECTIONS = len(report.SECTIONS)
+LONGEST = 3  # tokens of an answer of the tiny model, which would never end one
+
+
+def sections_of(text: str) -> dict[str, str]:
+    """The text under each heading."""
+    parts = re.split(r"^## ", text, flags=re.MULTILINE)[1:]
+    return {part.partition("\n")[0]: part for part in parts}
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def table_under(text: str, first_cell: str) -> dict[str, list[str]]:
+    """The first table whose header begins with a cell: first cell of a row to the others; the header under its own."""
+    lines = text[text.index(f"| {first_cell} |") :].split("\n\n")[0].splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return {row[0]: row[1:] for row in (cells[0], *cells[2:])}
+
+
+@pytest.fixture(scope="module")
+def made(tiny, tmp_path_factory):
+    """A function that makes a bench, always over the same folders, and the report that the first of them made."""
+    folder = tmp_path_factory.mktemp("evidence")
+
+    def make_bench() -> Bench:
+        return Bench(*tiny, SMALLEST, folder / "out", folder / "cache")
+
+    with pytest.MonkeyPatch.context() as patch:
+        put_easy_vqa(folder, patch)
+        yield make_bench, report.make(make_bench()).read_text()
+
+
+@pytest.mark.slow
+class TestDrawnWorld:
+    def test_every_section_is_there(self, made):
+        make_bench, text = made
+        out = make_bench().out
+        found = sections_of(text)
+        assert [title.partition(".")[0] for title in found] == [str(number) for number in range(1, SECTIONS + 2)]
+        assert "check of the pipeline" in text and "Left out" not in text
+        assert all(family.checkpoint in text for family in FAMILIES)
+        for part in list(found.values())[:SECTIONS]:
+            assert re.search(r"^\*\*[A-Z].*\.\*\*$", part, re.MULTILINE), part[:200]
+            assert "Counted: " in part and "Measured: " in part and "Quoted: " in part
+        for link in re.findall(r"\]\(([^)#:]+)\)", text):
+            assert (out / link).is_file(), link
+        assert all(f"seed {seed}" in text for seed in (10, 20, 30)) and "seeds 11, 12, 13, 14 and 15" in text
+
+    def test_a_second_run_asks_nothing(self, made, monkeypatch):
+        make_bench, text = made
+
+        def refuse(*_, **__):
+            raise AssertionError("asked anew")
+
+        monkeypatch.setattr(evaluation, "answer", refuse)
+        sections = ("sections.costs.answer", "sections.two_fits.fit_recipe_sequential", "first_tokens.next_token")
+        for name in ("bench.calibrate", "bench.answer", *sections):
+            monkeypatch.setattr(f"app.evidence.{name}", refuse)
+        assert report.make(make_bench()).read_text() == text
+
+    def test_numbers_are_those_of_the_raw_rows(self, made):
+        make_bench, text = made
+        found, raw = list(sections_of(text).values()), make_bench().out / "raw"
+        self.shares(found[0], raw / "1-methods.csv")
+        self.distances(found[3], rows_of(raw / "4-distances.csv"))
+        self.savings(found[6], rows_of(raw / "7-costs.csv"))
+        self.predictions(found[5], raw)
+
+    def shares(self, text, path):
+        counts = defaultdict(lambda: [0, 0, 0])
+        for row in rows_of(path):
+            counts[row["method"]][0] += row["correct"] == "1"
+            counts[row["method"]][1] += row["agrees"] == "1"
+            counts[row["method"]][2] += 1
+        assert counts.keys() == {"original", *METHODS}
+        right, same = table_under(text, "right"), table_under(text, "as the original")
+        for name, (is_right, agrees, asked) in counts.items():
+            assert right[name][0].startswith(f"{100 * is_right / asked:.1f} [")
+            assert name == "original" or same[name][0].startswith(f"{100 * agrees / asked:.1f} [")
+
+    def distances(self, text, rows):
+        table = table_under(text, "samples")
+        for size in {row["size"] for row in rows}:
+            values = [float(row["distance"]) for row in rows if row["size"] == size]
+            assert len(values) == 5 and table[size][0].startswith(f"{100 * sum(values) / 5:.1f} [")
+
+    def savings(self, text, rows):
+        table = table_under(text, "budget")
+        whole = next(row for row in rows if row["method"] == "original")
+        for row in rows:
+            if row["method"] == "fitprune" and row["budget"] == "0.8":
+                columns = ("visual_flops", "prefill_flops", "total_flops", "kv_cache_bytes")
+                expected = [100 * (1 - float(row[name]) / float(whole[name])) for name in columns]
+                assert [cell.split(" ")[0] for cell in table["fitprune 80 %"][:4]] == [f"{x:.1f}" for x in expected]
+
+    def predictions(self, text, raw):
+        answers = {(row["method"], row["id"]): row["answer"] for row in rows_of(raw / "6-answers.csv")}
+        tokens = [row for row in rows_of(raw / "6-first-tokens.csv") if row["variant"] == "random"]
+        flips_of = {row["id"]: answers["random", row["id"]] != answers["original", row["id"]] for row in tokens}
+        changed, same = (
+            [float(row["divergence"]) for row in tokens if flips_of[row["id"]] is is_flip] for is_flip in (True, False)
+        )
+        cells = table_under(text, "method")["random 80 %"]
+        assert cells[0] == f"{len(changed)} of {len(tokens)}"
+        if changed and same:
+            wins = [(a > b) + 0.5 * (a == b) for a, b in product(changed, same)]
+            assert cells[-1].startswith(f"{sum(wins) / len(wins):.2f} [")
+
+    def test_inspect_opens_the_raw_answers(self, made):
+        make_bench, _ = made
+        opened = 0
+        for path in sorted((make_bench().out / "raw").glob("*.csv")):
+            if "method" in rows_of(path)[0] and "answer" in rows_of(path)[0]:
+                assert summaries(read_results(path))[0].name == "original"
+                opened += 1
+        assert opened >= 8
+
+
+@pytest.fixture
+def samples(tmp_path, tiny):
+    """120 questions about 60 pictures; every second right answer is what the tiny model says."""
+    import torch
+
+    model, processor = tiny
+    lines = []
+    for number in range(120):
+        picture, question = random_picture(seed=number // 2), f"What is {number}?"
+        picture.save(tmp_path / f"{number // 2}.png")
+        answer = "a key"
+        if number % 2:
+            inputs = build_inputs(processor, picture, question)
+            with torch.no_grad():
+                ids = model.generate(**inputs, do_sample=False, max_new_tokens=LONGEST)
+            answer = processor.tokenizer.decode(ids[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        entry = {
+            "id": f"s{number}",
+            "image": f"{number // 2}.png",
+            "question": question,
+            "kind": "odd" if number % 2 else "even",
+        }
+        lines.append(json.dumps(entry | {"answer": answer.strip() or "a key"}))
+    path = tmp_path / "samples.jsonl"
+    path.write_text("\n".join(lines))
+    return path
+
+
+@pytest.mark.slow
+def test_another_model_takes_a_file_and_leaves_out_what_needs_the_drawn_world(tiny_folder, samples, tmp_path, capsys):
+    out, cache = tmp_path / "out", tmp_path / "cache"
+    where = ["--model", str(tiny_folder), "--samples", str(samples), "--out", str(out), "--cache", str(cache)]
+    main([*where, "--quick", "--max-new-tokens", str(LONGEST), "--few", "3"])
+    text = (out / "report.md").read_text()
+    assert capsys.readouterr().out.strip() == str(out / "report.md")
+    found = list(sections_of(text).values())
+    left_out = [number for number, part in enumerate(found, 1) if "Left out: " in part]
+    assert left_out == [4, 5] and len(found) == SECTIONS + 1
+    assert "easy-VQA was not asked" in text and "samples of samples.jsonl" in text
+    right = table_under(found[0], "kind")
+    assert right["odd, 4"][0].startswith("100.0 [") or right["odd, 4"][0] != right["even, 4"][0]
+    assert str(tmp_path) not in text
+
+
+def test_a_model_that_does_not_know_the_world_needs_samples(capsys, tmp_path):
+    with pytest.raises(SystemExit) as exit_:
+        main(["--model", "llava-hf/llava-1.5-7b-hf", "--out", str(tmp_path)])
+    assert exit_.value.code == 2
+    assert "llava-hf/llava-1.5-7b-hf does not know the drawn world; --samples" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--test", "0"], ["--few", "x"], ["--max-new-tokens", "0"], []])
+def test_bad_options_end_with_one_line(words, capsys, tmp_path):
+    out = ["--out", str(tmp_path)] if words else []
+    with pytest.raises(SystemExit) as exit_:
+        main([*out, *words])
+    assert exit_.value.code == 2 and capsys.readouterr().err.count("\n") == 1
+
+
+def test_predictors_are_columns_of_the_raw_rows():
+    assert {column for column, _, _ in flips.PREDICTORS.values()} <= set(flips.COLUMNS)

@@ -1,0 +1,204 @@
+"""The sentences that sections answer with, from tables whose outcome is known."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from app.evidence.board import THE_ORIGINAL, corrected
+from app.evidence.numbers import Correlation, Estimate
+from app.evidence.sections import calibration, costs, direction, flips, layers, methods, schedules, transfer, two_fits
+from app.evidence.words import listed, p_cell, percent, sentence, share_cell, verdict
+from fitprune_core import PruningRecipe
+from fitprune_core.evaluation.significance import holm, paired, share_of
+from tests.evidence.boards import board_of
+
+CHANCE = "no difference beyond chance"
+MANY, FEW = "1" * 40, "1" * 10 + "0" * 30
+BUDGET = 0.8
+
+
+def mcnemar(lost: int, won: int) -> float:
+    """The test by its definition: as many fair coins as questions that one alone got right."""
+    tail = sum(math.comb(lost + won, heads) for heads in range(min(lost, won) + 1)) / 2 ** (lost + won)
+    return min(1.0, 2 * tail)
+
+
+class TestWords:
+    def test_a_verdict_names_the_better_one_by_the_counts(self):
+        assert verdict("a", "b", paired(2, 30), 0.0004) == "a is better than b (30 questions to 2, p < 0.001)"
+        assert verdict("a", "b", paired(30, 2), 0.0123) == "b is better than a (30 questions to 2, p = 0.012)"
+
+    def test_what_chance_may_do_is_called_that_whichever_leads(self):
+        assert verdict("a", "b", paired(8, 3), 0.051) == (
+            f"between a and b there is {CHANCE} (3 questions to 8, p = 0.051)"
+        )
+        assert CHANCE in verdict("a", "b", paired(0, 0), 1.0)
+        assert verdict("a", "b", None, None) == "a and b cannot be compared"
+
+    def test_cells(self):
+        share = share_of(30, 40)
+        assert share_cell(share) == f"75.0 [{100 * share.low:.1f}, {100 * share.high:.1f}]"
+        assert (share_cell(None), p_cell(0.0009), p_cell(0.2), percent(0.5)) == ("–", "< 0.001", "0.200", "50.0 %")
+        assert [listed(words) for words in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == [
+            "none", "a", "a and b", "a, b and c"
+        ]  # fmt: skip
+        assert sentence("so it is") == "So it is." == sentence("so it is.")
+
+
+class TestBoard:
+    def test_everything_is_counted_by_kind_and_over_what_both_answered(self, tmp_path):
+        marks = {THE_ORIGINAL: "1101", ("a", 0.8): "10-1", ("b", 0.8): "0111"}
+        board = board_of(tmp_path, marks, kinds=("color", "where"))
+        a, b = ("a", 0.8), ("b", 0.8)
+        assert (board.right(a).right, board.right(a).asked, board.right(b, "color").right) == (2, 3, 1)
+        assert (board.against(a, b).won, board.against(a, b).lost) == (1, 1)
+        assert board.against(a, ("c", 0.8)) is None and board.right(("c", 0.8)) is None
+        assert board.flips(a) == {"q0": False, "q1": True, "q3": False}
+        assert board.same(a).value == pytest.approx(2 / 3)
+        assert board.saved(a) == pytest.approx(0.8) and board.best([a, b]) == [b, a]
+        assert (board.count, board.kinds, board.ways) == (4, ["color", "where"], [THE_ORIGINAL, a, b])
+
+    def test_a_family_of_tests_is_corrected_without_what_is_none(self):
+        pairs = {"a": paired(1, 9), "b": None, "c": paired(4, 5)}
+        first, last = holm([pairs["a"].p, pairs["c"].p])
+        assert corrected(pairs) == {"a": first, "b": None, "c": last}
+
+
+class TestMethods:
+    def test_a_difference_that_is_there_is_told_with_its_corrected_p(self, tmp_path):
+        marks = {THE_ORIGINAL: MANY, ("fitprune", BUDGET): "1" * 38 + "00", ("random", BUDGET): FEW,
+                 ("best", BUDGET): MANY}  # fmt: skip
+        board = board_of(tmp_path, marks)
+        p_values = methods.corrected_tests(board)
+        # Six tests in all: fitprune against random is random against fitprune.
+        raw = [mcnemar(2, 0), mcnemar(0, 28), mcnemar(30, 0), mcnemar(0, 0), mcnemar(0, 30), mcnemar(0, 2)]
+        assert sorted(p_values.values()) == pytest.approx(sorted(holm(raw)))
+        said = methods.answer_of(board, p_values)
+        assert said.startswith("With 80 % of the visual FLOPs saved best is right most often, on 100.0 %")
+        assert "fitprune is better than random (28 questions to 0, p < 0.001)" in said
+        assert f"between best and fitprune there is {CHANCE} (2 questions to 0, p = 1.000)" in said
+
+    def test_where_random_does_as_well_it_says_so(self, tmp_path):
+        board = board_of(tmp_path, {THE_ORIGINAL: MANY, ("fitprune", BUDGET): MANY, ("random", BUDGET): MANY})
+        assert f"between fitprune and random there is {CHANCE}" in methods.answer_of(
+            board, methods.corrected_tests(board)
+        )
+
+
+def test_schedules_tell_ranking_and_schedule_apart(tmp_path):
+    base, random, once = schedules.BASE, f"random, {schedules.RECIPE}", "fitprune, one shot"
+    board = board_of(tmp_path, {THE_ORIGINAL: MANY, (base, BUDGET): MANY, (random, BUDGET): FEW, (once, BUDGET): MANY})
+    p_values = corrected({way: board.against(way, (base, BUDGET)) for way in board.ways[2:]})
+    said = schedules.answer_of(board, p_values)
+    assert (
+        "the ranking is worth +75.0 points: fitprune's ranking is better than a random one (30 questions to 0" in said
+    )
+    assert "one shot, the best of the other schedules, is worth +0.0 points: between the recipe and that" in said
+    assert said.count(CHANCE) == 1
+
+
+def test_layers_speak_of_correlation_and_search():
+    asked = [PruningRecipe("m", 2, 10, 0.5, achieved, (3, 2)) for achieved in (0.5, 0.4958)]
+    said = layers.answer_of(Correlation(0.8, 0.4, 0.95, 0.002), asked, ["and so on"])
+    assert "goes with the share of answers that stay" in said and "to within 0.42 points" in said and "so on." in said
+    assert "does not tell, beyond chance," in layers.answer_of(Correlation(0.2, -0.4, 0.7, 0.4), asked, [])
+    assert "too few layers" in layers.answer_of(None, asked, [])
+
+
+def test_calibration_tells_sizes_apart_only_by_intervals_that_are():
+    distances = {
+        (8, BUDGET): Estimate(0.3, 0.2, 0.4),
+        (64, BUDGET): Estimate(0.1, 0.05, 0.15),
+        (8, 0.6): Estimate(1, 1, 1),
+    }
+    said = calibration.answer_of(distances, {8: Estimate(0.7, 0.6, 0.8), 64: Estimate(0.75, 0.7, 0.8)})
+    assert "from 8 samples have 30.0 % (20.0 to 40.0)" in said and "from 64 samples 10.0 %" in said and CHANCE in said
+    said = calibration.answer_of(distances, {8: Estimate(0.5, 0.4, 0.6), 64: Estimate(0.75, 0.7, 0.8)})
+    assert "the answers tell 8 samples from 64" in said and CHANCE not in said
+
+
+def test_calibration_distances_are_means_over_the_seeds():
+    rows = [{"size": "8", "budget": "0.8", "seed": str(seed), "distance": str(seed / 10)} for seed in range(1, 6)]
+    assert calibration.distances_of(rows)[8, 0.8].value == pytest.approx(0.3)
+
+
+def test_transfer_speaks_of_both_worlds(tmp_path):
+    own, foreign = ("fitted on plain", BUDGET), ("fitted on crowded", BUDGET)
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "crowded").mkdir()
+    boards = {"plain": board_of(tmp_path / "plain", {THE_ORIGINAL: MANY, own: MANY, foreign: FEW}),
+              "crowded": board_of(tmp_path / "crowded", {THE_ORIGINAL: MANY, own: MANY, foreign: MANY})}  # fmt: skip
+    said = transfer.answer_of(boards, transfer.tests_of(boards))
+    assert "on plain scenes their own is better than the recipe fitted on crowded scenes (30 questions to 0" in said
+    assert f"on crowded scenes between the recipe fitted on plain scenes and their own there is {CHANCE}" in said
+
+
+class TestFlips:
+    def rows(self, margins, budget=BUDGET):
+        about = {"variant": "fitprune", "budget": str(budget), "divergence": "0.5"}
+        return [
+            about | {"id": f"q{number}", "margin_original": str(margin), "margin_pruned": str(margin)}
+            for number, margin in enumerate(margins)
+        ]
+
+    def test_a_small_margin_predicts_a_flip(self, tmp_path):
+        board = board_of(tmp_path, {THE_ORIGINAL: "1" * 12, ("fitprune", BUDGET): "1" * 6 + "0" * 6})
+        found = flips.predictions_of(board, self.rows([0.9, 0.8, 0.7, 0.6, 0.5, 0.15, 0.2, 0.1, 0.1, 0.1, 0.1, 0.1]))
+        way = ("fitprune", BUDGET)
+        # One of six by six pairs is the wrong way round: 0.2 of a flip against 0.15 of an answer that stays.
+        assert found[way, "margin of the original"].value == pytest.approx(35 / 36)
+        assert found[way, "divergence of both"].value == 0.5
+        said = flips.answer_of(found)
+        assert (
+            "margin of the original (AUC 0.97" in said
+            and "and no better than by chance by divergence of both (AUC 0.50" in said
+        )
+
+    def test_where_nothing_flips_nothing_is_predicted(self, tmp_path):
+        board = board_of(tmp_path, {THE_ORIGINAL: "1" * 4, ("fitprune", BUDGET): "1" * 4})
+        assert "nothing can predict a change" in flips.answer_of(flips.predictions_of(board, self.rows([0.1] * 4)))
+
+
+class TestCosts:
+    def rows(self, saved_ms):
+        rows = []
+        for method, budget, factor in (("original", "0.0", 1.0), ("fitprune", "0.8", 0.5)):
+            about = {"id": "q", "method": method, "budget": budget} | dict.fromkeys(costs.SAVINGS.values(), "")
+            visual, total = (100.0, 200.0) if method == "original" else (20.0, 150.0)
+            counted = {"visual_flops": visual, "prefill_flops": 100 * factor, "total_flops": total,
+                       "kv_cache_bytes": 1000 * factor}  # fmt: skip
+            rows.append(about | {"round": "0"} | {name: str(value) for name, value in counted.items()})
+            for number, saved in enumerate(saved_ms, 1):
+                time = 10.0 if method == "original" else 10.0 - saved
+                rows.append(about | {"round": str(number), "prefill_ms": str(time)})
+        return rows
+
+    def test_what_is_saved_is_by_question_and_round(self):
+        found = costs.savings_of(self.rows([3.0, 5.0]))["fitprune", BUDGET]
+        assert {name: round(each.value, 6) for name, each in found.items()} == {
+            "visual FLOPs": 0.8, "prefill FLOPs": 0.5, "whole request": 0.25, "KV cache": 0.5, "prefill time": 0.4
+        }  # fmt: skip
+
+    def test_the_sentence_has_the_share_of_the_ideal_or_says_that_there_is_nothing(self):
+        said = costs.answer_of(costs.savings_of(self.rows([4.0, 4.1, 3.9])))
+        assert "saves 40.0 % of the time to the first token, 0.80 of what its FLOPs promise" in said
+        assert "costs" in costs.answer_of(costs.savings_of(self.rows([-2.0, -2.1])))
+        assert CHANCE in costs.answer_of(costs.savings_of(self.rows([-1.0, 1.0, 0.5])))
+        assert "no time was taken" in costs.answer_of(costs.savings_of(self.rows([])))
+
+
+def test_two_fits_are_told_apart_by_answers_and_layers(tmp_path):
+    ours, theirs = (two_fits.STATISTICS, BUDGET), (two_fits.SEQUENTIAL, BUDGET)
+    board = board_of(tmp_path, {THE_ORIGINAL: MANY, ours: MANY, theirs: MANY})
+    said = two_fits.answer_of(board, {ours: board.against(ours, theirs).p}, {0.2: 0.05, 0.8: 0.25})
+    assert said.startswith("The two fits drop 5.0 to 25.0 % of the tokens at other layers") and CHANCE in said
+
+
+def test_the_wrong_direction_is_named(tmp_path):
+    wrong, right = (direction.WRONG, BUDGET), (direction.RIGHT, BUDGET)
+    board = board_of(tmp_path, {THE_ORIGINAL: MANY, wrong: FEW, right: MANY})
+    said = direction.answer_of(board, {wrong: board.against(wrong, right).p})
+    assert "the right one is better than the wrong direction (30 questions to 0, p < 0.001)" in said
+    assert "gives 25.0 %" in said and "most important ones 100.0 %" in said

@@ -1,0 +1,98 @@
+"""An exported comparison: the numbers of the comparison, and a page that holds texts as data."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from PIL import Image
+
+from fitprune_core import DecoderGeometry, collect_statistics, fit_recipe, layer_visual_flops, load_model
+from fitprune_core.cli.main import main
+from fitprune_core.report.export import check_export, export_comparison, page_of, to_entries
+from fitprune_core.report.trace import trace_of
+from fitprune_core.run.comparison import compare
+from tests.tiny import random_picture
+
+QUESTION = "What is it? </script><script>alert(1)</script> <!-- ${x} `y`"
+
+
+@pytest.fixture(scope="module")
+def made(tiny):
+    """A comparison, its picture and the decoder's geometry."""
+    model, processor = tiny
+    statistics = collect_statistics(model, processor, [(random_picture(), "What?")])
+    image = random_picture(seed=4)
+    comparison = compare(model, processor, image, QUESTION, fit_recipe(statistics, 0.6), max_new_tokens=3, repeats=0)
+    return comparison, image, DecoderGeometry.from_config(model.config)
+
+
+def data_of(page: str):
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)[1])
+
+
+def test_a_json_file_holds_what_compare_prints(made, tmp_path):
+    comparison = made[0]
+    export_comparison(*made, tmp_path / "c.json")
+    entries = json.loads((tmp_path / "c.json").read_text(encoding="utf-8"))
+    assert entries["comparison"] == comparison.to_json() and entries["format"] == "fitprune-comparison"
+
+
+def test_the_trace_is_the_comparisons(made):
+    comparison, image, geometry = made
+    trace = trace_of(*made)
+    assert trace["tokens"] == [len(kept) for kept in comparison.kept]
+    for layer, kept in enumerate(comparison.kept):
+        assert [n for n, last in enumerate(trace["dropped_after"]) if last > layer] == list(kept)
+    spent = [count / 1e9 for count in layer_visual_flops(geometry, comparison.removed, comparison.layout.num_tokens)]
+    assert trace["pruned_gflops"] == pytest.approx(spent, rel=1e-5)
+    assert (trace["width"], trace["height"]) == image.size
+
+
+def test_a_page_holds_the_same_and_no_text_becomes_markup(made, tmp_path):
+    export_comparison(*made, tmp_path / "c.html")
+    page = (tmp_path / "c.html").read_text(encoding="utf-8")
+    assert data_of(page) == json.loads(json.dumps(to_entries(*made)))
+    assert "alert(1)</script>" not in page and page.count("</script>") == 2
+    assert not re.findall(r"%[\w.]+%", page.split('id="data"')[0])
+
+
+def test_a_page_asks_nobody_for_anything(made):
+    page = page_of(to_entries(*made))
+    assert not re.findall(r"<(?:link|img|iframe|script)[^>]*(?:src|href)", page)
+    assert not re.findall(r"https?://(?!www\.w3\.org/)", page)
+
+
+@pytest.mark.parametrize("name", ["c.txt", "c", ".html", "c.html.gz"])
+def test_another_ending_is_refused(tmp_path, name):
+    with pytest.raises(ValueError, match=r"\.json or \.html"):
+        check_export(tmp_path / name)
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="cannot be written"):
+        check_export(tmp_path / "file" / "c.json")
+
+
+@pytest.mark.parametrize("name", ["c.html", "c.json"])
+def test_the_command_line_exports(tiny_folder, made, tmp_path, capsys, name):
+    made[0].recipe.save(tmp_path / "recipe.json")
+    random_picture(seed=4).save(tmp_path / "p.png")
+    command = ["compare", "--model", str(tiny_folder), "--image", str(tmp_path / "p.png"), "--question", "What?"]
+    command += ["--recipe", str(tmp_path / "recipe.json"), "--max-new-tokens", "2", "--export", str(tmp_path / name)]
+    assert main(command) == 0
+    text = (tmp_path / name).read_text(encoding="utf-8")
+    entries = data_of(text) if name.endswith("html") else json.loads(text)
+    expected = load_model(tiny_folder)[0].config.text_config.num_hidden_layers
+    assert entries["comparison"]["question"] == "What?" and len(entries["trace"]["tokens"]) == expected
+    capsys.readouterr()
+
+
+def test_the_command_line_refuses_before_a_model_is_loaded(tmp_path, capsys):
+    Image.new("RGB", (8, 8)).save(tmp_path / "p.png")
+    command = ["compare", "--model", "no-such", "--image", str(tmp_path / "p.png"), "--question", "What?"]
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--reduction", "0.5", "--export", "x.txt"])
+    assert ended.value.code == 2 and "neither in .json nor in .html" in capsys.readouterr().err

@@ -1,0 +1,69 @@
+"""A sweep says of every way what a comparison says, and answers the original once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from fitprune_core import collect_statistics, fit_recipe
+from fitprune_core.run import sweep as sweep_module
+from fitprune_core.run.comparison import compare
+from fitprune_core.run.sweep import sweep
+from tests.tiny import random_picture
+
+PERCENTS = (30, 60, 85)
+
+
+@pytest.fixture(scope="module")
+def recipes(tiny):
+    statistics = collect_statistics(*tiny, [(random_picture(seed=seed), "What?") for seed in range(2)])
+    return [fit_recipe(statistics, percent / 100) for percent in PERCENTS]
+
+
+def untimed(comparison):
+    """A comparison without what was measured with a clock."""
+    still = {"prefill_ms": 0.0, "decode_ms": 0.0, "per_token_ms": None, "total_ms": 0.0}
+    runs = {side: replace(getattr(comparison, side), **still) for side in ("original", "pruned")}
+    return replace(comparison, **runs, timing="", paired=None)
+
+
+@pytest.mark.parametrize("methods", [("fitprune", "random"), ("divprune",)])
+def test_it_is_the_comparisons_of_all_ways(tiny, recipes, methods):
+    found = list(sweep(*tiny, random_picture(), "What is it?", recipes, methods, max_new_tokens=4))
+    ways = [(recipe, method) for method in methods for recipe in recipes]
+    assert [(item.recipe, item.method) for item in found] == ways
+    for item, (recipe, method) in zip(found, ways, strict=True):
+        one = compare(*tiny, random_picture(), "What is it?", recipe, method=method, max_new_tokens=4, repeats=0)
+        assert untimed(item) == untimed(one)
+
+
+def test_the_original_answers_once(tiny, recipes, monkeypatch):
+    asked, answer = [], sweep_module.answer
+    monkeypatch.setattr(sweep_module, "answer", lambda *args, **more: asked.append(args[3]) or answer(*args, **more))
+    list(sweep(*tiny, random_picture(), "What?", recipes, ("fitprune", "random"), max_new_tokens=2))
+    assert [way.recipe is None for way in asked] == [True] + [False] * 6
+
+
+def test_the_same_method_twice_is_one(tiny, recipes):
+    found = sweep(*tiny, random_picture(), "What?", recipes[:1], ("random", "random:seed=0"), max_new_tokens=2)
+    assert [item.method for item in found] == ["random"]
+
+
+def test_a_stop_ends_it_between_two_tokens(tiny, recipes):
+    done = []
+    for item in sweep(*tiny, random_picture(), "What?", recipes, max_new_tokens=2, should_stop=lambda: len(done) == 2):
+        done.append(item)
+    assert len(done) == 2
+
+
+@pytest.mark.parametrize(("methods", "words"), [((), "at least one"), (("no-such",), "no-such")])
+def test_what_cannot_be_is_refused_at_once(tiny, recipes, methods, words):
+    with pytest.raises(ValueError, match=words):
+        sweep(*tiny, random_picture(), "What?", recipes, methods)
+
+
+def test_a_recipe_of_another_depth_is_refused_at_once(tiny, recipes):
+    other = replace(recipes[0], num_layers=2, removed=(1, 1))
+    with pytest.raises(ValueError, match="2"):
+        sweep(*tiny, random_picture(), "What?", [recipes[0], other])
