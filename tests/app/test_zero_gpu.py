@@ -107,6 +107,7 @@ def test_elsewhere_nothing_is_borrowed(tiny_engine):
     assert tiny_engine._stream == tiny_engine._stream_here
 
 
+@pytest.mark.slow
 def test_the_package_comes_before_anything_that_looks_for_cuda(tmp_path):
     """It refuses to be imported after torch has looked; the app's first line of work must be to import it."""
     (tmp_path / "spaces.py").write_text(
