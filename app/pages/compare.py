@@ -37,7 +37,8 @@ from app.uploads import Upload
 from app.visits import Waiting, address_of, visit
 from app.words import sentence
 from fitprune_core import Answered, Comparison, Partial
-from fitprune_core.report.export import page_of, to_entries
+from fitprune_core.report.export import FORMAT, VERSION, page_of, to_entries
+from fitprune_core.report.reading import read_export
 
 FIRST_PERCENT = 60
 _THUMBNAIL = 96
@@ -77,6 +78,7 @@ class Parts:
     seed: gr.State
     shown: gr.State
     found: gr.State
+    opened: gr.UploadButton
     save_page: gr.Button
     save_json: gr.Button
     saver: Saver
@@ -186,6 +188,31 @@ class ComparePage:
         saved = Saved(name=f"fitprune-comparison.{kind}", kind=media, text=text, number=time.monotonic_ns())
         return {parts.saver: saved, parts.notice: Message(text=f"Saved as {saved.name}.")}
 
+    def open(self, path: str | None, request: gr.Request) -> dict:
+        """Show a comparison that was saved, here or elsewhere, by whatever model; nothing runs."""
+        parts = self.parts
+        if path is None:
+            return {}
+        self.end(request, replaced=True)
+        try:
+            comparison, trace = read_export(path)
+            board = done_board(comparison, None)
+            shown = Trace(**trace)
+        except ValueError as error:  # pydantic's errors are such, too
+            return {parts.notice: Message(text=sentence(str(error).splitlines()[0]), kind="error")}
+        words = f"A saved comparison, by {comparison.model} on {comparison.device}. Timing: {comparison.timing}"
+        return {
+            parts.board: board,
+            parts.scrubber: shown,
+            parts.shown: board.model_dump(),
+            parts.found: {"format": FORMAT, "version": VERSION, "comparison": comparison.to_json(), "trace": trace},
+            parts.notice: Message(text=words),
+            parts.picture: None,
+            parts.question: comparison.question,
+            parts.percent: board.percent,
+            parts.seed: None,
+        }
+
     def stop(self, request: gr.Request) -> None:
         """End the visitor's run; it says so itself, and shows the result from before."""
         self.end(request)
@@ -237,6 +264,9 @@ def create_compare(engine: Engine) -> ComparePage:
             board = Answers(idle_board(FIRST_PERCENT), elem_id="answers")
             scrubber = Scrubber(elem_id="scrubber")
             with gr.Row(elem_id="exports"):
+                opened = gr.UploadButton(
+                    "Open a saved comparison", file_types=[".html", ".json"], size="sm", elem_id="opened"
+                )
                 save_page = gr.Button("Save as a page", size="sm", elem_id="save-page")
                 save_json = gr.Button("Save as JSON", size="sm", elem_id="save-json")
                 saver = Saver(elem_id="saver", elem_classes="bare")
@@ -247,6 +277,7 @@ def create_compare(engine: Engine) -> ComparePage:
         seed=gr.State(first.seed),
         shown=gr.State(idle_board(FIRST_PERCENT).model_dump()),
         found=gr.State(None),
+        opened=opened,
         save_page=save_page,
         save_json=save_json,
         saver=saver,
@@ -299,9 +330,15 @@ def _wire(page: ComparePage) -> None:
         **quiet,
     )
     parts.stop.click(page.stop, None, None, **at_once)
+    begun_with = [parts.picture, parts.question, parts.seed, parts.percent]
+    parts.opened.upload(
+        page.open,
+        parts.opened,
+        [parts.board, parts.scrubber, parts.shown, parts.found, parts.notice, *begun_with],
+        **at_once,
+    )
     for button, kind in ((parts.save_page, "html"), (parts.save_json, "json")):
         button.click(partial(page.save, kind), parts.found, [parts.saver, parts.notice], **at_once)
-    begun_with = [parts.picture, parts.question, parts.seed, parts.percent]
     parts.picker.pick(page.pick, None, begun_with, **at_once).then(None, js=CLICK_RUN)
     parts.new_scene.click(page.draw_scene, None, begun_with, **at_once).then(None, js=CLICK_RUN)
     # A picture of the visitor's own: nobody knows its true answers.

@@ -220,17 +220,19 @@ def create_inspect(engine: Engine, compare: ComparePage, tabs: gr.Tabs, runs: Ru
 
 def _create_controls(engine: Engine) -> dict[str, Any]:
     with gr.Accordion("Open results", open=True):
+        gr.Markdown("The table of `evaluate`; or two samples logs of lmms-eval, the original's first.")
         results = gr.File(
-            label="Table of evaluate (CSV), or the original's samples log of lmms-eval (JSONL)",
+            label="Results, CSV or JSONL",
             file_types=[".csv", ".jsonl"], height=132, elem_id="results-file",
         )  # fmt: skip
         pruned_log = gr.File(
-            label="The pruned model's samples log (JSONL), for lmms-eval", file_types=[".jsonl"], height=132,
+            label="Pruned log, JSONL", file_types=[".jsonl"], height=132,
             elem_id="pruned-file",
         )  # fmt: skip
     with gr.Accordion("Ask many questions", open=True):
+        gr.Markdown("Pictures and a samples file in a zip; without one, new scenes are asked about.")
         questions = gr.File(
-            label="A zip of pictures and a samples file; without one, new scenes are asked about",
+            label="Questions, zip",
             file_types=[".zip"], height=132, elem_id="questions-file",
         )  # fmt: skip
         scenes = gr.Slider(10, _MOST_SCENES, 60, step=10, label="New scenes", elem_id="scenes", buttons=[])

@@ -126,9 +126,10 @@ def create_recipes(engine: Engine, runs: Runs) -> RecipesPage:
     page = RecipesPage(engine, runs)
     with gr.Row(elem_classes="page-columns", equal_height=False):
         with gr.Column(elem_classes="page-controls", scale=0):
-            upload = gr.File(label="A recipe file (JSON)", file_types=[".json"], height=132, elem_id="recipe-file")
+            upload = gr.File(label="Recipe, JSON", file_types=[".json"], height=132, elem_id="recipe-file")
+            gr.Markdown("Pictures and a samples file in a zip; without one, new scenes.")
             questions = gr.File(
-                label="A zip of pictures and a samples file; without one, new scenes", file_types=[".zip"],
+                label="Samples, zip", file_types=[".zip"],
                 height=132, elem_id="fit-file",
             )  # fmt: skip
             scenes = gr.Slider(8, 200, 32, step=8, label="New scenes", elem_id="fit-scenes", buttons=[])

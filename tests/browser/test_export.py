@@ -41,3 +41,25 @@ def test_a_saved_page_works_offline(browser, url, tmp_path):
     assert alone.evaluate("document.querySelector('#scrubber canvas').width") > 100
     assert alone.locator("#figures tr").count() == 6 and problems == []
     context.close()
+
+
+def test_a_saved_comparison_is_opened_without_a_run(browser, url, engine, tmp_path):
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.goto(url + "?__theme=light")
+    page.wait_for_selector(".board[data-state=done]")
+    entries = json.loads(saved(page, "#save-json"))
+    entries["comparison"] |= {"model": "some/llava-7b", "question": "Who?", "agree": True}
+    entries["comparison"]["pruned"]["answer"] = entries["comparison"]["original"]["answer"] = "<b>nobody</b>"
+    (tmp_path / "elsewhere.json").write_text(json.dumps(entries))
+    asked = len(engine.asked)
+    page.set_input_files("#exports input[type=file]", str(tmp_path / "elsewhere.json"))
+    page.wait_for_function("document.querySelector('#notice').textContent.includes('some/llava-7b')")
+    assert page.inner_text(".card[data-side=pruned] .answer") == "<b>nobody</b>"
+    assert page.input_value("#question textarea") == "Who?" and len(engine.asked) == asked
+    assert page.get_attribute(".board", "data-stale") == "false"
+    (tmp_path / "bad.json").write_text("{}")
+    page.set_input_files("#exports input[type=file]", str(tmp_path / "bad.json"))
+    page.wait_for_function("document.querySelector('#notice').textContent.includes('no exported comparison')")
+    context.close()

@@ -11,6 +11,7 @@ from PIL import Image
 from fitprune_core import DecoderGeometry, collect_statistics, fit_recipe, layer_visual_flops, load_model
 from fitprune_core.cli.main import main
 from fitprune_core.report.export import check_export, export_comparison, page_of, to_entries
+from fitprune_core.report.reading import read_export
 from fitprune_core.report.trace import trace_of
 from fitprune_core.run.comparison import compare
 from tests.tiny import random_picture
@@ -96,3 +97,52 @@ def test_the_command_line_refuses_before_a_model_is_loaded(tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
         main([*command, "--reduction", "0.5", "--export", "x.txt"])
     assert ended.value.code == 2 and "neither in .json nor in .html" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["c.html", "c.json"])
+def test_what_was_exported_is_read_back(made, tmp_path, name):
+    export_comparison(*made, tmp_path / name)
+    comparison, trace = read_export(tmp_path / name)
+    assert comparison.to_json() == made[0].to_json() and trace == json.loads(json.dumps(trace_of(*made)))
+
+
+def test_measured_times_are_read_back(tiny, made, tmp_path):
+    image, geometry = made[1:]
+    measured = compare(*tiny, image, "What?", made[0].recipe, max_new_tokens=2, repeats=7)
+    export_comparison(measured, image, geometry, tmp_path / "c.json")
+    comparison, _ = read_export(tmp_path / "c.json")
+    assert comparison == measured and comparison.paired["prefill"].interval is not None
+
+
+def spoiled(entries, change):
+    entries = json.loads(json.dumps(entries))
+    change(entries)
+    return json.dumps(entries)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda e: e.update(version=99), "version is 99"),
+        (lambda e: e.update(format="other"), "no exported comparison"),
+        (lambda e: e["comparison"].pop("kept"), "damaged comparison"),
+        (lambda e: e["comparison"].update(kept=7), "damaged comparison"),
+        (lambda e: e["comparison"]["original"].update(flops=None), "damaged comparison"),
+        (lambda e: e["comparison"].update(seen=[1, 2]), "not enough values"),
+        (lambda e: e["comparison"]["recipe"].update(schema=9), "schema is 9"),
+        (lambda e: e["trace"].update(image="https://example.org/x.jpg"), "no JPEG in base64"),
+        (lambda e: e.pop("trace"), "damaged comparison"),
+    ],
+)
+def test_what_is_damaged_is_told_in_a_sentence(made, tmp_path, change, words):
+    (tmp_path / "c.json").write_text(spoiled(to_entries(*made), change))
+    with pytest.raises(ValueError, match=words) as told:
+        read_export(tmp_path / "c.json")
+    assert "c.json" in str(told.value) and "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"no JSON", b"[]", b"\xff\xfe", b"<html></html>", b"{" * 100_000])
+def test_other_files_are_told_in_a_sentence(tmp_path, content):
+    (tmp_path / "c.json").write_bytes(content)
+    with pytest.raises(ValueError, match="c.json"):
+        read_export(tmp_path / "c.json")

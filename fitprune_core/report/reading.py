@@ -1,0 +1,125 @@
+"""Read an exported comparison back, from its JSON or from the page that holds it: no model is needed."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from fitprune_core.checks.files import LARGEST_JSON, check_plain_file, parse_json
+from fitprune_core.checks.words import named, shown
+from fitprune_core.cost.request import RequestFlops
+from fitprune_core.models.layout import VisualLayout
+from fitprune_core.recipes.recipe import PruningRecipe
+from fitprune_core.report.export import FORMAT, VERSION
+from fitprune_core.run.results import Comparison, Run
+from fitprune_core.run.timing import Paired
+
+_DATA = re.compile(r'<script type="application/json" id="data">(.*?)</script>', re.DOTALL)
+# The picture in a trace is a small JPEG, written out; nothing else may stand in its place.
+_PICTURE = re.compile(r"data:image/jpeg;base64,[A-Za-z0-9+/=]*\Z")
+
+
+def read_export(path: str | os.PathLike) -> tuple[Comparison, dict[str, Any]]:
+    """The comparison of an exported file, .json or .html, and its trace for the scrubber (`trace.trace_of`).
+
+    Raises ValueError, one sentence that names the file, for what is no exported comparison, is damaged, or is of a
+    version that is not known.
+    """
+    path = Path(path)
+    size = check_plain_file(path, "comparison")
+    if size > LARGEST_JSON:
+        raise ValueError(f"{named(path)} has {size:,} bytes; an exported comparison has up to {LARGEST_JSON:,}")
+    try:
+        text = path.read_text(encoding="utf-8")
+        page = _DATA.search(text)
+        entries = parse_json(page[1] if page else text)
+        if not isinstance(entries, dict) or entries.get("format") != FORMAT:
+            raise ValueError("it is no exported comparison")
+        if entries.get("version") != VERSION:
+            raise ValueError(f"its version is {shown(entries.get('version'))}; this one reads version {VERSION}")
+        return _comparison(entries["comparison"]), _trace(entries["trace"])
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{named(path)}: it is no text in UTF-8") from error
+    except OSError as error:
+        raise ValueError(f"{named(path)} cannot be read: {error.strerror or error}") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{named(path)}: it is a damaged comparison ({type(error).__name__}: {error})") from error
+    except ValueError as error:
+        raise ValueError(f"{named(path)}: {error}") from error
+
+
+def _comparison(entries: Mapping[str, Any]) -> Comparison:
+    """The reverse of `Comparison.to_json`."""
+    kept_before = entries["kept_before"]
+    simple: dict[str, Any] = {
+        **{name: str(entries[name]) for name in ("model", "device", "question", "method", "procedure", "timing")},
+        **{name: float(entries[name]) for name in ("reduction", "achieved_reduction")},
+        **{name: tuple(map(int, entries[name])) for name in ("removed", "dropped_after", "rank")},
+    }
+    return Comparison(
+        **simple,
+        recipe=PruningRecipe.from_dict(entries["recipe"]),
+        kept=tuple(tuple(map(int, tokens)) for tokens in entries["kept"]),
+        layout=_layout(entries),
+        original=_run(entries["original"]),
+        pruned=_run(entries["pruned"]),
+        agree=bool(entries["agree"]),
+        warnings=tuple(map(str, entries["warnings"])),
+        kept_before=None if kept_before is None else tuple(map(int, kept_before)),
+        paired={str(name): each and _paired(each) for name, each in entries["paired"].items()},
+    )
+
+
+def _run(entries: Mapping[str, Any]) -> Run:
+    flops = RequestFlops(**{field.name: int(entries["flops"][field.name]) for field in fields(RequestFlops)})
+    numbers = ("prefill_ms", "decode_ms", "visual_gflops", "total_gflops", "total_ms")
+    per_token = entries["per_token_ms"]
+    return Run(
+        answer=str(entries["answer"]),
+        new_tokens=int(entries["new_tokens"]),
+        kv_cache_bytes=int(entries["kv_cache_bytes"]),
+        per_token_ms=None if per_token is None else float(per_token),
+        flops=flops,
+        **{name: float(entries[name]) for name in numbers},
+    )
+
+
+def _layout(entries: Mapping[str, Any]) -> VisualLayout:
+    width, height = map(int, entries["image_size"])
+    return VisualLayout(
+        image_size=(width, height),
+        boxes=tuple(box and _box(box) for box in entries["boxes"]),
+        seen=_box(entries["seen"]),
+        views=tuple(map(str, entries["views"])),
+        tiles=tuple(map(_box, entries["tiles"])),
+        row_ends=tuple(map(int, entries["row_ends"])),
+        aspect=str(entries["aspect"]),
+        **{name: int(entries[name]) for name in ("rows", "columns", "merge")},
+    )
+
+
+def _box(values: Any) -> tuple[float, float, float, float]:
+    left, top, right, bottom = map(float, values)
+    return left, top, right, bottom
+
+
+def _paired(entries: Mapping[str, Any]) -> Paired:
+    interval = entries["interval"]
+    (original, slowest), (pruned, slowest_pruned) = entries["original"], entries["pruned"]
+    return Paired(
+        rounds=int(entries["rounds"]),
+        original=(float(original), float(slowest)),
+        pruned=(float(pruned), float(slowest_pruned)),
+        ratio=float(entries["ratio"]),
+        interval=None if interval is None else (float(interval[0]), float(interval[1])),
+    )
+
+
+def _trace(entries: Mapping[str, Any]) -> dict[str, Any]:
+    if not _PICTURE.match(entries["image"]):
+        raise ValueError("its picture is no JPEG in base64")
+    return dict(entries)
