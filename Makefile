@@ -26,7 +26,7 @@ PIP_FLAGS ?=
 QUICK ?=
 EVIDENCE ?= $(if $(QUICK),runs/evidence-check,assets/evidence)
 EVIDENCE_FLAGS ?=
-PROCESSES ?= 1
+PROCESSES ?= $(if $(QUICK),1,2)
 # Options of tests.benchmarks.lmms, for example LMMS_FLAGS="--reduction 0 0.4 0.8".
 LMMS_FLAGS ?=
 

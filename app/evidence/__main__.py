@@ -38,7 +38,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     add("--few", type=int, metavar="N", help="questions of further comparisons [the plan's]")
     add("--easy-vqa", type=int, metavar="N", help="questions of easy-VQA [the plan's]")
     add("--max-new-tokens", type=int, metavar="N", help="longest answer [the plan's]")
-    add("--batch-size", default="1", metavar="N", help="samples at once, or auto [%(default)s]")
+    add("--batch-size", default="8", metavar="N", help="samples at once, or auto [%(default)s]")
     add("--cache", type=Path, default=CACHE, metavar="FOLDER", help="what is remembered of earlier runs [%(default)s]")
     LoadOptions.add_to(parser)
     return parser.parse_args(argv)

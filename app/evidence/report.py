@@ -9,7 +9,7 @@ from pathlib import Path
 
 from app.evidence import elsewhere, figures
 from app.evidence.bench import Bench
-from app.evidence.plan import CALIBRATION_SEED, CHOICE_SEED, FURTHER_CALIBRATION_SEEDS, TEST_SEED
+from app.evidence.plan import CALIBRATION_SEED, CHOICE_SEED, FURTHER_CALIBRATION_SEEDS, KEY_BUDGET, TEST_SEED
 from app.evidence.questions import CALIBRATION, CHOICE, EASY_VQA, FEW, TEST
 from app.evidence.section import Section, left_out
 from app.evidence.sections import (
@@ -24,7 +24,7 @@ from app.evidence.sections import (
     two_fits,
 )
 from app.evidence.words import listed
-from fitprune_core import describe_device
+from fitprune_core import describe_device, fit_recipe
 from fitprune_core.evaluation.significance import CONFIDENCE
 
 logger = logging.getLogger(__name__)
@@ -36,10 +36,15 @@ REPORT = "report.md"
 
 
 def make(bench: Bench) -> Path:
-    """Ask everything; write `report.md`, figures and raw rows into the bench's folder. Returns the report."""
+    """Ask everything; write `report.md`, figures and raw rows into the bench's folder. Returns the report.
+
+    Raises ValueError for a model that cannot save `KEY_BUDGET` at all.
+    """
+    fit_recipe(bench.statistics(bench.sets[CALIBRATION]), KEY_BUDGET)
     found = []
     for number, module in enumerate(SECTIONS, 1):
-        logger.info("%d of %d: %s", number, len(SECTIONS), module.TITLE)
+        if bench.processes.is_main:
+            logger.info("%d of %d: %s", number, len(SECTIONS), module.TITLE)
         if module in NEED_WORLD and not bench.has_world:
             found.append(left_out(module.TITLE, module.QUESTION, "it needs samples from the drawn world"))
         else:

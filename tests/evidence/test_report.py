@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
+import subprocess
+import sys
 from collections import defaultdict
 from itertools import product
 from pathlib import Path
@@ -20,8 +23,13 @@ from fitprune_core import METHODS, build_inputs
 from fitprune_core.evaluation import evaluation
 from fitprune_core.evaluation.outcomes import read_results, summaries
 from tests.evidence.conftest import SMALLEST, put_easy_vqa
-from tests.tiny import random_picture
+from tests.tiny import random_picture, tiny_llava
 
+ROOT = Path(__file__).resolve().parents[2]
+LAUNCH = (
+    *("accelerate.commands.accelerate_cli", "launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"),
+    *("--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", "-m"),
+)
 SECTIONS = len(report.SECTIONS)
 LONGEST = 3  # tokens of an answer of the tiny model, which would never end one
 
@@ -187,6 +195,20 @@ def test_another_model_takes_a_file_and_leaves_out_what_needs_the_drawn_world(ti
     assert str(tmp_path) not in text
 
 
+@pytest.mark.slow
+def test_two_processes_make_the_same_report(tiny_folder, samples, tmp_path):
+    made = {}
+    for count, launch in (("1", ()), ("2", LAUNCH)):
+        out, cache = tmp_path / count / "out", tmp_path / count / "cache"
+        words = ["--model", str(tiny_folder), "--samples", str(samples), "--out", str(out), "--cache", str(cache)]
+        words += ["--quick", "--max-new-tokens", "2", "--test", "4", "--few", "2"]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", *launch, "app.evidence", *words]
+        subprocess.run(command, cwd=ROOT, env=environment, check=True, timeout=500, capture_output=True)
+        made[count] = {path.relative_to(out): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
+    assert made["1"] == made["2"] and len(made["1"]) > 20
+
+
 def test_a_model_that_does_not_know_the_world_needs_samples(capsys, tmp_path):
     with pytest.raises(SystemExit) as exit_:
         main(["--model", "llava-hf/llava-1.5-7b-hf", "--out", str(tmp_path)])
@@ -204,3 +226,9 @@ def test_bad_options_end_with_one_line(words, capsys, tmp_path):
 
 def test_predictors_are_columns_of_the_raw_rows():
     assert {column for column, _, _ in flips.PREDICTORS.values()} <= set(flips.COLUMNS)
+
+
+def test_a_model_that_cannot_save_the_budget_of_the_sentences_is_refused(make_bench):
+    bench = make_bench(model=tiny_llava(num_layers=1))
+    with pytest.raises(ValueError, match="reduction is 0.8, but a model of 1 layers saves"):
+        report.make(bench)
