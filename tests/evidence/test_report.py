@@ -115,9 +115,10 @@ class TestDrawnWorld:
 
     def distances(self, text, rows):
         table = table_under(text, "samples")
-        for size in {row["size"] for row in rows}:
-            values = [float(row["distance"]) for row in rows if row["size"] == size]
-            assert len(values) == 5 and table[size][0].startswith(f"{100 * sum(values) / 5:.1f} [")
+        fits = list(dict.fromkeys(row["fit"] for row in rows))
+        for size, (column, fit) in product({row["size"] for row in rows}, enumerate(fits)):
+            values = [float(row["distance"]) for row in rows if (row["size"], row["fit"]) == (size, fit)]
+            assert len(values) == 5 and table[size][column].startswith(f"{100 * sum(values) / 5:.1f} [")
 
     def savings(self, text, rows):
         table = table_under(text, "budget")
