@@ -10,7 +10,7 @@ import gradio as gr
 from app.api import create_api
 from app.engine import Engine
 from app.limits import app_options
-from app.pages.compare import CLICK_RUN, create_compare
+from app.pages.compare import CLICK_RUN, RUN_LINKED, create_compare
 from app.pages.inspect import create_inspect
 from app.pages.recipes import create_recipes
 from app.pages.sweep import create_sweep
@@ -20,6 +20,7 @@ from app.runs import Runs
 from app.settings import RUNS
 from app.theme import CSS, make_theme
 from app.uploads import MAX_UPLOAD_BYTES, Guarded
+from app.zero_gpu import is_zero_gpu
 
 TITLE = "FitPrune Studio"
 _QUEUE = 20  # visitors that may wait; the next one is told that the queue is full
@@ -48,9 +49,14 @@ def build_demo(engine: Engine, runs: Path = RUNS) -> gr.Blocks:
             create_api(engine)
         demo.unload(page.end)
         inspect.welcome(demo)
-        if engine.is_demo:
-            # The embedded model is quick, so a visitor meets a result, not an empty page.
-            demo.load(None, js=CLICK_RUN)
+        # The embedded model is quick, so a visitor meets a result, not an empty page; of another model he meets one
+        # where the address asks for it, unless that took of his quota.
+        first = CLICK_RUN if engine.is_demo else RUN_LINKED
+        arrived = demo.load(
+            page.arrive, None, page.begun_with, queue=False, show_progress="hidden", api_visibility="private"
+        )
+        if not is_zero_gpu():
+            arrived.then(None, js=first)
     return demo.queue(max_size=_QUEUE, default_concurrency_limit=1, api_open=False)
 
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import random
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
+from urllib.parse import urlencode
 
 from PIL import Image
 
 from app.demo_model.questions import KINDS, UNKNOWN_ANSWER, Question, questions_about
 from app.demo_model.scenes import random_scene
+from app.engine import LARGEST_PERCENT
 from fitprune_core import normalised
+from fitprune_core.run.questions import MAX_QUESTION_CHARACTERS
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "assets" / "examples"
 _DRAWN_SIDE = 576
@@ -64,6 +68,42 @@ def new_scene(seed: int | None = None) -> Example:
     number = rng.randrange(_FIRST_SEED, _LAST_SEED)
     questions = [q for n in range(20) for q in questions_about(random_scene(number), n) if _is_plain(q)]
     return Example("Random scene", None, rng.choice(questions).text, number)
+
+
+def link_of(examples: Sequence[Example], seed: int | None, question: str, percent: float) -> str:
+    """What an address must ask for to show a comparison again; "" for a picture that nobody else has."""
+    if seed is None:
+        return ""
+    at = next((at for at, example in enumerate(examples) if example.seed == seed), None)
+    about = {"scene": seed} if at is None else {"example": at}
+    return urlencode({**about, "question": question, "budget": f"{percent:g}"})
+
+
+def linked(examples: Sequence[Example], asked: Mapping[str, str]) -> Example | None:
+    """The example that an address asks for, with its question and budget; None where it asks for none.
+
+    Raises ValueError, for a visitor, for one that is not there.
+    """
+    if "example" in asked:
+        number = _whole(asked["example"], 0, len(examples) - 1)
+        example = None if number is None else examples[number]
+    elif "scene" in asked:
+        seed = _whole(asked["scene"], 0, _LAST_SEED)
+        example = None if seed is None else Example("Scene", None, "", seed)
+    else:
+        return None
+    if example is None:
+        raise ValueError("There is no such example or scene as this link asks for.")
+    percent = _whole(asked.get("budget", ""), 0, LARGEST_PERCENT)
+    question = asked.get("question", "")[:MAX_QUESTION_CHARACTERS]
+    return replace(
+        example, question=question or example.question, percent=example.percent if percent is None else percent
+    )
+
+
+def _whole(text: str, smallest: int, largest: int) -> int | None:
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 16 else -1
+    return number if smallest <= number <= largest else None
 
 
 def true_answer(seed: int | None, question: str) -> str | None:

@@ -32,7 +32,7 @@ from app.presentation import (
     running_board,
     trace_of,
 )
-from app.scenes import Example, load_examples, new_scene, true_answer
+from app.scenes import Example, link_of, linked, load_examples, new_scene, true_answer
 from app.uploads import Upload
 from app.visits import Waiting, address_of, visit
 from app.words import sentence
@@ -46,6 +46,10 @@ _BEAT = 0.06  # seconds between two updates of a streaming answer, so that the b
 _READY = "Pick an example, or give a picture of your own and ask about it."
 _MEASURING = "The times are being measured…"
 _BEFORE = "The result shown is the one from before."
+# Where a run costs nobody a quota, a visitor meets a result: always, or where the address asks for one.
+RUN_LINKED = (
+    "() => { if (new URLSearchParams(location.search).has('question')) document.querySelector('#run').click() }"
+)
 CLICK_RUN = "() => document.querySelector('#run').click()"
 _TELL_BUDGET = "(percent) => { window.dispatchEvent(new CustomEvent('fitprune:budget', { detail: percent })) }"
 # What the page would ask now; the browser itself sees that a result is of something else. Keys are those of `Upload`.
@@ -106,6 +110,12 @@ class ComparePage:
 
     def __init__(self, engine: Engine, examples: tuple[Example, ...]) -> None:
         self.engine, self.examples = engine, examples
+
+    @property
+    def begun_with(self) -> list[gr.components.Component]:
+        """What an example sets, and the notice."""
+        parts = self.parts
+        return [parts.picture, parts.question, parts.seed, parts.percent, parts.notice]
 
     async def run(
         self,
@@ -169,7 +179,8 @@ class ComparePage:
                 trace = trace_of(item.comparison, image, self.engine.geometry)
                 yield Result(early, kept, Message(text=_MEASURING), trace, "Stopped before the times were measured.")
             elif isinstance(item, Comparison):
-                done = board(item, times=MEASURED)
+                link = link_of(self.examples, seed, question, percent)
+                done = board(item, times=MEASURED).model_copy(update={"link": link})
                 yield Result(done, done, closing_words(item), found=to_entries(item, image, self.engine.geometry))
             elif time.monotonic() - last >= _BEAT:
                 last = time.monotonic()
@@ -192,7 +203,7 @@ class ComparePage:
         """Show a comparison that was saved, here or elsewhere, by whatever model; nothing runs."""
         parts = self.parts
         if path is None:
-            return {}
+            return {parts.notice: Message(text=_READY)}
         self.end(request, replaced=True)
         try:
             comparison, trace = read_export(path)
@@ -220,6 +231,17 @@ class ComparePage:
     def end(self, request: gr.Request, *, replaced: bool = False) -> None:
         """The visitor stopped, has left, or (`replaced`) has other plans: nothing runs for him any more."""
         self.engine.line.end(str(request.session_hash), replaced=replaced)
+
+    def arrive(self, request: gr.Request) -> dict:
+        """Somebody opens the page: what its address asks for is set up."""
+        parts = self.parts
+        try:
+            example = linked(self.examples, dict(request.query_params))
+        except ValueError as error:
+            return {parts.notice: Message(text=sentence(error), kind="error")}
+        if example is None:
+            return {parts.notice: Message(text=_READY)}
+        return self._begin_with(example, request)
 
     def pick(self, event: gr.EventData, request: gr.Request) -> dict:
         """An example was clicked."""
@@ -330,7 +352,7 @@ def _wire(page: ComparePage) -> None:
         **quiet,
     )
     parts.stop.click(page.stop, None, None, **at_once)
-    begun_with = [parts.picture, parts.question, parts.seed, parts.percent]
+    begun_with = page.begun_with[:-1]
     parts.opened.upload(
         page.open,
         parts.opened,

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from app.scenes import is_right, load_examples, new_scene, question_key, true_answer
+from urllib.parse import parse_qsl
+
+import pytest
+
+from app.scenes import Example, is_right, link_of, linked, load_examples, new_scene, question_key, true_answer
 
 
 def test_every_example_has_a_picture_and_a_known_answer():
@@ -48,3 +52,35 @@ def test_nothing_is_known_about_other_questions_and_other_pictures():
 def test_is_right_forgives_case_and_final_punctuation():
     assert is_right(" Top left. ", "top left")
     assert not is_right("left", "top left")
+
+
+class TestLinks:
+    EXAMPLES = (Example("a", None, "What is it?", 7), Example("b", None, "Who?", 9, 80))
+
+    def asked(self, link: str) -> dict[str, str]:
+        return dict(parse_qsl(link))
+
+    @pytest.mark.parametrize(("seed", "kind"), [(9, "example"), (7, "example"), (123, "scene")])
+    def test_a_link_leads_back(self, seed, kind):
+        link = link_of(self.EXAMPLES, seed, "Is it & is it not?", 60)
+        assert kind in self.asked(link)
+        found = linked(self.EXAMPLES, self.asked(link))
+        assert (found.seed, found.question, found.percent) == (seed, "Is it & is it not?", 60)
+
+    def test_a_picture_of_ones_own_has_none(self):
+        assert link_of(self.EXAMPLES, None, "What?", 60) == ""
+
+    def test_an_address_may_ask_for_nothing_or_for_less(self):
+        assert linked(self.EXAMPLES, {"__theme": "dark"}) is None
+        assert linked(self.EXAMPLES, {"example": "1"}) == self.EXAMPLES[1]
+        assert linked(self.EXAMPLES, {"example": "0", "budget": "400"}).percent is None
+
+    @pytest.mark.parametrize(
+        "asked", [{"example": "2"}, {"example": "-1"}, {"example": "x"}, {"scene": "9" * 30}, {"scene": "²"}]
+    )
+    def test_what_is_not_there_is_told(self, asked):
+        with pytest.raises(ValueError, match="no such example or scene"):
+            linked(self.EXAMPLES, asked)
+
+    def test_a_question_is_cut_to_what_may_be_asked(self):
+        assert len(linked(self.EXAMPLES, {"example": "0", "question": "x" * 100_000}).question) == 2_000

@@ -9,7 +9,7 @@ from PIL import Image
 
 from tests.app.fake_engine import TOKENS
 from tests.app.pictures import bad_files, odd_pictures
-from tests.browser.conftest import PATIENCE
+from tests.browser.conftest import COUNT_RESULTS, PATIENCE
 
 pytestmark = pytest.mark.browser
 
@@ -318,3 +318,24 @@ def test_a_phone_scrolls_one_way_only_and_a_tap_tells(browser, url):
     phone.locator("#scrubber .frame > canvas").tap(position={"x": 170, "y": 170})
     phone.wait_for_function("document.querySelector('#scrubber .detail').textContent.startsWith('Row')")
     context.close()
+
+
+def test_the_address_leads_back_to_a_comparison(browser, url, engine):
+    page = browser.new_page(viewport={"width": 1366, "height": 768})
+    page.set_default_timeout(PATIENCE)
+    page.add_init_script(COUNT_RESULTS)
+    page.goto(url + "?example=2&question=Who%20is%20it%3F&budget=40&layer=3")
+    page.wait_for_function("window.results > 0")
+    assert engine.asked[-1][1:] == ("Who is it?", 40)
+    page.wait_for_selector(".scrubber[data-layer='3']")
+    run_after(page, lambda: page.click(".picker button:nth-child(2)"))
+    page.wait_for_function("location.search.includes('example=1')")
+    asked = engine.asked[-1][1:]
+    page.reload()
+    page.wait_for_function("window.results > 0")
+    assert engine.asked[-1][1:] == asked
+    page.goto(url + "?example=99&question=x")
+    page.wait_for_function(
+        "(document.querySelector('#notice') || document.body).textContent.includes('no such example')"
+    )
+    page.close()

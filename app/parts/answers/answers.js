@@ -86,6 +86,23 @@ function tellAge() {
   window.dispatchEvent(new CustomEvent("fitprune:stale", { detail: stale }));
 }
 
+// The address leads back to what is shown: reloading and sharing it do, as far as the server has the picture.
+const LINKED = ["example", "scene", "question", "budget", "layer"];
+function keepLink(link) {
+  const address = new URL(location.href), asked = new URLSearchParams(link);
+  for (const name of LINKED) {
+    if (asked.has(name)) address.searchParams.set(name, asked.get(name));
+    else if (name !== "layer" || !link) address.searchParams.delete(name);
+  }
+  if (address.href !== location.href) history.replaceState(history.state, "", address);
+}
+
+onPage(window, "fitprune:layer", (event) => {
+  const address = new URL(location.href);
+  if (!address.searchParams.has("question")) return;
+  if (event.detail) address.searchParams.set("layer", event.detail); else address.searchParams.delete("layer");
+  if (address.href !== location.href) history.replaceState(history.state, "", address);
+});
 onPage(window, "fitprune:asked", (event) => {
   Object.assign(now, event.detail);
   tellAge();
@@ -119,5 +136,6 @@ onValue((value) => {
   const stop = document.querySelector("#stop");
   if (stop) stop.disabled = !["running", "measuring"].includes(value.state);
   tellAge();
+  if (value.state === "done") keepLink(value.link);
   window.dispatchEvent(new CustomEvent("fitprune:state", { detail: value.state }));
 });

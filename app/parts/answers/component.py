@@ -47,6 +47,7 @@ class Board(GradioModel):
         percent, question, picture: what was asked, at which budget, and the picture's key (`Upload.key`).
         verdict: "same", "different" or "".
         truth, sentence: texts.
+        link: what the page's address must ask for to show this again, "example=2&question=...", or "" if it cannot.
     """
 
     state: str
@@ -59,6 +60,7 @@ class Board(GradioModel):
     verdict: str = ""
     truth: str = ""
     sentence: str = ""
+    link: str = ""
 
 
 class Answers(BrowserComponent):

@@ -48,7 +48,26 @@ function goTo(layer) {
   });
   for (const chart of element.querySelectorAll(".chart")) moveChart(chart, at.layer, trace.layers);
   tell();
+  tellLayer();
   repaint();
+}
+
+// The layer that the page's address asks for, once; after that, and where it asks for none, the last one.
+let isAsked = true;
+function askedLayer(layers) {
+  const layer = isAsked ? Number(new URLSearchParams(location.search).get("layer")) : 0;
+  isAsked = false;
+  return layer >= 1 && layer <= layers ? Math.round(layer) : layers;
+}
+
+// For whoever keeps the address: the layer that was gone to, or 0 for the last one.
+let telling = 0;
+function tellLayer() {
+  clearTimeout(telling);
+  telling = setTimeout(() => {
+    const layer = at.layer + 1 < props.value.layers ? at.layer + 1 : 0;
+    window.dispatchEvent(new CustomEvent("fitprune:layer", { detail: layer }));
+  }, 300);
 }
 
 function play(on) {
@@ -188,7 +207,7 @@ onValue((trace) => {
   const all = trace.boxes.length;
   makeChart(find("[data-chart=tokens]"), trace.tokens.map(() => all), trace.tokens, (layer) => { play(false); goTo(layer); });
   makeChart(find("[data-chart=flops]"), trace.original_gflops, trace.pruned_gflops, (layer) => { play(false); goTo(layer); });
-  goTo(trace.layers - 1);
+  goTo(askedLayer(trace.layers) - 1);
   picture.onload = () => { repaint(); repaintStrip(); };
   picture.src = trace.image;
 });
