@@ -89,6 +89,12 @@ def mean_of(values: Sequence[float]) -> Estimate:
     return Estimate(value, value - reach, value + reach)
 
 
+def mean_share(values: Sequence[float]) -> Estimate:
+    """As `mean_of`, of shares: the interval ends where shares do, at 0 and 1."""
+    found = mean_of(values)
+    return Estimate(found.value, max(found.low, 0.0), min(found.high, 1.0))
+
+
 def recipe_distance(one: PruningRecipe, other: PruningRecipe) -> float:
     """Share of the tokens that two recipes drop which lie at another layer: 0 for equal ones, 1 for none in common.
 

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 
 from app.evidence.numbers import (
+    Estimate,
     auc,
     even_recipe,
     every_layer_recipe,
     first_samples,
     is_nested,
     mean_of,
+    mean_share,
     recipe_distance,
     single_layer_recipe,
     spearman,
@@ -92,6 +94,7 @@ def test_the_mean_has_students_interval():
     assert found.value == 3.0
     assert found.high - 3.0 == pytest.approx(3.0 - found.low) == pytest.approx(2.7764451 * math.sqrt(2.5 / 5))
     assert mean_of([2.0]) == mean_of([2.0, 2.0])
+    assert mean_share([0.1, 0.9]) == Estimate(0.5, 0.0, 1.0) and mean_share([0.5, 0.51]) == mean_of([0.5, 0.51])
 
 
 class TestRecipes:

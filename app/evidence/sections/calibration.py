@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from app.evidence.bench import Bench, Variant, read_rows, variant
 from app.evidence.board import Board
 from app.evidence.figures import curves, panels
-from app.evidence.numbers import Estimate, every_layer_recipe, first_samples, mean_of, recipe_distance
+from app.evidence.numbers import Estimate, every_layer_recipe, first_samples, mean_share, recipe_distance
 from app.evidence.plan import FURTHER_CALIBRATION_SEEDS, KEY_BUDGET
 from app.evidence.questions import CALIBRATION, CHOICE
 from app.evidence.section import Section, Table
@@ -88,7 +88,7 @@ def distances_of(rows: Sequence[dict[str, str]]) -> Distances:
     for row in rows:
         key = row["fit"], int(row["size"]), float(row["budget"])
         found.setdefault(key, []).append(float(row["distance"]))
-    return {key: mean_of(values) for key, values in found.items()}
+    return {key: mean_share(values) for key, values in found.items()}
 
 
 def right_of(board: Board, sizes: Sequence[int]) -> dict[int, Estimate]:
@@ -97,7 +97,7 @@ def right_of(board: Board, sizes: Sequence[int]) -> dict[int, Estimate]:
     for size in sizes:
         shares = [board.right(way) for way in board.ways if way[0].startswith(f"{size} samples ")]
         if values := [share.value for share in shares if share is not None]:
-            found[size] = mean_of(values)
+            found[size] = mean_share(values)
     return found
 
 
