@@ -48,7 +48,11 @@ def without_waits(items):
 def test_work_comes_after_the_turn_and_the_place_is_given_up():
     async def main():
         line, work = Line(), Work()
-        items = await asyncio.gather(*(all_of(line, line.join(name), work) for name in "abc"))
+        work.step.clear()  # the first has not ended before the others have looked
+        tasks = [asyncio.create_task(all_of(line, line.join(name), work)) for name in "abc"]
+        assert await asyncio.to_thread(work.begun.wait, 60)
+        work.step.set()
+        items = await asyncio.gather(*tasks)
         assert [without_waits(each) for each in items] == [[0, 1, 2]] * 3
         assert work.most == 1 and line._places == []
         assert [each[0] for each in items] == [Waiting(0, None), Waiting(1, None), Waiting(2, None)]
