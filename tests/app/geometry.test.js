@@ -1,6 +1,7 @@
 const assert = require("node:assert");
 const test = require("node:test");
 const g = require("../../fitprune_core/report/view/scrubber/geometry.js");
+const { writeGflops } = require("../../fitprune_core/report/view/shared.js");
 
 // 2 x 2 patches of 10 pixels in the middle of a picture of 40 x 20; two layers.
 const trace = {
@@ -143,7 +144,7 @@ test("a path has one step a value", () => {
 
 test("figures are rounded before their unit is chosen", () => {
   const written = [[1.514, "1.51 G"], [999.9, "1.00 T"], [999.4, "999 G"], [0.9996, "1.00 G"], [0.0604, "60.4 M"], [0, "0 "]];
-  for (const [gflops, text] of written) assert.strictEqual(g.writeGflops(gflops), text);
+  for (const [gflops, text] of written) assert.strictEqual(writeGflops(gflops), text);
 });
 
 test("arrows go to the next token of a row or a column, and stay at the edge", () => {

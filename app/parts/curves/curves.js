@@ -6,13 +6,6 @@ const keyOf = (curve) => curve.group + "\n" + curve.name + "\n" + curve.file.len
 const percent = (share) => (100 * share).toFixed(1) + " %";
 const styleOf = (order) => "c" + order % 6 + (order >= 6 ? " dashed" : "");
 
-function node(tag, attributes, text) {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const name in attributes) made.setAttribute(name, attributes[name]);
-  if (text !== undefined) made.textContent = text;
-  return made;
-}
-
 function stepsOf(curve) {
   const { width, height, left, right, top, bottom } = AREA, count = curve.left.length;
   const x = (layer) => (left + (width - left - right) * layer / count).toFixed(1);
@@ -25,15 +18,15 @@ function paint(curves) {
   picture.replaceChildren();
   for (const share of [0, 0.25, 0.5, 0.75, 1]) {
     const y = height - bottom - (height - top - bottom) * share;
-    picture.append(node("line", { class: "rule", x1: left, x2: width - right, y1: y, y2: y }),
-      node("text", { class: "tick end", x: left - 8, y: y + 4 }, 100 * share + " %"));
+    picture.append(makeSvg("line", { class: "rule", x1: left, x2: width - right, y1: y, y2: y }),
+      makeSvg("text", { class: "tick end", x: left - 8, y: y + 4 }, 100 * share + " %"));
   }
   for (const [share, words, place] of [[0, "first layer", ""], [0.5, "half of the layers", " middle"], [1, "last layer", " end"]]) {
-    picture.append(node("text", { class: "tick" + place, x: left + (width - left - right) * share, y: height - bottom + 20 }, words));
+    picture.append(makeSvg("text", { class: "tick" + place, x: left + (width - left - right) * share, y: height - bottom + 20 }, words));
   }
   curves.filter((curve) => drawn.has(keyOf(curve))).forEach((curve, order) => {
-    const line = node("path", { class: "step " + styleOf(order), d: stepsOf(curve) });
-    line.append(node("title", {}, curve.group + ", " + curve.name));
+    const line = makeSvg("path", { class: "step " + styleOf(order), d: stepsOf(curve) });
+    line.append(makeSvg("title", {}, curve.group + ", " + curve.name));
     picture.append(line);
   });
   let order = 0;
@@ -44,11 +37,8 @@ function paint(curves) {
 }
 
 function save(curve) {
-  const link = make("a");
-  link.href = URL.createObjectURL(new Blob([curve.file], { type: "application/json" }));
-  link.download = (curve.group + "-" + curve.name).replace(/[^\w.-]+/g, "-").replace(/-+$/, "") + ".json";
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  const name = (curve.group + "-" + curve.name).replace(/[^\w.-]+/g, "-").replace(/-+$/, "");
+  saveFile(name + ".json", "application/json", curve.file);
 }
 
 function lineOf(curve, at, curves) {

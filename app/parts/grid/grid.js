@@ -1,5 +1,3 @@
-const gigaflops = (value) => value.toPrecision(3) + " G";
-
 function cellOf(data, row, column) {
   const cell = data.cells[row][column], method = data.methods[row], percent = data.percents[column];
   const holder = make("td");
@@ -10,7 +8,7 @@ function cellOf(data, row, column) {
   const opens = method === "fitprune";
   const box = make(opens ? "button" : "span", "cell" + (cell.same ? "" : " differs"));
   box.append(make("span", "said", (cell.same ? "" : "≠ ") + (cell.answer || "(empty answer)")),
-    make("span", "facts", cell.left + " left · " + gigaflops(cell.gflops)));
+    make("span", "facts", cell.left + " left · " + writeGflops(cell.gflops)));
   box.title = cell.answer;
   if (opens) {
     box.type = "button";
@@ -35,7 +33,7 @@ onValue((data) => {
   if (find("img").getAttribute("src") !== data.picture) find("img").src = data.picture;
   setText(find(".question"), data.question);
   const truth = data.truth ? " · true answer: " + data.truth : "";
-  setText(find(".original"), data.original ? "Original: " + data.original + " · " + gigaflops(data.gflops) + " visual FLOPs" + truth : "…");
+  setText(find(".original"), data.original ? "Original: " + data.original + " · " + writeGflops(data.gflops) + " visual FLOPs" + truth : "…");
   const all = data.methods.length * data.percents.length, done = data.cells.flat().filter(Boolean).length;
   setText(find(".status"), done < all ? done + " of " + all + " answered" : "All " + all + " answered");
   const head = make("tr");

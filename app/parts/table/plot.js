@@ -1,14 +1,5 @@
 // Right answers against visual FLOPs: a point a side with its interval, a line a method.
 
-const SVG = "http://www.w3.org/2000/svg";
-
-function svgNode(tag, attributes, text) {
-  const node = document.createElementNS(SVG, tag);
-  for (const name in attributes) node.setAttribute(name, attributes[name]);
-  if (text !== undefined) node.textContent = text;
-  return node;
-}
-
 // The points that can be drawn: [{ side, method, x, y, low, high }].
 function plotPoints(sides, sums) {
   return sums.map((sum, side) => ({ sum, side })).filter(({ sum }) => sum.right.length && sum.gflops !== null)
@@ -31,26 +22,26 @@ function paintPlot(svg, sides, sums, chosen) {
   const y = (value) => height - bottom - (height - top - bottom) * (value - floor) / (1 - floor);
   for (let tick = 0; tick <= 4; tick++) {
     const share = floor + (1 - floor) * tick / 4;
-    svg.append(svgNode("line", { x1: left, x2: width - right, y1: y(share), y2: y(share), class: "rule" }));
-    svg.append(svgNode("text", { x: left - 6, y: y(share) + 4, class: "tick end" }, Math.round(100 * share) + " %"));
+    svg.append(makeSvg("line", { x1: left, x2: width - right, y1: y(share), y2: y(share), class: "rule" }));
+    svg.append(makeSvg("text", { x: left - 6, y: y(share) + 4, class: "tick end" }, Math.round(100 * share) + " %"));
   }
   for (const share of [0, 0.5, 1]) {
-    svg.append(svgNode("text", { x: x(share * most), y: height - bottom + 15, class: share === 1 ? "tick end" : "tick" },
-      (share * most).toPrecision(3) + " G"));
+    svg.append(makeSvg("text", { x: x(share * most), y: height - bottom + 15, class: share === 1 ? "tick end" : "tick" },
+      writeGflops(share * most)));
   }
-  svg.append(svgNode("text", { x: width - right, y: height - 4, class: "tick end" }, "visual FLOPs of a request, mean"));
+  svg.append(makeSvg("text", { x: width - right, y: height - 4, class: "tick end" }, "visual FLOPs of a request, mean"));
   const methods = [...new Set(points.map((point) => point.method))];
   const original = points.find((point) => point.method === "original");
   methods.forEach((method, number) => {
     const mine = points.filter((point) => point.method === method);
     const line = (method === "original" || !original ? mine : [original, ...mine]).sort((a, b) => a.x - b.x);
     const path = line.map((point, at) => (at ? "L" : "M") + x(point.x) + " " + y(point.y)).join("");
-    svg.append(svgNode("path", { d: path, class: "line m" + number % 4 }));
+    svg.append(makeSvg("path", { d: path, class: "line m" + number % 4 }));
     for (const point of mine) {
-      const mark = svgNode("g", { class: "point m" + number % 4 + (point.side === chosen ? " chosen" : "") });
-      mark.append(svgNode("line", { x1: x(point.x), x2: x(point.x), y1: y(point.low), y2: y(point.high) }));
-      mark.append(svgNode("circle", { cx: x(point.x), cy: y(point.y), r: point.side === chosen ? 5 : 3.5 }));
-      mark.append(svgNode("title", {}, sides[point.side] + ": " + shareInWords(sums[point.side].right)));
+      const mark = makeSvg("g", { class: "point m" + number % 4 + (point.side === chosen ? " chosen" : "") });
+      mark.append(makeSvg("line", { x1: x(point.x), x2: x(point.x), y1: y(point.low), y2: y(point.high) }));
+      mark.append(makeSvg("circle", { cx: x(point.x), cy: y(point.y), r: point.side === chosen ? 5 : 3.5 }));
+      mark.append(makeSvg("title", {}, sides[point.side] + ": " + shareInWords(sums[point.side].right)));
       svg.append(mark);
     }
   });

@@ -101,7 +101,7 @@ function paintSums() {
     const name = make("th", "", data.sides[side]);
     name.scope = "row";
     line.append(name, make("td", "", shareInWords(sum.right)), make("td", "", side ? shareInWords(sum.same) : ""),
-      make("td", "", sum.against), make("td", "", sum.gflops === null ? "" : sum.gflops.toPrecision(3) + " G"));
+      make("td", "", sum.against), make("td", "", sum.gflops === null ? "" : writeGflops(sum.gflops)));
     return line;
   }));
   paintPlot(find(".plot"), data.sides, sums, at.side);
@@ -123,11 +123,7 @@ function download(kind) {
   const made = { csv: () => csvOf(data, at.rows, at.notes), json: () => jsonOf(data, at.rows, at.notes),
     html: () => htmlOf(data, at.rows, at.notes, about) }[kind]();
   const types = { csv: "text/csv", json: "application/json", html: "text/html" };
-  const link = make("a");
-  link.href = URL.createObjectURL(new Blob([made], { type: types[kind] + ";charset=utf-8" }));
-  link.download = "fitprune-answers." + kind;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  saveFile("fitprune-answers." + kind, types[kind], made);
 }
 
 find(".shows").append(...Object.keys(LABELS).map((show) => {

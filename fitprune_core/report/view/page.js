@@ -1,8 +1,7 @@
 // Fills the exported page in from its data. Texts are set as texts.
-(() => {
+{
   const { comparison: c } = DATA, byId = (id) => document.getElementById(id);
   const percent = (share) => (100 * share).toFixed(1) + " %";
-  const flops = (giga) => (giga >= 1000 ? (giga / 1000).toPrecision(3) + " T" : giga >= 1 ? giga.toPrecision(3) + " G" : (1000 * giga).toPrecision(3) + " M");
   const time = (ms) => (ms === null ? "–" : ms >= 1000 ? (ms / 1000).toPrecision(3) + " s" : ms.toPrecision(3) + " ms");
   const bytes = (count) => (count >= 1e9 ? (count / 1e9).toPrecision(3) + " GB" : (count / 1e6).toPrecision(3) + " MB");
   document.title = c.question + " · FitPrune comparison";
@@ -15,17 +14,15 @@
   byId("verdict").textContent = c.agree ? "= Same answer" : "≠ Different answers";
   byId("verdict").className = c.agree ? "same" : "different";
   byId("timing").textContent = "Times: " + c.timing;
-  const rows = [["Visual FLOPs", "visual_gflops", flops, true], ["Total FLOPs", "total_gflops", flops, true], ["Prefill", "prefill_ms", time, false],
+  const rows = [["Visual FLOPs", "visual_gflops", writeGflops, true], ["Total FLOPs", "total_gflops", writeGflops, true], ["Prefill", "prefill_ms", time, false],
     ["Per token", "per_token_ms", time, false], ["KV cache", "kv_cache_bytes", bytes, true], ["Answer tokens", "new_tokens", String, false]];
   for (const [label, name, write, isCounted] of rows) {
-    const a = c.original[name], b = c.pruned[name], line = document.createElement("tr");
+    const a = c.original[name], b = c.pruned[name], line = make("tr");
     // Times differ by chance too; what may be said of them stands in the sentence about them.
     const change = isCounted && a ? (b >= a ? "+" : "−") + Math.abs(100 * (b / a - 1)).toFixed(1) + " %" : "";
     for (const text of [label, write(a), write(b), change]) {
-      const cell = document.createElement(text === label ? "th" : "td");
-      cell.textContent = text;
-      line.append(cell);
+      line.append(make(text === label ? "th" : "td", "", text));
     }
     byId("figures").append(line);
   }
-})();
+}

@@ -10,6 +10,30 @@ function make(tag, className, text) {
   return node;
 }
 
+function makeSvg(tag, attributes, text) {
+  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const name in attributes) node.setAttribute(name, attributes[name]);
+  if (text !== undefined) node.textContent = text;
+  return node;
+}
+
+// Hand a text to the visitor as a file.
+function saveFile(name, type, text) {
+  const link = make("a");
+  link.href = URL.createObjectURL(new Blob([text], { type: type + ";charset=utf-8" }));
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+}
+
+// GFLOPs as the figures above the picture are written: three digits, rounded before the unit is chosen.
+function writeGflops(gflops) {
+  const value = Number((gflops * 1e9).toPrecision(3));
+  const [factor, prefix] = [[1e15, "P"], [1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]].find(([size]) => value >= size) || [1, ""];
+  const scaled = value / factor;
+  return scaled.toFixed(factor === 1 || scaled >= 100 ? 0 : scaled >= 10 ? 1 : 2) + " " + prefix;
+}
+
 // Texts are set only where they changed, so that screen readers are not told twice.
 function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
@@ -69,3 +93,6 @@ function hideTip() {
   const tip = document.getElementById("fp-tip");
   if (tip) tip.hidden = true;
 }
+
+// In Node, where what needs no page is tested on its own.
+if (typeof module !== "undefined" && module.exports) module.exports = { writeGflops };

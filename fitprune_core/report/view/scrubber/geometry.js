@@ -187,14 +187,6 @@ function describeView(trace, tokens, layer) {
     (trace.row_ends.length ? "The ends of " + trace.row_ends.length + " rows are text, which is never dropped. " : "");
 }
 
-// GFLOPs as the figures above the picture are written: three digits, rounded before the unit is chosen.
-function writeGflops(gflops) {
-  const value = Number((gflops * 1e9).toPrecision(3));
-  const [factor, prefix] = [[1e15, "P"], [1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]].find(([size]) => value >= size) || [1, ""];
-  const scaled = value / factor;
-  return scaled.toFixed(factor === 1 || scaled >= 100 ? 0 : scaled >= 10 ? 1 : 2) + " " + prefix;
-}
-
 // An SVG path through one step a value; y runs down from `height` (0) to 0 (`most`).
 function stepPath(values, most, width, height) {
   const across = width / values.length;
@@ -209,6 +201,6 @@ if (typeof module !== "undefined" && module.exports) {
   module.exports = {
     viridis, layerColor, fitInside, unseenParts, tokensOf, viewsOf, lineEndsOf, lineEndAt, tokenAt, tileOf, isKept, placeOf,
     droppedAt, describeToken, describeLayer, describeView, stepPath,
-    writeGflops, neighbourOf,
+    neighbourOf,
   };
 }
