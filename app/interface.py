@@ -14,6 +14,7 @@ from app.pages.compare import CLICK_RUN, RUN_LINKED, create_compare
 from app.pages.inspect import create_inspect
 from app.pages.recipes import create_recipes
 from app.pages.sweep import create_sweep
+from app.pages.wiring import AT_ONCE
 from app.parts.guide import Guide, GuideData
 from app.parts.masthead import Identity, Masthead
 from app.runs import Runs
@@ -52,9 +53,7 @@ def build_demo(engine: Engine, runs: Path = RUNS) -> gr.Blocks:
         # The embedded model is quick, so a visitor meets a result, not an empty page; of another model he meets one
         # where the address asks for it, unless that took of his quota.
         first = CLICK_RUN if engine.is_demo else RUN_LINKED
-        arrived = demo.load(
-            page.arrive, None, page.begun_with, queue=False, show_progress="hidden", api_visibility="private"
-        )
+        arrived = demo.load(page.arrive, None, page.begun_with, **AT_ONCE)
         if not is_zero_gpu():
             arrived.then(None, js=first)
     return demo.queue(max_size=_QUEUE, default_concurrency_limit=1, api_open=False)

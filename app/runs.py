@@ -12,17 +12,20 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from app.engine import Engine
+from app.demo_model.samples import write_samples
+from app.engine import Engine, check_percent
 from fitprune_core.checks.files import read_json
 from fitprune_core.run.timing import Stopped
+from fitprune_core.samples.bundle import unpack
 from fitprune_core.samples.files import check_pictures, check_samples
 
 KEEP_SECONDS = 86_400
 MOST_QUESTIONS = 5_000
+MOST_BYTES = 512 * 2**20  # of a zip, unpacked
 _TOKEN = re.compile(r"[\w-]{24}")
 _PLAN = "plan.json"
 EVALUATE, CALIBRATE = "evaluate", "calibrate"
@@ -97,6 +100,41 @@ class Runs:
         self._runs: dict[str, Run] = {}
         self._turn = threading.Lock()
 
+    def ask(
+        self,
+        before: str | None,
+        questions: str | None,
+        scenes: int,
+        percents: Sequence[float],
+        methods: Sequence[str] = (),
+        *,
+        seed: int | None = None,
+        task: str = EVALUATE,
+    ) -> Run:
+        """Begin a visitor's run in a new folder; the one that he had on the way, of the token `before`, ends.
+
+        questions: a zip of pictures and a samples file, or None for so many drawn `scenes`, those of a `seed` or such
+        as nobody has seen. percents, methods, task: as in `Plan`. Raises ValueError for what cannot be asked, and
+        leaves nothing behind.
+        """
+        if (old := self.find(before)) is not None:
+            old.stop()
+        if not percents or (task == EVALUATE and not methods):
+            raise ValueError("Choose at least one method and one budget.")
+        token, folder = self.new_folder()
+        try:
+            budgets = tuple(float(check_percent(percent)) for percent in percents)
+            if questions is not None:
+                samples, title = unpack(questions, folder / "set", MOST_BYTES), Path(questions).name
+            elif seed is None:
+                samples, title = write_samples(folder / "scenes", scenes, _seed_of(token)), f"{scenes:,} new scenes"
+            else:
+                samples, title = write_samples(folder / "scenes", scenes, seed), f"{scenes:,} scenes"
+            return self.begin(token, Plan(str(samples.relative_to(folder)), title, budgets, tuple(methods), task))
+        except ValueError:
+            self.remove(token)
+            raise
+
     def new_folder(self) -> tuple[str, Path]:
         """The token and the empty folder of a run to come; what is too old is removed."""
         self._forget_old()
@@ -168,6 +206,11 @@ class Runs:
             run = self._runs.get(folder.name)
             if folder.stat().st_mtime < oldest and not (run and run.is_busy):
                 self.remove(folder.name)
+
+
+def _seed_of(token: str) -> int:
+    """Scenes that nobody has seen, and the same when a run goes on."""
+    return int.from_bytes(token.encode()[:3], "big")
 
 
 def _read_plan(path: Path) -> Plan:

@@ -15,6 +15,7 @@ import gradio as gr
 
 from app.engine import LARGEST_PERCENT, Engine
 from app.inputs import Picture, check_request
+from app.pages.wiring import AT_ONCE, QUIET
 from app.parts.answers import Answers, Board
 from app.parts.budget import Budget, plans_of
 from app.parts.notice import Message, Notice
@@ -339,8 +340,6 @@ def _create_controls(engine: Engine, examples: tuple[Example, ...], first: Examp
 
 def _wire(page: ComparePage) -> None:
     parts = page.parts
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    at_once: dict[str, Any] = {**quiet, "queue": False}
     gr.on(
         [parts.run.click, parts.question.submit],
         page.run,
@@ -349,22 +348,22 @@ def _wire(page: ComparePage) -> None:
         # Each begins at once and waits in the engine's line, where it takes the place of the visitor's last.
         trigger_mode="multiple",
         concurrency_limit=None,
-        **quiet,
+        **QUIET,
     )
-    parts.stop.click(page.stop, None, None, **at_once)
+    parts.stop.click(page.stop, None, None, **AT_ONCE)
     begun_with = page.begun_with[:-1]
     parts.opened.upload(
         page.open,
         parts.opened,
         [parts.board, parts.scrubber, parts.shown, parts.found, parts.notice, *begun_with],
-        **at_once,
+        **AT_ONCE,
     )
     for button, kind in ((parts.save_page, "html"), (parts.save_json, "json")):
-        button.click(partial(page.save, kind), parts.found, [parts.saver, parts.notice], **at_once)
-    parts.picker.pick(page.pick, None, begun_with, **at_once).then(None, js=CLICK_RUN)
-    parts.new_scene.click(page.draw_scene, None, begun_with, **at_once).then(None, js=CLICK_RUN)
+        button.click(partial(page.save, kind), parts.found, [parts.saver, parts.notice], **AT_ONCE)
+    parts.picker.pick(page.pick, None, begun_with, **AT_ONCE).then(None, js=CLICK_RUN)
+    parts.new_scene.click(page.draw_scene, None, begun_with, **AT_ONCE).then(None, js=CLICK_RUN)
     # A picture of the visitor's own: nobody knows its true answers.
-    parts.picture.input(lambda: None, None, parts.seed, **at_once)
+    parts.picture.input(lambda: None, None, parts.seed, **AT_ONCE)
     parts.percent.change(None, parts.percent, None, js=_TELL_BUDGET)
     parts.question.change(None, parts.question, None, js=_TELL_QUESTION)
     parts.picture.change(None, parts.picture, None, js=_TELL_PICTURE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -10,23 +9,19 @@ from typing import Any
 
 import gradio as gr
 
-from app.demo_model.samples import write_samples
 from app.engine import Engine
 from app.pages.compare import CLICK_RUN, ComparePage
+from app.pages.wiring import AT_ONCE, BUDGETS, LOOK, QUIET
 from app.parts.notice import Message, Notice
 from app.parts.table import Table, TableData
-from app.runs import MOST_QUESTIONS, Plan, Run, Runs
+from app.runs import MOST_QUESTIONS, Run, Runs
 from app.tables import table_of
 from app.words import sentence
 from fitprune_core import open_picture
 from fitprune_core.evaluation.lmms_logs import read_lmms_logs
 from fitprune_core.evaluation.outcomes import Outcomes, read_results
-from fitprune_core.samples.bundle import unpack
 
-BUDGETS = (20, 40, 60, 80, 90)
-_BEAT = 1.0  # seconds between two looks at a run
 _MOST_SCENES = 1_000
-_ZIP_BYTES = 512 * 2**20  # unpacked
 _READY = "Open results that exist, or ask many questions here."
 
 
@@ -81,25 +76,11 @@ class InspectPage:
         self, questions: str | None, scenes: int, methods: list[str], budgets: list[int], token: str
     ) -> dict[Any, Any]:
         """Begin a run; one that this visitor has on the way ends."""
-        parts = self.parts
-        before = self.runs.find(token)
-        if before is not None:
-            before.stop()
-        if not methods or not budgets:
-            return {parts.notice: Message(text="Choose at least one method and one budget.", kind="error")}
-        new, folder = self.runs.new_folder()
         try:
-            if questions is None:
-                samples = write_samples(folder / "scenes", int(scenes), _seed_of(new))
-                title = f"{int(scenes):,} new scenes"
-            else:
-                samples, title = unpack(questions, folder / "set", _ZIP_BYTES), Path(questions).name
-            plan = Plan(str(samples.relative_to(folder)), title, tuple(map(float, budgets)), tuple(methods))
-            run = self.runs.begin(new, plan)
+            run = self.runs.ask(token, questions, int(scenes), budgets, methods)
         except ValueError as error:
-            shutil.rmtree(folder, ignore_errors=True)
-            return {parts.notice: Message(text=sentence(error), kind="error")}
-        return {parts.token: new, **self._status(run)}
+            return {self.parts.notice: Message(text=sentence(error), kind="error")}
+        return {self.parts.token: run.token, **self._status(run)}
 
     def look_after(self, token: str) -> dict:
         """How far the visitor's run is; its table, once it is over."""
@@ -182,18 +163,13 @@ class InspectPage:
         """What happens when somebody opens the page; events of a page belong to the Blocks around it."""
         parts = self.parts
         shown = [parts.notice, parts.table, parts.timer, parts.stop]
-        demo.load(self.go_on, parts.token, shown, queue=False, show_progress="hidden", api_visibility="private")
+        demo.load(self.go_on, parts.token, shown, **AT_ONCE)
 
 
 @lru_cache(maxsize=8)
 def _read(path: Path, changed: int) -> Outcomes:
     """The answers in a table, read once for each time that it was `changed`."""
     return read_results(path)
-
-
-def _seed_of(token: str) -> int:
-    """Scenes that nobody has seen, and the same when a run goes on."""
-    return int.from_bytes(token.encode()[:3], "big")
 
 
 def create_inspect(engine: Engine, compare: ComparePage, tabs: gr.Tabs, runs: Runs) -> InspectPage:
@@ -213,7 +189,7 @@ def create_inspect(engine: Engine, compare: ComparePage, tabs: gr.Tabs, runs: Ru
         with gr.Column(elem_classes="page-results", scale=1):
             table = Table(TableData(), elem_id="table", elem_classes="bare")
     token = gr.BrowserState("", storage_key="fitprune-run", secret="fitprune-studio")
-    page.parts = Parts(**controls, table=table, picture=picture, token=token, timer=gr.Timer(_BEAT, active=False))
+    page.parts = Parts(**controls, table=table, picture=picture, token=token, timer=gr.Timer(LOOK, active=False))
     _wire(page, compare, tabs)
     return page
 
@@ -259,23 +235,22 @@ def _create_controls(engine: Engine) -> dict[str, Any]:
 
 def _wire(page: InspectPage, compare: ComparePage, tabs: gr.Tabs) -> None:
     parts = page.parts
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     shown = [parts.notice, parts.table, parts.timer, parts.stop]
     gr.on(
         [parts.results.change, parts.pruned_log.change],
         page.open_results,
         [parts.results, parts.pruned_log],
         [parts.table, parts.notice, parts.picture],
-        **quiet,
+        **QUIET,
     )
     asked = [parts.questions, parts.scenes, parts.methods, parts.budgets, parts.token]
-    parts.run.click(page.begin, asked, [parts.token, *shown], **quiet)
-    parts.stop.click(page.stop, parts.token, shown, queue=False, **quiet)
-    parts.timer.tick(page.look_after, parts.token, shown, queue=False, **quiet)
-    parts.table.look(page.look, parts.token, parts.picture, queue=False, **quiet)
+    parts.run.click(page.begin, asked, [parts.token, *shown], **QUIET)
+    parts.stop.click(page.stop, parts.token, shown, **AT_ONCE)
+    parts.timer.tick(page.look_after, parts.token, shown, **AT_ONCE)
+    parts.table.look(page.look, parts.token, parts.picture, **AT_ONCE)
 
     def open_row(token: str, event: gr.EventData) -> dict:
         return {tabs: gr.Tabs(selected="compare"), **page.open_row(token, event, compare)}
 
     filled = [compare.parts.picture, compare.parts.question, compare.parts.percent, compare.parts.seed]
-    parts.table.open(open_row, parts.token, [tabs, *filled], queue=False, **quiet).success(None, js=CLICK_RUN)
+    parts.table.open(open_row, parts.token, [tabs, *filled], **AT_ONCE).success(None, js=CLICK_RUN)

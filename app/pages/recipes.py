@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from app.demo_model.samples import write_samples
-from app.engine import LARGEST_PERCENT, Engine, check_percent
+from app.engine import LARGEST_PERCENT, Engine
+from app.pages.wiring import AT_ONCE, BUDGETS, LOOK, QUIET
 from app.parts.curves import Curve, Curves, CurvesData, curve_of
 from app.parts.notice import Message, Notice
-from app.runs import CALIBRATE, Plan, Run, Runs
+from app.runs import CALIBRATE, Run, Runs
 from app.words import sentence
 from fitprune_core import RECIPES, AttentionStatistics, PruningRecipe, fit_recipe
 from fitprune_core.recipes.published import published_recipes
-from fitprune_core.samples.bundle import unpack
 
-BUDGETS = (20, 40, 60, 80, 90)
 _SHOWN = 60  # the budget whose curves are drawn first
-_BEAT = 1.0
+_SEED = 1  # of the scenes that a recipe is fitted on: the same for every visitor
 _READY = "Look at the recipes that are here, upload one, or fit one from your own pictures and questions."
 
 
@@ -74,22 +71,11 @@ class RecipesPage:
     def begin(self, questions: str | None, scenes: int, percent: float, token: str | None) -> dict[Any, Any]:
         """Begin to collect the statistics for a recipe."""
         parts = self.parts
-        before = self.runs.find(token)
-        if before is not None:
-            before.stop()
-        new, folder = self.runs.new_folder()
         try:
-            check_percent(percent)
-            if questions is None:
-                samples, title = write_samples(folder / "scenes", int(scenes), seed=1), f"{int(scenes)} scenes"
-            else:
-                samples, title = unpack(questions, folder / "set"), Path(questions).name
-            plan = Plan(str(samples.relative_to(folder)), title, (float(percent),), (), CALIBRATE)
-            run = self.runs.begin(new, plan)
+            run = self.runs.ask(token, questions, int(scenes), [percent], seed=_SEED, task=CALIBRATE)
         except ValueError as error:
-            shutil.rmtree(folder, ignore_errors=True)
             return {parts.notice: Message(text=sentence(error), kind="error")}
-        return {parts.token: new, parts.notice: Message(text=run.progress), parts.timer: gr.Timer(active=True)}
+        return {parts.token: run.token, parts.notice: Message(text=run.progress), parts.timer: gr.Timer(active=True)}
 
     def look_after(self, token: str | None, own: list[dict[str, Any]]) -> dict:
         """How far the statistics are; once they are there, the recipe."""
@@ -140,10 +126,9 @@ def create_recipes(engine: Engine, runs: Runs) -> RecipesPage:
             notice = Notice(Message(text=_READY), elem_id="recipes-notice", elem_classes="bare")
         with gr.Column(elem_classes="page-results", scale=1):
             curves = Curves(CurvesData(curves=page.here()), elem_id="curves", elem_classes="bare")
-    own, token, timer = gr.State([]), gr.State(None), gr.Timer(_BEAT, active=False)
+    own, token, timer = gr.State([]), gr.State(None), gr.Timer(LOOK, active=False)
     page.parts = Parts(upload, questions, scenes, percent, run, notice, curves, own, token, timer)
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    upload.upload(page.add, [upload, own], [notice, curves, own], **quiet)
-    run.click(page.begin, [questions, scenes, percent, token], [token, notice, timer], **quiet)
-    timer.tick(page.look_after, [token, own], [notice, curves, own, timer], queue=False, **quiet)
+    upload.upload(page.add, [upload, own], [notice, curves, own], **QUIET)
+    run.click(page.begin, [questions, scenes, percent, token], [token, notice, timer], **QUIET)
+    timer.tick(page.look_after, [token, own], [notice, curves, own, timer], **AT_ONCE)
     return page

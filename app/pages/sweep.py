@@ -6,13 +6,13 @@ import contextlib
 import logging
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from functools import partial
-from typing import Any
 
 import gradio as gr
 
 from app.engine import Engine, check_ways
 from app.inputs import check_request
 from app.pages.compare import CLICK_RUN, ComparePage, place_in_words
+from app.pages.wiring import AT_ONCE, BUDGETS, QUIET
 from app.parts.grid import Cell, Grid, GridData
 from app.parts.notice import Message, Notice
 from app.presentation import data_uri
@@ -22,7 +22,6 @@ from app.visits import Waiting, address_of, visit
 from app.words import sentence
 from fitprune_core import Comparison
 
-BUDGETS = (20, 40, 60, 80, 90)
 _METHODS = ("fitprune", "random", "uniform", "cross-only", "fastv")
 _THUMBNAIL = 220
 _READY = "Choose methods and budgets. The picture and the question are those of Compare."
@@ -136,7 +135,6 @@ def create_sweep(engine: Engine, compare: ComparePage, tabs: gr.Tabs) -> SweepPa
             page.notice = Notice(Message(text=_READY), elem_id="sweep-notice", elem_classes="bare")
         with gr.Column(elem_classes="page-results", scale=1):
             page.grid = Grid(GridData(), elem_id="grid", elem_classes="bare")
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     of_compare = [compare.parts.picture, compare.parts.question, compare.parts.seed]
     run.click(
         page.run,
@@ -144,12 +142,12 @@ def create_sweep(engine: Engine, compare: ComparePage, tabs: gr.Tabs) -> SweepPa
         [page.grid, page.notice],
         trigger_mode="multiple",
         concurrency_limit=None,
-        **quiet,
+        **QUIET,
     )
-    stop.click(page.stop, None, None, queue=False, **quiet)
+    stop.click(page.stop, None, None, **AT_ONCE)
 
     def open_cell(event: gr.EventData) -> dict:
         return {tabs: gr.Tabs(selected="compare"), **page.open_cell(compare, event)}
 
-    page.grid.open(open_cell, None, [tabs, compare.parts.percent], queue=False, **quiet).success(None, js=CLICK_RUN)
+    page.grid.open(open_cell, None, [tabs, compare.parts.percent], **AT_ONCE).success(None, js=CLICK_RUN)
     return page

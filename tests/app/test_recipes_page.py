@@ -11,7 +11,8 @@ from types import SimpleNamespace
 import pytest
 
 import fitprune_core as fp
-from app.pages.recipes import BUDGETS, RecipesPage
+from app.pages.recipes import RecipesPage
+from app.pages.wiring import BUDGETS
 from app.parts.curves import Curve
 from app.runs import Runs
 from tests.tiny import random_picture
