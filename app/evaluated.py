@@ -5,7 +5,6 @@ The file is `evaluation.csv` in the model's folder of recipes, as `evaluate` wri
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -49,7 +48,7 @@ def read_evidence(model_name: str, weights: Callable[[], str], recipes: Path) ->
         return ()
     try:
         outcomes = read_results(path)
-        if _weights_of(path) != {weights()}:
+        if outcomes.weights != {weights()}:
             logger.warning("%s is of other weights than those of %s, and is left aside", path, model_name)
             return ()
     except ValueError as error:
@@ -71,9 +70,3 @@ def note_at(evidence: tuple[Evaluated, ...], percent: float) -> str:
     if not evidence or not percent:
         return ""
     return min(evidence, key=lambda each: abs(each.percent - percent)).sentence()
-
-
-def _weights_of(path: Path) -> set[str]:
-    """The digests of all weights that answered."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return {row.get("weights") or "" for row in csv.DictReader(file)}

@@ -158,7 +158,7 @@ def _truth_sentence(original: str, pruned: str, truth: str | None) -> str:
 def _sentence(comparison: Comparison) -> str:
     """What was gained, in one sentence that does not flatter."""
     total = comparison.layout.num_tokens
-    dropped = sum(comparison.removed) + _dropped_before(comparison)
+    dropped = sum(comparison.removed) + comparison.num_dropped_before
     if not dropped:
         return "Nothing was pruned at this budget, so both runs did the same work."
     what = f"{dropped} of {total} visual tokens were dropped on the way through the layers"
@@ -169,11 +169,6 @@ def _sentence(comparison: Comparison) -> str:
         return f"{what}; the time to the first token shows {paired.words()}."
     but = "; the first token came" if paired.verdict == "faster" else ", but no time was gained: the first token came"
     return f"{what}{but} {paired.words()}."
-
-
-def _dropped_before(comparison: Comparison) -> int:
-    """Visual tokens that never reached the first layer."""
-    return comparison.dropped_after.count(-1)
 
 
 __all__ = [

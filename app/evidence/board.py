@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from fitprune_core.evaluation.outcomes import Outcomes, Side, Summary, against, is_same, read_results, summaries
-from fitprune_core.evaluation.significance import Paired, Share, holm
+from fitprune_core.evaluation.significance import McNemar, Share, holm
 from fitprune_core.evaluation.table import ORIGINAL
 
 Key = TypeVar("Key", bound=Hashable)
@@ -60,7 +60,7 @@ class Board:
             saved.setdefault(way[1], []).append(self.saved(way))
         return max((max(values) - min(values) for values in saved.values()), default=0.0)
 
-    def against(self, way: Way, other: Way, kind: str = "") -> Paired | None:
+    def against(self, way: Way, other: Way, kind: str = "") -> McNemar | None:
         """McNemar's test of two ways, over questions of a kind or all; None where one did not answer."""
         if way not in self._sides or other not in self._sides:
             return None
@@ -91,7 +91,7 @@ class Board:
         return [index for index, asked in enumerate(self._outcomes.questions) if asked.kind == kind]
 
 
-def corrected(pairs: Mapping[Key, Paired | None]) -> dict[Key, float | None]:
+def corrected(pairs: Mapping[Key, McNemar | None]) -> dict[Key, float | None]:
     """The p-values of a family of tests, corrected together (Holm); None stays what is no test."""
     tested = {key: pair.p for key, pair in pairs.items() if pair is not None}
     found = dict(zip(tested, holm(list(tested.values())), strict=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from app.evidence.numbers import Estimate
-from fitprune_core.evaluation.significance import SIGNIFICANT, Paired, Share
+from fitprune_core.evaluation.significance import SIGNIFICANT, McNemar, Share
 
 NOTHING = "–"
 
@@ -48,14 +48,14 @@ def p_cell(p: float | None) -> str:
     return NOTHING if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def test_cell(pair: Paired | None, p: float | None) -> str:
+def test_cell(pair: McNemar | None, p: float | None) -> str:
     """A paired test: "+12 −30, p 0.004": won, lost, and the p-value as it counts among all of its table."""
     if pair is None or p is None:
         return NOTHING
     return f"+{pair.won} −{pair.lost}, p {p_cell(p)}"
 
 
-def verdict(name: str, other: str, pair: Paired | None, p: float | None) -> str:
+def verdict(name: str, other: str, pair: McNemar | None, p: float | None) -> str:
     """What a paired test says of two ways to answer: which is better, or that there is nothing beyond chance.
 
     p: the p-value after correction, where it is one of several.

@@ -38,7 +38,7 @@ from app.uploads import Upload
 from app.visits import Waiting, address_of, visit
 from app.words import sentence
 from fitprune_core import Answered, Comparison, Partial
-from fitprune_core.report.export import FORMAT, VERSION, page_of, to_entries
+from fitprune_core.report.export import entries_of, page_of, to_entries
 from fitprune_core.report.reading import read_export
 
 FIRST_PERCENT = 60
@@ -217,7 +217,7 @@ class ComparePage:
             parts.board: board,
             parts.scrubber: shown,
             parts.shown: board.model_dump(),
-            parts.found: {"format": FORMAT, "version": VERSION, "comparison": comparison.to_json(), "trace": trace},
+            parts.found: entries_of(comparison, trace),
             parts.notice: Message(text=words),
             parts.picture: None,
             parts.question: comparison.question,

@@ -9,13 +9,13 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
 from fitprune_core.checks.files import check_plain_file
 from fitprune_core.checks.words import named, shown
-from fitprune_core.evaluation.significance import Paired, Share, paired, share_of
+from fitprune_core.evaluation.significance import McNemar, Share, mcnemar, share_of
 from fitprune_core.evaluation.table import ORIGINAL
 from fitprune_core.run.results import normalised
 
@@ -66,11 +66,16 @@ class Side:
 
 @dataclass(frozen=True)
 class Outcomes:
-    """All answers of a run; the first side is the original model. model: its name, empty where it is not known."""
+    """All answers of a run; the first side is the original model.
+
+    model: its name, empty where it is not known; weights: the digests of the weights that answered, "" for a line that
+    does not say.
+    """
 
     model: str
     questions: tuple[Asked, ...]
     sides: tuple[Side, ...]
+    weights: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ class Summary:
     name: str
     right: Share | None
     same: Share | None
-    against: Paired | None
+    against: McNemar | None
     visual_gflops: float | None
 
 
@@ -104,6 +109,7 @@ def read_results(path: str | os.PathLike) -> Outcomes:
     path = Path(path)
     check_plain_file(path, "results")
     models: dict[str, str] = {}
+    weights: set[str] = set()
     questions: dict[str, Asked] = {}
     sides: dict[tuple[float | None, str], dict[str, Given]] = {}
     for where, row in _rows(path):
@@ -112,6 +118,7 @@ def read_results(path: str | os.PathLike) -> Outcomes:
         if len(models) > 1:
             first, second = models
             raise ValueError(f"{where}: its model is {shown(second)}, that of the lines before {shown(first)}")
+        weights.add(row.get("weights") or "")
         key, given = _given(row, where)
         answers = sides.setdefault(key, {})
         if row["id"] in answers:
@@ -120,7 +127,8 @@ def read_results(path: str | os.PathLike) -> Outcomes:
         questions.setdefault(row["id"], _asked(row))
     if not sides:
         raise ValueError(f"{named(path)} holds no answer")
-    return outcomes_of(next(iter(models)), questions, sides, named(path))
+    found = outcomes_of(next(iter(models)), questions, sides, named(path))
+    return replace(found, weights=frozenset(weights))
 
 
 def outcomes_of(
@@ -140,14 +148,14 @@ def outcomes_of(
     return Outcomes(model, tuple(questions.values()), tuple(found))
 
 
-def against(side: Side, other: Side, among: Sequence[int] | None = None) -> Paired | None:
+def against(side: Side, other: Side, among: Sequence[int] | None = None) -> McNemar | None:
     """One side against another, over the questions `among` (their indices), or all: `won` are right in `side` alone.
 
     Only questions that both answered and whose right answer is known count; None where there are none.
     """
     chosen = range(len(side.answers)) if among is None else among
     judged = _judged(_pairs(side, other, chosen))
-    return paired(judged.count((False, True)), judged.count((True, False))) if judged else None
+    return mcnemar(judged.count((False, True)), judged.count((True, False))) if judged else None
 
 
 def _pairs(side: Side, other: Side, chosen: Sequence[int]) -> list[tuple[Given, Given]]:

@@ -39,7 +39,7 @@ def share_of(right: int, asked: int) -> Share | None:
 
 
 @dataclass(frozen=True)
-class Paired:
+class McNemar:
     """Two ways to answer the same questions: `lost` are right in the first alone, `won` in the second alone.
 
     p: of McNemar's exact test (1947), two-sided: how often a difference at least as large comes by chance.
@@ -57,13 +57,13 @@ class Paired:
         return f"lost {self.lost}, won {self.won}, McNemar {p}{none}"
 
 
-def paired(lost: int, won: int) -> Paired:
+def mcnemar(lost: int, won: int) -> McNemar:
     """McNemar's exact test of the questions that one of two ways alone got right."""
     if not lost + won:
-        return Paired(0, 0, 1.0)
+        return McNemar(0, 0, 1.0)
     from scipy.stats import binomtest
 
-    return Paired(lost, won, float(binomtest(lost, lost + won, 0.5).pvalue))
+    return McNemar(lost, won, float(binomtest(lost, lost + won, 0.5).pvalue))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

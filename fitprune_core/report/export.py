@@ -44,12 +44,12 @@ def export_comparison(
 
 def to_entries(comparison: Comparison, image: Image.Image, geometry: DecoderGeometry) -> dict[str, Any]:
     """The object of an exported file: `comparison` as `compare --json` prints it, and `trace` for the scrubber."""
-    return {
-        "format": FORMAT,
-        "version": VERSION,
-        "comparison": comparison.to_json(),
-        "trace": trace_of(comparison, image, geometry),
-    }
+    return entries_of(comparison, trace_of(comparison, image, geometry))
+
+
+def entries_of(comparison: Comparison, trace: dict[str, Any]) -> dict[str, Any]:
+    """The same, of a comparison that is traced already (`reading.read_export`)."""
+    return {"format": FORMAT, "version": VERSION, "comparison": comparison.to_json(), "trace": trace}
 
 
 def page_of(entries: dict[str, Any]) -> str:

@@ -25,8 +25,7 @@ def trace_of(comparison: Comparison, image: Image.Image, geometry: DecoderGeomet
     that each layer spends on visual tokens, 1e9 FLOPs, 2 per multiply-add.
     """
     layout, nothing = comparison.layout, [0] * geometry.num_layers
-    before = comparison.dropped_after.count(-1)  # never reached the first layer
-    total, removed = layout.num_tokens, comparison.removed
+    total, removed, before = layout.num_tokens, comparison.removed, comparison.num_dropped_before
     return {
         "image": data_uri(image, PICTURE_SIDE, PICTURE_QUALITY),
         "width": layout.image_size[0],

@@ -107,6 +107,11 @@ class Comparison:
     kept_before: tuple[int, ...] | None = None
     paired: Mapping[str, Paired | None] = field(default_factory=dict)
 
+    @property
+    def num_dropped_before(self) -> int:
+        """Visual tokens that never reached the first layer."""
+        return self.dropped_after.count(-1)
+
     def to_json(self) -> dict[str, Any]:
         """A JSON object: the stable keys of `compare --json` first, then everything else that is known."""
         layout = asdict(self.layout)

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from fitprune_core.evaluation.significance import holm, paired, share_of
+from fitprune_core.evaluation.significance import holm, mcnemar, share_of
 
 
 @pytest.mark.parametrize(("right", "asked"), [(0, 5), (5, 5), (971, 1000), (1, 3), (60, 240)])
@@ -29,13 +29,13 @@ def test_mcnemar_counts_the_coins(lost, won):
     """Each question that one way alone got right is a fair coin: how often is it at least as lopsided?"""
     count, least = lost + won, min(lost, won)
     tail = sum(math.comb(count, heads) for heads in range(least + 1)) / 2**count
-    assert paired(lost, won).p == pytest.approx(min(1.0, 2 * tail))
-    assert (paired(lost, won).lost, paired(lost, won).won) == (lost, won)
+    assert mcnemar(lost, won).p == pytest.approx(min(1.0, 2 * tail))
+    assert (mcnemar(lost, won).lost, mcnemar(lost, won).won) == (lost, won)
 
 
 def test_a_difference_within_chance_is_called_none():
-    assert paired(5, 4).in_words == "lost 5, won 4, McNemar p = 1.00, no difference beyond chance"
-    assert paired(61, 19).in_words == "lost 61, won 19, McNemar p < 0.001"
+    assert mcnemar(5, 4).in_words == "lost 5, won 4, McNemar p = 1.00, no difference beyond chance"
+    assert mcnemar(61, 19).in_words == "lost 61, won 19, McNemar p < 0.001"
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -11,7 +11,8 @@ from app.evidence.numbers import Correlation, Estimate
 from app.evidence.sections import calibration, costs, direction, flips, layers, methods, schedules, transfer, two_fits
 from app.evidence.words import listed, p_cell, percent, sentence, share_cell, verdict
 from fitprune_core import PruningRecipe
-from fitprune_core.evaluation.significance import holm, paired, share_of
+from fitprune_core.evaluation.significance import holm, share_of
+from fitprune_core.evaluation.significance import mcnemar as paired
 from tests.evidence.boards import board_of
 
 CHANCE = "no difference beyond chance"

@@ -6,15 +6,12 @@ from dataclasses import dataclass
 
 import torch
 
-from fitprune_core.cost.decoder import DecoderGeometry
-from fitprune_core.pruning.attention import LayerAttention
-from fitprune_core.pruning.methods.base import Candidates, Method
-from fitprune_core.recipes.recipe import PruningRecipe
-from fitprune_core.recipes.schedules import Drops, before_decoder, budget_of
+from fitprune_core.pruning.methods.base import Candidates
+from fitprune_core.pruning.methods.before import ChosenBefore
 
 
 @dataclass(frozen=True)
-class DivPrune(Method):
+class DivPrune(ChosenBefore):
     """The subset whose nearest two tokens are farthest apart by cosine, chosen greedily (arXiv 2503.02175).
 
     The first token is the one whose nearest other is farthest; each further one is the farthest from all that were
@@ -25,15 +22,7 @@ class DivPrune(Method):
 
     name = "divprune"
     paper = "arXiv 2503.02175"
-    scores = "none"
     scores_before = "pairs"
-
-    @property
-    def follows_recipe(self) -> bool:
-        return False
-
-    def drops(self, recipe: PruningRecipe, geometry: DecoderGeometry, num_visual_tokens: int) -> Drops:
-        return before_decoder(geometry, num_visual_tokens, budget_of(recipe, geometry, num_visual_tokens))
 
     def importance_before(self, features: torch.Tensor, candidates: Candidates) -> torch.Tensor:
         unit = torch.nn.functional.normalize(features.float(), dim=-1)
@@ -49,6 +38,3 @@ class DivPrune(Method):
             nearest = distances[chosen] if turn == 0 else torch.minimum(nearest, distances[chosen])
             nearest = nearest.masked_fill(importance > 0, -torch.inf)
         return torch.where(importance > 0, importance, nearest)
-
-    def importance(self, attention: LayerAttention, candidates: Candidates) -> torch.Tensor:
-        return candidates.chosen_before()

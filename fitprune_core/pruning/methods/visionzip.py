@@ -6,15 +6,12 @@ from dataclasses import dataclass
 
 import torch
 
-from fitprune_core.cost.decoder import DecoderGeometry
-from fitprune_core.pruning.attention import LayerAttention
-from fitprune_core.pruning.methods.base import Candidates, Method
-from fitprune_core.recipes.recipe import PruningRecipe
-from fitprune_core.recipes.schedules import Drops, before_decoder, budget_of
+from fitprune_core.pruning.methods.base import Candidates
+from fitprune_core.pruning.methods.before import ChosenBefore
 
 
 @dataclass(frozen=True)
-class VisionZipDominant(Method):
+class VisionZipDominant(ChosenBefore):
     """The tokens that receive most attention from the class token in the tower's layer that the model reads, mean over
     heads; in towers without a class token, from the mean patch (arXiv 2412.04467).
 
@@ -27,18 +24,7 @@ class VisionZipDominant(Method):
 
     name = "visionzip-dominant"
     paper = "arXiv 2412.04467"
-    scores = "none"
     scores_before = "tower"
-
-    @property
-    def follows_recipe(self) -> bool:
-        return False
-
-    def drops(self, recipe: PruningRecipe, geometry: DecoderGeometry, num_visual_tokens: int) -> Drops:
-        return before_decoder(geometry, num_visual_tokens, budget_of(recipe, geometry, num_visual_tokens))
 
     def importance_before(self, features: torch.Tensor, candidates: Candidates) -> torch.Tensor:
         return candidates.received_in_tower()
-
-    def importance(self, attention: LayerAttention, candidates: Candidates) -> torch.Tensor:
-        return candidates.chosen_before()
