@@ -1,14 +1,13 @@
-"""The endpoints: /compare, one picture, one question, one budget; /sweep, many budgets and methods. JSON comes out."""
+"""The endpoints: /compare, one picture, one question, one budget; /sweep, many budgets and methods."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from typing import Any
 
 import gradio as gr
-from PIL import Image
 
 from app.engine import Engine, check_ways
 from app.inputs import Percent, Picture, check_request
@@ -41,8 +40,10 @@ class Api:
         Returns:
             What `python -m fitprune_core compare --json` prints.
         """
-        found = await self._ask(image, question, [reduction], partial(self._compare, reduction), 1, request)
-        return found[0]
+        with _refusals():
+            picture, question = check_request(image, question, reduction)
+        work = partial(self.engine.compare, percent=reduction)
+        return (await self._ask(picture, question, work, 1, request))[0]
 
     async def sweep(
         self, image: Upload | None, question: str, reductions: list[float], methods: list[str], request: gr.Request
@@ -58,57 +59,50 @@ class Api:
         Returns:
             For each method and budget what `python -m fitprune_core compare --json` prints; times are not measured.
         """
-        try:
-            percents, labels = check_ways(reductions, methods)
-        except ValueError as error:
-            raise gr.Error(sentence(error), print_exception=False) from error
-        work = partial(self._sweep, percents, labels)
-        return await self._ask(image, question, percents, work, len(percents) * len(labels), request)
+        with _refusals():
+            percents, methods = check_ways(reductions, methods)
+            picture, question = check_request(image, question, percents[0])
+        work = partial(self.engine.sweep, percents=percents, methods=methods)
+        return await self._ask(picture, question, work, len(percents) * len(methods), request)
 
     async def _ask(
         self,
-        image: Upload | None,
+        picture: Upload,
         question: str,
-        percents: Sequence[float],
-        work: Callable[[Image.Image, str, Callable[[], bool]], Iterator[Any]],
+        work: Callable[..., Iterator[Any]],
         expected: int,
         request: gr.Request,
     ) -> list[dict[str, Any]]:
-        """Wait in line, and return the comparisons that the work yields, all that are `expected`.
+        """Wait in line, and return all `expected` comparisons of `work(image, question, should_stop=...)`.
 
         Raises gr.Error, in words, for whatever ends it before.
         """
         line = self.engine.line
-        try:
-            asked = [check_request(image, question, percent) for percent in percents]
+        with _refusals():
             place = line.join(str(request.session_hash), address_of(request))
-            async with contextlib.aclosing(visit(line, place, partial(_begin, *asked[0], work))) as items:
+            async with contextlib.aclosing(visit(line, place, partial(_begin, picture, question, work))) as items:
                 found = [item.to_json() async for item in items if isinstance(item, Comparison)]
-        except (ValueError, MemoryError) as error:
-            raise gr.Error(sentence(error), print_exception=False) from error
         if len(found) == expected:
             return found
         ended = _TOOK_ITS_PLACE if place.is_replaced else "It ended without a result."
         raise gr.Error(ended, print_exception=False)
 
-    def _compare(
-        self, percent: float, picture: Image.Image, question: str, should_stop: Callable[[], bool]
-    ) -> Iterator:
-        return self.engine.compare(picture, question, percent, should_stop)
 
-    def _sweep(
-        self, percents: Sequence[float], methods: Sequence[str], picture: Image.Image, question: str,
-        should_stop: Callable[[], bool],
-    ) -> Iterator:  # fmt: skip
-        return self.engine.sweep(picture, question, percents, methods, should_stop)
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    """What a caller can mend reaches him as a sentence."""
+    try:
+        yield
+    except (ValueError, MemoryError) as error:
+        raise gr.Error(sentence(error), print_exception=False) from error
 
 
 def _begin(
-    image: Upload, question: str, work: Callable[..., Iterator[Any]], should_stop: Callable[[], bool]
+    picture: Upload, question: str, work: Callable[..., Iterator[Any]], should_stop: Callable[[], bool]
 ) -> Generator[Any, None, None]:
-    picture = image.open()
+    image = picture.open()
     if not should_stop():
-        yield from work(picture, question, should_stop)
+        yield from work(image, question, should_stop=should_stop)
 
 
 def create_api(engine: Engine) -> None:
