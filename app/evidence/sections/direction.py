@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import torch
 
 from app.evidence.bench import Bench, Variant, variant
-from app.evidence.board import THE_ORIGINAL, Board, Way, corrected
-from app.evidence.figures import bars, panels
+from app.evidence.board import Board, Way
+from app.evidence.figures import panels
 from app.evidence.plan import KEY_BUDGET
 from app.evidence.questions import CALIBRATION, FEW
 from app.evidence.section import Section, Table
-from app.evidence.words import budget, sentence, share_cell, share_words, test_cell, verdict
+from app.evidence.ways import at_key_budget, bars_of_right, tests_against, way_rows
+from app.evidence.words import budget, sentence, share_words, verdict
 from fitprune_core import Candidates, LayerAttention, PruningRecipe
 from fitprune_core.pruning.methods.fitprune import FitPrune
 
@@ -45,7 +46,7 @@ def run(bench: Bench) -> Section:
     recipes = bench.recipes(bench.statistics(bench.sets[CALIBRATION]), bench.plan.section_budgets)
     board = bench.answers("9-direction", bench.sets[FEW], [each for recipe in recipes for each in variants_of(recipe)])
     section = Section(TITLE, QUESTION, raw=[board.path])
-    p_values = corrected({way: board.against(way, (RIGHT, way[1])) for way in board.ways[1:] if way[0] != RIGHT})
+    p_values = tests_against(board, RIGHT)
     section.tables = [_table(board, p_values)]
     section.figures["9-direction"] = _figure(board)
     section.answer = answer_of(board, p_values)
@@ -79,11 +80,7 @@ def answer_of(board: Board, p_values: dict[Way, float | None], at: float = KEY_B
 
 
 def _table(board: Board, p_values: dict[Way, float | None]) -> Table:
-    rows = []
-    for way in board.ways:
-        name = "original" if way == THE_ORIGINAL else f"{way[0]}, {budget(way[1])}"
-        test = test_cell(board.against(way, (RIGHT, way[1])), p_values.get(way))
-        rows.append([name, share_cell(board.right(way)), share_cell(board.same(way)), test])
+    rows = way_rows(board, RIGHT, p_values.get)
     about = (
         f"{board.count} questions, percent with 95 % intervals. Once: all that the budget wants gone goes at one "
         "layer, the second where that saves enough, else the first. Tests corrected together (Holm)."
@@ -93,7 +90,5 @@ def _table(board: Board, p_values: dict[Way, float | None]) -> Table:
 
 def _figure(board: Board):
     figure, (axes,) = panels([f"Right answers, {budget(KEY_BUDGET)} of the visual FLOPs saved"], width=8)
-    shares = {way[0]: board.right(way) for way in board.ways if way[1] in (0.0, KEY_BUDGET)}
-    bars(axes, {name: share for name, share in shares.items() if share is not None})
-    axes.set_xlabel("% of the questions")
+    bars_of_right(axes, board, at_key_budget(board))
     return figure

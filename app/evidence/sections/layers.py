@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from app.evidence.bench import Bench, Variant, variant
-from app.evidence.board import THE_ORIGINAL, Board, Way, corrected
+from app.evidence.board import Board, Way
 from app.evidence.figures import panels
 from app.evidence.numbers import Correlation, is_nested, single_layer_recipe, spearman, stability
 from app.evidence.plan import KEY_BUDGET
 from app.evidence.questions import CALIBRATION, CHOICE
 from app.evidence.section import Section, Table
-from app.evidence.words import NOTHING, budget, estimate_cell, p_cell, sentence, share_cell, test_cell, verdict
+from app.evidence.ways import tests_against, way_rows
+from app.evidence.words import NOTHING, budget, estimate_cell, p_cell, sentence, share_cell, verdict
 from fitprune_core import AttentionStatistics, PruningRecipe, model_name
 from fitprune_core.evaluation.significance import SIGNIFICANT
 from fitprune_core.models.family import family_of
@@ -137,7 +138,7 @@ def _fits(bench: Bench, statistics: AttentionStatistics, section: Section) -> li
             variants += [variant(method, recipe, f"{attention} fit, {method}") for method in methods]
     board = bench.answers("3-fits", bench.sets[CHOICE], variants)
     base = "both fit, fitprune"
-    p_values = corrected({way: board.against(way, (base, way[1])) for way in board.ways[1:] if way[0] != base})
+    p_values = tests_against(board, base)
     section.tables.append(_fits_table(board, p_values, base))
     section.raw.append(board.path)
     rivals = [(name, KEY_BUDGET) for name in ("self fit, fitprune", "cross fit, fitprune")]
@@ -153,11 +154,7 @@ def _fits(bench: Bench, statistics: AttentionStatistics, section: Section) -> li
 
 
 def _fits_table(board: Board, p_values: dict[Way, float | None], base: str) -> Table:
-    rows = []
-    for way in board.ways:
-        name = way[0] if way == THE_ORIGINAL else f"{way[0]}, {budget(way[1])}"
-        test = test_cell(board.against(way, (base, way[1])), p_values.get(way))
-        rows.append([name, share_cell(board.right(way)), share_cell(board.same(way)), test])
+    rows = way_rows(board, base, p_values.get)
     about = (
         f"{board.count} questions. A fit says how many tokens go at which layer, by the attention that it looks at; "
         "the name after it ranks them. p corrected together (Holm)."

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from app.evidence.bench import Bench, Variant, variant
-from app.evidence.board import THE_ORIGINAL, Board, corrected
-from app.evidence.figures import bars, panels
+from app.evidence.board import THE_ORIGINAL, Board
+from app.evidence.figures import panels
 from app.evidence.numbers import even_recipe, every_layer_recipe
 from app.evidence.plan import KEY_BUDGET
 from app.evidence.questions import CALIBRATION, FEW
 from app.evidence.section import Section, Table
+from app.evidence.ways import bars_of_right, tests_against
 from app.evidence.words import budget, percent, sentence, share_cell, test_cell, verdict
 from fitprune_core import AttentionStatistics, PruningRecipe
 from fitprune_core.models.family import family_of
@@ -33,7 +34,7 @@ def run(bench: Bench) -> Section:
     variants = [each for recipe in recipes for each in variants_of(bench, statistics, recipe, refused)]
     board = bench.answers("2-schedules", bench.sets[FEW], variants)
     section = Section(TITLE, QUESTION, raw=[board.path])
-    p_values = corrected({way: board.against(way, (BASE, way[1])) for way in board.ways[1:] if way[0] != BASE})
+    p_values = tests_against(board, BASE)
     section.tables = [_table(board, p_values)]
     section.figures["2-schedules"] = _figure(board)
     section.answer = answer_of(board, p_values)
@@ -115,7 +116,5 @@ def _table(board: Board, p_values: dict[tuple[str, float], float | None]) -> Tab
 
 def _figure(board: Board):
     figure, (axes,) = panels([f"Right answers, {budget(KEY_BUDGET)} of the visual FLOPs saved"], width=8)
-    found = {way[0]: board.right(way) for way in board.ways if way[1] == KEY_BUDGET}
-    bars(axes, {name: share for name, share in found.items() if share is not None})
-    axes.set_xlabel("% of the questions")
+    bars_of_right(axes, board, {way: way[0] for way in board.ways if way[1] == KEY_BUDGET})
     return figure

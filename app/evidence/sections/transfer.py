@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from app.demo_model.crowded import WORLDS
 from app.evidence.bench import Bench, variant
-from app.evidence.board import THE_ORIGINAL, Board, Way, corrected
-from app.evidence.figures import bars, panels
+from app.evidence.board import Board, Way, corrected
+from app.evidence.figures import panels
 from app.evidence.numbers import recipe_distance
 from app.evidence.plan import CALIBRATION_SEED, KEY_BUDGET, TEST_SEED
 from app.evidence.section import Section, Table
-from app.evidence.words import budget, percent, sentence, share_cell, test_cell, verdict
+from app.evidence.ways import at_key_budget, bars_of_right, way_rows
+from app.evidence.words import budget, percent, sentence, verdict
 from fitprune_core import PruningRecipe
 
 TITLE = "Transfer between worlds"
@@ -61,12 +62,10 @@ def answer_of(boards: dict[str, Board], p_values: dict[tuple[str, Way], float | 
 
 
 def _table(boards: dict[str, Board], p_values: dict[tuple[str, Way], float | None]) -> Table:
-    rows = []
+    rows: list[list[str]] = []
     for world, board in boards.items():
-        for way in board.ways:
-            name = "original" if way == THE_ORIGINAL else f"{way[0]}, {budget(way[1])}"
-            test = test_cell(board.against(way, (f"fitted on {world}", way[1])), p_values.get((world, way)))
-            rows.append([f"{world}: {name}", share_cell(board.right(way)), share_cell(board.same(way)), test])
+        p_of = {way: p for (where, way), p in p_values.items() if where == world}.get
+        rows += way_rows(board, f"fitted on {world}", p_of, f"{world}: ")
     about = "Percent with 95 % intervals. The test is against the recipe of the questions' own world, corrected (Holm)."
     return Table(["questions: recipe", "right", "as the original", "against their own"], rows, about)
 
@@ -80,7 +79,5 @@ def _distances(recipes: dict[str, list[PruningRecipe]]) -> Table:
 def _figure(boards: dict[str, Board]):
     figure, found = panels([f"{world} scenes, {budget(KEY_BUDGET)} saved" for world in boards])
     for axes, board in zip(found, boards.values(), strict=True):
-        shares = {way[0]: board.right(way) for way in board.ways if way[1] in (0.0, KEY_BUDGET)}
-        bars(axes, {name: share for name, share in shares.items() if share is not None})
-        axes.set_xlabel("% right")
+        bars_of_right(axes, board, at_key_budget(board), "% right")
     return figure

@@ -10,14 +10,15 @@ from itertools import islice
 from typing import Any
 
 from app.evidence.bench import Bench, variant
-from app.evidence.board import THE_ORIGINAL, Board, Way, corrected
-from app.evidence.figures import bars, panels
+from app.evidence.board import Board, Way
+from app.evidence.figures import panels
 from app.evidence.fingerprints import digest_of, room_digest
 from app.evidence.numbers import every_layer_recipe, first_samples, recipe_distance
 from app.evidence.plan import KEY_BUDGET
 from app.evidence.questions import CALIBRATION, FEW
 from app.evidence.section import Section, Table
-from app.evidence.words import budget, percent, sentence, share_cell, test_cell, verdict
+from app.evidence.ways import bars_of_right, name_of, tests_against, way_rows
+from app.evidence.words import budget, percent, sentence, verdict
 from fitprune_core import PruningRecipe, fit_recipe_sequential, open_picture
 from fitprune_core.samples.files import Sample, read_samples
 
@@ -57,9 +58,7 @@ def run(bench: Bench) -> Section:
     variants += [variant("fitprune", each.recipe, SEQUENTIAL) for each in theirs]
     board = bench.answers("8-answers", bench.sets[FEW], variants)
     section.raw.append(board.path)
-    p_values = corrected(
-        {way: board.against(way, (SEQUENTIAL, way[1])) for way in board.ways[1:] if way[0] != SEQUENTIAL}
-    )
+    p_values = tests_against(board, SEQUENTIAL)
     distances = {one.reduction: recipe_distance(one, other.recipe) for one, other in zip(ours, theirs, strict=True)}
     section.tables = [_recipes_table(ours, shipped, theirs), _answers_table(board, p_values)]
     section.figures["8-two-fits"] = _figure(board)
@@ -142,18 +141,12 @@ def _recipes_table(
 
 
 def _answers_table(board: Board, p_values: dict[Way, float | None]) -> Table:
-    rows = []
-    for way in board.ways:
-        name = "original" if way == THE_ORIGINAL else f"{way[0]}, {budget(way[1])}"
-        test = test_cell(board.against(way, (SEQUENTIAL, way[1])), p_values.get(way))
-        rows.append([name, share_cell(board.right(way)), share_cell(board.same(way)), test])
+    rows = way_rows(board, SEQUENTIAL, p_values.get)
     about = f"{board.count} questions, percent with 95 % intervals; the test is corrected over the budgets (Holm)."
     return Table(["fit", "right", "as the original", "against sequential"], rows, about)
 
 
 def _figure(board: Board):
     figure, (axes,) = panels(["Right answers by either fit"], width=8)
-    names = {way: way[0] if way == THE_ORIGINAL else f"{way[0]}, {budget(way[1])}" for way in board.ways}
-    bars(axes, {name: share for way, name in names.items() if (share := board.right(way)) is not None})
-    axes.set_xlabel("% of the questions")
+    bars_of_right(axes, board, {way: name_of(way) for way in board.ways})
     return figure
