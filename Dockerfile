@@ -4,7 +4,7 @@
 FROM python:3.12-slim
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN useradd --create-home studio
-WORKDIR /home/studio
+WORKDIR /srv/studio
 COPY requirements.txt .
 RUN pip install --no-cache-dir --extra-index-url "$TORCH_INDEX" -r requirements.txt
 COPY --chown=studio app.py README.md LICENSE ./

@@ -28,7 +28,6 @@ def table_of(outcomes: Outcomes, title: str, *, has_pictures: bool) -> tuple[Tab
         title=title,
         fingerprint=digest,
         sides=[side.name for side in outcomes.sides],
-        percents=[-1.0 if side.reduction is None else 100 * side.reduction for side in outcomes.sides],
         rows=rows,
         answers=answers,
         marks=["".join(map(_mark, side.answers[:count])) for side in outcomes.sides],

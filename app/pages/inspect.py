@@ -140,7 +140,7 @@ class InspectPage:
             table, left_out = table_of(outcomes, f"{self.engine.model_name}, {run.plan.title}", has_pictures=True)
         except ValueError as error:
             return {**over, parts.notice: Message(text=sentence(error), kind="error")}
-        stopped = "Stopped; these are the answers so far. Run again goes on." if run.state == "stopped" else ""
+        stopped = "Stopped; these are the answers so far." if run.state == "stopped" else ""
         text = " ".join(filter(None, (f"{len(outcomes.questions):,} questions.", stopped, left_out)))
         return {**over, parts.table: table, parts.notice: Message(text=text)}
 

@@ -82,8 +82,9 @@ class Outcomes:
 class Summary:
     """One side over the questions that both it and the original answered.
 
-    right: of those whose right answer is known; agreement: of `same` answers with the original's; against: of the
-    original, None for the original itself and where no right answer is known; visual_gflops: mean, None where unknown.
+    right: of those whose right answer is known; same: of all, those that are the original's answer; against: the test
+    against the original, None for the original itself and where no right answer is known; visual_gflops: mean, None
+    where unknown.
     """
 
     name: str

@@ -3,7 +3,7 @@ const test = require("node:test");
 const r = require("../../app/parts/table/rows.js");
 
 const data = {
-  title: "a set", sides: ["original", "fitprune 60 %"], percents: [0, 60],
+  title: "a set", sides: ["original", "fitprune 60 %"],
   rows: [["10", "color", "What <b>color</b>?", "red"], ["9", "read", "=1+1", "K7"], ["2", "color", "Which?", "blue"], ["1", "", "So?", ""]],
   answers: [["red", "K7", "green", "yes, \"so\""], ["Red.", "KZ", "blue", "no\nno"]],
   marks: ["110-", "101-"], same: ["1111", "1000"],

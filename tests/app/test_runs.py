@@ -132,7 +132,7 @@ class TestTable:
         outcomes = read_results(run.results)
         table, left_out = table_of(outcomes, "title", has_pictures=True)
         assert left_out == "" and table.sides == ["original", "fitprune 60 %", "random 60 %"]
-        assert table.percents[1:] == [60, 60]
+        assert [side.reduction for side in outcomes.sides[1:]] == [0.6, 0.6]
         assert [row[0] for row in table.rows] == ["0", "1", "2", "3"]
         for side, answers, marks, same in zip(outcomes.sides, table.answers, table.marks, table.same, strict=True):
             assert answers == [given.text for given in side.answers]

@@ -23,6 +23,32 @@ COUNT_RESULTS = """
 window.results = 0;
 window.addEventListener('fitprune:state', (event) => { window.results += event.detail === 'done'; });
 """
+
+
+def per_patch(value: str) -> str:
+    """A script that gives the mean of `value`, of pixel k of `pixels`, over each patch of the canvas, from where the
+    page's own script says that the picture lies. An argument of the script is `given`.
+    """
+    return (
+        """(given) => {
+  const canvas = document.querySelector('#scrubber .frame canvas'), pen = canvas.getContext('2d');
+  const side = Math.min(canvas.width, canvas.height), patch = side / 16;
+  const left = (canvas.width - side) / 2, top = (canvas.height - side) / 2;
+  return Array.from({ length: 256 }, (_, i) => {
+    const x = left + (i % 16) * patch + 3, y = top + Math.floor(i / 16) * patch + 3;
+    const pixels = pen.getImageData(x, y, patch - 6, patch - 6).data;
+    let sum = 0;
+    for (let k = 0; k < pixels.length; k++) if (k % 4 < 3) sum += """
+        + value
+        + """;
+    return sum / (pixels.length / 4 * 3);
+  });
+}"""
+    )
+
+
+# Mean brightness of each patch.
+BRIGHTNESS = per_patch("pixels[k]")
 PATIENCE = 120_000  # milliseconds; a busy machine is no failure
 
 
@@ -53,9 +79,15 @@ def url(engine):
 
 
 @pytest.fixture(scope="module")
-def page(browser, url):
-    """The page on a laptop, with the first result on it; `page.problems` lists what the console complained about."""
-    page = browser.new_page(viewport={"width": 1366, "height": 768})
+def viewport():
+    """The window of `page`: a laptop's, unless a file has another."""
+    return {"width": 1366, "height": 768}
+
+
+@pytest.fixture(scope="module")
+def page(browser, url, viewport):
+    """The page with the first result on it; `page.problems` lists what the console complained about."""
+    page = browser.new_page(viewport=viewport)
     page.set_default_timeout(PATIENCE)
     page.problems = []
     page.on("pageerror", lambda error: page.problems.append(str(error)))

@@ -9,23 +9,9 @@ from PIL import Image
 
 from tests.app.fake_engine import TOKENS
 from tests.app.pictures import bad_files, odd_pictures
-from tests.browser.conftest import COUNT_RESULTS, PATIENCE
+from tests.browser.conftest import BRIGHTNESS, COUNT_RESULTS, PATIENCE
 
 pytestmark = pytest.mark.browser
-
-# Mean brightness of each patch on the canvas, from where the script itself says that the picture lies.
-BRIGHTNESS = """() => {
-  const canvas = document.querySelector('#scrubber .frame canvas'), pen = canvas.getContext('2d');
-  const side = Math.min(canvas.width, canvas.height), patch = side / 16;
-  const left = (canvas.width - side) / 2, top = (canvas.height - side) / 2;
-  return Array.from({ length: 256 }, (_, i) => {
-    const x = left + (i % 16) * patch + 3, y = top + Math.floor(i / 16) * patch + 3;
-    const pixels = pen.getImageData(x, y, patch - 6, patch - 6).data;
-    let sum = 0;
-    for (let k = 0; k < pixels.length; k += 4) sum += pixels[k] + pixels[k + 1] + pixels[k + 2];
-    return sum / (pixels.length / 4 * 3);
-  });
-}"""
 
 
 def to_layer(page, layer: int) -> None:

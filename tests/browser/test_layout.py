@@ -8,8 +8,8 @@ from itertools import pairwise
 import pytest
 from PIL import Image
 
-from tests.browser.conftest import COUNT_RESULTS, PATIENCE
-from tests.browser.test_compare_page import BRIGHTNESS, run_with, to_layer
+from tests.browser.conftest import BRIGHTNESS, per_patch
+from tests.browser.test_compare_page import run_with, to_layer
 
 pytestmark = pytest.mark.browser
 
@@ -146,18 +146,7 @@ def test_playing_changes_the_heat_map(page):
 
 
 # For each patch of a picture of one colour, how far its pixels are from that colour.
-DISTANCE = """(color) => {
-  const canvas = document.querySelector('#scrubber .frame canvas'), pen = canvas.getContext('2d');
-  const side = Math.min(canvas.width, canvas.height), patch = side / 16;
-  const left = (canvas.width - side) / 2, top = (canvas.height - side) / 2;
-  return Array.from({ length: 256 }, (_, i) => {
-    const x = left + (i % 16) * patch + 3, y = top + Math.floor(i / 16) * patch + 3;
-    const pixels = pen.getImageData(x, y, patch - 6, patch - 6).data;
-    let sum = 0;
-    for (let k = 0; k < pixels.length; k++) if (k % 4 < 3) sum += Math.abs(pixels[k] - color);
-    return sum / (pixels.length / 4 * 3);
-  });
-}"""
+DISTANCE = per_patch("Math.abs(pixels[k] - given)")
 
 
 @pytest.mark.parametrize("grey", [0, 32, 64, 90, 110, 160, 255])
@@ -179,12 +168,5 @@ def test_dropped_patches_differ_from_kept_ones_on_any_picture(page, grey):
 
 
 @pytest.fixture(scope="module")
-def page(browser, url):
-    page = browser.new_page(viewport={"width": 1440, "height": 900})
-    page.set_default_timeout(PATIENCE)
-    page.add_init_script(COUNT_RESULTS)
-    page.goto(url + "?__theme=light")
-    page.wait_for_selector(".board[data-state=done]")
-    page.wait_for_selector(".scrubber[data-state=full]")
-    yield page
-    page.close()
+def viewport():
+    return {"width": 1440, "height": 900}

@@ -29,7 +29,7 @@ class TableData(GradioModel):
     """All that the component shows.
 
     title: what the answers are of; fingerprint: the same for the same questions and answers, so that tags and notes are
-    found again. sides: their names, the original first; percents: the budget of each, -1 where it is not known.
+    found again. sides: their names, the original first.
     rows: [id, kind, question, right answer] of each question. answers: those of each side. marks, same: a character a
     question for each side: "1" right, "0" wrong, "-" not known, " " no answer; "1" as the original, "0" not, " ".
     sums: by kind, that of all questions under "". has_pictures: whether a row can be looked at and opened.
@@ -38,7 +38,6 @@ class TableData(GradioModel):
     title: str = ""
     fingerprint: str = ""
     sides: list[str] = []
-    percents: list[float] = []
     rows: list[list[str]] = []
     answers: list[list[str]] = []
     marks: list[str] = []
