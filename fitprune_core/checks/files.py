@@ -12,6 +12,8 @@ from fitprune_core.checks.words import named, shown
 
 # Far above any recipe or configuration; a file that is larger is something else.
 LARGEST_JSON = 16 * 2**20
+# How the name of an exported comparison ends: data, or a page.
+EXPORTS = (".json", ".html")
 
 _KINDS = {
     stat.S_ISDIR: "a folder",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn
 
+from fitprune_core.checks.files import EXPORTS
 from fitprune_core.checks.words import cut, shown
 from fitprune_core.models.options import LoadOptions
 from fitprune_core.recipes.published import RECIPES
@@ -61,8 +62,8 @@ def _add_compare(adding: argparse.ArgumentParser) -> None:
 
 def _exported(text: str) -> Path:
     path = Path(text)
-    if path.suffix.casefold() not in (".json", ".html"):
-        raise argparse.ArgumentTypeError(f"{text!r} ends neither in .json nor in .html")
+    if path.suffix.casefold() not in EXPORTS:
+        raise argparse.ArgumentTypeError(f"{text!r} ends neither in {' nor in '.join(EXPORTS)}")
     return path
 
 

@@ -9,13 +9,12 @@ from typing import Any
 
 from PIL import Image
 
-from fitprune_core.checks.files import check_output
+from fitprune_core.checks.files import EXPORTS, check_output
 from fitprune_core.cost.decoder import DecoderGeometry
 from fitprune_core.report.trace import trace_of
 from fitprune_core.run.results import Comparison
 
 FORMAT, VERSION = "fitprune-comparison", 1
-SUFFIXES = (".json", ".html")
 VIEW = Path(__file__).resolve().parent / "view"
 _SCRIPTS = ("shared.js", "scrubber/geometry.js", "scrubber/paint.js", "scrubber/chart.js", "scrubber/scrubber.js")
 
@@ -23,8 +22,8 @@ _SCRIPTS = ("shared.js", "scrubber/geometry.js", "scrubber/paint.js", "scrubber/
 def check_export(path: str | os.PathLike) -> Path:
     """Raise ValueError, before any work is done, for a path that an export cannot be written to; returns it."""
     path = Path(path)
-    if path.suffix.casefold() not in SUFFIXES:
-        raise ValueError(f"{path} ends in {path.suffix!r}; a comparison is exported to {' or '.join(SUFFIXES)}")
+    if path.suffix.casefold() not in EXPORTS:
+        raise ValueError(f"{path} ends in {path.suffix!r}; a comparison is exported to {' or '.join(EXPORTS)}")
     check_output(path)
     return path
 
