@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from fitprune_core.recipes.recipe import PruningRecipe as PruningRecipe
     from fitprune_core.recipes.statistics import AttentionStatistics as AttentionStatistics
     from fitprune_core.recipes.store import recipe_for as recipe_for
+    from fitprune_core.run.answer import Way as Way
     from fitprune_core.run.comparison import Answered as Answered
     from fitprune_core.run.comparison import Comparison as Comparison
     from fitprune_core.run.comparison import Partial as Partial
@@ -63,6 +64,7 @@ _HOME = {
     "Run": "run.comparison",
     "Partial": "run.comparison",
     "Answered": "run.comparison",
+    "Way": "run.answer",
     "LoadOptions": "models.options",
     "load_model": "models.loading",
     "build_inputs": "models.prompts",

@@ -32,11 +32,11 @@ from fitprune_core import (
     fit_recipe,
     model_name,
 )
-from fitprune_core.evaluation.table import ORIGINAL
 from fitprune_core.models.provenance import conditions_of
 from fitprune_core.pruning.methods import find_method
 from fitprune_core.run.answer import Way, answer
 from fitprune_core.run.decoding import Decoding
+from fitprune_core.run.results import ORIGINAL
 from fitprune_core.samples.files import SamplesFile, read_samples
 from fitprune_core.samples.journal import journal_path
 from fitprune_core.samples.loop import prompt_of

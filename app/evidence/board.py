@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from fitprune_core.evaluation.outcomes import Outcomes, Side, Summary, against, is_same, read_results, summaries
 from fitprune_core.evaluation.significance import McNemar, Share, holm
-from fitprune_core.evaluation.table import ORIGINAL
+from fitprune_core.run.results import ORIGINAL
 
 Key = TypeVar("Key", bound=Hashable)
 # The name of a variant and its budget; the original has the budget 0.

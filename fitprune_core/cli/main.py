@@ -55,12 +55,21 @@ def run_compare(options: argparse.Namespace) -> None:
     if options.export is not None:
         check_output(options.export)
     _import_models()
+    from fitprune_core.run.answer import Way
     from fitprune_core.run.comparison import compare
 
     model, processor = _load(options, options.device)
-    recipe = recipe or _recipes_of(model, options)(options.reduction)
+    recipe, share = recipe or _recipes_of(model, options)(options.reduction), options.against_reduction
+    against = Way.of(recipe if share is None else _recipes_of(model, options)(share), options.against)
     comparison = compare(
-        model, processor, image, question, recipe, method=options.method, max_new_tokens=options.max_new_tokens
+        model,
+        processor,
+        image,
+        question,
+        recipe,
+        method=options.method,
+        against=against,
+        max_new_tokens=options.max_new_tokens,
     )
     if options.export is not None:
         from fitprune_core.cost.decoder import DecoderGeometry

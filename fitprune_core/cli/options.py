@@ -54,6 +54,10 @@ def _add_compare(adding: argparse.ArgumentParser) -> None:
     budget.add_argument("--recipe", type=Path, metavar="FILE", help="a recipe file instead of a share")
     about = "what chooses the tokens, with options as in random:seed=1 [%(default)s]"
     adding.add_argument("--method", default="fitprune", metavar="NAME", help=about)
+    about = "another first way than the original, named as in --method; original is the model as it is [%(default)s]"
+    adding.add_argument("--against", default="original", metavar="NAME", help=about)
+    about = "share of visual FLOPs that --against saves [what the second way saves]"
+    adding.add_argument("--against-reduction", type=_share, metavar="R", help=about)
     _add_running(adding)
     adding.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     about = "also write it: a .html page that works offline, or a .json file"

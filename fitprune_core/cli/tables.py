@@ -6,33 +6,41 @@ from collections.abc import Callable, Sequence
 
 from fitprune_core.evaluation.significance import share_of
 from fitprune_core.evaluation.table import Score
-from fitprune_core.run.results import Comparison, Run
+from fitprune_core.run.results import Comparison, Pruning, Run
 from fitprune_core.run.timing import Paired
 
 
 def comparison_table(comparison: Comparison) -> str:
     """A comparison as some twenty lines of text."""
     original, pruned = comparison.original, comparison.pruned
-    left = [len(tokens) for tokens in comparison.kept]
+    sides = [comparison] if comparison.against is None else [comparison.against, comparison]
+    names = ("original", "pruned") if comparison.against is None else ("first", "second")
     head = [
         f"model     {comparison.model}, {comparison.device.replace(' · ', ', ')}",
         f"question  {comparison.question}",
-        f"budget    {comparison.achieved_reduction:.1%} of visual FLOPs saved ({comparison.reduction:.1%} asked), "
-        f"ranked by {comparison.method}",
-        f"tokens    {' '.join(map(str, left))} of {comparison.layout.num_tokens} visual tokens leave layers 1 to "
-        f"{len(left)}",
+        *(line for side in sides for line in _side_lines(side, comparison.layout.num_tokens)),
         "",
-        f"original  {_indented(original.answer)}",
-        f"pruned    {_indented(pruned.answer)}",
+        f"{names[0]:<8}  {_indented(original.answer)}",
+        f"{names[1]:<8}  {_indented(pruned.answer)}",
         f"          {'the same answer' if comparison.agree else 'another answer'}",
         "",
     ]
-    rows = [("", "original", "pruned", "")]
+    rows = [("", *names, "")]
     rows += [
         _row(label, write, value(original), value(pruned), times, comparison.paired.get(times))
         for label, write, value, times in _FIGURES
     ]
     return "\n".join([*head, *_aligned(rows), "", f"Times: {comparison.timing}"])
+
+
+def _side_lines(side: Pruning, num_visual_tokens: int) -> list[str]:
+    """What a side was asked to save, and what it left of so many visual tokens."""
+    left = [len(tokens) for tokens in side.kept]
+    return [
+        f"budget    {side.achieved_reduction:.1%} of visual FLOPs saved ({side.reduction:.1%} asked), "
+        f"ranked by {side.method}",
+        f"tokens    {' '.join(map(str, left))} of {num_visual_tokens} visual tokens leave layers 1 to {len(left)}",
+    ]
 
 
 def scores_table(scores: Sequence[Score]) -> str:

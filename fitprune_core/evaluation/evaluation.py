@@ -12,7 +12,7 @@ from typing import Any
 
 from transformers import PreTrainedModel, ProcessorMixin
 
-from fitprune_core.evaluation.table import ORIGINAL, Score, check_table, export, mark, on_one_line
+from fitprune_core.evaluation.table import Score, check_table, export, mark, on_one_line
 from fitprune_core.models.exclusive import free_model
 from fitprune_core.models.loading import model_name
 from fitprune_core.models.provenance import conditions_of
@@ -21,7 +21,7 @@ from fitprune_core.recipes.recipe import PruningRecipe, check_share
 from fitprune_core.run.answer import UNPRUNED, Answer, Way, answer
 from fitprune_core.run.batch import BatchSize
 from fitprune_core.run.decoding import Decoding
-from fitprune_core.run.results import normalised
+from fitprune_core.run.results import ORIGINAL, normalised
 from fitprune_core.samples.files import SamplesFile, check_samples
 from fitprune_core.samples.journal import Journal, Record, journal_path, remove_journal, shared_journal
 from fitprune_core.samples.loop import Task, Walk

@@ -16,8 +16,9 @@ from typing import Any
 from fitprune_core.checks.files import check_plain_file
 from fitprune_core.checks.words import named, shown
 from fitprune_core.evaluation.outcomes import Asked, Given, Outcomes, outcomes_of
-from fitprune_core.evaluation.table import ORIGINAL, on_one_line
+from fitprune_core.evaluation.table import on_one_line
 from fitprune_core.run.questions import strip_image_marker
+from fitprune_core.run.results import ORIGINAL
 from fitprune_core.samples.formats import entries_of
 
 PRUNED = "pruned"

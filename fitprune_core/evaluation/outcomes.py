@@ -16,8 +16,7 @@ from statistics import fmean
 from fitprune_core.checks.files import check_plain_file
 from fitprune_core.checks.words import named, shown
 from fitprune_core.evaluation.significance import McNemar, Share, mcnemar, share_of
-from fitprune_core.evaluation.table import ORIGINAL
-from fitprune_core.run.results import normalised
+from fitprune_core.run.results import ORIGINAL, normalised
 
 _NEEDED = ("id", "reduction", "method", "answer", "expected", "correct")
 _LONGEST_CELL = 131_072

@@ -9,12 +9,9 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from fitprune_core.run.results import normalised
+from fitprune_core.run.results import ORIGINAL, normalised
 from fitprune_core.samples.files import SamplesFile, read_samples
 from fitprune_core.samples.journal import Journal, Record, journal_path
-
-# The method of an answer that comes from the model as it is.
-ORIGINAL = "original"
 
 
 @dataclass(frozen=True)

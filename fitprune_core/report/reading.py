@@ -15,7 +15,7 @@ from fitprune_core.cost.request import RequestFlops
 from fitprune_core.models.layout import VisualLayout
 from fitprune_core.recipes.recipe import PruningRecipe
 from fitprune_core.report.export import FORMAT, VERSION
-from fitprune_core.run.results import Comparison, Run
+from fitprune_core.run.results import Comparison, Pruning, Run
 from fitprune_core.run.timing import Paired
 
 _DATA = re.compile(r'<script type="application/json" id="data">(.*?)</script>', re.DOTALL)
@@ -54,23 +54,34 @@ def read_export(path: str | os.PathLike) -> tuple[Comparison, dict[str, Any]]:
 
 def _comparison(entries: Mapping[str, Any]) -> Comparison:
     """The reverse of `Comparison.to_json`."""
-    kept_before = entries["kept_before"]
-    simple: dict[str, Any] = {
-        **{name: str(entries[name]) for name in ("model", "device", "question", "method", "procedure", "timing")},
-        **{name: float(entries[name]) for name in ("reduction", "achieved_reduction")},
-        **{name: tuple(map(int, entries[name])) for name in ("removed", "dropped_after", "rank")},
-    }
+    texts: dict[str, Any] = {name: str(entries[name]) for name in ("model", "device", "question", "timing")}
+    against = entries.get("against")
     return Comparison(
-        **simple,
-        recipe=PruningRecipe.from_dict(entries["recipe"]),
-        kept=tuple(tuple(map(int, tokens)) for tokens in entries["kept"]),
+        **texts,
+        **vars(_pruning(entries)),
         layout=_layout(entries),
         original=_run(entries["original"]),
         pruned=_run(entries["pruned"]),
         agree=bool(entries["agree"]),
         warnings=tuple(map(str, entries["warnings"])),
-        kept_before=None if kept_before is None else tuple(map(int, kept_before)),
         paired={str(name): each and _paired(each) for name, each in entries["paired"].items()},
+        against=None if against is None else _pruning(against),
+    )
+
+
+def _pruning(entries: Mapping[str, Any]) -> Pruning:
+    """The reverse of `Pruning.pruning_to_json`."""
+    kept_before = entries["kept_before"]
+    simple: dict[str, Any] = {
+        **{name: str(entries[name]) for name in ("method", "procedure")},
+        **{name: float(entries[name]) for name in ("reduction", "achieved_reduction")},
+        **{name: tuple(map(int, entries[name])) for name in ("removed", "dropped_after", "rank")},
+    }
+    return Pruning(
+        **simple,
+        recipe=PruningRecipe.from_dict(entries["recipe"]),
+        kept=tuple(tuple(map(int, tokens)) for tokens in entries["kept"]),
+        kept_before=None if kept_before is None else tuple(map(int, kept_before)),
     )
 
 
@@ -84,6 +95,8 @@ def _run(entries: Mapping[str, Any]) -> Run:
         kv_cache_bytes=int(entries["kv_cache_bytes"]),
         per_token_ms=None if per_token is None else float(per_token),
         flops=flops,
+        token_ids=tuple(map(int, entries.get("token_ids", ()))),
+        pieces=tuple(map(str, entries.get("pieces", ()))),
         **{name: float(entries[name]) for name in numbers},
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from fitprune_core.cost.decoder import DecoderGeometry, layer_visual_flops, tokens_per_layer
-from fitprune_core.run.results import Comparison
+from fitprune_core.run.results import ORIGINAL, Comparison, Pruning
 
 # Sharp on a laptop, and small enough to send with every result.
 PICTURE_SIDE, PICTURE_QUALITY = 640, 88
@@ -21,11 +21,14 @@ def trace_of(comparison: Comparison, image: Image.Image, geometry: DecoderGeomet
     image: the whole picture, scaled down, as a data URI. width, height: of the picture, in pixels; `seen` (the part
     that the model saw), `boxes` (one a visual token, None for one that shows no part of the picture) and `tiles` are
     left, top, right, bottom in these. views, rows, columns, merge, row_ends: as in `VisualLayout`. layers: of the
-    decoder. dropped_after, rank: as in `Comparison`. tokens: that leave each layer. original_gflops, pruned_gflops:
-    that each layer spends on visual tokens, 1e9 FLOPs, 2 per multiply-add.
+    decoder. original_gflops: that each layer spends on visual tokens with nothing pruned, 1e9 FLOPs, 2 per
+    multiply-add. Of the side that is drawn, the second unless the first alone prunes: name, dropped_after, rank: as in
+    `Comparison`; tokens: that leave each layer; pruned_gflops: as original_gflops. against: the same five of the first
+    side, where both prune; else None.
     """
     layout, nothing = comparison.layout, [0] * geometry.num_layers
-    total, removed, before = layout.num_tokens, comparison.removed, comparison.num_dropped_before
+    first, total = comparison.against, layout.num_tokens
+    only_first = first is not None and comparison.method == ORIGINAL
     return {
         "image": data_uri(image, PICTURE_SIDE, PICTURE_QUALITY),
         "width": layout.image_size[0],
@@ -38,11 +41,21 @@ def trace_of(comparison: Comparison, image: Image.Image, geometry: DecoderGeomet
         "tiles": [_rounded(box) for box in layout.tiles],
         "merge": layout.merge,
         "row_ends": list(layout.row_ends),
-        "layers": len(removed),
-        "dropped_after": list(comparison.dropped_after),
-        "rank": list(comparison.rank),
-        "tokens": tokens_per_layer(removed, total, before),
+        "layers": geometry.num_layers,
         "original_gflops": [_giga(count) for count in layer_visual_flops(geometry, nothing, total)],
+        **_side(first if first is not None and only_first else comparison, geometry, total),
+        "against": None if first is None or only_first else _side(first, geometry, total),
+    }
+
+
+def _side(pruning: Pruning, geometry: DecoderGeometry, total: int) -> dict[str, Any]:
+    """What is drawn of one side of a comparison over `total` visual tokens."""
+    removed, before = pruning.removed, pruning.num_dropped_before
+    return {
+        "name": pruning.title,
+        "dropped_after": list(pruning.dropped_after),
+        "rank": list(pruning.rank),
+        "tokens": tokens_per_layer(removed, total, before),
         "pruned_gflops": [_giga(count) for count in layer_visual_flops(geometry, removed, total, before)],
     }
 

@@ -15,12 +15,13 @@ from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
 from fitprune_core.models.exclusive import as_it_is, exclusive_use, free_model
 from fitprune_core.models.prompts import build_inputs
 from fitprune_core.pruning.context import PruningTrace, pruned
-from fitprune_core.pruning.methods import Method
+from fitprune_core.pruning.methods import Method, find_method
 from fitprune_core.recipes.recipe import PruningRecipe
 from fitprune_core.run.batch import padded_together
 from fitprune_core.run.costs import RequestCost, request_cost
 from fitprune_core.run.decoding import Decoding
 from fitprune_core.run.generation import generate
+from fitprune_core.run.results import ORIGINAL
 from fitprune_core.run.timing import Clock, Times
 
 
@@ -38,6 +39,16 @@ class Way:
     def __post_init__(self) -> None:
         if (self.recipe is None) != (self.method is None):
             raise ValueError("a recipe says how many tokens go and a method which: give both, or neither")
+
+    @classmethod
+    def of(cls, recipe: PruningRecipe | None, method: str | Method) -> Way:
+        """The way of a method, by name too ("random:seed=1"); "original" is the model as it is, whatever the recipe."""
+        return cls() if method == ORIGINAL else cls(recipe, find_method(method))
+
+    @property
+    def name(self) -> str:
+        """What results call it: the method's label, or "original"."""
+        return self.method.label if self.method else ORIGINAL
 
     @property
     def reads(self) -> str:

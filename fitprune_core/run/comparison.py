@@ -1,4 +1,4 @@
-"""One picture, one question, one model: the original answer, the pruned one, and what pruning them changed."""
+"""One picture, one question, one model, two ways to answer: as it is and pruned, or any two; and what that changed."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from fitprune_core.models.exclusive import exclusive_use, free_model
 from fitprune_core.models.memory import with_memory_explained
-from fitprune_core.pruning.methods import Method, find_method
+from fitprune_core.pruning.methods import Method
 from fitprune_core.recipes.recipe import PruningRecipe
-from fitprune_core.run.answer import Answer, answer
+from fitprune_core.run.answer import UNPRUNED, Answer, Way, answer
 from fitprune_core.run.generation import iterate_in_thread
 from fitprune_core.run.request import Request
 from fitprune_core.run.results import Answered, Comparison, Partial, Run, normalised
@@ -33,6 +33,7 @@ REPEATS = 15
 MEASURING_SECONDS = 5.0
 # Two answers that took longer than this while they were streamed are not measured anew.
 REPEATABLE_SECONDS = 10.0
+_STAGES = ("original", "pruned")  # what `Partial` calls the first answer and the second
 _STREAMED = "once, while the answers were streamed, without a warm-up."
 
 
@@ -59,6 +60,7 @@ def stream_comparison(
     recipe: PruningRecipe,
     *,
     method: str | Method = "fitprune",
+    against: Way = UNPRUNED,
     max_new_tokens: int = 64,
     should_stop: Callable[[], bool] = lambda: False,
     warmup: int = WARMUP,
@@ -66,6 +68,9 @@ def stream_comparison(
     clock: Clock | None = None,
 ) -> Iterator[Partial | Answered | Comparison]:
     """Answer a question twice, with the model as it is and pruned; the last item is the `Comparison`.
+
+    recipe, method: how the second answer is pruned; method "original" leaves it as it is. against: another first way
+    than the model as it is, such as `Way.of(recipe, "random:seed=1")`; at equal budgets both do equal work.
 
     Both runs decode greedily from one set of weights, streamed one after the other as `Partial` items. When they are
     done `Answered` comes, with all but the times. Then both are timed anew, in turns, without streaming: `warmup`
@@ -79,7 +84,8 @@ def stream_comparison(
     """
     if warmup < 0 or repeats < 0:
         raise ValueError(f"warmup={warmup}, repeats={repeats}: neither may be less than 0")
-    request = Request(free_model(model), processor, image, question, recipe, find_method(method), max_new_tokens)
+    ways = (against, Way.of(recipe, method))
+    request = Request(free_model(model), processor, image, question, ways, max_new_tokens)
     for warning in request.warnings:
         logger.warning(warning)
     clock = clock or Clock(model.device)
@@ -91,7 +97,7 @@ def _stream(
 ) -> Iterator[Partial | Answered | Comparison]:
     stop = threading.Event()
     decode = request.text_of
-    texts = {"original": "", "pruned": ""}
+    texts = dict.fromkeys(_STAGES, "")
     run = partial(work, should_stop=lambda: stop.is_set() or should_stop())
     explained = partial(with_memory_explained, device=request.model.device, what=request.describe())
     try:
@@ -129,7 +135,7 @@ def _run_both(
                 should_stop=should_stop,
                 clock=clock,
             )[0]
-            for stage, way in request.ways.items()
+            for stage, way in zip(_STAGES, request.ways, strict=True)
         ]
         seconds = sum(each.times.prefill_ms + each.times.decode_ms for each in answers) / 1e3
         streamed = request.result(answers, [each.times for each in answers], _STREAMED)
@@ -141,7 +147,7 @@ def _run_both(
             request.inputs.to(model.device),
             [
                 Side(partial(way.applied_to, model), each.token_ids)
-                for way, each in zip(request.ways.values(), answers, strict=True)
+                for way, each in zip(request.ways, answers, strict=True)
             ],
             clock,
             warmup=warmup,

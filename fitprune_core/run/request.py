@@ -1,9 +1,10 @@
-"""One picture and one question, ready to be answered by both sides, and what the answers come to: a `Comparison`."""
+"""One picture and one question, ready to be answered in two ways, and what the answers come to: a `Comparison`."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from PIL import Image
 from transformers import PreTrainedModel, ProcessorMixin
@@ -13,18 +14,17 @@ from fitprune_core.models.devices import describe_device
 from fitprune_core.models.family import visual_mask
 from fitprune_core.models.layout import image_aspect, visual_layout
 from fitprune_core.models.loading import model_name
-from fitprune_core.pruning.methods import Method
 from fitprune_core.recipes.recipe import PruningRecipe
-from fitprune_core.run.answer import UNPRUNED, Answer, Way, prepare
+from fitprune_core.run.answer import Answer, Way, prepare
 from fitprune_core.run.decoding import Decoding
 from fitprune_core.run.pixels import load_rgb
 from fitprune_core.run.questions import check_question
-from fitprune_core.run.results import Comparison, Run, fates, normalised
+from fitprune_core.run.results import Comparison, Pruning, Run, fates, normalised
 from fitprune_core.run.timing import Times
 
 
 class Request:
-    """A picture and a question, checked and ready to run with the model as it is and in one way pruned."""
+    """A picture and a question, checked and ready to be answered in two ways."""
 
     def __init__(
         self,
@@ -32,15 +32,14 @@ class Request:
         processor: ProcessorMixin,
         image: Image.Image,
         question: str,
-        recipe: PruningRecipe,
-        method: Method,
+        ways: tuple[Way, Way],
         max_new_tokens: int,
     ) -> None:
         self.model, self.processor = model, processor
         self.decoding = Decoding(max_new_tokens)
         self.question = check_question(question)
         image = load_rgb(image)
-        self._take(recipe, method)
+        self._take(ways)
         self.inputs = prepare(model, processor, image, self.question, max_new_tokens=max_new_tokens)
         self.layout = visual_layout(model.config, processor, image.size)
         ids = self.inputs["input_ids"]
@@ -51,17 +50,18 @@ class Request:
                 f"{self.layout.num_tokens}; its settings do not fit {model_name(model)}"
             )
 
-    def _take(self, recipe: PruningRecipe, method: Method) -> None:
-        model = self.model
-        recipe.check_model(model.config.text_config.num_hidden_layers, model_name(model))
-        self.recipe, self.method = recipe, method
-        self.warnings = recipe.warnings_for(model_name(model), image_aspect(model.config, self.processor))
-        self.ways = {"original": UNPRUNED, "pruned": Way(recipe, method)}
+    def _take(self, ways: tuple[Way, Way]) -> None:
+        name, aspect = model_name(self.model), image_aspect(self.model.config, self.processor)
+        warnings: dict[str, None] = {}
+        for recipe in (way.recipe for way in ways if way.recipe is not None):
+            recipe.check_model(self.model.config.text_config.num_hidden_layers, name)
+            warnings |= dict.fromkeys(recipe.warnings_for(name, aspect))
+        self.ways, self.warnings = ways, tuple(warnings)
 
-    def pruned_by(self, recipe: PruningRecipe, method: Method) -> Request:
-        """The same request, pruned in another way. Raises ValueError for a recipe of another depth."""
+    def in_ways(self, ways: tuple[Way, Way]) -> Request:
+        """The same request in other ways. Raises ValueError for a recipe of another depth."""
         other = copy.copy(self)
-        other._take(recipe, method)
+        other._take(ways)
         return other
 
     def describe(self) -> str:
@@ -74,49 +74,70 @@ class Request:
 
     def result(self, answers: Sequence[Answer], times: Sequence[Times], timing: str) -> Comparison:
         """Put everything together."""
-        config, name, trace = self.model.config, model_name(self.model), answers[1].trace
-        if trace is None:
-            raise ValueError("the second answer is the unpruned model's as well: nothing was dropped for it")
-        kept, dropped = ([tuple(tokens.tolist()) for tokens in part] for part in (trace.kept, trace.dropped))
-        kept_before = None if trace.kept_before is None else tuple(trace.kept_before.tolist())
-        dropped_before = () if trace.dropped_before is None else tuple(trace.dropped_before.tolist())
-        removed = answers[1].removed
-        original, pruned = (_run(each, time) for each, time in zip(answers, times, strict=True))
-        dropped_after, rank = fates(dropped, self.num_visual, dropped_before)
+        first, second = (self._pruning(way, each) for way, each in zip(self.ways, answers, strict=True))
+        original, pruned = (self._run(each, time) for each, time in zip(answers, times, strict=True))
         return Comparison(
-            model=name,
+            **vars(second),
+            model=model_name(self.model),
             device=describe_device(self.model),
             question=self.question,
-            reduction=self.recipe.reduction,
-            achieved_reduction=visual_reduction(config, removed, self.num_visual, len(dropped_before)),
-            recipe=self.recipe,
-            method=self.method.label,
-            procedure=self.recipe.procedure,
-            removed=removed,
-            kept=tuple(kept),
-            dropped_after=dropped_after,
-            rank=rank,
             layout=self.layout,
             original=original,
             pruned=pruned,
             agree=normalised(original.answer) == normalised(pruned.answer),
             timing=timing,
             warnings=self.warnings,
+            against=None if self.ways[0].recipe is None else first,
+        )
+
+    def _pruning(self, way: Way, answer: Answer) -> Pruning:
+        """What an answer's way did to the visual tokens."""
+        config, trace = self.model.config, answer.trace
+        layers, everything = config.text_config.num_hidden_layers, tuple(range(self.num_visual))
+        kept, dropped = [everything] * layers, [()] * layers
+        kept_before, dropped_before = None, ()
+        if trace is not None:
+            kept, dropped = ([tuple(tokens.tolist()) for tokens in part] for part in (trace.kept, trace.dropped))
+            if trace.kept_before is not None and trace.dropped_before is not None:
+                kept_before = tuple(trace.kept_before.tolist())
+                dropped_before = tuple(trace.dropped_before.tolist())
+        recipe = way.recipe or PruningRecipe.empty(layers, self.num_visual, model_name(self.model))
+        dropped_after, rank = fates(dropped, self.num_visual, dropped_before)
+        return Pruning(
+            reduction=recipe.reduction,
+            achieved_reduction=visual_reduction(config, answer.removed, self.num_visual, len(dropped_before)),
+            recipe=recipe,
+            method=way.name,
+            procedure=recipe.procedure,
+            removed=answer.removed,
+            kept=tuple(kept),
+            dropped_after=dropped_after,
+            rank=rank,
             kept_before=kept_before,
         )
 
+    def _run(self, answer: Answer, times: Times) -> Run:
+        steps, cost = len(answer.token_ids) - 1, answer.cost
+        return Run(
+            answer=answer.text,
+            new_tokens=len(answer.token_ids),
+            prefill_ms=times.prefill_ms,
+            decode_ms=times.decode_ms,
+            visual_gflops=cost.visual / 1e9,
+            total_gflops=cost.request.total / 1e9,
+            kv_cache_bytes=answer.kv_cache_bytes,
+            per_token_ms=times.decode_ms / steps if steps else None,
+            total_ms=times.prefill_ms + times.decode_ms,
+            flops=cost.request,
+            token_ids=answer.token_ids,
+            pieces=pieces_of(answer.token_ids, self.text_of),
+        )
 
-def _run(answer: Answer, times: Times) -> Run:
-    steps, cost = len(answer.token_ids) - 1, answer.cost
-    return Run(
-        answer=answer.text,
-        new_tokens=len(answer.token_ids),
-        prefill_ms=times.prefill_ms,
-        decode_ms=times.decode_ms,
-        visual_gflops=cost.visual / 1e9,
-        total_gflops=cost.request.total / 1e9,
-        kv_cache_bytes=answer.kv_cache_bytes,
-        per_token_ms=times.decode_ms / steps if steps else None,
-        total_ms=times.prefill_ms + times.decode_ms,
-        flops=cost.request,
-    )
+
+def pieces_of(token_ids: Sequence[int], text_of: Callable[[Sequence[int]], str]) -> tuple[str, ...]:
+    """The text that each token adds to an answer; a character of several tokens comes with its last."""
+    texts = [""]
+    for count in range(1, len(token_ids) + 1):
+        text = text_of(token_ids[:count])
+        texts.append(texts[-1] if text.endswith("\ufffd") else text)
+    return tuple(after[len(before) :] for before, after in pairwise(texts))

@@ -11,6 +11,8 @@ from fitprune_core.models.layout import VisualLayout
 from fitprune_core.recipes.recipe import PruningRecipe
 from fitprune_core.run.timing import Paired
 
+ORIGINAL = "original"  # the method of an answer that comes from the model as it is
+
 CONVENTIONS = {
     "visual_gflops": "counted: the decoder's work on visual tokens alone, 1e9 FLOPs, 2 per multiply-add",
     "total_gflops": "counted: vision tower, projector, prefill with text, scoring and decoding, 1e9 FLOPs, 2 per "
@@ -33,7 +35,8 @@ CONVENTIONS = {
 class Run:
     """One answer and what it cost. The conventions are those of `CONVENTIONS`.
 
-    `per_token_ms` is None for an answer of one token; `flops` are the parts of `total_gflops`, in FLOPs.
+    `per_token_ms` is None for an answer of one token; `flops` are the parts of `total_gflops`, in FLOPs. `token_ids`:
+    all new tokens, the end-of-sequence token included; `pieces`: the text that each adds, "" for such a token.
     """
 
     answer: str
@@ -46,11 +49,13 @@ class Run:
     per_token_ms: float | None
     total_ms: float
     flops: RequestFlops
+    token_ids: tuple[int, ...] = ()
+    pieces: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Partial:
-    """The answers so far, while they are streamed. stage: which run is on, "original" or "pruned"."""
+    """The answers so far, while they are streamed. stage: which run is on, "original" (the first) or "pruned"."""
 
     stage: str
     original: str
@@ -64,21 +69,73 @@ class Answered:
     comparison: Comparison
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """The original and the pruned run of one request.
+@dataclass(frozen=True, kw_only=True)
+class Pruning:
+    """What one side did to the visual tokens of a picture.
 
     Attributes:
-        model, device: the checkpoint's name, and what it ran on, in words.
-        question: as it was asked.
         reduction, achieved_reduction: share of visual compute to save, as asked and as saved for this picture.
-        recipe, method, procedure: the recipe that was given, what ranked the tokens, how the recipe was made.
+        recipe, method, procedure: the recipe that was given, what ranked the tokens, how the recipe was made. Of the
+            model as it is the recipe removes nothing, and the method is "original".
         removed: visual tokens dropped at each layer, for this picture.
         kept: for each layer the visual tokens that leave it, ascending.
         kept_before: those that enter the first layer, where some were dropped before it; else None.
         dropped_after, rank: one entry a visual token, see `CONVENTIONS`.
+    """
+
+    reduction: float
+    achieved_reduction: float
+    recipe: PruningRecipe
+    method: str
+    procedure: str
+    removed: tuple[int, ...]
+    kept: tuple[tuple[int, ...], ...]
+    dropped_after: tuple[int, ...]
+    rank: tuple[int, ...]
+    kept_before: tuple[int, ...] | None = None
+
+    @property
+    def title(self) -> str:
+        """ "original", or "fitprune 60 %"."""
+        return ORIGINAL if self.method == ORIGINAL else f"{self.method} {100 * self.reduction:.4g} %"
+
+    @property
+    def num_dropped_before(self) -> int:
+        """Visual tokens that never reached the first layer."""
+        return self.dropped_after.count(-1)
+
+    @property
+    def num_dropped(self) -> int:
+        """Visual tokens that were dropped, before the first layer or at any."""
+        return sum(self.removed) + self.num_dropped_before
+
+    def pruning_to_json(self) -> dict[str, Any]:
+        """As JSON has it; `report.reading` reads it back."""
+        return {
+            "method": self.method,
+            "reduction": self.reduction,
+            "achieved_reduction": self.achieved_reduction,
+            "procedure": self.procedure,
+            "removed": list(self.removed),
+            "kept": [list(tokens) for tokens in self.kept],
+            "kept_before": None if self.kept_before is None else list(self.kept_before),
+            "dropped_after": list(self.dropped_after),
+            "rank": list(self.rank),
+            "recipe": self.recipe.to_dict(),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison(Pruning):
+    """Two ways to answer one request, and of the second what it did to the visual tokens.
+
+    Attributes:
+        model, device: the checkpoint's name, and what it ran on, in words.
+        question: as it was asked.
         layout: where each visual token lies in the picture.
-        original, pruned: the two runs.
+        original, pruned: the run of the first way, which is the model as it is unless `against` says otherwise, and of
+            the second.
+        against: what the first way did to the visual tokens; None for the model as it is.
         agree: whether the answers are the same but for upper case, white space and final punctuation.
         timing: how the times were obtained, in words.
         paired: "prefill", "per_token" and "total" of both runs over the rounds of the measurement, compared; None where
@@ -89,56 +146,35 @@ class Comparison:
     model: str
     device: str
     question: str
-    reduction: float
-    achieved_reduction: float
-    recipe: PruningRecipe
-    method: str
-    procedure: str
-    removed: tuple[int, ...]
-    kept: tuple[tuple[int, ...], ...]
-    dropped_after: tuple[int, ...]
-    rank: tuple[int, ...]
     layout: VisualLayout
     original: Run
     pruned: Run
     agree: bool
     timing: str
     warnings: tuple[str, ...] = ()
-    kept_before: tuple[int, ...] | None = None
     paired: Mapping[str, Paired | None] = field(default_factory=dict)
-
-    @property
-    def num_dropped_before(self) -> int:
-        """Visual tokens that never reached the first layer."""
-        return self.dropped_after.count(-1)
+    against: Pruning | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object: the stable keys of `compare --json` first, then everything else that is known."""
-        layout = asdict(self.layout)
+        layout, pruning = asdict(self.layout), self.pruning_to_json()
         return {
             "model": self.model,
-            "reduction": self.reduction,
-            "achieved_reduction": self.achieved_reduction,
-            "removed": list(self.removed),
-            "kept": [list(tokens) for tokens in self.kept],
+            **{name: pruning.pop(name) for name in ("reduction", "achieved_reduction", "removed", "kept")},
             "original": _run_to_json(self.original),
             "pruned": _run_to_json(self.pruned),
-            "kept_before": None if self.kept_before is None else list(self.kept_before),
+            **pruning,
+            "against": self.against and self.against.pruning_to_json(),
             "question": self.question,
             "agree": self.agree,
-            "method": self.method,
-            "procedure": self.procedure,
             "device": self.device,
             "timing": self.timing,
             "paired": {name: each and each.to_json() for name, each in self.paired.items()},
             "warnings": list(self.warnings),
-            "dropped_after": list(self.dropped_after),
-            "rank": list(self.rank),
             "image_size": list(layout.pop("image_size")),
             "boxes": [box and list(box) for box in layout.pop("boxes")],
             "tiles": [list(box) for box in layout.pop("tiles")],
             **{name: list(value) if isinstance(value, tuple) else value for name, value in layout.items()},
-            "recipe": self.recipe.to_dict(),
             "conventions": CONVENTIONS,
         }
 
@@ -164,4 +200,5 @@ def fates(
 
 def _run_to_json(run: Run) -> dict[str, Any]:
     entries = asdict(run)
-    return {**entries, "flops": {**entries["flops"], "total": run.flops.total}}
+    lists = {name: list(entries[name]) for name in ("token_ids", "pieces")}
+    return {**entries, **lists, "flops": {**entries["flops"], "total": run.flops.total}}

@@ -12,7 +12,7 @@ from fitprune_core.models.exclusive import free_model
 from fitprune_core.models.memory import with_memory_explained
 from fitprune_core.pruning.methods import Method, find_method
 from fitprune_core.recipes.recipe import PruningRecipe
-from fitprune_core.run.answer import Answer, Way, answer
+from fitprune_core.run.answer import UNPRUNED, Answer, Way, answer
 from fitprune_core.run.request import Request
 from fitprune_core.run.results import Comparison
 from fitprune_core.run.timing import Stopped
@@ -40,17 +40,17 @@ def sweep(
     found = {method.label: method for method in map(find_method, methods)}
     if not found or not recipes:
         raise ValueError("a sweep needs at least one recipe and one method")
-    method, model = next(iter(found.values())), free_model(model)
-    first = Request(model, processor, image, question, recipes[0], method, max_new_tokens)
-    requests = [first.pruned_by(recipe, method) for method in found.values() for recipe in recipes]
+    ways = [(UNPRUNED, Way(recipe, method)) for method in found.values() for recipe in recipes]
+    first = Request(free_model(model), processor, image, question, ways[0], max_new_tokens)
+    requests = [first.in_ways(each) for each in ways]
     return _answers(first, requests, should_stop)
 
 
 def _answers(first: Request, requests: Sequence[Request], should_stop: Callable[[], bool]) -> Iterator[Comparison]:
     try:
-        original = _answer(first, first.ways["original"], should_stop)
+        original = _answer(first, UNPRUNED, should_stop)
         for request in requests:
-            pair = [original, _answer(request, request.ways["pruned"], should_stop)]
+            pair = [original, _answer(request, request.ways[1], should_stop)]
             yield request.result(pair, [each.times for each in pair], _TIMING)
     except Stopped:
         return

@@ -103,6 +103,16 @@ def test_compare_prints_a_table(compare, capsys):
     assert any(words in prefill for words in ("no measurable difference", "faster (", "slower (", "seldom"))
 
 
+def test_compare_takes_another_first_way(compare, capsys):
+    assert compare(against="random:seed=2", json=True) == 0
+    entries = json.loads(capsys.readouterr().out)
+    assert entries["against"]["method"] == "random(seed=2)" and entries["method"] == "fitprune"
+    assert entries["original"]["visual_gflops"] == entries["pruned"]["visual_gflops"]
+    assert compare(against="fitprune", against_reduction=0.2) == 0
+    table = capsys.readouterr().out
+    assert table.count("ranked by fitprune") == 2 and "(20.0% asked)" in table and "original" not in table
+
+
 def test_compare_takes_a_recipe_file(compare, place, capsys):
     assert compare(reduction=None, recipe=place / "recipe.json", json=True) == 0
     entries = json.loads(capsys.readouterr().out)
@@ -131,6 +141,8 @@ def test_nothing_is_pruned_at_zero(compare, capsys):
         ({"image": "."}, "is a folder"),
         ({"model": "no-such-folder"}, "no-such-folder"),
         ({"method": "guess"}, "guess"),
+        ({"against": "guess"}, "guess"),
+        ({"against_reduction": "2"}, "not including, 1"),
         ({"max_new_tokens": "0"}, "'0' is not a whole number from 1 up"),
         ({"device": "toaster"}, "toaster"),
         ({"dtype": "int3"}, "int3"),

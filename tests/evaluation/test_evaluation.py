@@ -14,8 +14,9 @@ import pytest
 from fitprune_core.cost.decoder import visual_flops
 from fitprune_core.evaluation import evaluation
 from fitprune_core.evaluation.evaluation import evaluate
-from fitprune_core.evaluation.table import COLUMNS, ORIGINAL, export
+from fitprune_core.evaluation.table import COLUMNS, export
 from fitprune_core.run.comparison import compare
+from fitprune_core.run.results import ORIGINAL
 from fitprune_core.samples.journal import Journal, Record, journal_path
 from tests.evaluation.rows import HEADER, rows_of
 from tests.memory import fill_memory_once

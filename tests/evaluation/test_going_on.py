@@ -8,8 +8,8 @@ import pytest
 
 from fitprune_core.evaluation import evaluation
 from fitprune_core.evaluation.evaluation import evaluate
-from fitprune_core.evaluation.table import ORIGINAL
 from fitprune_core.models.processors import set_image_aspect
+from fitprune_core.run.results import ORIGINAL
 from fitprune_core.samples import journal as journal_module
 from fitprune_core.samples.journal import journal_path
 from fitprune_core.samples.processes import Processes, part_paths

@@ -11,8 +11,20 @@ from app.parts.component import BrowserComponent
 from fitprune_core.report.export import VIEW
 
 
-class Trace(GradioModel):
-    """One pruned run over one picture, see `trace_of`. Pruning never brings a token back: one layer a token will do."""
+class Side(GradioModel):
+    """What one side did to the tokens of a picture, see `trace_of`. Pruning never brings a token back: one layer a
+    token will do.
+    """
+
+    name: str = ""
+    dropped_after: list[int]
+    rank: list[int]
+    tokens: list[int]
+    pruned_gflops: list[float]
+
+
+class Trace(Side):
+    """A picture, and one pruned run over it, or two."""
 
     image: str
     width: int
@@ -26,11 +38,8 @@ class Trace(GradioModel):
     merge: int = 1
     row_ends: list[int] = []
     layers: int
-    dropped_after: list[int]
-    rank: list[int]
-    tokens: list[int]
     original_gflops: list[float]
-    pruned_gflops: list[float]
+    against: Side | None = None
 
 
 class Scrubber(BrowserComponent):

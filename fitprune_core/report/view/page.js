@@ -4,13 +4,17 @@
   const percent = (share) => (100 * share).toFixed(1) + " %";
   const time = (ms) => (ms === null ? "–" : ms >= 1000 ? (ms / 1000).toPrecision(3) + " s" : ms.toPrecision(3) + " ms");
   const bytes = (count) => (count >= 1e9 ? (count / 1e9).toPrecision(3) + " GB" : (count / 1e6).toPrecision(3) + " MB");
+  const sides = [c.against, c].filter((side) => side && side.method !== "original");
+  const savedBy = (side) => percent(side.achieved_reduction) + " of visual FLOPs saved (" + percent(side.reduction) + " asked), ranked by " + side.method;
+  const nameOfSide = (side) => side.method === "original" ? "Original" : side.method + " " + percent(side.reduction);
   document.title = c.question + " · FitPrune comparison";
   byId("question").textContent = c.question;
-  byId("about").textContent = c.model + " · " + c.device + " · " + percent(c.achieved_reduction) + " of visual FLOPs saved ("
-    + percent(c.reduction) + " asked), ranked by " + c.method;
+  byId("about").textContent = c.model + " · " + c.device + " · " + sides.map(savedBy).join("; ");
   byId("original").textContent = c.original.answer || "(empty answer)";
   byId("pruned").textContent = c.pruned.answer || "(empty answer)";
-  byId("pruned-name").textContent = c.method + " " + percent(c.reduction);
+  byId("original-name").textContent = c.against ? nameOfSide(c.against) : "Original";
+  byId("pruned-name").textContent = byId("pruned-column").textContent = nameOfSide(c);
+  byId("original-column").textContent = c.against ? nameOfSide(c.against) : "original";
   byId("verdict").textContent = c.agree ? "= Same answer" : "≠ Different answers";
   byId("verdict").className = c.agree ? "same" : "different";
   byId("timing").textContent = "Times: " + c.timing;

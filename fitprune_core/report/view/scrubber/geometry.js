@@ -38,6 +38,11 @@ function tokensOf(trace, view) {
   return shown;
 }
 
+// What is drawn of a comparison, side by side: the second's, and the first's where both prune.
+function tracesOf(value) {
+  return value.against ? [value, { ...value, ...value.against }] : [value];
+}
+
 const VIEW_NAMES = { grid: "Picture", tile: "Tiles", base: "Whole picture" };
 
 function viewsOf(trace) {
@@ -201,6 +206,6 @@ if (typeof module !== "undefined" && module.exports) {
   module.exports = {
     viridis, layerColor, fitInside, unseenParts, tokensOf, viewsOf, lineEndsOf, lineEndAt, tokenAt, tileOf, isKept, placeOf,
     droppedAt, describeToken, describeLayer, describeView, stepPath,
-    neighbourOf,
+    neighbourOf, tracesOf,
   };
 }

@@ -4,10 +4,10 @@ const range = find("input[type=range]");
 const picture = new Image();
 const BEAT = 420; // milliseconds a layer while playing
 
-const at = { layer: 0, mode: "patches", view: "grid", tokens: [], hovered: -1, pinned: -1, timer: 0, place: null };
+const at = { trace: null, side: 0, layer: 0, mode: "patches", view: "grid", tokens: [], hovered: -1, pinned: -1, timer: 0, place: null };
 
 function repaint() {
-  const trace = props.value;
+  const trace = at.trace;
   const frame = find(".frame");
   if (!trace || !picture.naturalWidth || !sizeCanvas(canvas, frame.clientWidth, frame.clientHeight)) return;
   const marked = at.hovered >= 0 ? at.hovered : at.pinned;
@@ -15,7 +15,7 @@ function repaint() {
 }
 
 function repaintStrip() {
-  const trace = props.value;
+  const trace = at.trace;
   if (!trace || !picture.naturalWidth) return;
   find(".strip").querySelectorAll("canvas").forEach((small, layer) => {
     if (sizeCanvas(small, small.clientWidth, small.clientHeight)) paintSmall(small, trace, picture, layer, at.tokens);
@@ -23,7 +23,7 @@ function repaintStrip() {
 }
 
 function tell() {
-  const trace = props.value, { layer } = at;
+  const trace = at.trace, { layer } = at;
   const marked = at.hovered >= 0 ? at.hovered : at.pinned;
   setText(find(".layer"), "Layer " + (layer + 1) + " of " + trace.layers);
   setText(find(".count"), describeLayer(trace, layer));
@@ -37,7 +37,7 @@ function tell() {
 }
 
 function goTo(layer) {
-  const trace = props.value;
+  const trace = at.trace;
   if (!trace) return;
   at.layer = Math.min(Math.max(0, layer), trace.layers - 1);
   range.value = at.layer + 1;
@@ -65,7 +65,7 @@ let telling = 0;
 function tellLayer() {
   clearTimeout(telling);
   telling = setTimeout(() => {
-    const layer = at.layer + 1 < props.value.layers ? at.layer + 1 : 0;
+    const layer = at.layer + 1 < at.trace.layers ? at.layer + 1 : 0;
     window.dispatchEvent(new CustomEvent("fitprune:layer", { detail: layer }));
   }, 300);
 }
@@ -75,12 +75,12 @@ function play(on) {
   at.timer = 0;
   root.classList.toggle("playing", on);
   find(".play").setAttribute("aria-label", on ? "Pause" : "Play through the layers");
-  if (!on || !props.value) return;
-  if (at.layer >= props.value.layers - 1) goTo(0);
+  if (!on || !at.trace) return;
+  if (at.layer >= at.trace.layers - 1) goTo(0);
   at.timer = setInterval(() => {
-    if (!element.isConnected || !props.value) return play(false);
+    if (!element.isConnected || !at.trace) return play(false);
     goTo(at.layer + 1);
-    if (at.layer >= props.value.layers - 1) play(false);
+    if (at.layer >= at.trace.layers - 1) play(false);
   }, BEAT);
 }
 
@@ -95,9 +95,24 @@ function setMode(mode) {
 
 function setView(view) {
   at.view = view;
-  root.dataset.tiled = String(view === "tile" && props.value.tiles.length > 0);
-  at.tokens = tokensOf(props.value, view);
+  root.dataset.tiled = String(view === "tile" && at.trace.tiles.length > 0);
+  at.tokens = tokensOf(at.trace, view);
   at.hovered = at.pinned = -1;
+}
+
+// Whose patches are drawn, where both sides of a comparison prune: 0 the second's, 1 the first's.
+function setSide(side) {
+  at.side = side;
+  at.trace = tracesOf(props.value)[side];
+}
+
+function makeSides(value) {
+  const traces = tracesOf(value), select = find(".sides");
+  const names = traces.map((trace, side) => (traces.length < 2 ? trace.name : (side ? "Left: " : "Right: ") + trace.name));
+  select.replaceChildren(...names.map((name, side) => new Option(name, side)));
+  select.hidden = traces.length < 2;
+  setSide(at.side < traces.length ? at.side : 0);
+  select.value = at.side;
 }
 
 function makeStrip(trace) {
@@ -113,6 +128,12 @@ function makeStrip(trace) {
   find(".strip").replaceChildren(...buttons);
 }
 
+function makeCharts(trace) {
+  const all = trace.boxes.length, go = (layer) => { play(false); goTo(layer); };
+  makeChart(find("[data-chart=tokens]"), trace.tokens.map(() => all), trace.tokens, go);
+  makeChart(find("[data-chart=flops]"), trace.original_gflops, trace.pruned_gflops, go);
+}
+
 function makeViews(trace) {
   const views = viewsOf(trace), select = find(".views");
   select.replaceChildren(...views.map((view) => new Option(VIEW_NAMES[view], view)));
@@ -123,11 +144,11 @@ function makeViews(trace) {
 
 // The token under a pointer, by the place at which the picture was last drawn.
 function tokenUnder(event) {
-  if (!at.place || !props.value) return -1;
+  if (!at.place || !at.trace) return -1;
   const box = canvas.getBoundingClientRect(), ratio = canvas.width / box.width;
   const x = ((event.clientX - box.left) * ratio - at.place.left) / at.place.scale;
   const y = ((event.clientY - box.top) * ratio - at.place.top) / at.place.scale;
-  return x < props.value.width ? tokenAt(props.value, at.tokens, x, y) : lineEndAt(props.value, at.view, y);
+  return x < at.trace.width ? tokenAt(at.trace, at.tokens, x, y) : lineEndAt(at.trace, at.view, y);
 }
 
 function hover(index) {
@@ -138,18 +159,18 @@ function hover(index) {
 }
 
 canvas.addEventListener("pointermove", (event) => { if (event.pointerType === "mouse") hover(tokenUnder(event)); });
-canvas.addEventListener("pointerleave", () => { if (props.value) hover(-1); });
+canvas.addEventListener("pointerleave", () => { if (at.trace) hover(-1); });
 canvas.addEventListener("click", (event) => {
   const index = tokenUnder(event);
   at.pinned = index === at.pinned ? -1 : index;
-  if (props.value) { tell(); repaint(); }
+  if (at.trace) { tell(); repaint(); }
 });
 // Patches by keyboard: arrows go from one to its neighbour, Escape gives the arrows back to the layers.
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 canvas.addEventListener("keydown", (event) => {
-  if (!props.value || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (!at.trace || event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key === "Escape") at.pinned = -1;
-  else if (event.key in ARROWS) at.pinned = neighbourOf(props.value, at.tokens, at.pinned, ...ARROWS[event.key]);
+  else if (event.key in ARROWS) at.pinned = neighbourOf(at.trace, at.tokens, at.pinned, ...ARROWS[event.key]);
   else return;
   event.preventDefault();
   at.hovered = -1;
@@ -159,6 +180,13 @@ canvas.addEventListener("keydown", (event) => {
 range.addEventListener("input", () => { play(false); goTo(range.value - 1); });
 find(".play").addEventListener("click", () => play(!at.timer));
 find(".views").addEventListener("change", (event) => { setView(event.target.value); repaintStrip(); goTo(at.layer); });
+find(".sides").addEventListener("change", (event) => {
+  setSide(Number(event.target.value));
+  makeStrip(at.trace);
+  makeCharts(at.trace);
+  repaintStrip();
+  goTo(at.layer);
+});
 for (const button of element.querySelectorAll("button[data-mode]")) button.addEventListener("click", () => setMode(button.dataset.mode));
 
 // Keys work anywhere on the page except where they mean something else: in a field, on a button, on a slider.
@@ -170,12 +198,12 @@ onPage(document, "keydown", (event) => {
     const run = document.querySelector("#run");
     if (run && !event.repeat) run.click(); // a key that is held down runs once
   } else if (event.key === "ArrowRight" || event.key === "ArrowLeft") {
-    if (!props.value) return;
+    if (!at.trace) return;
     event.preventDefault();
     play(false);
     goTo(at.layer + (event.key === "ArrowRight" ? 1 : -1));
   } else if (event.key === " " && !target.closest("button, a, summary")) {
-    if (!props.value) return;
+    if (!at.trace) return;
     event.preventDefault();
     play(!at.timer);
   }
@@ -192,8 +220,10 @@ new MutationObserver(() => { repaint(); repaintStrip(); }).observe(document.body
 
 setMode("patches");
 setText(find(".hint"), "The picture appears here with the patches that each layer drops.");
-onValue((trace) => {
+onValue((value) => {
   play(false);
+  makeSides(value);
+  const trace = at.trace;
   root.dataset.state = "full";
   root.dataset.ends = String(hasLineEnds(trace));
   setText(find(".merged-key .words"), "a square: " + trace.merge + " × " + trace.merge + " patches");
@@ -204,9 +234,7 @@ onValue((trace) => {
   for (const end of element.querySelectorAll(".ends .last")) setText(end, "layer " + trace.layers);
   makeViews(trace);
   makeStrip(trace);
-  const all = trace.boxes.length;
-  makeChart(find("[data-chart=tokens]"), trace.tokens.map(() => all), trace.tokens, (layer) => { play(false); goTo(layer); });
-  makeChart(find("[data-chart=flops]"), trace.original_gflops, trace.pruned_gflops, (layer) => { play(false); goTo(layer); });
+  makeCharts(trace);
   goTo(askedLayer(trace.layers) - 1);
   picture.onload = () => { repaint(); repaintStrip(); };
   picture.src = trace.image;
