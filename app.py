@@ -31,8 +31,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         with upload_folder():
-            demo = build_demo(Engine.from_settings(settings), settings.runs)
-            demo.launch(server_name=settings.host, server_port=settings.port, **launch_options())
+            engine = Engine.from_settings(settings)
+            demo = build_demo(engine, settings.runs)
+            demo.launch(server_name=settings.host, server_port=settings.port, **launch_options(engine))
     except KeyboardInterrupt:
         return 130
     except (ValueError, OSError, MemoryError) as error:

@@ -41,7 +41,7 @@ class Api:
             What `python -m fitprune_core compare --json` prints.
         """
         with _refusals():
-            picture, question = check_request(image, question, reduction)
+            picture, question = check_request(image, question, reduction, self.engine.limits)
         work = partial(self.engine.compare, percent=reduction)
         return (await self._ask(picture, question, work, 1, request))[0]
 
@@ -61,7 +61,7 @@ class Api:
         """
         with _refusals():
             percents, methods = check_ways(reductions, methods)
-            picture, question = check_request(image, question, percents[0])
+            picture, question = check_request(image, question, percents[0], self.engine.limits)
         work = partial(self.engine.sweep, percents=percents, methods=methods)
         return await self._ask(picture, question, work, len(percents) * len(methods), request)
 
@@ -108,7 +108,7 @@ def _begin(
 def create_api(engine: Engine) -> None:
     """The endpoints inside the current Blocks, on inputs of their own: a slider would cut a budget of 95 down to 90."""
     api = Api(engine)
-    image, question, result = Picture(visible=False), gr.Textbox(visible=False), gr.JSON(visible=False)
+    image, question, result = Picture(engine.limits, visible=False), gr.Textbox(visible=False), gr.JSON(visible=False)
     reduction, reductions, methods = Percent(visible=False), gr.JSON(visible=False), gr.JSON(visible=False)
     at_any_time: dict[str, Any] = {"concurrency_limit": None}  # the line before the model sees to the order
     gr.Button(visible=False).click(api.compare, [image, question, reduction], result, api_name="compare", **at_any_time)

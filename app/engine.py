@@ -12,7 +12,7 @@ from PIL import Image
 
 from app.evaluated import note_at, read_evidence
 from app.line import Line
-from app.settings import Settings
+from app.settings import DEFAULTS, Limits, Settings
 from app.zero_gpu import borrowing_a_gpu
 from fitprune_core import (
     METHODS,
@@ -62,8 +62,11 @@ class Preview:
 class Engine:
     """Compares the original and the pruned answer of one model. `line` is where requests take turns."""
 
-    def __init__(self, model: Any, processor: Any, *, recipes: Path, max_new_tokens: int = 64) -> None:
+    def __init__(
+        self, model: Any, processor: Any, *, recipes: Path, max_new_tokens: int = 64, limits: Limits = DEFAULTS
+    ) -> None:
         """model, processor: as `load_model` returns them. recipes: folder that holds a folder for each model.
+        limits: how much may be asked of it.
 
         Raises ValueError if there is neither statistics nor a published recipe for the model.
         """
@@ -75,7 +78,7 @@ class Engine:
         self._fit = recipe_source(self.model_name, self.geometry, recipes)
         self._recipe = lru_cache(maxsize=256)(lambda percent: self._fit(percent / 100))
         self.evidence = read_evidence(self.model_name, partial(weights_digest, model), recipes)
-        self.line = Line()
+        self.limits, self.line = limits, Line(limits)
         self._stream = borrowing_a_gpu(self._stream_here, self._seconds_of_comparison)
         self._sweep = borrowing_a_gpu(self._sweep_here, self._seconds_of_sweep)
 
@@ -83,7 +86,8 @@ class Engine:
     def from_settings(cls, settings: Settings) -> Engine:
         """Load the model that the settings name. Raises ValueError or MemoryError if it cannot be loaded."""
         model, processor = load_model(settings.model, **asdict(settings.loading))
-        return cls(model, processor, recipes=settings.recipes, max_new_tokens=settings.max_new_tokens)
+        most, limits = settings.max_new_tokens, settings.limits
+        return cls(model, processor, recipes=settings.recipes, max_new_tokens=most, limits=limits)
 
     @property
     def is_demo(self) -> bool:
@@ -122,13 +126,13 @@ class Engine:
 
     def _seconds_of_comparison(self, image: Image.Image, question: str, recipe: PruningRecipe) -> int:
         """How long a comparison needs a borrowed GPU: two answers, and the time that measuring them may take."""
-        return round(2 * self._seconds_of_answer + MEASURING_SECONDS)
+        return min(round(2 * self._seconds_of_answer + MEASURING_SECONDS), self.limits.max_seconds)
 
     def _seconds_of_sweep(
         self, image: Image.Image, question: str, recipes: Sequence[PruningRecipe], methods: Sequence[str]
     ) -> int:
         """How long a sweep needs a borrowed GPU."""
-        return round((1 + len(recipes) * len(methods)) * self._seconds_of_answer)
+        return min(round((1 + len(recipes) * len(methods)) * self._seconds_of_answer), self.limits.max_seconds)
 
     @property
     def _seconds_of_answer(self) -> float:

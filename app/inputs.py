@@ -8,6 +8,7 @@ import gradio as gr
 from gradio.data_classes import ImageData
 
 from app.engine import check_percent
+from app.settings import Limits
 from app.uploads import Upload, receive
 from fitprune_core import check_question
 
@@ -21,7 +22,8 @@ class Picture(gr.Image):
 
     is_template = True  # drawn by Gradio's own image component
 
-    def __init__(self, value: Any = None, **options: Any) -> None:
+    def __init__(self, limits: Limits, value: Any = None, **options: Any) -> None:
+        self.limits = limits
         # PNG, because what the server draws must reach the model as it was drawn.
         super().__init__(value, type="filepath", format="png", sources=["upload", "clipboard"], buttons=[], **options)
 
@@ -33,7 +35,7 @@ class Picture(gr.Image):
         """What came in, or None where there is no picture. Raises `Refused` for what is not an upload."""
         if payload is None or (payload.path is None and payload.url is None):
             return None
-        return receive(payload.path, payload.url)
+        return receive(payload.path, payload.url, self.limits)
 
 
 class Percent(gr.Number):
@@ -45,10 +47,10 @@ class Percent(gr.Number):
         return payload
 
 
-def check_request(picture: Upload | None, question: str, percent: Any) -> tuple[Upload, str]:
+def check_request(picture: Upload | None, question: str, percent: Any, limits: Limits) -> tuple[Upload, str]:
     """The picture, unopened, and the question, trimmed. Raises ValueError for whichever of the three cannot be."""
     check_percent(percent)
-    question = check_question(question or "")
+    question = check_question(question or "", limits.max_question)
     if picture is None:
         raise ValueError("There is no picture: pick an example, or upload or paste one.")
     return picture, question

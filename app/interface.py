@@ -20,17 +20,17 @@ from app.parts.masthead import Identity, Masthead
 from app.runs import Runs
 from app.settings import RUNS
 from app.theme import CSS, make_theme
-from app.uploads import MAX_UPLOAD_BYTES, Guarded
+from app.uploads import Guarded
 from app.zero_gpu import is_zero_gpu
 
 TITLE = "FitPrune Studio"
-_QUEUE = 20  # visitors that may wait; the next one is told that the queue is full
 _KEEP = 86_400  # seconds that an uploaded picture stays on the server
 
 
 def build_demo(engine: Engine, runs: Path = RUNS) -> gr.Blocks:
     """The whole app for one engine, with its queue set up, ready to be launched. runs: where Inspect keeps its runs."""
-    with Guarded(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(3600, _KEEP)) as demo:
+    options = {"title": TITLE, "analytics_enabled": False, "fill_width": True, "delete_cache": (3600, _KEEP)}
+    with Guarded(engine.limits, **options) as demo:
         with gr.Column(elem_id="page"):
             Masthead(
                 Identity(model=engine.model_name, device=engine.device, is_demo=engine.is_demo), elem_id="masthead"
@@ -56,15 +56,15 @@ def build_demo(engine: Engine, runs: Path = RUNS) -> gr.Blocks:
         arrived = demo.load(page.arrive, None, page.begun_with, **AT_ONCE)
         if not is_zero_gpu():
             arrived.then(None, js=first)
-    return demo.queue(max_size=_QUEUE, default_concurrency_limit=1, api_open=False)
+    return demo.queue(max_size=engine.limits.max_waiting, default_concurrency_limit=1, api_open=False)
 
 
-def launch_options() -> dict[str, Any]:
+def launch_options(engine: Engine) -> dict[str, Any]:
     """What `Blocks.launch` is told besides host and port."""
     return {
         "theme": make_theme(),
         "css_paths": [CSS],
-        "max_file_size": MAX_UPLOAD_BYTES,
+        "max_file_size": engine.limits.upload_bytes,
         "show_error": False,
         "ssr_mode": False,
         "enable_monitoring": False,
@@ -72,5 +72,5 @@ def launch_options() -> dict[str, Any]:
         "mcp_server": False,
         "footer_links": ["api", "settings"],
         "share": False,
-        "app_kwargs": app_options(),
+        "app_kwargs": app_options(engine.limits, engine.line.allowance),
     }

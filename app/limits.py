@@ -10,12 +10,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.uploads import MAX_UPLOAD_BYTES
+from app.allowance import Allowance
+from app.settings import Limits
+from app.visits import address_of
+from app.words import sentence
 
-# A picture of the largest size as a data URL, and room for the rest of a request.
-MAX_BODY_BYTES = MAX_UPLOAD_BYTES * 4 // 3 + 2**20
 _FILE_OF_THE_WEB = ("/file=http:", "/file=https:", "/file/http:", "/file/https:")
 _UNKNOWN = (KeyError, FnIndexInferError)  # what Gradio raises for an event that it does not have
+
+
+_UPLOAD = "/gradio_api/upload"
 
 
 class NoWeb:
@@ -32,15 +36,37 @@ class NoWeb:
             await self.app(scope, receive, send)
 
 
+class FewUploads:
+    """Refuses an upload from an address that sent as many requests as one may within a minute."""
+
+    def __init__(self, app: ASGIApp, allowance: Allowance) -> None:
+        self.app, self.allowance = app, allowance
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As ASGI has it."""
+        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"].endswith(_UPLOAD):
+            try:
+                self.allowance.take("", address_of(Request(scope)))
+            except ValueError as error:
+                await JSONResponse({"detail": sentence(error)}, 429)(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+
 async def unknown(request: Request, error: Exception) -> JSONResponse:
     """The answer where Gradio looks something up that is not there, such as an event: no trace in the log."""
     return JSONResponse({"detail": "There is no such thing here."}, 404)
 
 
-def app_options() -> dict[str, Any]:
+def body_bytes(limits: Limits) -> int:
+    """How large a request may be: a picture of the largest size as a data URL, and room for the rest."""
+    return limits.upload_bytes * 4 // 3 + 2**20
+
+
+def app_options(limits: Limits, allowance: Allowance) -> dict[str, Any]:
     """What Gradio's server is made with."""
     return {
-        "middleware": [Middleware(NoWeb)],
+        "middleware": [Middleware(NoWeb), Middleware(FewUploads, allowance=allowance)],
         "exception_handlers": dict.fromkeys(_UNKNOWN, unknown),
-        "max_body_size": MAX_BODY_BYTES,
+        "max_body_size": body_bytes(limits),
     }

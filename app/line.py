@@ -8,6 +8,9 @@ from collections import deque
 from collections.abc import Callable
 from statistics import fmean
 
+from app.allowance import Allowance
+from app.settings import DEFAULTS, Limits
+
 # How many turns the expected wait is reckoned from.
 _REMEMBERED = 20
 
@@ -33,11 +36,11 @@ class Place:
 class Line:
     """Who waits for a model, and who has it: the first. Its methods may be called from any thread."""
 
-    def __init__(self, longest: int = 20, per_address: int = 10, clock: Callable[[], float] = time.monotonic) -> None:
-        """longest: visitors that may wait; per_address: those of one address among them, so that no machine can fill
-        the line. clock: the time in seconds.
+    def __init__(self, limits: Limits = DEFAULTS, clock: Callable[[], float] = time.monotonic) -> None:
+        """limits: among them how many may wait, in all and from one address, so that no machine can fill the line.
+        clock: the time in seconds.
         """
-        self.longest, self.per_address, self._clock = longest, per_address, clock
+        self.limits, self.allowance, self._clock = limits, Allowance(limits, clock), clock
         self._places: list[Place] = []
         self._durations: deque[float] = deque(maxlen=_REMEMBERED)
         self._lock = threading.Lock()
@@ -45,9 +48,10 @@ class Line:
     def join(self, visitor: str, address: str = "") -> Place:
         """A place for a visitor, who comes from an address, "" where that is not known.
 
-        What he had before ends; if he was waiting, the new place is where the old one was. Raises
-        ValueError when too many wait.
+        What he had before ends; if he was waiting, the new place is where the old one was. Raises ValueError, which
+        names the limit, when too many wait, or he asked too often.
         """
+        self.allowance.take(visitor, address)
         place = Place(visitor, address)
         with self._lock:
             at = self._end_others(visitor)
@@ -72,8 +76,7 @@ class Line:
     def _check_room(self, address: str) -> None:
         waiting = self._places[1:]
         of_address = sum(place.address == address != "" for place in waiting)
-        if len(waiting) >= self.longest or of_address >= self.per_address:
-            raise ValueError(f"{len(waiting)} visitors are waiting for the model already. Try again in a minute.")
+        check_room(len(waiting), of_address, self.limits, "visitors")
 
     def end(self, visitor: str, *, replaced: bool = False) -> None:
         """End what a visitor has, waiting or running: he stopped it, left, or (`replaced`) has other plans."""
@@ -106,6 +109,21 @@ class Line:
             passed = self._clock() - first.began if first.began is not None else 0.0
             return max(self._places.index(place) * mean - min(passed, mean), 0.0)
 
+    def check_time(self, place: Place) -> None:
+        """Raise ValueError, which names the limit, once a place has had the model for as long as a request may."""
+        most = self.limits.max_seconds
+        if place.began is not None and self._clock() - place.began > most:
+            raise ValueError(f"This took longer than {most:,} s, the most that a request may take here; it was ended.")
+
     def _begin_first(self) -> None:
         if self._places and self._places[0].began is None:
             self._places[0].began = self._clock()
+
+
+def check_room(waiting: int, of_address: int, limits: Limits, who: str) -> None:
+    """Raise ValueError, which names the limit, where as many wait as may, in all or of one address."""
+    if waiting >= limits.max_waiting:
+        raise ValueError(f"{waiting} {who} are waiting for the model already, as many as may. Try again in a minute.")
+    if of_address >= limits.max_waiting_per_address:
+        from_yours = f"{of_address} {who} from your address are waiting for the model already, as many as may"
+        raise ValueError(f"{from_yours}. Try again in a minute.")

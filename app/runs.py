@@ -16,8 +16,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from app.allowance import Asker
 from app.demo_model.samples import write_samples
 from app.engine import Engine, check_percent
+from app.line import check_room
 from fitprune_core.checks.files import read_json
 from fitprune_core.run.timing import Stopped
 from fitprune_core.samples.bundle import unpack
@@ -30,6 +32,8 @@ _TOKEN = re.compile(r"[\w-]{24}")
 _PLAN = "plan.json"
 EVALUATE, CALIBRATE = "evaluate", "calibrate"
 _RESULTS = {EVALUATE: "results.csv", CALIBRATE: "statistics.npz"}
+
+NOBODY = Asker()
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +64,7 @@ class Run:
     total: int = 0
     problem: str = ""
     began: float = 0.0
+    address: str = ""
     _stop: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -110,17 +115,22 @@ class Runs:
         *,
         seed: int | None = None,
         task: str = EVALUATE,
+        asker: Asker = NOBODY,
     ) -> Run:
         """Begin a visitor's run in a new folder; the one that he had on the way, of the token `before`, ends.
 
         questions: a zip of pictures and a samples file, or None for so many drawn `scenes`, those of a `seed` or such
-        as nobody has seen. percents, methods, task: as in `Plan`. Raises ValueError for what cannot be asked, and
-        leaves nothing behind.
+        as nobody has seen. percents, methods, task: as in `Plan`. Raises ValueError for what cannot be asked,
+        for an `asker` who asks too often, and where too many wait; it leaves nothing behind.
         """
+        self.engine.line.allowance.take(asker.visitor, asker.address)
         if (old := self.find(before)) is not None:
             old.stop()
         if not percents or (task == EVALUATE and not methods):
             raise ValueError("Choose at least one method and one budget.")
+        busy = [run for run in list(self._runs.values()) if run.is_busy and run is not old]
+        from_there = sum(run.address == asker.address != "" for run in busy)
+        check_room(len(busy), from_there, self.engine.limits, "runs")
         token, folder = self.new_folder()
         try:
             budgets = tuple(float(check_percent(percent)) for percent in percents)
@@ -130,7 +140,8 @@ class Runs:
                 samples, title = write_samples(folder / "scenes", scenes, _seed_of(token)), f"{scenes:,} new scenes"
             else:
                 samples, title = write_samples(folder / "scenes", scenes, seed), f"{scenes:,} scenes"
-            return self.begin(token, Plan(str(samples.relative_to(folder)), title, budgets, tuple(methods), task))
+            plan = Plan(str(samples.relative_to(folder)), title, budgets, tuple(methods), task)
+            return self.begin(token, plan, asker.address)
         except ValueError:
             self.remove(token)
             raise
@@ -143,7 +154,7 @@ class Runs:
         folder.mkdir(parents=True)
         return token, folder
 
-    def begin(self, token: str, plan: Plan) -> Run:
+    def begin(self, token: str, plan: Plan, address: str = "") -> Run:
         """Begin a run in its folder. Raises ValueError for questions that cannot be asked, naming what is wrong."""
         folder = self.folder / token
         samples = folder / plan.samples
@@ -152,7 +163,7 @@ class Runs:
             raise ValueError(f"there are {total:,} questions; a run here asks up to {MOST_QUESTIONS:,}")
         check_pictures(samples)
         (folder / _PLAN).write_text(json.dumps(asdict(plan)), encoding="utf-8")
-        run = self._runs[token] = Run(token, folder, plan, "waiting", total=total)
+        run = self._runs[token] = Run(token, folder, plan, "waiting", total=total, address=address)
         threading.Thread(target=self._work, args=(run,), daemon=True, name=f"run {token[:6]}").start()
         return run
 

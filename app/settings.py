@@ -6,18 +6,57 @@ import argparse
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from fitprune_core import RECIPES, LoadOptions
 from fitprune_core.cli.options import OneLineParser
+from fitprune_core.run.pixels import MAX_PIXELS
+from fitprune_core.run.questions import MAX_QUESTION_CHARACTERS
 
 PREFIX = "FITPRUNE_"
 RUNS = Path(tempfile.gettempdir()) / "fitprune-studio-runs"
 
 # A Hugging Face Space says through Gradio's own variables where an app has to listen.
 _GRADIO = {"host": "GRADIO_SERVER_NAME", "port": "GRADIO_SERVER_PORT"}
+
+
+def _limit(default: int, most: int, about: str) -> int:
+    """A field with what `_parser` needs: the largest value that it may have, and a line about it."""
+    return field(default=default, metadata={"most": most, "about": about})
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much may be asked of one server, so that nobody can take it from the others. All are whole numbers from 1 up.
+
+    Attributes:
+        max_upload_mb: an uploaded file, or a picture in a data URL, in MB of 2^20 bytes.
+        max_pixels: a picture, width times height.
+        max_question: a question, in characters.
+        max_seconds: a request, from its turn at the model on.
+        max_requests, max_requests_per_address: requests for the model within a minute, of one visitor and of all from
+            one address; for the address uploads count, too.
+        max_waiting, max_waiting_per_address: visitors that wait for the model, in all and of one address; also the
+            runs of Inspect and Recipes that are not over.
+    """
+
+    max_upload_mb: int = _limit(16, 2_048, "largest upload, in MB")
+    max_pixels: int = _limit(MAX_PIXELS, MAX_PIXELS, "largest picture, in pixels")
+    max_question: int = _limit(MAX_QUESTION_CHARACTERS, MAX_QUESTION_CHARACTERS, "longest question, in characters")
+    max_seconds: int = _limit(300, 86_400, "longest time of a request at the model, in seconds")
+    max_requests: int = _limit(60, 100_000, "most requests of a visitor within a minute")
+    max_requests_per_address: int = _limit(240, 100_000, "most requests and uploads from an address within a minute")
+    max_waiting: int = _limit(20, 10_000, "most visitors that wait for the model")
+    max_waiting_per_address: int = _limit(10, 10_000, "most of them from one address")
+
+    @property
+    def upload_bytes(self) -> int:
+        return self.max_upload_mb * 2**20
+
+
+DEFAULTS = Limits()
 
 
 @dataclass(frozen=True)
@@ -31,6 +70,7 @@ class Settings:
         max_new_tokens: longest answer, in tokens.
         host, port: where to listen.
         runs: folder where Inspect keeps its runs for a day, so that they go on after the server was stopped.
+        limits: how much may be asked of the server.
     """
 
     model: str = "auto"
@@ -40,6 +80,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 7860
     runs: Path = RUNS
+    limits: Limits = DEFAULTS
 
     @classmethod
     def read(cls, arguments: Sequence[str] | None = None, environment: Mapping[str, str] | None = None) -> Settings:
@@ -50,8 +91,10 @@ class Settings:
         environment = os.environ if environment is None else environment
         parser = _parser(environment)
         parsed = parser.parse_args(arguments)
-        rest = {name: value for name, value in vars(parsed).items() if name not in LoadOptions.names()}
-        return cls(loading=LoadOptions.of(parsed), **rest)
+        limits = {limit.name: getattr(parsed, limit.name) for limit in fields(Limits)}
+        apart = {*LoadOptions.names(), *limits}
+        rest = {name: value for name, value in vars(parsed).items() if name not in apart}
+        return cls(loading=LoadOptions.of(parsed), limits=Limits(**limits), **rest)
 
 
 class _Parser(OneLineParser):
@@ -69,7 +112,7 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
 
     def add(name: str, help: str, type: Callable[[str], Any] = str) -> None:
         # argparse runs `type` on defaults that are texts, so the environment is checked like the command line.
-        default = of_environment(name) or getattr(Settings, name)
+        default = of_environment(name) or getattr(Settings if hasattr(Settings, name) else Limits, name)
         parser.add_argument(f"--{name.replace('_', '-')}", default=default, type=type, help=f"{help} [{default}]")
 
     add("model", "model folder, Hub id, mini-llava, or auto: LLaVA-1.5-7B where there is CUDA, else mini-llava")
@@ -79,6 +122,8 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     add("host", "address to listen on")
     add("runs", "folder of the Inspect page's runs", Path)
     add("port", "port to listen on", _whole_number(1, 65535))
+    for limit in fields(Limits):
+        add(limit.name, limit.metadata["about"], _whole_number(1, limit.metadata["most"]))
     return parser
 
 

@@ -26,10 +26,8 @@ from filelock import FileLock, Timeout
 from gradio.utils import get_upload_folder
 from PIL import Image
 
+from app.settings import DEFAULTS, Limits
 from fitprune_core import open_picture
-
-MAX_UPLOAD_BYTES = 16 * 2**20
-REFUSED = f"This picture cannot be opened. Upload it or paste it here; it may have up to {MAX_UPLOAD_BYTES >> 20} MB."
 
 _DATA = "data:"
 _FOLDER, _LOCK = "fitprune-uploads-", ".lock"
@@ -70,19 +68,28 @@ def _clear_left_behind(base: Path) -> None:
             lock.unlink(missing_ok=True)
 
 
+def refusal(limits: Limits) -> str:
+    """The sentence for every picture that is not opened."""
+    return f"This picture cannot be opened. Upload it or paste it here; it may have up to {limits.max_upload_mb} MB."
+
+
 class Refused(gr.Error):
     """The answer to every picture that did not come in through an upload or a data URL."""
 
-    def __init__(self) -> None:
-        super().__init__(REFUSED, print_exception=False)
+    def __init__(self, limits: Limits) -> None:
+        super().__init__(refusal(limits), print_exception=False)
 
 
 class Guarded(gr.Blocks):
     """Blocks whose events, on every page and over the API, take no file but what came in through the door."""
 
+    def __init__(self, limits: Limits, **options: Any) -> None:
+        self.limits = limits
+        super().__init__(**options)
+
     async def preprocess_data(self, block_fn: Any, inputs: list[Any], *arguments: Any, **options: Any) -> list[Any]:
         """As Gradio's. Raises `Refused` before Gradio opens, copies or fetches anything."""
-        check_values(inputs)
+        check_values(inputs, self.limits)
         return await super().preprocess_data(block_fn, inputs, *arguments, **options)
 
 
@@ -96,6 +103,7 @@ class Upload:
     name: str
     path: Path | None = None
     data: bytes = b""
+    limits: Limits = DEFAULTS
 
     @property
     def key(self) -> str:
@@ -105,7 +113,7 @@ class Upload:
         """The picture as `open_picture` reads it. Raises ValueError that names the picture, but no folder."""
         file = io.BytesIO(self._read())
         file.name = self.name  # what open_picture calls it
-        return open_picture(file)
+        return open_picture(file, self.limits.max_pixels)
 
     def _read(self) -> bytes:
         if self.path is None:
@@ -113,10 +121,10 @@ class Upload:
         try:
             return self.path.read_bytes()
         except OSError as error:
-            raise ValueError(REFUSED) from error
+            raise ValueError(refusal(self.limits)) from error
 
 
-def check_values(values: Any) -> None:
+def check_values(values: Any, limits: Limits) -> None:
     """Look at everything that an event received, however deep. Raises `Refused` for a file that is not an upload.
 
     A dictionary that has a `path` or a `url` is a file, with or without the mark by which Gradio knows its own.
@@ -128,49 +136,49 @@ def check_values(values: Any) -> None:
             waiting.extend(value)
         elif isinstance(value, dict):
             if value.get("path") is not None or value.get("url") is not None:
-                _check_file(value.get("path"), value.get("url"))
+                _check_file(value.get("path"), value.get("url"), limits)
             waiting.extend(value.values())
 
 
-def receive(path: str | None, url: str | None) -> Upload:
+def receive(path: str | None, url: str | None, limits: Limits) -> Upload:
     """A picture by what a visitor sent for it. Raises `Refused` for what is neither an upload nor a sound data URL."""
     if path is None and isinstance(url, str) and url.startswith(_DATA):
-        return Upload("the picture", data=_bytes_of(url))
-    uploaded = _uploaded(path)
-    return Upload(uploaded.name, uploaded)
+        return Upload("the picture", data=_bytes_of(url, limits), limits=limits)
+    uploaded = _uploaded(path, limits)
+    return Upload(uploaded.name, uploaded, limits=limits)
 
 
-def _check_file(path: Any, url: Any) -> None:
+def _check_file(path: Any, url: Any, limits: Limits) -> None:
     if path is not None:
-        _uploaded(path)
+        _uploaded(path, limits)
     elif not (isinstance(url, str) and url.startswith(_DATA)):
-        raise Refused
+        raise Refused(limits)
 
 
-def _uploaded(path: Any) -> Path:
+def _uploaded(path: Any, limits: Limits) -> Path:
     """A path, if links and dots lead to a plain file in the upload folder and no larger than an upload."""
     try:
         real, folder = Path(os.path.realpath(path, strict=True)), Path(os.path.realpath(get_upload_folder()))
         found = os.stat(real)
     except (OSError, ValueError, TypeError) as error:
-        raise Refused from error
-    is_plain = stat.S_ISREG(found.st_mode) and found.st_size <= MAX_UPLOAD_BYTES
+        raise Refused(limits) from error
+    is_plain = stat.S_ISREG(found.st_mode) and found.st_size <= limits.upload_bytes
     # Gradio puts every upload into a folder with a name that nobody can guess.
     if not (is_plain and os.path.isabs(path) and real.is_relative_to(folder) and real.parent != folder):
-        raise Refused
+        raise Refused(limits)
     return real
 
 
-def _bytes_of(url: str) -> bytes:
+def _bytes_of(url: str, limits: Limits) -> bytes:
     """What a data URL holds. Gradio would decode the picture, of whatever size, and encode it anew."""
     kind, _, text = url.partition(",")
     is_base64 = kind.endswith(";base64")
-    if len(text) > MAX_UPLOAD_BYTES * (4 / 3 if is_base64 else 3) + 4:
-        raise Refused
+    if len(text) > limits.upload_bytes * (4 / 3 if is_base64 else 3) + 4:
+        raise Refused(limits)
     try:
         data = base64.b64decode(text, validate=True) if is_base64 else unquote_to_bytes(text)
     except ValueError as error:
-        raise Refused from error
-    if len(data) > MAX_UPLOAD_BYTES:
-        raise Refused
+        raise Refused(limits) from error
+    if len(data) > limits.upload_bytes:
+        raise Refused(limits)
     return data

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import ipaddress
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Any
 
 from gradio.context import LocalContext
 
+from app.allowance import Asker
 from app.line import Line, Place
 
 # Seconds between two looks at whether it is somebody's turn, or he has gone.
@@ -35,7 +37,8 @@ async def visit(
 ) -> AsyncGenerator[Any, None]:
     """Yield `Waiting` until it is a place's turn, at least once, then what `work(should_stop)` yields on a thread.
 
-    It ends without a further item once the place is over, or the visitor is gone. Raises what the work raises.
+    It ends without a further item once the place is over, or the visitor is gone. Raises what the work raises, and
+    ValueError when it takes longer than a request may.
     """
     is_gone = _listener()
     begun = False
@@ -48,6 +51,7 @@ async def visit(
         _start(line, place, work, items)
         begun = True
         while not place.is_over() and not is_gone():
+            line.check_time(place)
             with contextlib.suppress(TimeoutError):
                 kind, item = await asyncio.wait_for(items.get(), _LOOK)
                 if kind == "end":
@@ -110,7 +114,23 @@ def _listener() -> Callable[[], bool]:
     return lambda: event is not None and not event.alive
 
 
+def asker_of(request: Any) -> Asker:
+    """Who sent a request of Gradio's."""
+    return Asker(str(request.session_hash), address_of(request))
+
+
 def address_of(request: Any) -> str:
-    """Where a visitor comes from, or "" where that is not known."""
+    """Where a visitor comes from, or "" where that is not known.
+
+    Of IPv6 it is the network of 64 bits, all of whose addresses one owner has.
+    """
     client = getattr(request, "client", None)
-    return str(getattr(client, "host", "") or "")
+    host = str(getattr(client, "host", "") or "")
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if isinstance(address, ipaddress.IPv4Address):
+        return host
+    mapped = address.ipv4_mapped
+    return str(mapped or ipaddress.ip_network((int(address), 64), strict=False))

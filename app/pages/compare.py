@@ -134,7 +134,7 @@ class ComparePage:
         kept, ended = Board(**shown), "Stopped."
         self.end(request, replaced=True)
         try:
-            picture, question = check_request(picture, question, percent)
+            picture, question = check_request(picture, question, percent, self.engine.limits)
             place = self.engine.line.join(str(request.session_hash), address_of(request))
             work = partial(self._work, picture, question, percent, seed)
             async with contextlib.aclosing(visit(self.engine.line, place, work)) as items:
@@ -310,7 +310,7 @@ def create_compare(engine: Engine) -> ComparePage:
 
 
 def _create_controls(engine: Engine, examples: tuple[Example, ...], first: Example) -> dict[str, Any]:
-    picture = Picture(first.open(), label="Picture", show_label=False, height=220, elem_id="picture")
+    picture = Picture(engine.limits, first.open(), label="Picture", show_label=False, height=220, elem_id="picture")
     with gr.Row(elem_id="gallery"):
         thumbnails = [Choice(thumbnail=data_uri(e.open(), _THUMBNAIL), title=e.title) for e in examples]
         picker = Picker(Choices(choices=thumbnails), elem_classes="picker-box", min_width=0)

@@ -16,6 +16,7 @@ from app.parts.notice import Message, Notice
 from app.parts.table import Table, TableData
 from app.runs import MOST_QUESTIONS, Run, Runs
 from app.tables import table_of
+from app.visits import asker_of
 from app.words import sentence
 from fitprune_core import open_picture
 from fitprune_core.evaluation.lmms_logs import read_lmms_logs
@@ -73,11 +74,17 @@ class InspectPage:
         return {parts.table: table, parts.notice: Message(text=text), parts.picture: gr.Image(None, visible=False)}
 
     def begin(
-        self, questions: str | None, scenes: int, methods: list[str], budgets: list[int], token: str
+        self,
+        questions: str | None,
+        scenes: int,
+        methods: list[str],
+        budgets: list[int],
+        token: str,
+        request: gr.Request,
     ) -> dict[Any, Any]:
         """Begin a run; one that this visitor has on the way ends."""
         try:
-            run = self.runs.ask(token, questions, int(scenes), budgets, methods)
+            run = self.runs.ask(token, questions, int(scenes), budgets, methods, asker=asker_of(request))
         except ValueError as error:
             return {self.parts.notice: Message(text=sentence(error), kind="error")}
         return {self.parts.token: run.token, **self._status(run)}

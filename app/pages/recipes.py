@@ -13,6 +13,7 @@ from app.pages.wiring import AT_ONCE, BUDGETS, LOOK, QUIET
 from app.parts.curves import Curve, Curves, CurvesData, curve_of
 from app.parts.notice import Message, Notice
 from app.runs import CALIBRATE, Run, Runs
+from app.visits import asker_of
 from app.words import sentence
 from fitprune_core import RECIPES, AttentionStatistics, PruningRecipe, fit_recipe
 from fitprune_core.recipes.published import published_recipes
@@ -68,11 +69,14 @@ class RecipesPage:
         curve = curve_of(recipe, f"uploaded: {recipe.model}", name=Path(path).stem, shown=True)
         return {**self._with(own, curve), parts.notice: Message(text="The uploaded recipe is drawn.")}
 
-    def begin(self, questions: str | None, scenes: int, percent: float, token: str | None) -> dict[Any, Any]:
+    def begin(
+        self, questions: str | None, scenes: int, percent: float, token: str | None, request: gr.Request
+    ) -> dict[Any, Any]:
         """Begin to collect the statistics for a recipe."""
         parts = self.parts
         try:
-            run = self.runs.ask(token, questions, int(scenes), [percent], seed=_SEED, task=CALIBRATE)
+            asker = asker_of(request)
+            run = self.runs.ask(token, questions, int(scenes), [percent], seed=_SEED, task=CALIBRATE, asker=asker)
         except ValueError as error:
             return {parts.notice: Message(text=sentence(error), kind="error")}
         return {parts.token: run.token, parts.notice: Message(text=run.progress), parts.timer: gr.Timer(active=True)}

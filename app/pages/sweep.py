@@ -52,7 +52,7 @@ class SweepPage:
         line.end(visitor, replaced=True)
         try:
             percents, methods = check_ways(sorted(percents), list(methods))
-            picture, question = check_request(picture, question, percents[0])
+            picture, question = check_request(picture, question, percents[0], self.engine.limits)
             place = line.join(visitor, address_of(request))
             work = partial(self._work, picture, question, seed, methods, percents)
             async with contextlib.aclosing(visit(line, place, work)) as items:

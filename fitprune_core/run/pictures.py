@@ -41,17 +41,18 @@ _MAX_TILES = 2**18
 _MARKER = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")
 
 
-def open_picture(source: str | os.PathLike | BinaryIO) -> Image.Image:
+def open_picture(source: str | os.PathLike | BinaryIO, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Read a picture file as RGB pixels, upright.
 
-    source: a path, or an open binary file. Of an animation the first frame is read; see `load_rgb` for the rest. How
-    large it is, and how long it would take, is looked at before anything is decoded. Raises ValueError, one sentence
-    that names the file, for one that is missing, empty, damaged, too large, or no picture. Odd EXIF is no damage.
+    source: a path, or an open binary file. max_pixels: how many pixels it may have, `MAX_PIXELS` at most. Of an
+    animation the first frame is read; see `load_rgb` for the rest. How large it is, and how long it would take, is
+    looked at before anything is decoded. Raises ValueError, one sentence that names the file, for one that is missing,
+    empty, damaged, too large, or no picture. Odd EXIF is no damage.
     """
     name = _name_of(source)
     with _opened(source, name) as file:
         image = _identified(file, name)
-        check_size(image, name)
+        check_size(image, name, max_pixels)
         with damage_explained(name):
             forget_odd_metadata(image)
             effort = _effort(image, file)

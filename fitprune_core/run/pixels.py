@@ -37,14 +37,14 @@ def load_rgb(image: Image.Image, name: str = "the picture") -> Image.Image:
         return turned(_rgb(image), orientation_of(image))
 
 
-def check_size(image: Image.Image, name: str) -> None:
-    """Raise ValueError for a picture with too many pixels, none, or of a shape that processors make huge."""
+def check_size(image: Image.Image, name: str, most: int = MAX_PIXELS) -> None:
+    """Raise ValueError for a picture with more pixels than `most`, none, or of a shape that processors make huge."""
     width, height = image.size
     size = f"{named(name)} is {width:,} x {height:,} pixels"
     if width < 1 or height < 1:
         raise ValueError(f"{size}: there is nothing to see")
-    if width * height > MAX_PIXELS:
-        raise ValueError(f"{size}; a picture may have up to {MAX_PIXELS:,} pixels in all")
+    if width * height > most:
+        raise ValueError(f"{size}; a picture may have up to {most:,} pixels in all")
     if max(width, height) > MAX_SIDE:
         raise ValueError(f"{size}; a side may be up to {MAX_SIDE:,} pixels long")
     if max(width, height) > MAX_ASPECT * min(width, height):

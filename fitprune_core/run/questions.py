@@ -18,20 +18,18 @@ def strip_image_marker(text: str, marker: str = IMAGE_MARKER) -> str:
     return marker.join(parts[filled[0] : filled[-1] + 1]).strip() if filled else ""
 
 
-def check_question(text: str) -> str:
+def check_question(text: str, longest: int = MAX_QUESTION_CHARACTERS) -> str:
     """A question without the white space, and the image markers, around it.
 
-    Raises ValueError for one that is empty, longer than 2,000 characters, or no valid text.
+    longest: most characters that it may have. Raises ValueError for one that is empty, longer, or no valid text.
     """
     if not isinstance(text, str):
         raise ValueError(f"the question must be a text, not {type(text).__name__}")
     question = strip_image_marker(text)
     if not question:
         raise ValueError("the question is empty; ask something about the picture")
-    if len(question) > MAX_QUESTION_CHARACTERS:
-        raise ValueError(
-            f"the question has {len(question):,} characters; it may have up to {MAX_QUESTION_CHARACTERS:,}"
-        )
+    if len(question) > longest:
+        raise ValueError(f"the question has {len(question):,} characters; it may have up to {longest:,}")
     try:
         question.encode("utf-8")
     except UnicodeEncodeError as error:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from app.engine import LARGEST_PERCENT, Preview, check_percent
 from app.line import Line
+from app.settings import Limits
 from fitprune_core.cost.decoder import DecoderGeometry, tokens_per_layer, visual_flops, visual_reduction
 from fitprune_core.cost.request import RequestFlops
 from fitprune_core.models.layout import VisualLayout
@@ -27,19 +28,27 @@ GEOMETRY = DecoderGeometry(
 )
 GRID = 16
 TOKENS = GRID * GRID
+MANY_REQUESTS = Limits(max_requests=100_000, max_requests_per_address=100_000)
 
 
 class FakeEngine:
     """Same face as `app.engine.Engine`. `answers` are (original, pruned); `error` is raised instead of answering.
 
-    A word takes `delay` seconds, the measurement `measuring`; `most` is how many were ever at it at once.
+    A word takes `delay` seconds, the measurement `measuring`; `most` is how many were ever at it at once. limits: those
+    of a server, but with as many requests as tests send.
     """
 
     model_name, device, is_demo, geometry = "mini-llava", "CPU · float32 · 2 threads", True, GEOMETRY
 
-    def __init__(self, answers: tuple[str, str] = ("a red car", "a red car"), *, delay: float = 0.0) -> None:
+    def __init__(
+        self,
+        answers: tuple[str, str] = ("a red car", "a red car"),
+        *,
+        delay: float = 0.0,
+        limits: Limits = MANY_REQUESTS,
+    ) -> None:
         self.answers, self.delay, self.measuring = answers, delay, delay
-        self.line = Line()
+        self.limits, self.line = limits, Line(limits)
         self.error: Exception | None = None
         self.asked: list[tuple[tuple[int, int], str, float]] = []
         self.working = self.most = 0

@@ -28,7 +28,7 @@ def served_demo(engine) -> Iterator[tuple[Any, str]]:
         demo = build_demo(engine, folder / "runs")
         try:
             _, url, _ = demo.launch(
-                server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, inbrowser=False, **launch_options()
+                server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, inbrowser=False, **launch_options(engine)
             )
             yield demo, url
         finally:

@@ -205,7 +205,7 @@ def test_a_second_call_of_one_client_takes_the_place_of_the_first(client, pictur
 
 
 def test_nobody_is_let_into_a_line_that_is_full(client, picture, slow):
-    places = [slow.line.join(str(number)) for number in range(slow.line.longest + 1)]
+    places = [slow.line.join(str(number)) for number in range(slow.limits.max_waiting + 1)]
     try:
         assert "20 visitors are waiting for the model already" in refused(client, picture)
     finally:

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import io
+import re
+from dataclasses import fields
+from pathlib import Path
+
 import httpx
 import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from PIL import Image
 
-from app.limits import MAX_BODY_BYTES
+from app.limits import body_bytes
+from app.settings import Limits
 from tests.app.fake_engine import FakeEngine
-from tests.app.serving import served
+from tests.app.serving import call, served, served_demo, upload
+
+ROOT = Path(__file__).resolve().parents[2]
+TIGHT = Limits(
+    max_upload_mb=1,
+    max_pixels=40_000,
+    max_question=20,
+    max_seconds=2,
+    max_requests=4,
+    max_requests_per_address=30,
+    max_waiting=2,
+    max_waiting_per_address=1,
+)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +54,7 @@ def test_the_server_fetches_nothing_from_the_web(url, path):
 def test_a_request_that_is_too_large_is_refused(url, announced):
     def pieces():
         yield b'{"data": ["'
-        for _ in range(MAX_BODY_BYTES // 2**20 + 1):
+        for _ in range(body_bytes(Limits()) // 2**20 + 1):
             yield b"x" * 2**20
         yield b'"], "fn_index": 0, "session_hash": "large"}'
 
@@ -56,3 +77,93 @@ def test_what_is_not_there_is_no_error_of_the_server(url, capfd, path, body):
     assert 400 <= answer.status_code < 500
     told = capfd.readouterr()
     assert "KeyError" not in told.err + told.out and "Traceback" not in told.err + told.out
+
+
+@pytest.fixture
+def tight():
+    """A server that allows little: its engine, its Blocks and its address."""
+    engine = FakeEngine(limits=TIGHT)
+    with served_demo(engine) as (demo, address):
+        yield engine, demo, address
+
+
+def picture(size, tmp_path, name="picture.png"):
+    Image.new("RGB", size, "teal").save(tmp_path / name)
+    return handle_file(str(tmp_path / name))
+
+
+def refusal(address, *data) -> str:
+    """What a client that has asked for nothing yet is told of a comparison."""
+    with pytest.raises(AppError) as error:
+        Client(address, verbose=False).predict(*data, api_name="/compare")
+    return str(error.value)
+
+
+def test_each_limit_is_named_by_the_sentence_that_refuses(tight, tmp_path):
+    engine, _, address = tight
+    assert "it may have up to 20" in refusal(address, picture((20, 20), tmp_path), "What is it? " * 2, 60)
+    assert "up to 40,000 pixels in all" in refusal(address, picture((201, 200), tmp_path), "What?", 60)
+    asked = Client(address, verbose=False).predict(picture((200, 200), tmp_path), "What?", 60, api_name="/compare")
+    assert asked["model"] == "mini-llava"
+    engine.delay = 1.0
+    assert "This took longer than 2 s" in refusal(address, picture((20, 20), tmp_path), "What?", 60)
+
+
+def test_requests_are_counted_and_the_others_go_on(tight, tmp_path):
+    _, _, address = tight
+    mine, yours = Client(address, verbose=False), Client(address, verbose=False)
+    given = (picture((20, 20), tmp_path), "What?", 60)
+    for _ in range(4):
+        mine.predict(*given, api_name="/compare")
+    for name, asked in (("/compare", given), ("/sweep", (*given[:2], [60], ["fitprune"]))):
+        with pytest.raises(AppError, match="4 requests within a minute, as many as a visitor may"):
+            mine.predict(*asked, api_name=name)
+    yours.predict(*given, api_name="/compare")
+
+
+def small_png() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (20, 20)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_who_makes_up_sessions_is_bound_by_his_address(tight):
+    engine, demo, address = tight
+    index = next(index for index, event in demo.fns.items() if event.api_name == "compare")
+    engine.line.allowance._clock = lambda: 0.0
+    image = upload(address, small_png())
+    told = [call(address, index, [image, "What?", 60], f"made up {number}") for number in range(30)]
+    errors = [each["output"].get("error") for all in told for each in all if each["msg"] == "process_completed"]
+    assert errors[:29] == [None] * 29
+    assert "From your address came 30 requests within a minute" in errors[29]
+    answer = httpx.post(f"{address}gradio_api/upload", files={"files": small_png()}, timeout=20)
+    assert answer.status_code == 429 and "30 requests within a minute" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(("believed", "refused"), [("127.0.0.1", 0), ("10.0.0.0/8", 5)])
+def test_what_a_proxy_says_of_an_address_counts_only_where_it_is_believed(monkeypatch, believed, refused):
+    """35 uploads in the name of as many addresses, 30 of which may come from one."""
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", believed)
+    with served(FakeEngine(limits=TIGHT)) as address:
+        codes = [
+            httpx.post(
+                f"{address}gradio_api/upload",
+                files={"files": small_png()},
+                headers={"X-Forwarded-For": f"192.0.2.{number}"},
+                timeout=20,
+            ).status_code
+            for number in range(35)
+        ]
+    assert codes == [200] * (35 - refused) + [429] * refused
+
+
+def test_an_upload_that_is_too_large_is_refused(tight):
+    answer = httpx.post(f"{tight[2]}gradio_api/upload", files={"files": bytes(2**20 + 1)}, timeout=20)
+    assert answer.status_code == 413
+
+
+def test_the_guide_names_every_limit_and_its_default():
+    guide = (ROOT / "assets" / "guide" / "server.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `--([a-z-]+)` \| ([\d,]+) \|", guide, re.MULTILINE)
+    told = {flag.replace("-", "_"): int(value.replace(",", "")) for flag, value in rows}
+    assert told == {limit.name: limit.default for limit in fields(Limits)} | {"max_new_tokens": 64}

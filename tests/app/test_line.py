@@ -7,6 +7,7 @@ import random
 import pytest
 
 from app.line import Line
+from app.settings import Limits
 
 
 class Clock:
@@ -51,7 +52,7 @@ def test_a_visitor_who_runs_and_asks_anew_waits_behind_all_others():
 @pytest.mark.parametrize("seed", range(20))
 def test_nobody_ever_holds_two_places(seed):
     """Whatever visitors do: one place each that is not over, one at the model, and a line no longer than allowed."""
-    rng, line = random.Random(seed), Line(longest=4, per_address=4)
+    rng, line = random.Random(seed), Line(Limits(max_waiting=4, max_requests=1_000))
     held: list = []
     for _ in range(300):
         who = rng.choice("abcdefgh")
@@ -72,13 +73,15 @@ def test_nobody_ever_holds_two_places(seed):
 
 
 def test_the_line_has_an_end_also_for_one_address():
-    line = Line(longest=3, per_address=2)
+    line = Line(Limits(max_waiting=3, max_waiting_per_address=2))
     line.join("a", "home")
     line.join("b", "home"), line.join("c", "home")
-    with pytest.raises(ValueError, match="2 visitors are waiting"):
+    with pytest.raises(
+        ValueError, match="2 visitors from your address are waiting for the model already, as many as may"
+    ):
         line.join("d", "home")
     line.join("e", "elsewhere")
-    with pytest.raises(ValueError, match="3 visitors are waiting"):
+    with pytest.raises(ValueError, match="3 visitors are waiting for the model already, as many as may"):
         line.join("f", "far away")
     assert not line.join("e", "elsewhere").is_over()
 

@@ -18,6 +18,7 @@ from app.runs import Runs
 from tests.tiny import random_picture
 
 NAMES = ("upload", "questions", "scenes", "percent", "run", "notice", "curves", "own", "token", "timer")
+REQUEST = SimpleNamespace(session_hash="mine", client=SimpleNamespace(host="192.0.2.1"))
 
 
 @pytest.fixture
@@ -82,7 +83,7 @@ def zip_of(tmp_path, count):
 
 
 def test_a_recipe_is_fitted_from_ones_own_pictures(page, tiny_engine, tmp_path):
-    told = finished(page, page.begin(zip_of(tmp_path, 3), 8, 50, None))
+    told = finished(page, page.begin(zip_of(tmp_path, 3), 8, 50, None, REQUEST))
     samples = [(random_picture(seed=number), f"What is {number}?") for number in range(3)]
     expected = fp.fit_recipe(fp.collect_statistics(tiny_engine.model, tiny_engine.processor, samples), 0.5)
     fitted = recipe_of(told["curves"].curves[0])
@@ -92,6 +93,6 @@ def test_a_recipe_is_fitted_from_ones_own_pictures(page, tiny_engine, tmp_path):
 
 def test_a_bad_zip_is_told_in_a_sentence(page, tmp_path):
     (tmp_path / "bad.zip").write_bytes(b"no zip")
-    told = page.begin(str(tmp_path / "bad.zip"), 8, 50, None)
+    told = page.begin(str(tmp_path / "bad.zip"), 8, 50, None, REQUEST)
     assert told["notice"].kind == "error" and "bad.zip" in told["notice"].text
     assert str(tmp_path) not in told["notice"].text and not list(page.runs.folder.iterdir())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.settings import Settings
+from app.settings import Limits, Settings
 from fitprune_core.models.options import LoadOptions
 
 
@@ -28,9 +28,22 @@ def test_a_space_says_where_to_listen():
     assert Settings.read([], {"GRADIO_SERVER_NAME": "0.0.0.0"}).host == "0.0.0.0"
 
 
+def test_limits_can_be_set_in_both_ways():
+    asked = Settings.read(["--max-waiting", "5"], {"FITPRUNE_MAX_SECONDS": "60", "FITPRUNE_MAX_WAITING": "7"})
+    assert asked.limits == Limits(max_waiting=5, max_seconds=60)
+
+
 @pytest.mark.parametrize(
     ("arguments", "environment"),
-    [(["--port", "x"], {}), (["--port", "70000"], {}), ([], {"FITPRUNE_PORT": "0"}), (["--nonsense"], {})],
+    [
+        (["--max-pixels", "0"], {}),
+        (["--max-question", "2001"], {}),
+        ([], {"FITPRUNE_MAX_UPLOAD_MB": "much"}),
+        (["--port", "x"], {}),
+        (["--port", "70000"], {}),
+        ([], {"FITPRUNE_PORT": "0"}),
+        (["--nonsense"], {}),
+    ],
 )
 def test_what_cannot_be_ends_with_one_line_and_status_2(arguments, environment, capsys):
     with pytest.raises(SystemExit) as ended:

@@ -15,15 +15,26 @@ import pytest
 from gradio.data_classes import ImageData
 from PIL import Image
 
-from app import uploads
 from app.inputs import Picture
-from app.uploads import REFUSED, Refused, check_values, receive, upload_folder
+from app.settings import Limits
+from app.uploads import Refused, Upload, refusal, upload_folder
+from app.uploads import check_values as check_values_within
+from app.uploads import receive as receive_within
 from app.words import sentence
 from tests.app.fake_engine import FakeEngine
 from tests.app.pictures import bad_files
 from tests.app.serving import call, served_demo, upload
 
 ROOT = Path(__file__).resolve().parents[2]
+LIMITS = Limits()
+
+
+def receive(path, url, limits=LIMITS) -> Upload:
+    return receive_within(path, url, limits)
+
+
+def check_values(values) -> None:
+    check_values_within(values, LIMITS)
 
 
 def png(size=(8, 4)) -> bytes:
@@ -103,7 +114,7 @@ def test_everything_else_is_refused_with_one_sentence(forbidden):
             sentences.add(str(error.value))
         with pytest.raises(Refused):
             receive(path, None)
-    assert sentences == {str(Refused())}
+    assert sentences == {str(Refused(LIMITS))}
 
 
 def test_files_are_found_however_deep_and_unmarked(forbidden):
@@ -118,7 +129,7 @@ def test_a_data_url_is_handed_on_as_it_is_and_leaves_no_file(folder, monkeypatch
     exif[0x0112] = 6
     Image.new("RGB", (8, 4), "red").save(buffer, "JPEG", exif=exif)
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda self: pytest.fail("decoded"))
-    picture = Picture().preprocess(ImageData(url=url_of(buffer.getvalue())))
+    picture = Picture(LIMITS).preprocess(ImageData(url=url_of(buffer.getvalue())))
     monkeypatch.undo()
     assert picture.data == buffer.getvalue()
     assert picture.open().size == (4, 8)
@@ -133,12 +144,14 @@ def test_data_urls_have_the_formats_of_files(format):
         receive(None, url_of(buffer.getvalue())).open()
 
 
-def test_data_urls_have_the_bounds_of_files(monkeypatch):
-    monkeypatch.setattr(uploads, "MAX_UPLOAD_BYTES", 30)
-    assert receive(None, url_of(bytes(30))).data == bytes(30)
-    for url in (url_of(bytes(31)), "data:," + "x" * 31, "data:image/png;base64,@@@", "data:," + "%00" * 31):
-        with pytest.raises(Refused):
-            receive(None, url)
+def test_data_urls_have_the_bounds_of_files():
+    few, most = Limits(max_upload_mb=1), 2**20
+    assert receive(None, url_of(bytes(most)), few).data == bytes(most)
+    for url in (url_of(bytes(most + 1)), "data:," + "x" * (most + 1), "data:," + "%00" * (most + 1)):
+        with pytest.raises(Refused, match="up to 1 MB"):
+            receive(None, url, few)
+    with pytest.raises(Refused):
+        receive(None, "data:image/png;base64,@@@", few)
 
 
 def test_a_picture_that_goes_away_before_its_turn_is_refused_alike(uploaded):
@@ -146,7 +159,7 @@ def test_a_picture_that_goes_away_before_its_turn_is_refused_alike(uploaded):
     uploaded.unlink()
     with pytest.raises(ValueError) as error:
         picture.open()
-    assert str(error.value) == REFUSED
+    assert str(error.value) == refusal(LIMITS)
 
 
 def test_bad_pictures_are_named_without_their_folders(folder, tmp_path):
@@ -192,7 +205,7 @@ def test_every_event_of_every_page_refuses_alike(tmp_path):
                 assert not ended["success"]
                 told.add(ended["output"]["error"])
                 asked += 1
-        assert told == {REFUSED} and asked >= 16
+        assert told == {refusal(LIMITS)} and asked >= 16
         image = upload(url, png((96, 96)))
         compare = next(index for index, event in demo.fns.items() if event.api_name == "compare")
         ended = [m for m in call(url, compare, [image, "What?", 60]) if m["msg"] == "process_completed"]
