@@ -1,4 +1,4 @@
-"""The Compare page: one picture, one question, one budget; two answers, what was saved, and what was thrown away."""
+"""What the Compare page does: a run, an example, a saved comparison; each handler says which components change."""
 
 from __future__ import annotations
 
@@ -13,27 +13,23 @@ from typing import Any
 
 import gradio as gr
 
-from app.engine import LARGEST_PERCENT, Engine
+from app.engine import Engine
 from app.inputs import Picture, check_request
-from app.pages.wiring import AT_ONCE, QUIET
 from app.parts.answers import Answers, Board
-from app.parts.budget import Budget, plans_of
 from app.parts.notice import Message, Notice
-from app.parts.picker import Choice, Choices, Picker
+from app.parts.picker import Picker
 from app.parts.saver import Saved, Saver
 from app.parts.scrubber import Scrubber, Trace
 from app.presentation import (
     MEASURED,
     MEASURING,
     UNMEASURED,
-    data_uri,
     done_board,
-    idle_board,
     queued_board,
     running_board,
     trace_of,
 )
-from app.scenes import Example, link_of, linked, load_examples, new_scene, true_answer
+from app.scenes import Example, link_of, linked, new_scene, true_answer
 from app.uploads import Upload
 from app.visits import Waiting, address_of, visit
 from app.words import sentence
@@ -42,23 +38,10 @@ from fitprune_core.report.export import entries_of, page_of, to_entries
 from fitprune_core.report.reading import read_export
 
 FIRST_PERCENT = 60
-_THUMBNAIL = 96
 _BEAT = 0.06  # seconds between two updates of a streaming answer, so that the browser keeps up
-_READY = "Pick an example, or give a picture of your own and ask about it."
+READY = "Pick an example, or give a picture of your own and ask about it."
 _MEASURING = "The times are being measured…"
 _BEFORE = "The result shown is the one from before."
-# Where a run costs nobody a quota, a visitor meets a result: always, or where the address asks for one.
-RUN_LINKED = (
-    "() => { if (new URLSearchParams(location.search).has('question')) document.querySelector('#run').click() }"
-)
-CLICK_RUN = "() => document.querySelector('#run').click()"
-_TELL_BUDGET = "(percent) => { window.dispatchEvent(new CustomEvent('fitprune:budget', { detail: percent })) }"
-# What the page would ask now; the browser itself sees that a result is of something else. Keys are those of `Upload`.
-_TELL_QUESTION = "(question) => { window.dispatchEvent(new CustomEvent('fitprune:asked', { detail: { question } })) }"
-_TELL_PICTURE = """(file) => {
-  const picture = file && file.path ? file.path.split(/[\\/]/).slice(-2).join('/') : '';
-  window.dispatchEvent(new CustomEvent('fitprune:asked', { detail: { picture } }));
-}"""
 
 logger = logging.getLogger(__name__)
 
@@ -204,7 +187,7 @@ class ComparePage:
         """Show a comparison that was saved, here or elsewhere, by whatever model; nothing runs."""
         parts = self.parts
         if path is None:
-            return {parts.notice: Message(text=_READY)}
+            return {parts.notice: Message(text=READY)}
         self.end(request, replaced=True)
         try:
             comparison, trace = read_export(path)
@@ -241,7 +224,7 @@ class ComparePage:
         except ValueError as error:
             return {parts.notice: Message(text=sentence(error), kind="error")}
         if example is None:
-            return {parts.notice: Message(text=_READY)}
+            return {parts.notice: Message(text=READY)}
         return self._begin_with(example, request)
 
     def pick(self, event: gr.EventData, request: gr.Request) -> dict:
@@ -274,96 +257,3 @@ def closing_words(comparison: Comparison) -> Message:
     if not comparison.warnings:
         return Message(text=timing)
     return Message(text=" ".join([*map(sentence, comparison.warnings), timing]), kind="warning")
-
-
-def create_compare(engine: Engine) -> ComparePage:
-    """Lay out the page inside the current Blocks and wire its events."""
-    page = ComparePage(engine, load_examples())
-    first = page.examples[0] if page.examples else new_scene()
-    with gr.Row(elem_id="columns", equal_height=False):
-        with gr.Column(elem_id="controls", scale=0):
-            controls = _create_controls(engine, page.examples, first)
-        with gr.Column(elem_id="results", scale=1):
-            board = Answers(idle_board(FIRST_PERCENT), elem_id="answers")
-            scrubber = Scrubber(elem_id="scrubber")
-            with gr.Row(elem_id="exports"):
-                opened = gr.UploadButton(
-                    "Open a saved comparison", file_types=[".html", ".json"], size="sm", elem_id="opened"
-                )
-                save_page = gr.Button("Save as a page", size="sm", elem_id="save-page")
-                save_json = gr.Button("Save as JSON", size="sm", elem_id="save-json")
-                saver = Saver(elem_id="saver", elem_classes="bare")
-    page.parts = Parts(
-        **controls,
-        board=board,
-        scrubber=scrubber,
-        seed=gr.State(first.seed),
-        shown=gr.State(idle_board(FIRST_PERCENT).model_dump()),
-        found=gr.State(None),
-        opened=opened,
-        save_page=save_page,
-        save_json=save_json,
-        saver=saver,
-    )
-    _wire(page)
-    return page
-
-
-def _create_controls(engine: Engine, examples: tuple[Example, ...], first: Example) -> dict[str, Any]:
-    picture = Picture(engine.limits, first.open(), label="Picture", show_label=False, height=220, elem_id="picture")
-    with gr.Row(elem_id="gallery"):
-        thumbnails = [Choice(thumbnail=data_uri(e.open(), _THUMBNAIL), title=e.title) for e in examples]
-        picker = Picker(Choices(choices=thumbnails), elem_classes="picker-box", min_width=0)
-        scene = gr.Button("New scene", elem_id="new-scene", size="sm")
-    question = gr.Textbox(
-        first.question, label="Question", max_lines=2, elem_id="question", placeholder="What do you want to know?"
-    )
-    with gr.Group(elem_id="budget-card"):
-        percent = gr.Slider(
-            0, LARGEST_PERCENT, FIRST_PERCENT, step=1, label="Visual FLOPs to save, %", elem_id="budget", buttons=[]
-        )
-        Budget(plans_of(engine.previews(), FIRST_PERCENT), elem_id="preview")
-    with gr.Row(elem_id="actions"):
-        run = gr.Button("Run", variant="primary", elem_id="run")
-        stop = gr.Button("Stop", elem_id="stop")
-    return {
-        "picture": picture,
-        "picker": picker,
-        "new_scene": scene,
-        "question": question,
-        "percent": percent,
-        "run": run,
-        "stop": stop,
-        "notice": Notice(Message(text=_READY), elem_id="notice"),
-    }
-
-
-def _wire(page: ComparePage) -> None:
-    parts = page.parts
-    gr.on(
-        [parts.run.click, parts.question.submit],
-        page.run,
-        [parts.picture, parts.question, parts.percent, parts.seed, parts.shown],
-        [parts.board, parts.scrubber, parts.notice, parts.shown, parts.found],
-        # Each begins at once and waits in the engine's line, where it takes the place of the visitor's last.
-        trigger_mode="multiple",
-        concurrency_limit=None,
-        **QUIET,
-    )
-    parts.stop.click(page.stop, None, None, **AT_ONCE)
-    begun_with = page.begun_with[:-1]
-    parts.opened.upload(
-        page.open,
-        parts.opened,
-        [parts.board, parts.scrubber, parts.shown, parts.found, parts.notice, *begun_with],
-        **AT_ONCE,
-    )
-    for button, kind in ((parts.save_page, "html"), (parts.save_json, "json")):
-        button.click(partial(page.save, kind), parts.found, [parts.saver, parts.notice], **AT_ONCE)
-    parts.picker.pick(page.pick, None, begun_with, **AT_ONCE).then(None, js=CLICK_RUN)
-    parts.new_scene.click(page.draw_scene, None, begun_with, **AT_ONCE).then(None, js=CLICK_RUN)
-    # A picture of the visitor's own: nobody knows its true answers.
-    parts.picture.input(lambda: None, None, parts.seed, **AT_ONCE)
-    parts.percent.change(None, parts.percent, None, js=_TELL_BUDGET)
-    parts.question.change(None, parts.question, None, js=_TELL_QUESTION)
-    parts.picture.change(None, parts.picture, None, js=_TELL_PICTURE)

@@ -1,0 +1,6 @@
+"""The Compare page: one picture, one question; two answers, what was saved, and what was thrown away."""
+
+from app.pages.compare.layout import CLICK_RUN, RUN_LINKED, create_compare
+from app.pages.compare.page import ComparePage, place_in_words
+
+__all__ = ["CLICK_RUN", "RUN_LINKED", "ComparePage", "create_compare", "place_in_words"]
