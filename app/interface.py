@@ -10,7 +10,7 @@ import gradio as gr
 from app.api import create_api
 from app.engine import Engine
 from app.limits import app_options
-from app.pages.compare import CLICK_RUN, RUN_LINKED, create_compare
+from app.pages.compare import CLICK_RUN, RUN_LINKED, create_compare, create_sharing
 from app.pages.inspect import create_inspect
 from app.pages.recipes import create_recipes
 from app.pages.sweep import create_sweep
@@ -39,6 +39,7 @@ def build_demo(engine: Engine, runs: Path = RUNS) -> gr.Blocks:
             with gr.Tabs(elem_id="pages") as tabs:
                 with gr.Tab("Compare", id="compare"):
                     page = create_compare(engine)
+                    create_sharing(page)
                 with gr.Tab("Sweep", id="sweep"):
                     create_sweep(engine, page, tabs)
                 with gr.Tab("Inspect", id="inspect"):

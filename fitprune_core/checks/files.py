@@ -12,8 +12,8 @@ from fitprune_core.checks.words import named, shown
 
 # Far above any recipe or configuration; a file that is larger is something else.
 LARGEST_JSON = 16 * 2**20
-# How the name of an exported comparison ends: data, or a page.
-EXPORTS = (".json", ".html")
+# How the name of an exported comparison ends: data, a page, a picture of one layer, an animation through the layers.
+EXPORTS = (".json", ".html", ".png", ".gif", ".webp")
 
 _KINDS = {
     stat.S_ISDIR: "a folder",

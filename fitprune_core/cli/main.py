@@ -54,11 +54,17 @@ def run_compare(options: argparse.Namespace) -> None:
     recipe = PruningRecipe.load(options.recipe) if options.recipe else None
     if options.export is not None:
         check_output(options.export)
+    if options.layer is not None and (options.export is None or options.export.suffix.casefold() != ".png"):
+        raise ValueError(f"--layer {options.layer} is for --export FILE.png alone")
     _import_models()
+    from fitprune_core.cost.decoder import DecoderGeometry
     from fitprune_core.run.answer import Way
     from fitprune_core.run.comparison import compare
 
     model, processor = _load(options, options.device)
+    geometry = DecoderGeometry.from_config(model.config)
+    if options.layer is not None and options.layer > geometry.num_layers:
+        raise ValueError(f"--layer {options.layer}: the model has {geometry.num_layers} layers")
     recipe, share = recipe or _recipes_of(model, options)(options.reduction), options.against_reduction
     against = Way.of(recipe if share is None else _recipes_of(model, options)(share), options.against)
     comparison = compare(
@@ -72,10 +78,10 @@ def run_compare(options: argparse.Namespace) -> None:
         max_new_tokens=options.max_new_tokens,
     )
     if options.export is not None:
-        from fitprune_core.cost.decoder import DecoderGeometry
         from fitprune_core.report.export import export_comparison
 
-        export_comparison(comparison, image, DecoderGeometry.from_config(model.config), options.export)
+        layer = None if options.layer is None else options.layer - 1
+        export_comparison(comparison, image, geometry, options.export, layer)
     if options.json:
         print(json.dumps(comparison.to_json(), ensure_ascii=False))
     else:

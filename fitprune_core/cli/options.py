@@ -60,14 +60,16 @@ def _add_compare(adding: argparse.ArgumentParser) -> None:
     adding.add_argument("--against-reduction", type=_share, metavar="R", help=about)
     _add_running(adding)
     adding.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
-    about = "also write it: a .html page that works offline, or a .json file"
+    about = "also write it: a .html page that works offline, a .json file, a .png of one layer, a .gif or .webp of all"
     adding.add_argument("--export", type=_exported, metavar="FILE", help=about)
+    about = "the layer, from 1, that an exported .png shows [the last]"
+    adding.add_argument("--layer", type=_positive, metavar="N", help=about)
 
 
 def _exported(text: str) -> Path:
     path = Path(text)
     if path.suffix.casefold() not in EXPORTS:
-        raise argparse.ArgumentTypeError(f"{text!r} ends neither in {' nor in '.join(EXPORTS)}")
+        raise argparse.ArgumentTypeError(f"{text!r} ends in none of {', '.join(EXPORTS)}")
     return path
 
 

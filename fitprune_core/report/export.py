@@ -1,4 +1,4 @@
-"""A comparison as a file of its own: JSON, or a page with the scrubber inside that needs no server and no network."""
+"""A comparison as a file of its own: JSON, a page that needs no server and no network, a picture, an animation."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from PIL import Image
 
 from fitprune_core.checks.files import EXPORTS, check_output
 from fitprune_core.cost.decoder import DecoderGeometry
+from fitprune_core.report.picture import animation_of, png_of
 from fitprune_core.report.trace import trace_of
 from fitprune_core.run.results import Comparison
 
@@ -23,22 +24,37 @@ def check_export(path: str | os.PathLike) -> Path:
     """Raise ValueError, before any work is done, for a path that an export cannot be written to; returns it."""
     path = Path(path)
     if path.suffix.casefold() not in EXPORTS:
-        raise ValueError(f"{path} ends in {path.suffix!r}; a comparison is exported to {' or '.join(EXPORTS)}")
+        raise ValueError(f"{path} ends in {path.suffix!r}; a comparison is exported to {', '.join(EXPORTS)}")
     check_output(path)
     return path
 
 
 def export_comparison(
-    comparison: Comparison, image: Image.Image, geometry: DecoderGeometry, path: str | os.PathLike
+    comparison: Comparison,
+    image: Image.Image,
+    geometry: DecoderGeometry,
+    path: str | os.PathLike,
+    layer: int | None = None,
 ) -> None:
-    """Write a comparison to a .json or .html file. image: the picture that was asked about; geometry: of the decoder.
+    """Write a comparison to a file, as its name ends (`EXPORTS`). image: the picture that was asked about.
 
-    Raises ValueError as `check_export` does, and OSError for what the disk refuses.
+    geometry: of the decoder; layer: as in `exported`. Raises ValueError as `check_export` and `exported` do, and
+    OSError for what the disk refuses.
     """
     path = check_export(path)
-    entries = to_entries(comparison, image, geometry)
-    is_page = path.suffix.casefold() == ".html"
-    path.write_text(page_of(entries) if is_page else json.dumps(entries, ensure_ascii=False), encoding="utf-8")
+    path.write_bytes(exported(to_entries(comparison, image, geometry), path.suffix.casefold(), layer))
+
+
+def exported(entries: dict[str, Any], ending: str, layer: int | None = None) -> bytes:
+    """What a file with such an ending, one of `EXPORTS`, holds. layer: that a picture shows, from 0; None: the last.
+
+    Raises ValueError for a layer that is not there, and for what cannot be drawn (`drawing.LayerDrawing`).
+    """
+    if ending == ".png":
+        return png_of(entries, layer)
+    if ending in (".gif", ".webp"):
+        return animation_of(entries, ending[1:])
+    return (page_of(entries) if ending == ".html" else json.dumps(entries, ensure_ascii=False)).encode()
 
 
 def to_entries(comparison: Comparison, image: Image.Image, geometry: DecoderGeometry) -> dict[str, Any]:

@@ -97,7 +97,7 @@ class Pruning:
     @property
     def title(self) -> str:
         """ "original", or "fitprune 60 %"."""
-        return ORIGINAL if self.method == ORIGINAL else f"{self.method} {100 * self.reduction:.4g} %"
+        return title_of(self.method, self.reduction)
 
     @property
     def num_dropped_before(self) -> int:
@@ -177,6 +177,11 @@ class Comparison(Pruning):
             **{name: list(value) if isinstance(value, tuple) else value for name, value in layout.items()},
             "conventions": CONVENTIONS,
         }
+
+
+def title_of(method: str, reduction: float) -> str:
+    """What a side of a comparison is called, see `Pruning.title`."""
+    return ORIGINAL if method == ORIGINAL else f"{method} {100 * reduction:.4g} %"
 
 
 def normalised(answer: str) -> str:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import json
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from fitprune_core.report.drawing import LayerDrawing
 from tests.browser.conftest import PATIENCE
+from tests.browser.test_compare_page import to_layer
 
 pytestmark = pytest.mark.browser
 
 
-def saved(page, button: str):
+def saved(page, ending: str) -> bytes:
+    """What the menu hands over."""
+    page.click("#saver .opener")
     with page.expect_download() as waiting:
-        page.click(button)
-    return waiting.value.path().read_text(encoding="utf-8")
+        page.click(f"#saver [data-ending='{ending}']")
+    assert waiting.value.suggested_filename == f"fitprune-comparison{ending}"
+    return waiting.value.path().read_bytes()
 
 
 def test_a_saved_page_works_offline(browser, url, tmp_path):
@@ -24,8 +32,8 @@ def test_a_saved_page_works_offline(browser, url, tmp_path):
     page.goto(url + "?__theme=light")
     page.wait_for_selector(".board[data-state=done]")
     shown = page.inner_text("#scrubber .count")
-    entries = json.loads(saved(page, "#save-json"))
-    (tmp_path / "c.html").write_text(saved(page, "#save-page"), encoding="utf-8")
+    entries = json.loads(saved(page, ".json"))
+    (tmp_path / "c.html").write_bytes(saved(page, ".html"))
     context.set_offline(True)
     problems = []
     alone = context.new_page()
@@ -49,7 +57,7 @@ def test_a_saved_comparison_is_opened_without_a_run(browser, url, engine, tmp_pa
     page.set_default_timeout(PATIENCE)
     page.goto(url + "?__theme=light")
     page.wait_for_selector(".board[data-state=done]")
-    entries = json.loads(saved(page, "#save-json"))
+    entries = json.loads(saved(page, ".json"))
     entries["comparison"] |= {"model": "some/llava-7b", "question": "Who?", "agree": True}
     entries["comparison"]["pruned"]["answer"] = entries["comparison"]["original"]["answer"] = "<b>nobody</b>"
     (tmp_path / "elsewhere.json").write_text(json.dumps(entries))
@@ -63,3 +71,43 @@ def test_a_saved_comparison_is_opened_without_a_run(browser, url, engine, tmp_pa
     page.set_input_files("#exports input[type=file]", str(tmp_path / "bad.json"))
     page.wait_for_function("document.querySelector('#notice').textContent.includes('no exported comparison')")
     context.close()
+
+
+def test_the_layer_that_is_shown_and_all_layers_are_saved_as_pictures(page):
+    to_layer(page, 4)
+    entries = json.loads(saved(page, ".json"))
+    drawing, layers = LayerDrawing(entries), len(entries["trace"]["tokens"])
+    shown = Image.open(io.BytesIO(saved(page, ".png"))).convert("RGB")
+    assert (np.asarray(shown) == np.asarray(drawing.frame(3))).all()
+    for ending in (".gif", ".webp"):
+        film = Image.open(io.BytesIO(saved(page, ending)))
+        assert (film.n_frames, film.size) == (layers + 1, drawing.size)
+    page.wait_for_function("document.querySelector('#notice').textContent.includes('fitprune-comparison.webp')")
+    assert page.inner_text("#saver .opener") == "Save" and page.problems == []
+
+
+def test_the_menu_works_by_keyboard_and_closes(page):
+    page.focus("#saver .opener")
+    page.keyboard.press("Enter")
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("document.activeElement.dataset.ending") == ".png"
+    page.keyboard.press("ArrowUp")
+    assert page.evaluate("document.activeElement.dataset.ending") == ".json"
+    layer = page.get_attribute(".scrubber", "data-layer")
+    page.keyboard.press("Escape")
+    assert page.is_hidden("#saver .items") and page.evaluate("document.activeElement.className") == "opener"
+    assert page.get_attribute(".scrubber", "data-layer") == layer
+    page.click("#saver .opener")
+    page.mouse.click(700, 600)
+    assert page.is_hidden("#saver .items")
+
+
+def test_a_file_is_handed_over_once(page):
+    handed = []
+    page.on("download", lambda download: handed.append(download.suggested_filename))
+    saved(page, ".json")
+    page.get_by_role("tab", name="About").click()
+    page.get_by_role("tab", name="Compare").click()
+    page.wait_for_selector("#saver .opener")
+    page.wait_for_timeout(500)
+    assert handed == ["fitprune-comparison.json"]

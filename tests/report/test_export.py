@@ -67,7 +67,7 @@ def test_a_page_asks_nobody_for_anything(made):
 
 @pytest.mark.parametrize("name", ["c.txt", "c", ".html", "c.html.gz"])
 def test_another_ending_is_refused(tmp_path, name):
-    with pytest.raises(ValueError, match=r"\.json or \.html"):
+    with pytest.raises(ValueError, match=r"\.json, \.html, \.png"):
         check_export(tmp_path / name)
 
 
@@ -96,7 +96,7 @@ def test_the_command_line_refuses_before_a_model_is_loaded(tmp_path, capsys):
     command = ["compare", "--model", "no-such", "--image", str(tmp_path / "p.png"), "--question", "What?"]
     with pytest.raises(SystemExit) as ended:
         main([*command, "--reduction", "0.5", "--export", "x.txt"])
-    assert ended.value.code == 2 and "neither in .json nor in .html" in capsys.readouterr().err
+    assert ended.value.code == 2 and "none of .json, .html, .png" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["c.html", "c.json"])

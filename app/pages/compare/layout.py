@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -15,7 +14,6 @@ from app.parts.answers import Answers
 from app.parts.budget import Budget, plans_of
 from app.parts.notice import Message, Notice
 from app.parts.picker import Choice, Choices, Picker
-from app.parts.saver import Saver
 from app.parts.scrubber import Scrubber
 from app.presentation import data_uri, idle_board
 from app.scenes import Example, load_examples, new_scene
@@ -45,13 +43,6 @@ def create_compare(engine: Engine) -> ComparePage:
         with gr.Column(elem_id="results", scale=1):
             board = Answers(idle_board(FIRST_PERCENT), elem_id="answers")
             scrubber = Scrubber(elem_id="scrubber")
-            with gr.Row(elem_id="exports"):
-                opened = gr.UploadButton(
-                    "Open a saved comparison", file_types=[".html", ".json"], size="sm", elem_id="opened"
-                )
-                save_page = gr.Button("Save as a page", size="sm", elem_id="save-page")
-                save_json = gr.Button("Save as JSON", size="sm", elem_id="save-json")
-                saver = Saver(elem_id="saver", elem_classes="bare")
     page.parts = Parts(
         **controls,
         board=board,
@@ -59,10 +50,6 @@ def create_compare(engine: Engine) -> ComparePage:
         seed=gr.State(first.seed),
         shown=gr.State(idle_board(FIRST_PERCENT).model_dump()),
         found=gr.State(None),
-        opened=opened,
-        save_page=save_page,
-        save_json=save_json,
-        saver=saver,
     )
     _wire(page)
     return page
@@ -111,14 +98,6 @@ def _wire(page: ComparePage) -> None:
     )
     parts.stop.click(page.stop, None, None, **AT_ONCE)
     begun_with = page.begun_with[:-1]
-    parts.opened.upload(
-        page.open,
-        parts.opened,
-        [parts.board, parts.scrubber, parts.shown, parts.found, parts.notice, *begun_with],
-        **AT_ONCE,
-    )
-    for button, kind in ((parts.save_page, "html"), (parts.save_json, "json")):
-        button.click(partial(page.save, kind), parts.found, [parts.saver, parts.notice], **AT_ONCE)
     parts.picker.pick(page.pick, None, begun_with, **AT_ONCE).then(None, js=CLICK_RUN)
     parts.new_scene.click(page.draw_scene, None, begun_with, **AT_ONCE).then(None, js=CLICK_RUN)
     # A picture of the visitor's own: nobody knows its true answers.

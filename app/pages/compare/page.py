@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Generator
@@ -18,7 +17,6 @@ from app.inputs import Picture, check_request
 from app.parts.answers import Answers, Board
 from app.parts.notice import Message, Notice
 from app.parts.picker import Picker
-from app.parts.saver import Saved, Saver
 from app.parts.scrubber import Scrubber, Trace
 from app.presentation import (
     MEASURED,
@@ -34,8 +32,7 @@ from app.uploads import Upload
 from app.visits import Waiting, address_of, visit
 from app.words import sentence
 from fitprune_core import Answered, Comparison, Partial
-from fitprune_core.report.export import entries_of, page_of, to_entries
-from fitprune_core.report.reading import read_export
+from fitprune_core.report.export import to_entries
 
 FIRST_PERCENT = 60
 _BEAT = 0.06  # seconds between two updates of a streaming answer, so that the browser keeps up
@@ -66,10 +63,6 @@ class Parts:
     seed: gr.State
     shown: gr.State
     found: gr.State
-    opened: gr.UploadButton
-    save_page: gr.Button
-    save_json: gr.Button
-    saver: Saver
 
 
 @dataclass(frozen=True)
@@ -172,41 +165,6 @@ class ComparePage:
 
     def _restore(self, board: Board, message: Message) -> dict:
         return {self.parts.board: board, self.parts.notice: message}
-
-    def save(self, kind: str, found: dict[str, Any] | None) -> dict:
-        """Hand the last comparison over as a file, "html" or "json"."""
-        parts = self.parts
-        if found is None:
-            return {parts.notice: Message(text="There is nothing to save yet: run a comparison first.", kind="error")}
-        text = page_of(found) if kind == "html" else json.dumps(found, ensure_ascii=False)
-        media = {"html": "text/html", "json": "application/json"}[kind]
-        saved = Saved(name=f"fitprune-comparison.{kind}", kind=media, text=text, number=time.monotonic_ns())
-        return {parts.saver: saved, parts.notice: Message(text=f"Saved as {saved.name}.")}
-
-    def open(self, path: str | None, request: gr.Request) -> dict:
-        """Show a comparison that was saved, here or elsewhere, by whatever model; nothing runs."""
-        parts = self.parts
-        if path is None:
-            return {parts.notice: Message(text=READY)}
-        self.end(request, replaced=True)
-        try:
-            comparison, trace = read_export(path)
-            board = done_board(comparison, None)
-            shown = Trace(**trace)
-        except ValueError as error:  # pydantic's errors are such, too
-            return {parts.notice: Message(text=sentence(str(error).splitlines()[0]), kind="error")}
-        words = f"A saved comparison, by {comparison.model} on {comparison.device}. Timing: {comparison.timing}"
-        return {
-            parts.board: board,
-            parts.scrubber: shown,
-            parts.shown: board.model_dump(),
-            parts.found: entries_of(comparison, trace),
-            parts.notice: Message(text=words),
-            parts.picture: None,
-            parts.question: comparison.question,
-            parts.percent: board.percent,
-            parts.seed: None,
-        }
 
     def stop(self, request: gr.Request) -> None:
         """End the visitor's run; it says so itself, and shows the result from before."""

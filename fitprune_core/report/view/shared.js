@@ -17,10 +17,10 @@ function makeSvg(tag, attributes, text) {
   return node;
 }
 
-// Hand a text to the visitor as a file.
-function saveFile(name, type, text) {
-  const link = make("a");
-  link.href = URL.createObjectURL(new Blob([text], { type: type + ";charset=utf-8" }));
+// Hand a text, or bytes, to the visitor as a file.
+function saveFile(name, type, content) {
+  const link = make("a"), isText = typeof content === "string";
+  link.href = URL.createObjectURL(new Blob([content], { type: isText ? type + ";charset=utf-8" : type }));
   link.download = name;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);

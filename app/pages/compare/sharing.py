@@ -1,0 +1,97 @@
+"""What can be done with a comparison on the Compare page: save it, and open one that was saved, here or elsewhere."""
+
+from __future__ import annotations
+
+import mimetypes
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from app.pages.compare.page import ComparePage
+from app.pages.wiring import AT_ONCE, QUIET
+from app.parts.notice import Message
+from app.parts.saver import Saved, Saver
+from app.parts.scrubber import Trace
+from app.presentation import done_board
+from app.words import sentence
+from fitprune_core.checks.files import EXPORTS
+from fitprune_core.report.export import entries_of, exported
+from fitprune_core.report.reading import read_export
+
+_DRAWN_AT_ONCE = 2  # animations that are drawn at the same time: each takes a second or two of a processor
+
+
+class Sharing:
+    """What these events do. Handlers return {component: value}; what they leave out stays as it is."""
+
+    def __init__(self, page: ComparePage, saver: Saver) -> None:
+        self.page, self.saver = page, saver
+
+    def save(self, event: gr.EventData, found: dict[str, Any] | None) -> dict:
+        """Hand the comparison that is shown over as a file; of a picture, with the layer that is shown."""
+        notice, ending = self.page.parts.notice, getattr(event, "ending", None)
+        layer = getattr(event, "layer", 0)
+        if found is None:
+            message = Message(text="There is nothing to save yet: run a comparison first.", kind="error")
+            return {self.saver: Saved.of(), notice: message}
+        try:
+            if ending not in EXPORTS:
+                raise ValueError(f"a comparison is saved as one of {', '.join(EXPORTS)}")
+            name = f"fitprune-comparison{ending}"
+            data = exported(found, ending, layer - 1 if isinstance(layer, int) and layer else None)
+        except ValueError as error:
+            message = Message(text=sentence(f"This comparison cannot be saved: {error}"), kind="error")
+            return {self.saver: Saved.of(), notice: message}
+        kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+        return {self.saver: Saved.of(name, kind, data), notice: Message(text=f"Saved as {name}.")}
+
+    def open(self, path: str | None, request: gr.Request) -> dict:
+        """Show a comparison that was saved, by whatever model; nothing runs."""
+        parts = self.page.parts
+        if path is None:
+            return {parts.notice: Message(text="No file was chosen.")}
+        return self.show_file(Path(path), request)
+
+    def show_file(self, path: Path, request: gr.Request) -> dict:
+        """Show the comparison of an exported file, or say why it cannot be shown."""
+        parts = self.page.parts
+        self.page.end(request, replaced=True)
+        try:
+            comparison, trace = read_export(path)
+            board = done_board(comparison, None)
+            shown = Trace(**trace)
+        except ValueError as error:  # pydantic's errors are such, too
+            return {parts.notice: Message(text=sentence(str(error).splitlines()[0]), kind="error")}
+        words = f"A saved comparison, by {comparison.model} on {comparison.device}. Timing: {comparison.timing}"
+        return {
+            parts.board: board,
+            parts.scrubber: shown,
+            parts.shown: board.model_dump(),
+            parts.found: entries_of(comparison, trace),
+            parts.notice: Message(text=words),
+            parts.picture: None,
+            parts.question: comparison.question,
+            parts.percent: board.percent,
+            parts.seed: None,
+        }
+
+
+def create_sharing(page: ComparePage) -> Sharing:
+    """The row of buttons above the results, inside the current Blocks, with its events."""
+    parts = page.parts
+    with gr.Row(elem_id="exports"):
+        opened = gr.UploadButton("Open a saved comparison", file_types=[".html", ".json"], size="sm", elem_id="opened")
+        saver = Saver(elem_id="saver", elem_classes="bare", min_width=0)
+    sharing = Sharing(page, saver)
+    shown = [parts.board, parts.scrubber, parts.shown, parts.found, *page.begun_with]
+    opened.upload(sharing.open, opened, shown, **AT_ONCE)
+    saver.save(
+        sharing.save,
+        parts.found,
+        [saver, parts.notice],
+        concurrency_limit=_DRAWN_AT_ONCE,
+        concurrency_id="drawing",
+        **QUIET,
+    )
+    return sharing
