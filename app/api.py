@@ -9,10 +9,11 @@ from typing import Any
 
 import gradio as gr
 
+from app.allowance import Asker
 from app.engine import Engine, check_ways
-from app.inputs import Percent, Picture, check_request
+from app.inputs import Names, Percent, Percents, Picture, check_request
 from app.uploads import Upload
-from app.visits import address_of, visit
+from app.visits import asker_of, visit
 from app.words import sentence
 from fitprune_core import Comparison
 
@@ -41,9 +42,7 @@ class Api:
             What `python -m fitprune_core compare --json` prints.
         """
         with _refusals():
-            picture, question = check_request(image, question, reduction, self.engine.limits)
-        work = partial(self.engine.compare, percent=reduction)
-        return (await self._ask(picture, question, work, 1, request))[0]
+            return await self.compared(image, question, reduction, asker_of(request))
 
     async def sweep(
         self, image: Upload | None, question: str, reductions: list[float], methods: list[str], request: gr.Request
@@ -60,10 +59,22 @@ class Api:
             For each method and budget what `python -m fitprune_core compare --json` prints; times are not measured.
         """
         with _refusals():
-            percents, methods = check_ways(reductions, methods)
-            picture, question = check_request(image, question, percents[0], self.engine.limits)
+            return await self.swept(image, question, reductions, methods, asker_of(request))
+
+    async def compared(self, image: Upload | None, question: Any, reduction: Any, asker: Asker) -> dict[str, Any]:
+        """As `compare`, for whoever asks. Raises ValueError, in words, for whatever ends it before."""
+        picture, question = check_request(image, question, reduction, self.engine.limits)
+        work = partial(self.engine.compare, percent=reduction)
+        return (await self._ask(picture, question, work, 1, asker))[0]
+
+    async def swept(
+        self, image: Upload | None, question: Any, reductions: Any, methods: Any, asker: Asker
+    ) -> list[dict[str, Any]]:
+        """As `sweep`, for whoever asks. Raises ValueError, in words, for whatever ends it before."""
+        percents, methods = check_ways(reductions, methods)
+        picture, question = check_request(image, question, percents[0], self.engine.limits)
         work = partial(self.engine.sweep, percents=percents, methods=methods)
-        return await self._ask(picture, question, work, len(percents) * len(methods), request)
+        return await self._ask(picture, question, work, len(percents) * len(methods), asker)
 
     async def _ask(
         self,
@@ -71,21 +82,16 @@ class Api:
         question: str,
         work: Callable[..., Iterator[Any]],
         expected: int,
-        request: gr.Request,
+        asker: Asker,
     ) -> list[dict[str, Any]]:
-        """Wait in line, and return all `expected` comparisons of `work(image, question, should_stop=...)`.
-
-        Raises gr.Error, in words, for whatever ends it before.
-        """
+        """Wait in line, and return all `expected` comparisons of `work(image, question, should_stop=...)`."""
         line = self.engine.line
-        with _refusals():
-            place = line.join(str(request.session_hash), address_of(request))
-            async with contextlib.aclosing(visit(line, place, partial(_begin, picture, question, work))) as items:
-                found = [item.to_json() async for item in items if isinstance(item, Comparison)]
+        place = line.join(asker.visitor, asker.address)
+        async with contextlib.aclosing(visit(line, place, partial(_begin, picture, question, work))) as items:
+            found = [item.to_json() async for item in items if isinstance(item, Comparison)]
         if len(found) == expected:
             return found
-        ended = _TOOK_ITS_PLACE if place.is_replaced else "It ended without a result."
-        raise gr.Error(ended, print_exception=False)
+        raise ValueError(_TOOK_ITS_PLACE if place.is_replaced else "It ended without a result.")
 
 
 @contextlib.contextmanager
@@ -109,7 +115,7 @@ def create_api(engine: Engine) -> None:
     """The endpoints inside the current Blocks, on inputs of their own: a slider would cut a budget of 95 down to 90."""
     api = Api(engine)
     image, question, result = Picture(engine.limits, visible=False), gr.Textbox(visible=False), gr.JSON(visible=False)
-    reduction, reductions, methods = Percent(visible=False), gr.JSON(visible=False), gr.JSON(visible=False)
+    reduction, reductions, methods = Percent(visible=False), Percents(visible=False), Names(visible=False)
     at_any_time: dict[str, Any] = {"concurrency_limit": None}  # the line before the model sees to the order
     gr.Button(visible=False).click(api.compare, [image, question, reduction], result, api_name="compare", **at_any_time)
     gr.Button(visible=False).click(

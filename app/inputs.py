@@ -47,6 +47,24 @@ class Percent(gr.Number):
         return payload
 
 
+class Percents(gr.JSON):
+    """A gr.JSON that says that it is a list of numbers, and yields whatever was sent; for the API."""
+
+    is_template = True
+
+    def api_info(self) -> dict[str, Any]:
+        return {"type": "array", "items": {"type": "number"}}
+
+
+class Names(gr.JSON):
+    """A gr.JSON that says that it is a list of texts, and yields whatever was sent; for the API."""
+
+    is_template = True
+
+    def api_info(self) -> dict[str, Any]:
+        return {"type": "array", "items": {"type": "string"}}
+
+
 def check_request(picture: Upload | None, question: str, percent: Any, limits: Limits) -> tuple[Upload, str]:
     """The picture, unopened, and the question, trimmed. Raises ValueError for whichever of the three cannot be."""
     check_percent(percent)

@@ -70,8 +70,8 @@ def launch_options(engine: Engine) -> dict[str, Any]:
         "ssr_mode": False,
         "enable_monitoring": False,
         "run_history": False,
-        "mcp_server": False,
+        "mcp_server": False,  # `app.agents` has one
         "footer_links": ["api", "settings"],
         "share": False,
-        "app_kwargs": app_options(engine.limits, engine.line.allowance),
+        "app_kwargs": app_options(engine),
     }

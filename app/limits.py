@@ -10,7 +10,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.agents import create_agents
 from app.allowance import Allowance
+from app.engine import Engine
 from app.settings import Limits
 from app.visits import address_of
 from app.words import sentence
@@ -63,10 +65,13 @@ def body_bytes(limits: Limits) -> int:
     return limits.upload_bytes * 4 // 3 + 2**20
 
 
-def app_options(limits: Limits, allowance: Allowance) -> dict[str, Any]:
+def app_options(engine: Engine) -> dict[str, Any]:
     """What Gradio's server is made with."""
+    agents = create_agents(engine)
     return {
-        "middleware": [Middleware(NoWeb), Middleware(FewUploads, allowance=allowance)],
+        "routes": agents.routes,
+        "lifespan": agents.lifespan,
+        "middleware": [Middleware(NoWeb), Middleware(FewUploads, allowance=engine.line.allowance)],
         "exception_handlers": dict.fromkeys(_UNKNOWN, unknown),
-        "max_body_size": body_bytes(limits),
+        "max_body_size": body_bytes(engine.limits),
     }

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote, unquote_to_bytes
 
 import gradio as gr
 from filelock import FileLock, Timeout
@@ -29,7 +29,7 @@ from PIL import Image
 from app.settings import DEFAULTS, Limits
 from fitprune_core import open_picture
 
-_DATA = "data:"
+_DATA, _SERVED = "data:", "/gradio_api/file="
 _FOLDER, _LOCK = "fitprune-uploads-", ".lock"
 _VARIABLE = "GRADIO_TEMP_DIR"
 
@@ -146,6 +146,18 @@ def receive(path: str | None, url: str | None, limits: Limits) -> Upload:
         return Upload("the picture", data=_bytes_of(url, limits), limits=limits)
     uploaded = _uploaded(path, limits)
     return Upload(uploaded.name, uploaded, limits=limits)
+
+
+def receive_text(text: Any, limits: Limits) -> Upload:
+    """A picture by what an agent sent for it: a data URL, or the address or the path that an upload was given here.
+
+    Of an address only the path counts; nothing is fetched. Raises `Refused` for everything else.
+    """
+    if not isinstance(text, str):
+        raise Refused(limits)
+    if text.startswith(_DATA):
+        return receive(None, text, limits)
+    return receive(unquote(text.partition(_SERVED)[2]) if _SERVED in text else text, None, limits)
 
 
 def _check_file(path: Any, url: Any, limits: Limits) -> None:

@@ -24,8 +24,8 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "assets" / "guide").glob("*.md"))]
 ALL = "\n".join(path.read_text(encoding="utf-8") for path in PAGES)
 
 
-def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```", ALL, re.MULTILINE | re.DOTALL)
+def blocks(language, text=ALL):
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
 def commands(start):
@@ -76,7 +76,7 @@ def test_its_picture_of_the_method_is_drawn_from_the_recipe(monkeypatch):
 
 
 def test_the_samples_it_shows_are_read(tmp_path):
-    (array,) = blocks("json")
+    array = blocks("json")[0]
     line = re.search(r"one object a line: `(.*?)`", ALL)[1]
     for name, text in (("mix.json", array), ("samples.jsonl", line)):
         (tmp_path / name).write_text(text, encoding="utf-8")
@@ -105,8 +105,9 @@ NEEDED = (MINI_LLAVA_FOLDER / "config.json", RECIPES / MINI_LLAVA / STATISTICS)
 
 @pytest.mark.skipif(not all(path.is_file() for path in NEEDED), reason="needs the embedded model and its statistics")
 def test_its_python_runs(monkeypatch, capsys):
+    """That of the library; tests/app/test_server_guide.py runs what talks to a server."""
     monkeypatch.chdir(ROOT)
-    (code,) = blocks("python")
+    (code,) = blocks("python", (ROOT / "assets" / "guide" / "library.md").read_text(encoding="utf-8"))
     exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
     answer, left = capsys.readouterr().out.splitlines()
     assert answer

@@ -1,0 +1,177 @@
+"""Tools for agents over MCP, the Model Context Protocol: `compare` and `sweep`, as the endpoints have them.
+
+Gradio's own MCP server is not used: it calls the app through one client on this machine, so that all agents would be
+one visitor with one place in the line, and that client opens files that an agent names before the door for pictures
+sees them. Here each call is a visitor of its own, from where it comes from, and pictures come in by that door.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import json
+import logging
+import uuid
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import gradio as gr
+from starlette.requests import Request
+from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
+
+from app.allowance import Asker
+from app.api import Api
+from app.engine import LARGEST_PERCENT, MOST_WAYS, Engine
+from app.uploads import receive_text
+from app.visits import address_of
+from app.words import sentence
+
+PATH = "/gradio_api/mcp"  # where Gradio's own would be
+_LOOK = 0.5  # seconds between two looks at whether an agent still listens
+# One entry a visual token: a page of numbers that no agent can use.
+_PER_TOKEN = ("kept", "kept_before", "dropped_after", "rank", "boxes", "views")
+_IMAGE = (
+    "The picture: a data URL (data:image/png;base64,...), or the address or path that this server gave to a file "
+    "uploaded at /gradio_api/upload. Nothing is fetched from the web."
+)
+_BUDGET = f"percent of the decoder's FLOPs on visual tokens to save, 0 to {LARGEST_PERCENT}"
+_FOUND = (
+    "the answers, whether they agree, the FLOPs of each, and how many visual tokens each layer leaves. What each "
+    "figure means is under conventions. Calls wait in line for the one model; one takes seconds."
+)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Agents:
+    """What the server gets for agents: routes, and what runs beside it. Without the package mcp there are none."""
+
+    routes: list[BaseRoute] = field(default_factory=list)
+    lifespan: Callable[[Any], Any] | None = None
+
+
+def create_agents(engine: Engine) -> Agents:
+    """The tools of one engine. Says in the log that there are none where the package mcp is not installed."""
+    if importlib.util.find_spec("mcp") is None:
+        logger.warning("Agents find no tools here: the package mcp is not installed; `pip install mcp` adds them.")
+        return Agents()
+    from mcp.server.lowlevel import Server
+    from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+
+    server: Any = Server("FitPrune Studio")
+    _add_tools(server, Api(engine))
+    # Stateless: no call needs one before it, so any replica can answer. Bodies are bounded for the whole app.
+    manager = StreamableHTTPSessionManager(
+        server, json_response=True, stateless=True, max_request_body_size=2 * engine.limits.upload_bytes
+    )
+
+    class Endpoint:
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            await manager.handle_request(scope, receive, send)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Any) -> AsyncIterator[None]:
+        async with manager.run():
+            yield
+
+    return Agents([Route(path, Endpoint()) for path in (PATH, f"{PATH}/")], lifespan)
+
+
+def _add_tools(server: Any, api: Api) -> None:
+    from mcp.types import TextContent, Tool
+
+    @server.list_tools()
+    async def tools() -> list[Tool]:
+        return [Tool(**described) for described in TOOLS]
+
+    # Values are checked where all others are, in words.
+    @server.call_tool(validate_input=False)
+    async def call(name: str, given: dict[str, Any]) -> list[TextContent]:
+        found = await answer(api, name, given, server.request_context.request)
+        return [TextContent(type="text", text=json.dumps(found, ensure_ascii=False))]
+
+
+async def answer(api: Api, name: str, given: dict[str, Any], request: Request) -> Any:
+    """What a tool found, in short. Raises ValueError, a sentence, for whatever ends it before."""
+    asker = Asker(uuid.uuid4().hex, address_of(request))
+    listener = asyncio.ensure_future(_end_with(request, lambda: api.engine.line.end(asker.visitor)))
+    try:
+        return await _answer(api, name, given, asker)
+    finally:
+        listener.cancel()
+
+
+async def _answer(api: Api, name: str, given: dict[str, Any], asker: Asker) -> Any:
+    limits = api.engine.limits
+    try:
+        if name not in ("compare", "sweep"):
+            raise ValueError(f"There is no tool {name!r} here; there are compare and sweep.")
+        image = receive_text(given.get("image"), limits)
+        if name == "compare":
+            return in_short(await api.compared(image, given.get("question"), given.get("reduction"), asker))
+        reductions, methods = given.get("reductions"), given.get("methods", ["fitprune"])
+        return [in_short(each) for each in await api.swept(image, given.get("question"), reductions, methods, asker)]
+    except gr.Error as error:
+        raise ValueError(error.message) from error
+    except (ValueError, MemoryError) as error:
+        raise ValueError(sentence(error)) from error
+    except Exception as error:
+        logger.exception("an agent's call failed")
+        raise ValueError(f"The model failed: {sentence(error)}") from error
+
+
+async def _end_with(request: Request, end: Callable[[], None]) -> None:
+    """End the call of an agent that has gone."""
+    while not await request.is_disconnected():
+        await asyncio.sleep(_LOOK)
+    end()
+
+
+def in_short(found: dict[str, Any]) -> dict[str, Any]:
+    """A comparison without what it says of each visual token, and how many are left after each layer instead."""
+    short = {name: value for name, value in found.items() if name not in _PER_TOKEN}
+    return {**short, "tokens_left": [len(tokens) for tokens in found["kept"]]}
+
+
+def _tool(name: str, about: str, **properties: dict[str, Any]) -> dict[str, Any]:
+    schema = {
+        "type": "object",
+        "properties": properties,
+        "required": [each for each in properties if each != "methods"],
+    }
+    return {"name": name, "description": about, "inputSchema": schema}
+
+
+_ASKED = {
+    "image": {"type": "string", "description": _IMAGE},
+    "question": {"type": "string", "description": "What to ask about the picture."},
+}
+TOOLS = [
+    _tool(
+        "compare",
+        "Answer a question about a picture twice: with a vision-language model as it is, and with visual tokens pruned "
+        f"by FitPrune to a budget of FLOPs. Returns {_FOUND} Times are measured in turns.",
+        **_ASKED,
+        reduction={"type": "number", "minimum": 0, "maximum": LARGEST_PERCENT, "description": f"The {_BUDGET}."},
+    ),
+    _tool(
+        "sweep",
+        "Answer a question about a picture by several pruning methods at several budgets, to see how far an answer "
+        f"holds. Returns a list with, for each method and budget, {_FOUND}",
+        **_ASKED,
+        reductions={
+            "type": "array",
+            "items": {"type": "number", "minimum": 0, "maximum": LARGEST_PERCENT},
+            "description": f"Budgets, each the {_BUDGET}; {MOST_WAYS} ways in all at most.",
+        },
+        methods={
+            "type": "array",
+            "items": {"type": "string"},
+            "description": 'Names of methods, such as "fitprune", "fastv" and "random:seed=1"; fitprune if left out.',
+        },
+    ),
+]
