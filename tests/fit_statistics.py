@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fitprune_core.cost.decoder import DecoderGeometry
+from fitprune_core.recipes.statistics import AttentionStatistics
 
 
 @dataclass(eq=False)
@@ -49,3 +50,10 @@ def peaked_statistics(samples: int, layers: int, tokens: int, seed: int = 0, wid
         values = shared * random.gamma(0.7, size=(samples, layers, tokens))
         kinds.append((values / values.sum(axis=-1, keepdims=True)).astype(np.float32))
     return Statistics(*kinds, geometry(layers, width))
+
+
+def statistics_of(samples: int, layers: int, tokens: int, seed: int) -> AttentionStatistics:
+    """As `peaked_statistics`, as the library keeps them, with shares."""
+    made = peaked_statistics(samples, layers, tokens, seed)
+    shares = np.random.default_rng(seed).uniform(0.1, 0.9, (2, samples, layers)).astype(np.float32)
+    return AttentionStatistics(made.self_attention, made.cross_attention, "m", made.geometry, *shares)

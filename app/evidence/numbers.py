@@ -9,10 +9,9 @@ from itertools import accumulate
 
 import numpy as np
 
-from fitprune_core import DecoderGeometry, PruningRecipe, fit_recipe, visual_reduction
+from fitprune_core import DecoderGeometry, PruningRecipe, visual_reduction
 from fitprune_core.evaluation.significance import CONFIDENCE
-from fitprune_core.recipes.budget import round_to_budget, saved_share, trim_to_budget
-from fitprune_core.recipes.fit import fitter_for
+from fitprune_core.recipes.budget import round_to_budget, saved_share
 from fitprune_core.recipes.statistics import AttentionStatistics
 
 
@@ -117,23 +116,6 @@ def is_nested(smaller: PruningRecipe, larger: PruningRecipe) -> bool:
     return all(few <= many for few, many in pairs)
 
 
-def every_layer_recipe(statistics: AttentionStatistics, reduction: float) -> PruningRecipe:
-    """The recipe by the paper's rule alone: every layer drops what its bound allows, however little that is.
-
-    `fit_recipe` lets what is little wait for a later layer, because a drop costs time; this is what it begins with.
-    Raises ValueError as `fit_recipe` does.
-    """
-    fitted, fitter = fit_recipe(statistics, reduction), fitter_for(statistics)
-    geometry, tokens = fitter.geometry, fitter.num_visual_tokens
-    first = int(statistics.provenance.get("first_drop_layer", 0))
-    layers = tuple(range(first, geometry.num_layers))
-    mean = fitter.mean_removed(fitter.smallest_step(reduction, "both", layers), "both", layers)
-    wanted = trim_to_budget(geometry, mean, tokens, reduction)
-    removed = round_to_budget(geometry, wanted, tokens, reduction, layers)
-    saved = visual_reduction(geometry, removed, tokens)
-    return replace(fitted, removed=removed, achieved_reduction=saved, source="fitted by the paper's rule alone")
-
-
 def even_recipe(fitted: PruningRecipe, geometry: DecoderGeometry, first_layer: int = 0) -> PruningRecipe:
     """As much saved as by `fitted`, by equally many tokens at every layer from `first_layer` on.
 
@@ -159,26 +141,6 @@ def single_layer_recipe(empty: PruningRecipe, geometry: DecoderGeometry, layer: 
     saved = visual_reduction(geometry, removed, empty.num_visual_tokens)
     source = f"{count} tokens at layer {layer + 1} alone"
     return replace(empty, removed=removed, reduction=saved, achieved_reduction=saved, alpha=None, source=source)
-
-
-def first_samples(statistics: AttentionStatistics, count: int) -> AttentionStatistics:
-    """The statistics of the first `count` samples alone. Raises ValueError where there are fewer."""
-    if count > statistics.num_samples:
-        raise ValueError(f"there are statistics of {statistics.num_samples} samples, not of {count}")
-    counts = None if statistics.token_counts is None else statistics.token_counts[:count]
-    width = statistics.num_visual_tokens if counts is None else int(counts.max())
-
-    def part(values: np.ndarray | None) -> np.ndarray | None:
-        return None if values is None else values[:count]
-
-    return replace(
-        statistics,
-        self_attention=statistics.self_attention[:count, :, :width],
-        cross_attention=statistics.cross_attention[:count, :, :width],
-        self_share=part(statistics.self_share),
-        cross_share=part(statistics.cross_share),
-        token_counts=counts,
-    )
 
 
 def stability(statistics: AttentionStatistics) -> list[float]:

@@ -45,6 +45,7 @@ def fit_recipe(
     attention: str = "both",
     max_drop_layers: int | None = None,
     first_drop_layer: int | None = None,
+    gather: bool = True,
 ) -> PruningRecipe:
     """Fit a recipe from stored statistics, without the model.
 
@@ -68,12 +69,18 @@ def fit_recipe(
             what is in the picture yet, what they would drop says nothing about it; sparing them costs larger drops
             later, and puts the largest budgets out of reach. None is 0, or what the statistics' `provenance` says of
             models whose first layers may not drop; less than that is refused.
+        gather: whether small drops wait until together they are worth the scoring. Without, every layer drops what its
+            bound allows, however little: the paper's rule alone (section 3.3).
 
     What a statistics object costs once (sorting it) is kept for as long as the object lives. Raises ValueError for a
     reduction, attention or number of layers that cannot be, and for statistics that are broken.
     """
     return fitter_for(statistics).fit(
-        reduction, attention=attention, max_drop_layers=max_drop_layers, first_drop_layer=first_drop_layer
+        reduction,
+        attention=attention,
+        max_drop_layers=max_drop_layers,
+        first_drop_layer=first_drop_layer,
+        gather=gather,
     )
 
 
@@ -139,6 +146,7 @@ class Fitter:
         attention: str = "both",
         max_drop_layers: int | None = None,
         first_drop_layer: int | None = None,
+        gather: bool = True,
     ) -> PruningRecipe:
         """The recipe that saves `reduction`, 0 <= reduction < 1. See `fit_recipe`."""
         reduction = check_share("reduction", reduction)
@@ -154,7 +162,8 @@ class Fitter:
         if reduction > 0.0:
             step, wanted = self._wanted(reduction, attention, layers)
             alpha = step / ALPHA_STEPS
-            removed = self._rounded(wanted, reduction, layers)
+            rounded = self._gathered if gather else self._rounded
+            removed = rounded(wanted, reduction, layers)
         return PruningRecipe(
             model=self.model,
             num_layers=self.num_layers,
@@ -166,12 +175,18 @@ class Fitter:
             num_samples=self.num_samples,
             procedure="statistics",
             attention=attention,
-            source=f"fitted from {self._source}" + (f"; drops from layer {layers[0]} on" if first_drop_layer else ""),
+            source=f"fitted from {self._source}"
+            + (f"; drops from layer {layers[0]} on" if first_drop_layer else "")
+            + ("" if gather else "; small drops are not gathered"),
             image_aspect=self._image_aspect,
         )
 
     def _rounded(self, wanted: np.ndarray, reduction: float, layers: tuple[int, ...]) -> tuple[int, ...]:
-        """Whole counts that meet the budget, at fewer layers if they can meet it as well. wanted: (num_layers,)."""
+        """Whole counts that meet the budget. wanted: (num_layers,)."""
+        return round_to_budget(self.geometry, wanted, self.num_visual_tokens, reduction, layers)
+
+    def _gathered(self, wanted: np.ndarray, reduction: float, layers: tuple[int, ...]) -> tuple[int, ...]:
+        """As `_rounded`, at fewer layers if they can meet the budget as well."""
         geometry, tokens = self.geometry, self.num_visual_tokens
         lowest = LEAST_DROP * tokens
         # Where layers are so few that whole tokens miss the budget, smaller drops are tried as well.
@@ -184,7 +199,7 @@ class Fitter:
             few = round_to_budget(geometry, together, tokens, reduction, dropping)
             if abs(visual_reduction(geometry, few, tokens) - reduction) <= TOLERANCE:
                 return few
-        return round_to_budget(geometry, wanted, tokens, reduction, layers)
+        return self._rounded(wanted, reduction, layers)
 
     def smallest_step(self, reduction: float, attention: str, layers: tuple[int, ...] | None = None) -> int:
         """The smallest step, alpha = step / ALPHA_STEPS, at which the mean removal saves at least `reduction`.

@@ -7,7 +7,7 @@ import math
 import os
 import zipfile
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -108,6 +108,16 @@ class AttentionStatistics:
     def num_visual_tokens(self) -> int:
         """Visual tokens of the sample that has most."""
         return self.self_attention.shape[2]
+
+    def first(self, count: int) -> AttentionStatistics:
+        """The statistics of the first `count` samples alone. Raises ValueError where there are fewer."""
+        if not 1 <= count <= self.num_samples:
+            raise ValueError(f"there are statistics of {self.num_samples} samples, not of {count}")
+        counts = None if self.token_counts is None else self.token_counts[:count]
+        width = self.num_visual_tokens if counts is None else int(counts.max())
+        attention = {name: getattr(self, name)[:count, :, :width] for name in ATTENTIONS}
+        shares = {name: values[:count] for name in SHARES if (values := getattr(self, name)) is not None}
+        return replace(self, **attention, **shares, token_counts=counts)
 
     def save(self, path: str | os.PathLike) -> None:
         """Write an .npz file; folders are made as needed, and a file that is there is replaced whole."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,8 +12,6 @@ from app.evidence.numbers import (
     Estimate,
     auc,
     even_recipe,
-    every_layer_recipe,
-    first_samples,
     is_nested,
     mean_of,
     mean_share,
@@ -24,7 +21,6 @@ from app.evidence.numbers import (
     stability,
 )
 from fitprune_core import DecoderGeometry, PruningRecipe, fit_recipe, visual_reduction
-from fitprune_core.recipes.fit import ALPHA_STEPS, fitter_for
 from fitprune_core.recipes.statistics import AttentionStatistics
 from tests.fit_statistics import peaked_statistics
 
@@ -33,12 +29,6 @@ Z = 1.959963984540054
 
 def recipe(*removed: int, tokens: int = 100) -> PruningRecipe:
     return PruningRecipe("m", len(removed), tokens, 0.5, 0.5, removed)
-
-
-def statistics_of(samples: int, layers: int, tokens: int, seed: int) -> AttentionStatistics:
-    made = peaked_statistics(samples, layers, tokens, seed)
-    shares = np.random.default_rng(seed).uniform(0.1, 0.9, (2, samples, layers)).astype(np.float32)
-    return AttentionStatistics(made.self_attention, made.cross_attention, "m", made.geometry, *shares)
 
 
 class TestAuc:
@@ -117,20 +107,6 @@ class TestRecipes:
         assert is_nested(recipe(5, 5, 0), recipe(9, 1, 5)) and is_nested(recipe(5, 5), recipe(5, 5))
         assert not is_nested(recipe(5, 5, 0), recipe(4, 20, 0))
 
-    @pytest.mark.parametrize("reduction", [0.2, 0.5, 0.8])
-    def test_the_papers_rule_alone_drops_what_the_bound_allows(self, reduction):
-        """Written out: at the smallest alpha of the grid that meets the budget, layer by layer, until it is met."""
-        statistics = statistics_of(5, 8, 64, seed=2)
-        found = every_layer_recipe(statistics, reduction)
-        assert visual_reduction(statistics.geometry, found.removed, 64) == pytest.approx(reduction, abs=1e-3)
-        mean = fitter_for(statistics).mean_removed(round(found.alpha * ALPHA_STEPS), "both")
-        last = max(layer for layer, count in enumerate(found.removed) if count)
-        assert np.abs(np.array(found.removed)[:last] - mean[:last]).max() <= 2
-        assert found.removed[last] <= mean[last] + 2
-        assert sum(count > 0 for count in found.removed) >= sum(
-            c > 0 for c in fit_recipe(statistics, reduction).removed
-        )
-
     def test_an_even_recipe_saves_the_same_by_as_many_everywhere(self):
         statistics = peaked_statistics(4, 12, 256, seed=1)
         for reduction in (0.3, 0.5):
@@ -155,29 +131,6 @@ class TestRecipes:
 
 
 class TestStatistics:
-    def test_the_first_samples_fit_as_if_there_were_no_others(self):
-        whole = statistics_of(8, 12, 256, seed=3)
-        found = first_samples(whole, 3)
-        alone = AttentionStatistics(
-            whole.self_attention[:3], whole.cross_attention[:3], whole.model, whole.geometry,
-            whole.self_share[:3], whole.cross_share[:3],
-        )  # fmt: skip
-        assert fit_recipe(found, 0.5).removed == fit_recipe(alone, 0.5).removed
-        assert found.num_samples == fit_recipe(found, 0.5).num_samples == 3
-        with pytest.raises(ValueError, match="8 samples, not of 9"):
-            first_samples(whole, 9)
-
-    def test_the_widest_sample_may_be_left_out(self):
-        whole = statistics_of(3, 4, 30, seed=3)
-        counts = np.array([20, 12, 30])
-        arrays = {}
-        for name in ("self_attention", "cross_attention"):
-            arrays[name] = getattr(whole, name).copy()
-            for sample, count in enumerate(counts):
-                arrays[name][sample, :, count:] = 0
-        found = first_samples(replace(whole, **arrays, token_counts=counts), 2)
-        assert found.num_visual_tokens == 20 and found.token_counts.tolist() == [20, 12]
-
     def test_stability_is_how_much_later_layers_keep_the_order(self):
         tokens = np.arange(1, 11, dtype=np.float32)
         orders = [tokens, tokens[::-1], tokens**2, tokens**3]  # two and three keep theirs, one turns it round

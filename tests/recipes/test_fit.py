@@ -12,7 +12,7 @@ from fitprune_core.cost.decoder import visual_flops, visual_reduction
 from fitprune_core.recipes import fit as fitting
 from fitprune_core.recipes.budget import saved_share
 from fitprune_core.recipes.fit import ALPHA_STEPS, Fitter, fit_recipe, fitter_for
-from tests.fit_statistics import Statistics, geometry, peaked_statistics, whole_number_statistics
+from tests.fit_statistics import Statistics, geometry, peaked_statistics, statistics_of, whole_number_statistics
 
 
 def naive_removal(statistics: Statistics, alpha: float, attention: str) -> np.ndarray:
@@ -99,6 +99,20 @@ class TestRule:
             step = fitter.smallest_step(reduction, "both")
             saved = [saved_share(fitter.geometry, fitter.mean_removed(at, "both"), 100) for at in (step - 1, step)]
             assert saved[0] < reduction <= saved[1]
+
+    @pytest.mark.parametrize("reduction", [0.2, 0.5, 0.8])
+    def test_the_papers_rule_alone_drops_what_the_bound_allows(self, reduction):
+        """Written out: at the smallest alpha of the grid that meets the budget, layer by layer, until it is met."""
+        statistics = statistics_of(5, 8, 64, seed=2)
+        found = fit_recipe(statistics, reduction, gather=False)
+        assert visual_reduction(statistics.geometry, found.removed, 64) == pytest.approx(reduction, abs=1e-3)
+        mean = fitter_for(statistics).mean_removed(round(found.alpha * ALPHA_STEPS), "both")
+        last = max(layer for layer, count in enumerate(found.removed) if count)
+        assert np.abs(np.array(found.removed)[:last] - mean[:last]).max() <= 2
+        assert found.removed[last] <= mean[last] + 2
+        assert sum(count > 0 for count in found.removed) >= sum(
+            c > 0 for c in fit_recipe(statistics, reduction).removed
+        )
 
 
 class TestBudget:

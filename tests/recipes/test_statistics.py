@@ -1,13 +1,15 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from fitprune_core import AttentionStatistics, build_inputs, collect_statistics
+from fitprune_core import AttentionStatistics, build_inputs, collect_statistics, fit_recipe
 from fitprune_core.calibration.observe import observe
 from fitprune_core.cost.decoder import DecoderGeometry
+from tests.fit_statistics import statistics_of
 from tests.formula import formula_llava, inputs_of
 from tests.memory import fill_memory_once
 from tests.tiny import random_picture, tiny_llava
@@ -205,3 +207,28 @@ def test_no_samples_and_no_image_are_refused(tiny):
         collect_statistics(model, processor, [])
     with pytest.raises(ValueError, match="one image"):
         observe(model, build_inputs(processor, None, "What?"))
+
+
+def test_the_first_samples_fit_as_if_there_were_no_others():
+    whole = statistics_of(8, 12, 256, seed=3)
+    found = whole.first(3)
+    alone = AttentionStatistics(
+        whole.self_attention[:3], whole.cross_attention[:3], whole.model, whole.geometry,
+        whole.self_share[:3], whole.cross_share[:3],
+    )  # fmt: skip
+    assert fit_recipe(found, 0.5).removed == fit_recipe(alone, 0.5).removed
+    assert found.num_samples == fit_recipe(found, 0.5).num_samples == 3
+    with pytest.raises(ValueError, match="8 samples, not of 9"):
+        whole.first(9)
+
+
+def test_the_widest_sample_may_be_left_out():
+    whole = statistics_of(3, 4, 30, seed=3)
+    counts = np.array([20, 12, 30])
+    arrays = {}
+    for name in ("self_attention", "cross_attention"):
+        arrays[name] = getattr(whole, name).copy()
+        for sample, count in enumerate(counts):
+            arrays[name][sample, :, count:] = 0
+    found = replace(whole, **arrays, token_counts=counts).first(2)
+    assert found.num_visual_tokens == 20 and found.token_counts.tolist() == [20, 12]

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from app.evidence.bench import Bench, Variant, read_rows, variant
 from app.evidence.board import Board
 from app.evidence.figures import curves, panels
-from app.evidence.numbers import Estimate, every_layer_recipe, first_samples, mean_share, recipe_distance
+from app.evidence.numbers import Estimate, mean_share, recipe_distance
 from app.evidence.plan import FURTHER_CALIBRATION_SEEDS, KEY_BUDGET
 from app.evidence.questions import CALIBRATION, CHOICE
 from app.evidence.section import Section, Table
 from app.evidence.words import budget, estimate_cell, sentence
-from fitprune_core import AttentionStatistics, PruningRecipe
+from fitprune_core import AttentionStatistics, PruningRecipe, fit_recipe
 
 TITLE = "How many calibration samples"
 QUESTION = "How far do recipes from a few samples lie from one of many, and does it show in the answers?"
@@ -49,7 +49,7 @@ def section_of(bench: Bench, reference: AttentionStatistics, by_seed: dict[int, 
         Fit(fit, size, seed, recipe)
         for size in plan.calibration_sizes
         for seed, statistics in by_seed.items()
-        for fit, recipe in _both(bench, first_samples(statistics, size))
+        for fit, recipe in _both(bench, statistics.first(size))
     ]
     references = {(fit, recipe.reduction): recipe for fit, recipe in _both(bench, reference)}
     rows = [
@@ -78,7 +78,7 @@ def section_of(bench: Bench, reference: AttentionStatistics, by_seed: dict[int, 
 
 def _both(bench: Bench, statistics: AttentionStatistics) -> Iterator[tuple[str, PruningRecipe]]:
     for recipe in bench.recipes(statistics, bench.plan.section_budgets):
-        yield PLAIN, every_layer_recipe(statistics, recipe.reduction)
+        yield PLAIN, fit_recipe(statistics, recipe.reduction, gather=False)
         yield SHIPPED, recipe
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from app.evidence.bench import Bench, Variant, variant
 from app.evidence.board import THE_ORIGINAL, Board
 from app.evidence.figures import panels
-from app.evidence.numbers import even_recipe, every_layer_recipe
+from app.evidence.numbers import even_recipe
 from app.evidence.plan import KEY_BUDGET
 from app.evidence.questions import CALIBRATION, FEW
 from app.evidence.section import Section, Table
 from app.evidence.ways import bars_of_right, tests_against
 from app.evidence.words import budget, percent, sentence, share_cell, test_cell, verdict
-from fitprune_core import AttentionStatistics, PruningRecipe
+from fitprune_core import AttentionStatistics, PruningRecipe, fit_recipe
 from fitprune_core.models.family import family_of
 from fitprune_core.pruning.methods import find_method
 
@@ -54,7 +54,7 @@ def variants_of(
     """All variants at the budget of a recipe; what the registry's options do not allow is added to `refused`."""
     found = [variant(name, recipe, f"{find_method(name).label}, {RECIPE}") for name in RANKINGS]
     first = family_of(bench.model.config).first_drop_layer(bench.model.config)
-    plain = every_layer_recipe(statistics, recipe.reduction)
+    plain = fit_recipe(statistics, recipe.reduction, gather=False)
     for ranking in SCHEDULED:
         found.append(variant(ranking, plain, f"{ranking}, {PLAIN}"))
         for words, schedule in {**SCHEDULES, SHARES: f"staircase@{bench.geometry.num_layers}"}.items():

@@ -13,13 +13,13 @@ from app.evidence.bench import Bench, variant
 from app.evidence.board import Board, Way
 from app.evidence.figures import panels
 from app.evidence.fingerprints import digest_of, room_digest
-from app.evidence.numbers import every_layer_recipe, first_samples, recipe_distance
+from app.evidence.numbers import recipe_distance
 from app.evidence.plan import KEY_BUDGET
 from app.evidence.questions import CALIBRATION, FEW
 from app.evidence.section import Section, Table
 from app.evidence.ways import bars_of_right, name_of, tests_against, way_rows
 from app.evidence.words import budget, percent, sentence, verdict
-from fitprune_core import PruningRecipe, fit_recipe_sequential, open_picture
+from fitprune_core import PruningRecipe, fit_recipe, fit_recipe_sequential, open_picture
 from fitprune_core.samples.files import Sample, read_samples
 
 TITLE = "The fit from statistics beside the sequential one"
@@ -43,9 +43,9 @@ def run(bench: Bench) -> Section:
     """Fit both ways on the same samples, and answer with both."""
     plan, section = bench.plan, Section(TITLE, QUESTION)
     samples = list(islice(read_samples(bench.sets[CALIBRATION].file), plan.sequential_samples))
-    statistics = first_samples(bench.statistics(bench.sets[CALIBRATION]), len(samples))
+    statistics = bench.statistics(bench.sets[CALIBRATION]).first(len(samples))
     shipped = bench.recipes(statistics, plan.sequential_budgets)
-    ours = [every_layer_recipe(statistics, recipe.reduction) for recipe in shipped]
+    ours = [fit_recipe(statistics, recipe.reduction, gather=False) for recipe in shipped]
     theirs = [bench.once(partial(_sequential, bench, samples, recipe.reduction)) for recipe in ours]
     rows = []
     for one, few, other in zip(ours, shipped, theirs, strict=True):
