@@ -22,6 +22,7 @@ from fitprune_core import (
     DecoderGeometry,
     Partial,
     PruningRecipe,
+    Way,
     calibrate,
     describe_device,
     evaluate,
@@ -36,6 +37,7 @@ from fitprune_core.models.provenance import weights_digest
 from fitprune_core.pruning.methods import find_method
 from fitprune_core.recipes.store import recipe_source
 from fitprune_core.run.comparison import MEASURING_SECONDS
+from fitprune_core.run.results import ORIGINAL
 
 LARGEST_PERCENT = 90
 MOST_WAYS = 60  # of one sweep
@@ -57,6 +59,14 @@ class Preview:
     tokens: list[int]
     saving: float
     note: str = ""
+
+
+@dataclass(frozen=True)
+class Side:
+    """A way to answer: "original", or a method with its options ("random:seed=1") at a budget in percent."""
+
+    method: str = ORIGINAL
+    percent: float = 0.0
 
 
 class Engine:
@@ -115,16 +125,25 @@ class Engine:
         question: str,
         percent: float,
         should_stop: Callable[[], bool] = lambda: False,
+        *,
+        method: str = "fitprune",
+        against: Side = Side(),
     ) -> Generator[Partial | Answered | Comparison, None, None]:
         """Answer a question with the original and the pruned model; the last item is the `Comparison`.
+
+        method: what prunes; against: another first side than the original.
 
         Before the last come the answers as they grow, and `Answered`. It ends without a `Comparison` once `should_stop`
         says so. Whoever calls it has the first place of `line`, so that nobody spoils another's times. Raises
         ValueError for a question or a budget that cannot be.
         """
-        yield from self._stream(image, question, self.recipe_for(percent), should_stop)
+        yield from self._stream(image, question, self.recipe_for(percent), method, self.way_of(against), should_stop)
 
-    def _seconds_of_comparison(self, image: Image.Image, question: str, recipe: PruningRecipe) -> int:
+    def way_of(self, side: Side) -> Way:
+        """What a side is to the library. Raises ValueError for a method or a budget that cannot be."""
+        return Way.of(self.recipe_for(side.percent), side.method)
+
+    def _seconds_of_comparison(self, *request: Any) -> int:
         """How long a comparison needs a borrowed GPU: two answers, and the time that measuring them may take."""
         return min(round(2 * self._seconds_of_answer + MEASURING_SECONDS), self.limits.max_seconds)
 
@@ -141,7 +160,13 @@ class Engine:
         return 2.0 + 2 * self.max_new_tokens * size / _BYTES_A_SECOND
 
     def _stream_here(
-        self, image: Image.Image, question: str, recipe: PruningRecipe, should_stop: Callable[[], bool]
+        self,
+        image: Image.Image,
+        question: str,
+        recipe: PruningRecipe,
+        method: str,
+        against: Way,
+        should_stop: Callable[[], bool],
     ) -> Iterator[Partial | Answered | Comparison]:
         yield from stream_comparison(
             self.model,
@@ -149,6 +174,8 @@ class Engine:
             image,
             question,
             recipe,
+            method=method,
+            against=against,
             max_new_tokens=self.max_new_tokens,
             should_stop=should_stop,
         )

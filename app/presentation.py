@@ -9,12 +9,15 @@ from typing import Any
 from PIL import Image
 
 from app import figures
+from app.differing import differing, pieces_of
 from app.parts.answers import Board, Card, Row
 from app.parts.scrubber import Trace
 from app.scenes import is_right
-from fitprune_core import Comparison, DecoderGeometry, Partial, Run
+from app.sides import Sides
+from fitprune_core import Comparison, DecoderGeometry, Partial
 from fitprune_core.report import trace as report
 from fitprune_core.report.trace import data_uri
+from fitprune_core.run.results import ORIGINAL
 
 _COUNTED = "Counted, not measured: matrix products, 2 FLOPs per multiply-add."
 _ABOUT = {
@@ -35,6 +38,9 @@ _TIMED = {"Prefill": "prefill", "Per token": "per_token", "Total time": "total"}
 MEASURING, MEASURED, UNMEASURED = "measuring", "measured", "unmeasured"
 
 
+_USUAL = Sides()
+
+
 @dataclass(frozen=True)
 class _Figure:
     """A row's two figures as numbers, with how to write them and what they are to each other."""
@@ -46,42 +52,50 @@ class _Figure:
     ratio: figures.Ratio
 
 
-def idle_board(percent: float) -> Board:
+def idle_board(percent: float, sides: Sides = _USUAL) -> Board:
     """Before anything has run: every slot in its place, empty."""
     rows = [Row(label=label, about=about) for label, about in _ABOUT.items()]
-    return Board(state="idle", percent=percent, original=Card(), pruned=Card(), rows=rows)
+    against = sides.against(percent)
+    original = Card(name=_name(against.method), percent=None if against.method == ORIGINAL else against.percent)
+    pruned = Card(name=_name(sides.right), percent=None if sides.right == ORIGINAL else percent)
+    return Board(state="idle", percent=percent, original=original, pruned=pruned, rows=rows)
 
 
-def queued_board(percent: float) -> Board:
+def queued_board(percent: float, sides: Sides = _USUAL) -> Board:
     """While others are before the visitor."""
-    return running_board(None, percent).model_copy(update={"original": Card(state="queued")})
+    board = running_board(None, percent, sides)
+    return board.model_copy(update={"original": board.original.model_copy(update={"state": "queued"})})
 
 
-def running_board(partial: Partial | None, percent: float) -> Board:
-    """While the answers stream; `partial` is None until the first token of the original."""
-    board = idle_board(percent)
+def running_board(partial: Partial | None, percent: float, sides: Sides = _USUAL) -> Board:
+    """While the answers stream; `partial` is None until the first token of the first side."""
+    board = idle_board(percent, sides)
     is_pruned = partial is not None and partial.stage == "pruned"
-    original = Card(answer=partial.original if partial else "", state="done" if is_pruned else "running")
-    pruned = Card(answer=partial.pruned if partial else "", state="running" if is_pruned else "waiting")
-    return board.model_copy(update={"state": "running", "original": original, "pruned": pruned})
+    original = {"answer": partial.original if partial else "", "state": "done" if is_pruned else "running"}
+    pruned = {"answer": partial.pruned if partial else "", "state": "running" if is_pruned else "waiting"}
+    cards = {"original": board.original.model_copy(update=original), "pruned": board.pruned.model_copy(update=pruned)}
+    return board.model_copy(update={"state": "running", **cards})
 
 
-def done_board(comparison: Comparison, truth: str | None, *, times: str = MEASURED, picture: str = "") -> Board:
+def done_board(
+    comparison: Comparison, truth: str | None, *, times: str = MEASURED, picture: str = "", sides: Sides = _USUAL
+) -> Board:
     """The result. truth: the answer that is known to be right, or None; picture: the key of the picture.
 
     times: MEASURING or UNMEASURED leave out those of the comparison, which nothing was measured for yet.
     """
-    cards = [_card(run, truth) for run in (comparison.original, comparison.pruned)]
+    cards = _cards(comparison, truth)
     return Board(
         state="measuring" if times == MEASURING else "done",
         percent=round(100 * comparison.reduction, 2),
         question=comparison.question,
         picture=picture,
+        sides=sides.key,
         original=cards[0],
         pruned=cards[1],
         rows=[_row(figure, comparison, times) for figure in _figures(comparison)],
         verdict="same" if comparison.agree else "different",
-        truth=_truth_sentence(cards[0].mark, cards[1].mark, truth),
+        truth=_truth_sentence(cards[0].mark, cards[1].mark, truth, _who(comparison)),
         sentence=_sentence(comparison),
     )
 
@@ -134,22 +148,48 @@ def _how_timed(comparison: Comparison, name: str) -> str:
     text, paired = f"Measured on {comparison.device}; {comparison.timing}", comparison.paired.get(name)
     if paired is None:
         return text
-    ends = f"Original {figures.spread(paired.original)}, pruned {figures.spread(paired.pruned)}"
+    first, second = ("original", "pruned") if comparison.against is None else _who(comparison)
+    ends = f"{first.capitalize()} {figures.spread(paired.original)}, {second} {figures.spread(paired.pruned)}"
     return f"{text} {ends} in {paired.rounds} rounds; in brackets the 95 % interval of the ratio."
 
 
-def _card(run: Run, truth: str | None) -> Card:
-    mark = "" if truth is None else "right" if is_right(run.answer, truth) else "wrong"
-    return Card(answer=run.answer, state="done", mark=mark)
+def _cards(comparison: Comparison, truth: str | None) -> list[Card]:
+    runs, cards = (comparison.original, comparison.pruned), []
+    for run, other, side in zip(runs, runs[::-1], (comparison.against, comparison), strict=True):
+        is_pruned = side is not None and side.method != ORIGINAL
+        pieces = pieces_of(run)
+        marks = [False] * len(pieces) if comparison.agree else differing(pieces, run.answer, other.answer)
+        cards.append(
+            Card(
+                name=_name(side.method if side is not None else ORIGINAL),
+                percent=round(100 * side.reduction, 2) if side is not None and is_pruned else None,
+                answer=run.answer,
+                state="done",
+                mark="" if truth is None else "right" if is_right(run.answer, truth) else "wrong",
+                pieces=[[piece, "1" if mark else ""] for piece, mark in zip(pieces, marks, strict=True)],
+                has_tokens=len(pieces) == len(run.token_ids),
+            )
+        )
+    return cards
 
 
-def _truth_sentence(original: str, pruned: str, truth: str | None) -> str:
+def _name(method: str) -> str:
+    return {ORIGINAL: "Original", "fitprune": "FitPrune"}.get(method, method)
+
+
+def _who(comparison: Comparison) -> tuple[str, str]:
+    """What sentences call the two sides."""
+    is_usual = comparison.against is None and comparison.method != ORIGINAL
+    return ("the original", "the pruned one") if is_usual else ("the left", "the right")
+
+
+def _truth_sentence(original: str, pruned: str, truth: str | None, names: tuple[str, str]) -> str:
     if truth is None:
         return ""
     who = {
         ("right", "right"): "Both are right",
-        ("right", "wrong"): "Only the original is right",
-        ("wrong", "right"): "Only the pruned one is right",
+        ("right", "wrong"): f"Only {names[0]} is right",
+        ("wrong", "right"): f"Only {names[1]} is right",
         ("wrong", "wrong"): "Both are wrong",
     }[original, pruned]
     return f"{who}: it is “{truth}”."
@@ -157,17 +197,21 @@ def _truth_sentence(original: str, pruned: str, truth: str | None) -> str:
 
 def _sentence(comparison: Comparison) -> str:
     """What was gained, in one sentence that does not flatter."""
-    total = comparison.layout.num_tokens
-    dropped = sum(comparison.removed) + comparison.num_dropped_before
-    if not dropped:
+    total, dropped, first = comparison.layout.num_tokens, comparison.num_dropped, comparison.against
+    if not dropped and (first is None or not first.num_dropped):
         return "Nothing was pruned at this budget, so both runs did the same work."
     what = f"{dropped} of {total} visual tokens were dropped on the way through the layers"
+    the_first = "the first token"
+    if first is not None or comparison.method == ORIGINAL:
+        on_the_left = first.num_dropped if first else 0
+        what = f"{on_the_left} of {total} visual tokens were dropped on the left, {dropped} on the right"
+        the_first = "the right's first token"
     paired = comparison.paired.get("prefill")
     if paired is None or paired.verdict == "unknown":
         return f"{what}."
     if paired.verdict == "same":
         return f"{what}; the time to the first token shows {paired.words()}."
-    but = "; the first token came" if paired.verdict == "faster" else ", but no time was gained: the first token came"
+    but = f"; {the_first} came" if paired.verdict == "faster" else f", but no time was gained: {the_first} came"
     return f"{what}{but} {paired.words()}."
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -10,16 +12,17 @@ from itertools import accumulate, pairwise, product
 
 from PIL import Image
 
-from app.engine import LARGEST_PERCENT, Preview, check_percent
+from app.engine import LARGEST_PERCENT, Preview, Side, check_percent
 from app.line import Line
 from app.settings import Limits
 from fitprune_core.cost.decoder import DecoderGeometry, tokens_per_layer, visual_flops, visual_reduction
 from fitprune_core.cost.request import RequestFlops
 from fitprune_core.models.layout import VisualLayout
+from fitprune_core.pruning.methods import find_method
 from fitprune_core.recipes.recipe import PruningRecipe
 from fitprune_core.run.comparison import Answered, Comparison, Partial, Run
 from fitprune_core.run.questions import check_question
-from fitprune_core.run.results import fates
+from fitprune_core.run.results import Pruning, fates
 from fitprune_core.run.timing import Paired
 from fitprune_core.samples.files import read_samples
 
@@ -27,6 +30,7 @@ GEOMETRY = DecoderGeometry(
     num_layers=12, hidden_size=160, intermediate_size=448, query_width=160, kv_width=160, vocab_size=512
 )
 GRID = 16
+SIDE = Side()
 TOKENS = GRID * GRID
 MANY_REQUESTS = Limits(max_requests=100_000, max_requests_per_address=100_000)
 
@@ -50,6 +54,7 @@ class FakeEngine:
         self.answers, self.delay, self.measuring = answers, delay, delay
         self.limits, self.line = limits, Line(limits)
         self.error: Exception | None = None
+        self.sides: list[tuple[Side, str]] = []
         self.asked: list[tuple[tuple[int, int], str, float]] = []
         self.working = self.most = 0
 
@@ -71,16 +76,26 @@ class FakeEngine:
         return [self.preview(percent) for percent in range(LARGEST_PERCENT + 1)]
 
     def compare(
-        self, image: Image.Image, question: str, percent: float, should_stop: Callable[[], bool] = lambda: False
+        self,
+        image: Image.Image,
+        question: str,
+        percent: float,
+        should_stop: Callable[[], bool] = lambda: False,
+        *,
+        method: str = "fitprune",
+        against: Side = SIDE,
     ) -> Iterator[Partial | Answered | Comparison]:
         self.working += 1
         self.most = max(self.most, self.working)
         try:
-            yield from self._compare(image, question, percent, should_stop)
+            self.sides.append((against, method))
+            yield from self._compare(image, question, percent, should_stop, method, against)
         finally:
             self.working -= 1
 
-    def _compare(self, image, question, percent, should_stop) -> Iterator[Partial | Answered | Comparison]:
+    def _compare(
+        self, image, question, percent, should_stop, method, against
+    ) -> Iterator[Partial | Answered | Comparison]:
         question, recipe = check_question(question), self.recipe_for(percent)
         self.asked.append((image.size, question, percent))
         original, pruned = self.answers
@@ -94,6 +109,13 @@ class FakeEngine:
         if self.error is not None:
             raise self.error
         comparison = make_comparison(image.size, question, recipe, self.answers)
+        first = None
+        if against.method != "original":
+            same = make_comparison(image.size, question, self.recipe_for(against.percent), self.answers)
+            fields = {field.name: getattr(same, field.name) for field in dataclasses.fields(Pruning)}
+            first = Pruning(**fields | {"method": find_method(against.method).label})
+        label = method if method == "original" else find_method(method).label
+        comparison = replace(comparison, method=label, against=first)
         yield Answered(replace(comparison, paired={}))
         time.sleep(self.measuring)
         if not should_stop():
@@ -226,4 +248,6 @@ def _run(answer: str, prefill_ms: float, removed) -> Run:
         per_token_ms=decode_ms / (tokens - 1),
         total_ms=prefill_ms + decode_ms,
         flops=flops,
+        token_ids=tuple(range(tokens)),
+        pieces=(*re.findall(r"\s*\S+", answer), ""),
     )

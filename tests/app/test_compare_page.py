@@ -10,9 +10,12 @@ import gradio as gr
 import pytest
 from PIL import Image
 
+from app.engine import Side
 from app.interface import build_demo
 from app.pages.compare import ComparePage, create_compare
+from app.parts.sides import Chosen
 from app.presentation import idle_board
+from app.sides import Sides
 from app.uploads import Upload
 from tests.app.fake_engine import FakeEngine
 
@@ -65,6 +68,31 @@ def test_a_run_streams_and_ends_with_board_and_trace(page, picture):
     assert boards[-1].verdict == "different"
     assert sum(page.parts.scrubber in update for update in updates) == 1
     assert updates[-1][page.parts.shown] == boards[-1].model_dump()
+
+
+def test_any_two_sides_are_compared_and_named(page, picture):
+    sides = Sides("random:seed=3", "fastv", 40)
+
+    async def main():
+        run = page.run(picture, "What?", 60, None, idle_board(60).model_dump(), VISITOR, Chosen.of(sides))
+        return [update async for update in run]
+
+    updates, parts = asyncio.run(main()), page.parts
+    assert page.engine.sides == [(Side("random:seed=3", 40), "fastv")]
+    board = updates[-1][parts.board]
+    assert (board.original.name, board.pruned.name, board.sides) == ("random(seed=3)", "fastv", sides.key)
+    trace = next(update[parts.scrubber] for update in updates if parts.scrubber in update)
+    assert (trace.name, trace.against.name) == ("fastv 60 %", "random(seed=3) 40 %")
+
+
+def test_sides_that_cannot_be_are_told(page, picture):
+    async def main():
+        chosen = Chosen(left="random", left_options="size=3")
+        run = page.run(picture, "What?", 60, None, idle_board(60).model_dump(), VISITOR, chosen)
+        return [update async for update in run]
+
+    (told,) = asyncio.run(main())
+    assert told[page.parts.notice].kind == "error" and "no option 'size=3'" in told[page.parts.notice].text
 
 
 @pytest.mark.parametrize(("question", "percent"), [("", 60), ("x" * 100_000, 60), ("What?", 95), ("What?", None)])

@@ -7,6 +7,7 @@ import re
 import pytest
 from PIL import Image
 
+from app.engine import Side
 from tests.app.fake_engine import TOKENS
 from tests.app.pictures import bad_files, odd_pictures
 from tests.browser.conftest import BRIGHTNESS, COUNT_RESULTS, PATIENCE
@@ -304,6 +305,47 @@ def test_a_phone_scrolls_one_way_only_and_a_tap_tells(browser, url):
     phone.locator("#scrubber .frame > canvas").tap(position={"x": 170, "y": 170})
     phone.wait_for_function("document.querySelector('#scrubber .detail').textContent.startsWith('Row')")
     context.close()
+
+
+def test_other_sides_are_chosen_named_linked_and_scrubbed(browser, url, engine):
+    page = browser.new_page(viewport={"width": 1366, "height": 768})
+    page.set_default_timeout(PATIENCE)
+    page.add_init_script(COUNT_RESULTS)
+    page.goto(url + "?__theme=light")
+    page.wait_for_function("window.results > 0")
+    page.click("#sides summary")
+    page.select_option("#fp-left-method", "random")
+    page.fill("#sides [data-side=left] .options", "seed=4")
+    page.fill("#sides [data-side=left] .percent", "20")
+    page.select_option("#fp-right-method", "fastv")
+    age(page, " %, Original and FitPrune. Run to answer")
+    run_with(page, "#run")
+    assert engine.sides[-1] == (Side("random:seed=4", 20), "fastv")
+    age(page, "")
+    assert page.inner_text(".card[data-side=original] .who") == "random(seed=4)"
+    assert page.inner_text(".card[data-side=original] .percent") == "20 %"
+    assert page.inner_text("#sides .words") == "random:seed=4 20 % | fastv"
+    assert "left=random%3Aseed%3D4" in page.url and "left_budget=20" in page.url and "right=fastv" in page.url
+    to_layer(page, 5)
+    right = page.inner_text("#scrubber .count")
+    page.select_option("#scrubber .sides", "1")
+    assert page.inner_text("#scrubber .count") != right and page.get_attribute(".scrubber", "data-layer") == "5"
+    page.reload()
+    page.wait_for_function("window.results > 0")
+    assert engine.sides[-1] == (Side("random:seed=4", 20), "fastv")
+    page.select_option("#fp-left-method", "original")
+    page.select_option("#fp-right-method", "fitprune")
+    run_with(page, "#run")
+    assert engine.sides[-1] == (Side("original", 60), "fitprune") and "left" not in page.url
+    assert page.is_hidden("#scrubber .sides")
+    page.close()
+
+
+def test_words_that_differ_are_marked_in_both_answers(page):
+    run_with(page, "#run")
+    for side, word in (("original", "red"), ("pruned", "blue")):
+        marked = page.locator(f".card[data-side={side}] .piece.differs").all_inner_texts()
+        assert [text.strip() for text in marked] == [word]
 
 
 def test_the_address_leads_back_to_a_comparison(browser, url, engine):

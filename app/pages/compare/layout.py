@@ -15,8 +15,10 @@ from app.parts.budget import Budget, plans_of
 from app.parts.notice import Message, Notice
 from app.parts.picker import Choice, Choices, Picker
 from app.parts.scrubber import Scrubber
+from app.parts.sides import Chosen, SidesPicker
 from app.presentation import data_uri, idle_board
 from app.scenes import Example, load_examples, new_scene
+from app.sides import Sides
 
 _THUMBNAIL = 96
 # Where a run costs nobody a quota, a visitor meets a result: always, or where the address asks for one.
@@ -72,12 +74,14 @@ def _create_controls(engine: Engine, examples: tuple[Example, ...], first: Examp
     with gr.Row(elem_id="actions"):
         run = gr.Button("Run", variant="primary", elem_id="run")
         stop = gr.Button("Stop", elem_id="stop")
+    sides = SidesPicker(Chosen.of(Sides()), elem_id="sides", elem_classes="bare")
     return {
         "picture": picture,
         "picker": picker,
         "new_scene": scene,
         "question": question,
         "percent": percent,
+        "sides": sides,
         "run": run,
         "stop": stop,
         "notice": Notice(Message(text=READY), elem_id="notice"),
@@ -89,7 +93,7 @@ def _wire(page: ComparePage) -> None:
     gr.on(
         [parts.run.click, parts.question.submit],
         page.run,
-        [parts.picture, parts.question, parts.percent, parts.seed, parts.shown],
+        [parts.picture, parts.question, parts.percent, parts.seed, parts.shown, parts.sides],
         [parts.board, parts.scrubber, parts.notice, parts.shown, parts.found],
         # Each begins at once and waits in the engine's line, where it takes the place of the visitor's last.
         trigger_mode="multiple",

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from urllib.parse import urlencode
 
 import gradio as gr
 
@@ -18,6 +19,7 @@ from app.parts.answers import Answers, Board
 from app.parts.notice import Message, Notice
 from app.parts.picker import Picker
 from app.parts.scrubber import Scrubber, Trace
+from app.parts.sides import Chosen, SidesPicker
 from app.presentation import (
     MEASURED,
     MEASURING,
@@ -28,6 +30,7 @@ from app.presentation import (
     trace_of,
 )
 from app.scenes import Example, link_of, linked, new_scene, true_answer
+from app.sides import Sides, sides_asked
 from app.uploads import Upload
 from app.visits import Waiting, address_of, visit
 from app.words import sentence
@@ -55,6 +58,7 @@ class Parts:
     new_scene: gr.Button
     question: gr.Textbox
     percent: gr.Slider
+    sides: SidesPicker
     run: gr.Button
     stop: gr.Button
     notice: Notice
@@ -63,6 +67,22 @@ class Parts:
     seed: gr.State
     shown: gr.State
     found: gr.State
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a visitor wants to see. seed: that of the scene, if the picture is one."""
+
+    picture: Upload
+    question: str
+    percent: float
+    seed: int | None
+    sides: Sides
+
+    def link(self, examples: tuple[Example, ...]) -> str:
+        """What an address must ask for to show it again; "" for a picture that nobody else has."""
+        link = link_of(examples, self.seed, self.question, self.percent)
+        return "&".join(filter(None, (link, urlencode(self.sides.asked())))) if link else ""
 
 
 @dataclass(frozen=True)
@@ -92,7 +112,7 @@ class ComparePage:
     def begun_with(self) -> list[gr.components.Component]:
         """What an example sets, and the notice."""
         parts = self.parts
-        return [parts.picture, parts.question, parts.seed, parts.percent, parts.notice]
+        return [parts.picture, parts.question, parts.seed, parts.percent, parts.sides, parts.notice]
 
     async def run(
         self,
@@ -102,8 +122,10 @@ class ComparePage:
         seed: int | None,
         shown: dict[str, Any],
         request: gr.Request,
+        chosen: Chosen | None = None,
     ) -> AsyncGenerator[dict, None]:
-        """Answer, streaming. Whatever goes wrong is told in the notice, and the result from before comes back.
+        """Answer, streaming, by the sides that were chosen. Whatever goes wrong is told in the notice, and the result
+        from before comes back.
 
         A visitor has one run: what he began before ends here, and says no more.
         """
@@ -111,13 +133,14 @@ class ComparePage:
         self.end(request, replaced=True)
         try:
             picture, question = check_request(picture, question, percent, self.engine.limits)
+            asked = Asked(picture, question, percent, seed, chosen.sides() if chosen else Sides())
             place = self.engine.line.join(str(request.session_hash), address_of(request))
-            work = partial(self._work, picture, question, percent, seed)
+            work = partial(self._work, asked)
             async with contextlib.aclosing(visit(self.engine.line, place, work)) as items:
                 async for item in items:
                     if isinstance(item, Result):
                         kept, ended = item.kept, item.ended
-                    yield self._update(item, percent)
+                    yield self._update(item, asked)
         except (ValueError, MemoryError) as error:
             yield self._restore(kept, Message(text=sentence(error), kind="error"))
             return
@@ -128,7 +151,7 @@ class ComparePage:
         if ended and not place.is_replaced:
             yield self._restore(kept, Message(text=ended))
 
-    def _update(self, item: Waiting | Partial | Result, percent: float) -> dict:
+    def _update(self, item: Waiting | Partial | Result, asked: Asked) -> dict:
         """What a visit yields, as it is shown."""
         parts = self.parts
         if isinstance(item, Result):
@@ -137,26 +160,33 @@ class ComparePage:
                 more |= {parts.found: item.found}
             return {parts.board: item.board, parts.notice: item.message, parts.shown: item.kept.model_dump(), **more}
         if isinstance(item, Waiting) and item.ahead:
-            return {parts.board: queued_board(percent), parts.notice: Message(text=place_in_words(item))}
-        so_far = item if isinstance(item, Partial) else None
-        return {parts.board: running_board(so_far, percent), parts.notice: Message(text="Answering…")}
+            board = queued_board(asked.percent, asked.sides)
+            return {parts.board: board, parts.notice: Message(text=place_in_words(item))}
+        board = running_board(item if isinstance(item, Partial) else None, asked.percent, asked.sides)
+        return {parts.board: board, parts.notice: Message(text="Answering…")}
 
-    def _work(
-        self, picture: Upload, question: str, percent: float, seed: int | None, should_stop: Callable[[], bool]
-    ) -> Generator[Partial | Result, None, None]:
+    def _work(self, asked: Asked, should_stop: Callable[[], bool]) -> Generator[Partial | Result, None, None]:
         """What is done when it is the visitor's turn, on a thread of its own."""
-        image = picture.open()
+        image, sides, last = asked.picture.open(), asked.sides, 0.0
         if should_stop():
             return
-        truth, last = true_answer(seed, question), 0.0
-        board = partial(done_board, truth=truth, picture=picture.key)
-        for item in self.engine.compare(image, question, percent, should_stop):
+        truth = true_answer(asked.seed, asked.question)
+        board = partial(done_board, truth=truth, picture=asked.picture.key, sides=sides)
+        items = self.engine.compare(
+            image,
+            asked.question,
+            asked.percent,
+            should_stop,
+            method=sides.right,
+            against=sides.against(asked.percent),
+        )
+        for item in items:
             if isinstance(item, Answered):
                 early, kept = (board(item.comparison, times=times) for times in (MEASURING, UNMEASURED))
                 trace = trace_of(item.comparison, image, self.engine.geometry)
                 yield Result(early, kept, Message(text=_MEASURING), trace, "Stopped before the times were measured.")
             elif isinstance(item, Comparison):
-                link = link_of(self.examples, seed, question, percent)
+                link = asked.link(self.examples)
                 done = board(item, times=MEASURED).model_copy(update={"link": link})
                 yield Result(done, done, closing_words(item), found=to_entries(item, image, self.engine.geometry))
             elif time.monotonic() - last >= _BEAT:
@@ -178,12 +208,13 @@ class ComparePage:
         """Somebody opens the page: what its address asks for is set up."""
         parts = self.parts
         try:
-            example = linked(self.examples, dict(request.query_params))
+            asked = dict(request.query_params)
+            example, sides = linked(self.examples, asked), sides_asked(asked)
         except ValueError as error:
             return {parts.notice: Message(text=sentence(error), kind="error")}
         if example is None:
             return {parts.notice: Message(text=READY)}
-        return self._begin_with(example, request)
+        return {parts.sides: Chosen.of(sides), **self._begin_with(example, request)}
 
     def pick(self, event: gr.EventData, request: gr.Request) -> dict:
         """An example was clicked."""

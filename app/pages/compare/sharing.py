@@ -13,8 +13,11 @@ from app.pages.wiring import AT_ONCE, QUIET
 from app.parts.notice import Message
 from app.parts.saver import Saved, Saver
 from app.parts.scrubber import Trace
+from app.parts.sides import Chosen
 from app.presentation import done_board
+from app.sides import Sides, sides_of
 from app.words import sentence
+from fitprune_core import Comparison
 from fitprune_core.checks.files import EXPORTS
 from fitprune_core.report.export import entries_of, exported
 from fitprune_core.report.reading import read_export
@@ -59,7 +62,8 @@ class Sharing:
         self.page.end(request, replaced=True)
         try:
             comparison, trace = read_export(path)
-            board = done_board(comparison, None)
+            sides = _sides_if_known(comparison)
+            board = done_board(comparison, None, sides=sides)
             shown = Trace(**trace)
         except ValueError as error:  # pydantic's errors are such, too
             return {parts.notice: Message(text=sentence(str(error).splitlines()[0]), kind="error")}
@@ -73,8 +77,17 @@ class Sharing:
             parts.picture: None,
             parts.question: comparison.question,
             parts.percent: board.percent,
+            parts.sides: Chosen.of(sides),
             parts.seed: None,
         }
+
+
+def _sides_if_known(comparison: Comparison) -> Sides:
+    """The sides of a comparison, or the usual ones where somebody else's method made it."""
+    try:
+        return sides_of(comparison.against, comparison)
+    except ValueError:
+        return Sides()
 
 
 def create_sharing(page: ComparePage) -> Sharing:

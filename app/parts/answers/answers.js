@@ -52,11 +52,27 @@ function fillRow(line, row) {
   line.querySelector(".bar.right .length").style.width = 100 * row.pruned_share + "%";
 }
 
+// An answer by pieces, those that differ from the other answer marked; as it streams, one text.
+function fillAnswer(node, card) {
+  if (!card.pieces.length) {
+    setText(node, card.answer || EMPTY[card.state]);
+    return;
+  }
+  const key = JSON.stringify(card.pieces);
+  if (node.dataset.pieces === key && node.children.length) return;
+  node.dataset.pieces = key;
+  node.replaceChildren(...card.pieces.map(([text, differs]) => make("span", differs ? "piece differs" : "piece", text)));
+}
+
 function fillCard(side, card) {
   const node = find(".card[data-side=" + side + "]");
   node.dataset.state = card.state;
+  const percent = card.percent === null || card.state === "idle" ? "" : card.percent + " %";
+  setText(node.querySelector(".who"), card.name);
+  setText(node.querySelector(".percent"), percent);
+  setText(find("thead ." + side + "-name"), card.name + (percent && " " + percent));
   const answer = node.querySelector(".answer");
-  setText(answer, card.answer || EMPTY[card.state]);
+  fillAnswer(answer, card);
   answer.classList.toggle("empty", !card.answer);
   answer.classList.toggle("long", card.answer.length > 70);
   answer.scrollTop = card.state === "running" ? answer.scrollHeight : 0;
@@ -76,18 +92,19 @@ function tellAge() {
   const other = {
     question: "question" in now && isResult && words(now.question) !== words(value.question),
     picture: "picture" in now && isResult && now.picture !== value.picture,
+    sides: "sides" in now && isResult && value.sides !== "" && now.sides !== value.sides,
     percent: "percent" in now && isResult && now.percent !== value.percent,
   };
-  stale = other.question || other.picture || other.percent;
+  stale = other.question || other.picture || other.percent || other.sides;
   board.dataset.stale = String(stale);
   const whose = "This result is for " + (other.picture ? "the earlier picture, " : "") + "“" + (isResult ? words(value.question) : "") +
-    "” at " + (isResult ? value.percent : 0) + " %. Run to answer what is asked now.";
+    "” at " + (isResult ? value.percent : 0) + " %" + (other.sides ? ", " + value.original.name + " and " + value.pruned.name : "") + ". Run to answer what is asked now.";
   setText(find(".age"), stale ? whose : "");
   window.dispatchEvent(new CustomEvent("fitprune:stale", { detail: stale }));
 }
 
 // The address leads back to what is shown: reloading and sharing it do, as far as the server has the picture.
-const LINKED = ["example", "scene", "question", "budget", "layer"];
+const LINKED = ["example", "scene", "question", "budget", "left", "right", "left_budget", "layer"];
 function keepLink(link) {
   const address = new URL(location.href), asked = new URLSearchParams(link);
   for (const name of LINKED) {
@@ -125,13 +142,12 @@ onValue((value) => {
   value.rows.forEach((row, index) => fillRow(body.children[index], row));
   fillCard("original", value.original);
   fillCard("pruned", value.pruned);
-  setText(find(".percent"), value.state === "idle" ? "" : value.percent + " %");
   const verdicts = { same: "Same answer", different: "Different answers" };
   const waiting = value.original.state === "queued" ? "In line" : value.state === "running" ? "Answering" : "No run yet";
   setText(find(".verdict .word"), verdicts[value.verdict] || waiting);
   setText(find(".truth"), value.truth);
   const hint = value.state === "running" ? "Both runs use the same weights, one after the other."
-    : "Press Run, or R, to answer once with every visual token and once with FitPrune.";
+    : "Press Run, or R, to answer in both ways, one after the other.";
   setText(find(".sentence"), value.sentence || hint);
   const stop = document.querySelector("#stop");
   if (stop) stop.disabled = !["running", "measuring"].includes(value.state);

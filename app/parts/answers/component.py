@@ -30,11 +30,18 @@ class Card(GradioModel):
     """One answer.
 
     Attributes:
+        name: what answers; percent: at which budget, None for the model as it is.
         state: "idle", "queued", "waiting" (for the other), "running" or "done".
         mark: "right", "wrong", or "" if nobody knows.
+        pieces: what the answer is put together from, [text, "1" where its words differ from the other answer's or ""];
+            one for each token where `has_tokens`.
     """
 
+    name: str = ""
+    percent: float | None = None
     answer: str = ""
+    pieces: list[list[str]] = []
+    has_tokens: bool = False
     state: str = "idle"
     mark: str = ""
 
@@ -44,7 +51,8 @@ class Board(GradioModel):
 
     Attributes:
         state: "idle", "running", "measuring" (all is there but the times) or "done".
-        percent, question, picture: what was asked, at which budget, and the picture's key (`Upload.key`).
+        percent, question, picture, sides: what was asked, at which budget, the picture's key (`Upload.key`), and that
+            of the sides (`Sides.key`).
         verdict: "same", "different" or "".
         truth, sentence: texts.
         link: what the page's address must ask for to show this again, "example=2&question=...", or "" if it cannot.
@@ -54,6 +62,7 @@ class Board(GradioModel):
     percent: float
     question: str = ""
     picture: str = ""
+    sides: str = ""
     original: Card
     pruned: Card
     rows: list[Row]

@@ -1,0 +1,47 @@
+const NAMES = { original: "Original", fitprune: "FitPrune" };
+const sideOf = (side) => find(".side[data-side=" + side + "]");
+const kindOf = (name) => props.value.kinds.find((kind) => kind.name === name) || { name, options: "" };
+const way = (name, options) => name + (options && name !== "original" ? ":" + options.replace(/\s/g, "") : "");
+
+// What is chosen, as `Chosen` has it.
+function chosen() {
+  const read = (side, part) => sideOf(side).querySelector(part).value;
+  const percent = read("left", ".percent");
+  return { ...props.value, left: read("left", ".method"), left_options: read("left", ".options"), right: read("right", ".method"),
+    right_options: read("right", ".options"), left_percent: percent === "" ? null : Number(percent) };
+}
+
+// In words, and for whoever looks whether a result is of other sides (`Sides.key`).
+function tell(value) {
+  const left = way(value.left, value.left_options), right = way(value.right, value.right_options);
+  const percent = left === "original" || value.left_percent === null ? "" : String(value.left_percent);
+  const named = (method) => NAMES[method] || method;
+  setText(find(".words"), named(left) + (percent && " " + percent + " %") + " | " + named(right));
+  for (const [side, name] of [["left", value.left], ["right", value.right]]) {
+    const field = sideOf(side).querySelector(".options"), { options } = kindOf(name);
+    field.placeholder = options;
+    field.hidden = !options;
+  }
+  sideOf("left").querySelector(".share").dataset.hidden = String(value.left === "original");
+  window.dispatchEvent(new CustomEvent("fitprune:asked", { detail: { sides: [left, right, percent].join("|") } }));
+}
+
+element.addEventListener("change", (event) => {
+  if (event.target.matches(".method")) event.target.closest(".side").querySelector(".options").value = "";
+  props.value = chosen();
+  tell(props.value);
+});
+
+onValue((value) => {
+  for (const side of ["left", "right"]) {
+    const select = sideOf(side).querySelector(".method");
+    if (!select.options.length) select.replaceChildren(...value.kinds.map(({ name }) => new Option(NAMES[name] || name, name)));
+    select.value = value[side];
+    const options = sideOf(side).querySelector(".options");
+    if (options.value !== value[side + "_options"]) options.value = value[side + "_options"];
+  }
+  const percent = sideOf("left").querySelector(".percent"), text = value.left_percent === null ? "" : String(value.left_percent);
+  if (percent.value !== text) percent.value = text;
+  if (value.left !== "original" || value.right !== "fitprune") find("details").open = true;
+  tell(value);
+});

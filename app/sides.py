@@ -1,0 +1,77 @@
+"""The two sides of a comparison as visitors choose them: by what each answers, at which budget; also in an address."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from app.engine import LARGEST_PERCENT, Side, check_percent
+from fitprune_core.checks.words import shown
+from fitprune_core.pruning.methods import find_method
+from fitprune_core.run.results import ORIGINAL, Pruning
+
+_LABEL = re.compile(r"([\w-]+)\((.*)\)")
+_LONGEST = 200  # characters of a method with its options
+
+
+@dataclass(frozen=True)
+class Sides:
+    """What answers on the left and on the right: "original", or a method with its options ("random:seed=1").
+
+    The right's budget is the page's. left_percent: the left's; None for the same. Raises ValueError for what is no
+    method or no budget.
+    """
+
+    left: str = ORIGINAL
+    right: str = "fitprune"
+    left_percent: float | None = None
+
+    def __post_init__(self) -> None:
+        for method in (self.left, self.right):
+            if len(method) > _LONGEST:
+                raise ValueError(f"a method and its options have up to {_LONGEST} characters, not {len(method):,}")
+            if method != ORIGINAL:
+                find_method(method)
+        if self.left_percent is not None:
+            check_percent(self.left_percent)
+
+    @property
+    def key(self) -> str:
+        """The same for the same sides; the page's script makes it of what is chosen, too."""
+        return "|".join((self.left, self.right, self.asked().get("left_budget", "")))
+
+    def against(self, percent: float) -> Side:
+        """The left side, where the page's budget is so many percent."""
+        return Side(self.left, percent if self.left_percent is None else self.left_percent)
+
+    def asked(self) -> dict[str, str]:
+        """What an address asks for to have these sides; nothing of those that a page begins with."""
+        asked = {name: way for name, way in (("left", self.left), ("right", self.right)) if way != getattr(Sides, name)}
+        if self.left_percent is not None and self.left != ORIGINAL:
+            asked["left_budget"] = f"{self.left_percent:g}"
+        return asked
+
+
+def sides_asked(asked: Mapping[str, str]) -> Sides:
+    """The sides that an address asks for. Raises ValueError for what is no method or no budget."""
+    percent = asked.get("left_budget", "")
+    if percent and not (percent.isdecimal() and len(percent) < 4):
+        raise ValueError(f"the left side's budget is a percentage from 0 to {LARGEST_PERCENT}, not {shown(percent)}")
+    return Sides(asked.get("left", Sides.left), asked.get("right", Sides.right), int(percent) if percent else None)
+
+
+def sides_of(first: Pruning | None, second: Pruning) -> Sides:
+    """The sides of a comparison: of what its first way did, None for the model as it is, and of what its second did.
+
+    Raises ValueError for a method that is not known here.
+    """
+    left, right = ORIGINAL if first is None else _asked_for(first.method), _asked_for(second.method)
+    other = None if first is None or first.reduction == second.reduction else round(100 * first.reduction, 2)
+    return Sides(left, right, other)
+
+
+def _asked_for(label: str) -> str:
+    """ "random(seed=1)", as results call it, as it is asked for: "random:seed=1"."""
+    found = _LABEL.fullmatch(label)
+    return f"{found[1]}:{found[2].replace(', ', ',')}" if found else label

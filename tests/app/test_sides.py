@@ -1,0 +1,122 @@
+"""The two sides of a comparison: in words, in an address, on the board, and back from a saved comparison."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from urllib.parse import parse_qsl, urlencode
+
+import pytest
+
+from app.differing import differing, pieces_of
+from app.engine import Side
+from app.parts.sides import Chosen
+from app.presentation import done_board, running_board
+from app.sides import Sides, sides_asked, sides_of
+from fitprune_core.run.results import Pruning
+from tests.app.fake_engine import FakeEngine, make_comparison
+
+SIDES = [
+    Sides(),
+    Sides("random:seed=3", "fitprune"),
+    Sides("fitprune", "original", 40),
+    Sides("fitprune:schedule=one-shot@3", "fastv:layer=3", 0),
+]
+
+
+@pytest.mark.parametrize("sides", SIDES)
+def test_an_address_and_the_controls_lead_back_to_the_sides(sides):
+    assert sides_asked(dict(parse_qsl(urlencode(sides.asked())))) == sides
+    assert Chosen.of(sides).sides() == sides
+
+
+def test_the_usual_sides_leave_an_address_alone():
+    assert Sides().asked() == {} and Sides("original", "fitprune", 20).key == Sides().key
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"left": "guess"}, "guess"),
+        ({"right": "random:size=3"}, "no option"),
+        ({"left": "random", "left_budget": "95"}, "from 0 to 90"),
+        ({"left": "random", "left_budget": "1e3"}, "from 0 to 90"),
+        ({"left": "random:seed=-1"}, "seed"),
+        ({"right": "x" * 100_000}, "200 characters"),
+    ],
+)
+def test_what_an_address_cannot_ask_for_is_told(asked, words):
+    with pytest.raises(ValueError, match=words):
+        sides_asked(asked)
+
+
+def compared(
+    first: str | None, second="fitprune", answers=("a red car", "a blue car"), percent=60.0, first_percent=60.0
+):
+    engine = FakeEngine()
+    found = make_comparison((96, 96), "What?", engine.recipe_for(percent), answers)
+    if first is None:
+        return replace(found, method=second)
+    other = make_comparison((96, 96), "What?", engine.recipe_for(first_percent), answers)
+    against = Pruning(**{name: getattr(other, name) for name in Pruning.__dataclass_fields__} | {"method": first})
+    return replace(found, method=second, against=against)
+
+
+def test_the_sides_of_a_comparison_are_found_again():
+    assert sides_of(*parts(compared(None))) == Sides()
+    assert sides_of(*parts(compared("random(seed=3)", "fastv"))) == Sides("random:seed=3", "fastv")
+    assert sides_of(*parts(compared("fitprune", first_percent=40.0))) == Sides("fitprune", "fitprune", 40)
+    with pytest.raises(ValueError, match="their-own"):
+        sides_of(*parts(compared(None, "their-own")))
+
+
+def parts(comparison):
+    return comparison.against, comparison
+
+
+def test_the_board_names_both_sides():
+    board = done_board(compared("random(seed=3)", first_percent=40.0), "a red car", sides=Sides("random:seed=3"))
+    assert [(card.name, card.percent) for card in (board.original, board.pruned)] == [
+        ("random(seed=3)", 40.0),
+        ("FitPrune", 60.0),
+    ]
+    assert board.truth == "Only the left is right: it is “a red car”." and "on the left" in board.sentence
+    running = running_board(None, 60, Sides("fitprune", "original", 40))
+    assert [(card.name, card.percent) for card in (running.original, running.pruned)] == [
+        ("FitPrune", 40),
+        ("Original", None),
+    ]
+
+
+def test_the_left_side_has_the_right_ones_budget_unless_it_has_its_own():
+    assert Sides("random").against(60) == Side("random", 60)
+    assert Sides("random", left_percent=20).against(60) == Side("random", 20)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "apart"),
+    [
+        ("a red car", "a blue car", ["red"]),
+        ("A red car.", "a red car", []),
+        ("two", "two cars", []),
+        ("two cars here", "two", ["cars", "here"]),
+        ("", "two", []),
+        ("the cat, and the dog", "the dog", ["the", "cat,", "and"]),
+    ],
+)
+def test_words_that_differ_are_marked(one, other, apart):
+    pieces = pieces_of(replace(compared(None).original, answer=one, pieces=(), token_ids=()))
+    marks = differing(pieces, one, other)
+    assert "".join(pieces) == one
+    assert [piece.strip() for piece, mark in zip(pieces, marks, strict=True) if mark] == apart
+
+
+def test_every_piece_of_a_word_that_differs_is_marked():
+    pieces = ["a", " re", "d", " car", ""]
+    run = replace(compared(None).original, answer="a red car", pieces=tuple(pieces), token_ids=(1, 2, 3, 4, 5))
+    assert pieces_of(run) == pieces
+    assert differing(pieces, "a red car", "a blue car") == [False, True, True, False, False]
+
+
+def test_pieces_of_another_text_are_not_shown():
+    run = replace(compared(None).original, answer="<b>nobody</b> here")
+    assert pieces_of(run) == ["<b>nobody</b>", " here"]
