@@ -37,8 +37,8 @@ class BrowserComponent(gr.HTML):
         )
 
     def api_info(self) -> dict[str, Any]:
-        """The schema of `data_model`; gr.HTML would call every value a string."""
-        return Component.api_info(self)
+        """The schema of `data_model`; gr.HTML would call every value a string. One without a value has none."""
+        return Component.api_info(self) if self.data_model else {}
 
 
 def _template(path: Path) -> str:

@@ -11,6 +11,7 @@ import gradio as gr
 from app.pages.compare.page import ComparePage
 from app.pages.wiring import AT_ONCE, QUIET
 from app.parts.notice import Message
+from app.parts.presenter import Presenter
 from app.parts.saver import Saved, Saver
 from app.parts.scrubber import Trace
 from app.parts.sides import Chosen
@@ -96,6 +97,7 @@ def create_sharing(page: ComparePage) -> Sharing:
     with gr.Row(elem_id="exports"):
         opened = gr.UploadButton("Open a saved comparison", file_types=[".html", ".json"], size="sm", elem_id="opened")
         saver = Saver(elem_id="saver", elem_classes="bare", min_width=0)
+        Presenter(elem_id="presenter", elem_classes="bare", min_width=0)
     sharing = Sharing(page, saver)
     shown = [parts.board, parts.scrubber, parts.shown, parts.found, *page.begun_with]
     opened.upload(sharing.open, opened, shown, **AT_ONCE)

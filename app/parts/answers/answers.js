@@ -154,4 +154,5 @@ onValue((value) => {
   tellAge();
   if (value.state === "done") keepLink(value.link);
   window.dispatchEvent(new CustomEvent("fitprune:state", { detail: value.state }));
+  tellShown({ board: value });
 });

@@ -46,6 +46,12 @@ function onValue(show) {
   run();
 }
 
+// What answers and scrubber show, for what stands beside them. The window keeps it: components come and go.
+function tellShown(part) {
+  window.fpShown = { ...window.fpShown, ...part };
+  window.dispatchEvent(new CustomEvent("fitprune:shown"));
+}
+
 // Listen on the page for as long as this component is on it: Gradio may take it off and mount it anew.
 function onPage(target, type, listener, capture = false) {
   const guarded = (event) => {

@@ -238,4 +238,5 @@ onValue((value) => {
   goTo(askedLayer(trace.layers) - 1);
   picture.onload = () => { repaint(); repaintStrip(); };
   picture.src = trace.image;
+  tellShown({ trace: value });
 });

@@ -1,0 +1,3 @@
+from app.parts.presenter.component import Presenter
+
+__all__ = ["Presenter"]

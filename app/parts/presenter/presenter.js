@@ -1,0 +1,152 @@
+const hall = find(".hall"), words = find(".words"), keys = find(".keys");
+const BEAT = 420; // milliseconds a layer while playing
+const HINT = 5000; // milliseconds that the keys are told
+const SIZES = [6.4, 5.4, 4.6, 4, 3.6]; // of the answers, in hundredths of the height: the largest that fits
+
+const at = { board: null, traces: [], pictures: [], layer: 0, timer: 0, hint: 0, example: -1, scrolled: 0, isEntering: false };
+
+function fit() {
+  for (const size of SIZES) {
+    words.style.setProperty("--text", size + "vh");
+    if (words.scrollHeight <= words.clientHeight) return;
+  }
+}
+
+function show() {
+  const { board } = at;
+  if (!board || !hall.open) return;
+  const isRunning = ["running", "queued"].includes(board.state) || !board.question;
+  const asked = document.querySelector("#question textarea");
+  hall.dataset.state = board.state;
+  hall.dataset.verdict = board.verdict;
+  setText(find(".question"), isRunning && asked ? asked.value : board.question);
+  for (const side of ["original", "pruned"]) {
+    const card = board[side], node = find(".answer[data-side=" + side + "]");
+    setText(node.querySelector(".who"), card.name + (card.percent === null ? "" : " " + card.percent + " %"));
+    setText(node.querySelector(".text"), card.answer || "…");
+  }
+  const [flops] = board.rows;
+  setText(find(".ratio"), flops.ratio || "–");
+  setText(find(".what"), flops.label.replace(/^V/, "v"));
+  fit();
+}
+
+function paint() {
+  if (!hall.open) return;
+  const select = document.querySelector("#scrubber .views");
+  at.traces.forEach((trace, side) => {
+    const canvas = find(".pictures").children[side], picture = at.pictures[side], views = viewsOf(trace);
+    const view = select && views.includes(select.value) ? select.value : views[0];
+    if (!picture.naturalWidth || !sizeCanvas(canvas, canvas.clientWidth, canvas.clientHeight)) return;
+    paintPicture(canvas, trace, picture, { layer: at.layer, mode: "patches", view, tokens: tokensOf(trace, view), marked: -1 });
+  });
+  const kept = at.traces.map((trace) => trace.tokens[at.layer]).join(" and ");
+  const [trace] = at.traces;
+  setText(find(".layer"), trace ? "Layer " + (at.layer + 1) + " of " + trace.layers + ": " + kept + " of " + trace.boxes.length + " " + unitOf(trace) + " kept" : "");
+}
+
+function goTo(layer) {
+  if (!at.traces.length) return;
+  at.layer = Math.min(Math.max(0, layer), at.traces[0].layers - 1);
+  paint();
+}
+
+function play(on) {
+  clearInterval(at.timer);
+  at.timer = 0;
+  if (!on || !at.traces.length) return;
+  const last = at.traces[0].layers - 1;
+  if (at.layer >= last) goTo(0);
+  at.timer = setInterval(() => {
+    goTo(at.layer + 1);
+    if (at.layer >= last || !hall.open) play(false);
+  }, BEAT);
+}
+
+// A new result begins with its last layer, as on the page; the first side stands left.
+function take() {
+  const { board, trace } = window.fpShown || {};
+  at.board = board;
+  if (trace && trace !== at.trace) {
+    play(false);
+    at.trace = trace;
+    at.traces = tracesOf(trace).reverse();
+    at.pictures = at.traces.map(() => Object.assign(new Image(), { onload: paint, src: trace.image }));
+    find(".pictures").replaceChildren(...at.traces.map(() => document.createElement("canvas")));
+    at.layer = trace.layers - 1;
+  }
+  show();
+  paint();
+}
+
+// The examples, and whatever else stands beside them to be chosen.
+function choose(index) {
+  const choices = [...document.querySelectorAll(".picker button")];
+  if (!choices.length) return;
+  at.example = (index + choices.length) % choices.length;
+  choices[at.example].click();
+}
+
+// Full screen first: what fills the screen lies over every dialog that was there before. Not everywhere: in a frame that
+// may not, the page's own area has to do.
+async function enter() {
+  if (hall.open || at.isEntering) return;
+  at.isEntering = true;
+  at.scrolled = scrollY;
+  try { await document.documentElement.requestFullscreen(); } catch { /* the dialog fills what there is */ }
+  at.isEntering = false;
+  const asked = new URLSearchParams(location.search).get("example"), scrubber = document.querySelector(".scrubber");
+  if (asked !== null) at.example = Number(asked);
+  take();
+  hall.showModal();
+  words.focus();
+  at.layer = scrubber && scrubber.dataset.layer ? scrubber.dataset.layer - 1 : at.layer;
+  hint();
+  show();
+  paint();
+}
+
+// The keys are told at first, and again to whoever moves the pointer or taps.
+function hint() {
+  keys.classList.remove("past");
+  clearTimeout(at.hint);
+  at.hint = setTimeout(() => keys.classList.add("past"), HINT);
+}
+
+function leave() {
+  play(false);
+  if (hall.open) hall.close();
+  if (document.fullscreenElement) document.exitFullscreen().catch(() => {});
+  scrollTo(scrollX, at.scrolled);
+}
+
+find(".opener").addEventListener("click", enter);
+find(".leave").addEventListener("click", leave);
+hall.addEventListener("pointermove", hint);
+hall.addEventListener("pointerdown", hint);
+hall.addEventListener("close", leave);
+hall.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  const forward = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[key];
+  const next = { n: 1, PageDown: 1, p: -1, PageUp: -1 }[key]; // remote controls send the pages
+  if (forward) { play(false); goTo(at.layer + forward); }
+  else if (next) choose(at.example < 0 && next < 0 ? -1 : at.example + next);
+  else if (key >= "1" && key <= "9") { if (key <= document.querySelectorAll(".picker button").length) choose(key - 1); }
+  else if (key === " " && !event.target.closest("button")) play(!at.timer);
+  else if (key === "f") leave();
+  else return;
+  event.preventDefault();
+});
+onPage(document, "keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || event.key.toLowerCase() !== "f") return;
+  if (event.repeat || event.target.closest("input, textarea, select, [contenteditable=true], [role=dialog], dialog")) return;
+  if (!element.offsetParent) return; // another page of the app is shown
+  event.preventDefault();
+  enter();
+});
+// Esc ends full screen before the page hears of it.
+onPage(document, "fullscreenchange", () => { if (!document.fullscreenElement && hall.open) leave(); });
+onPage(window, "fitprune:shown", take);
+new ResizeObserver(() => { show(); paint(); }).observe(hall);
+new MutationObserver(paint).observe(document.body, { attributeFilter: ["class"] });

@@ -1,0 +1,178 @@
+"""Presentation: by keyboard alone, large enough for a room, and gone without a trace."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.browser.conftest import BRIGHTNESS
+from tests.browser.test_compare_page import run_with, to_layer
+
+pytestmark = pytest.mark.browser
+
+HALL = "#presenter .hall"
+# What shows of the page, apart from the presentation; and where it was scrolled to and what has the focus.
+PAGE = """() => [
+  ...document.querySelectorAll('#answers, #scrubber .tools, #notice, #question textarea, #budget input[type=number]')]
+  .map((node) => node.value ?? node.innerText)
+  .concat([scrollY, document.activeElement.id || document.activeElement.className, innerWidth, innerHeight,
+    document.fullscreenElement === null, document.querySelector('#presenter dialog').open])"""
+# Of every text that shows in the presentation, the size as a share of the screen's height; but for the keys.
+SIZES = """() => [...document.querySelectorAll('#presenter .words *')]
+  .filter((node) => node.innerText && !node.children.length)
+  .map((node) => parseFloat(getComputedStyle(node).fontSize) / innerHeight)"""
+INSIDE = """() => [...document.querySelectorAll('#presenter .words > *, #presenter canvas')].every((node) => {
+  const box = node.getBoundingClientRect();
+  return box.left >= 0 && box.top >= 0 && box.right <= innerWidth + 1 && box.bottom <= innerHeight + 1;
+})"""
+
+
+SCREENS = pytest.mark.parametrize(("width", "height"), [(1440, 900), (1920, 1080)])
+
+
+@pytest.fixture(scope="module")
+def viewport():
+    return {"width": 1440, "height": 900}
+
+
+@pytest.fixture
+def screen(page):
+    page.evaluate("document.activeElement.blur()")
+    yield page
+    page.keyboard.press("Escape")
+
+
+def entered(page) -> None:
+    page.keyboard.press("f")
+    page.wait_for_selector(f"{HALL}[open]")
+    # What fills the screen could lie over it.
+    page.wait_for_function("document.elementFromPoint(innerWidth / 2, innerHeight / 4).closest('.hall') !== null")
+
+
+def layer(page) -> int:
+    return int(page.inner_text(f"{HALL} .layer").split()[1])
+
+
+@SCREENS
+def test_it_shows_what_the_page_shows_large(screen, width, height):
+    screen.set_viewport_size({"width": width, "height": height})
+    shown = {name: screen.inner_text(name) for name in (".card[data-side=pruned] .answer", "#answers .hero .ratio b")}
+    to_layer(screen, 5)
+    count = screen.inner_text("#scrubber .count").split(" kept")[0]
+    screen.evaluate("document.activeElement.blur()")
+    entered(screen)
+    assert screen.inner_text(f"{HALL} .question") == screen.input_value("#question textarea")
+    assert screen.locator(f"{HALL} .who").all_inner_texts() == ["Original", "FitPrune 60 %"]
+    assert screen.inner_text(f"{HALL} .answer[data-side=original] .text") == "a red car"
+    assert screen.inner_text(f"{HALL} .answer[data-side=pruned] .text") == shown[".card[data-side=pruned] .answer"]
+    assert screen.inner_text(f"{HALL} .ratio") == shown["#answers .hero .ratio b"]
+    assert screen.inner_text(f"{HALL} .layer") == f"Layer 5 of 12: {count} kept"
+    assert min(screen.evaluate(SIZES)) >= 0.035 and screen.evaluate(INSIDE)
+    box = screen.locator(f"{HALL} canvas").bounding_box()
+    assert min(box["width"], box["height"]) > 0.75 * height
+
+
+def test_keys_go_through_layers_and_play(screen):
+    entered(screen)
+    last = layer(screen)
+    screen.keyboard.press("ArrowLeft")
+    assert layer(screen) == last - 1
+    screen.keyboard.press("ArrowUp")
+    screen.keyboard.press("ArrowRight")
+    assert layer(screen) == last - 1
+    before = screen.evaluate(BRIGHTNESS.replace("#scrubber .frame canvas", f"{HALL} canvas"))
+    for _ in range(8):
+        screen.keyboard.press("ArrowLeft")
+    assert screen.evaluate(BRIGHTNESS.replace("#scrubber .frame canvas", f"{HALL} canvas")) != before
+    screen.keyboard.press("Space")
+    screen.wait_for_function(f"document.querySelector('{HALL} .layer').textContent.includes('Layer {last} of')")
+
+
+def test_keys_go_through_examples(screen, engine):
+    entered(screen)
+    for key, number in (("3", 3), ("n", 4), ("p", 3), ("PageUp", 2), ("PageDown", 3), ("1", 1), ("p", 6), ("n", 1)):
+        before = screen.evaluate("window.results")
+        screen.keyboard.press(key)
+        screen.wait_for_function("before => window.results > before", arg=before)
+        screen.wait_for_function(f"document.querySelector('{HALL}').dataset.state === 'done'")
+        assert f"example={number - 1}" in screen.evaluate("location.search")
+        assert screen.inner_text(f"{HALL} .question") == engine.asked[-1][1]
+
+
+def test_a_digit_without_an_example_does_nothing(screen, engine):
+    entered(screen)
+    asked = len(engine.asked)
+    screen.keyboard.press("9")
+    screen.wait_for_timeout(300)
+    assert len(engine.asked) == asked
+
+
+@pytest.mark.parametrize("key", ["Escape", "f"])
+def test_leaving_restores_the_page(screen, key):
+    screen.focus("#scrubber .play")
+    to_layer(screen, 7)
+    screen.focus("#run")
+    before = screen.evaluate(PAGE)
+    entered(screen)
+    screen.keyboard.press("ArrowLeft")
+    screen.keyboard.press("ArrowLeft")
+    screen.keyboard.press(key)
+    screen.wait_for_selector(HALL, state="hidden")
+    screen.wait_for_function("document.fullscreenElement === null")
+    screen.wait_for_timeout(300)
+    assert screen.evaluate(PAGE) == before
+    screen.keyboard.press("ArrowLeft")  # the page's own keys work again
+    screen.wait_for_selector(".scrubber[data-layer='6']")
+
+
+def test_the_keys_are_told_and_a_pointer_finds_the_way_out(screen):
+    entered(screen)
+    assert screen.is_visible(f"{HALL} .keys")
+    screen.click(f"{HALL} .leave")
+    screen.wait_for_selector(HALL, state="hidden")
+
+
+def test_the_button_is_reached_by_keyboard_and_gets_the_focus_back(screen):
+    screen.focus("#saver .opener")
+    screen.keyboard.press("Tab")
+    assert screen.evaluate("document.activeElement.textContent") == "Present"
+    screen.keyboard.press("Enter")
+    screen.wait_for_selector(f"{HALL}[open]")
+    screen.keyboard.press("Escape")
+    screen.wait_for_selector(HALL, state="hidden")
+    assert screen.evaluate("document.activeElement.textContent") == "Present"
+
+
+def test_f_is_a_letter_where_one_types_and_other_pages_are_not_presented(screen):
+    screen.focus("#question textarea")
+    screen.keyboard.press("f")
+    assert screen.is_hidden(HALL)
+    screen.get_by_role("tab", name="About").click()
+    screen.evaluate("document.activeElement.blur()")
+    screen.keyboard.press("f")
+    assert screen.is_hidden(HALL)
+    screen.get_by_role("tab", name="Compare").click()
+
+
+def test_it_is_there_without_the_right_to_fill_the_screen(screen):
+    refuse = "() => { document.documentElement.requestFullscreen = () => Promise.reject(new TypeError('no')); }"
+    screen.evaluate(refuse)
+    entered(screen)
+    box = screen.locator(HALL).bounding_box()
+    assert (box["x"], box["y"], box["width"], box["height"]) == (0, 0, *screen.viewport_size.values())
+    screen.keyboard.press("Escape")
+    screen.wait_for_selector(HALL, state="hidden")
+    screen.evaluate("delete document.documentElement.requestFullscreen")
+    assert screen.problems == []
+
+
+@SCREENS
+def test_long_answers_fit(screen, engine, width, height):
+    screen.set_viewport_size({"width": width, "height": height})
+    engine.delay, engine.answers = 0.0, ("a clock, a key, a red car, a blue bell and two umbrellas " * 3, "a clock")
+    try:
+        run_with(screen, "#run")
+        screen.evaluate("document.activeElement.blur()")
+        entered(screen)
+        assert screen.evaluate(INSIDE) and min(screen.evaluate(SIZES)) >= 0.035
+    finally:
+        engine.delay, engine.answers = 0.05, ("a red car", "a blue car")
