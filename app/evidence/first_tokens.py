@@ -6,15 +6,13 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-import torch
 from transformers import BatchFeature, PreTrainedModel
 
 from app.evidence.bench import Bench, Variant
 from app.evidence.fingerprints import digest_of, method_digest
 from app.evidence.questions import Questions
-from fitprune_core.models.exclusive import exclusive_use
 from fitprune_core.run.answer import UNPRUNED, Way
+from fitprune_core.run.next_tokens import divergence, margin, next_token
 from fitprune_core.samples.files import read_samples
 from fitprune_core.samples.journal import Journal, Record
 from fitprune_core.samples.journal import digest_of as sample_digest
@@ -63,27 +61,3 @@ def _notes(model: PreTrainedModel, prompt: BatchFeature, variants: Mapping[str, 
             "divergence": divergence(original, pruned),
         }
     return found
-
-
-def next_token(model: PreTrainedModel, prompt: BatchFeature, way: Way) -> np.ndarray:
-    """The distribution of the first token of the answer to one prompt: float64 (vocabulary,)."""
-    from scipy.special import softmax
-
-    inputs = prompt.to(model.device)
-    with exclusive_use(model), torch.no_grad(), way.applied_to(model):
-        logits = model(**inputs, use_cache=False, logits_to_keep=1).logits[0, -1]
-    return softmax(logits.double().cpu().numpy())
-
-
-def margin(distribution: np.ndarray) -> float:
-    """How much likelier the likeliest token is than the next: 0 to 1."""
-    second, first = np.partition(distribution, -2)[-2:]
-    return float(first - second)
-
-
-def divergence(one: np.ndarray, other: np.ndarray) -> float:
-    """Jensen and Shannon's divergence of two distributions, in bits: 0 for equal ones, 1 for none in common."""
-    from scipy.spatial.distance import jensenshannon
-
-    # Rounding may bring that of equal distributions below 0, whose root is no number.
-    return float(np.nan_to_num(jensenshannon(one, other, base=2))) ** 2

@@ -56,13 +56,8 @@ def attend(
     Returns the heads' output (batch, rows, heads * head size), the attention probabilities where the backend makes
     them, and what was attended with.
     """
-    shape = (*hidden_states.shape[:-1], -1, attention.head_dim)
-    query, key = attention.q_proj(hidden_states).view(shape), attention.k_proj(hidden_states).view(shape)
-    if hasattr(attention, "q_norm"):
-        query, key = attention.q_norm(query), attention.k_norm(key)
-    query, key = query.transpose(1, 2), key.transpose(1, 2)
-    value = attention.v_proj(hidden_states).view(shape).transpose(1, 2)
-    query, key = apply_rotary_pos_emb(query, key, *position_embeddings)
+    query, key = query_and_key(attention, hidden_states, position_embeddings)
+    value = attention.v_proj(hidden_states).view(*hidden_states.shape[:-1], -1, attention.head_dim).transpose(1, 2)
     if past_key_values is not None:
         key, value = past_key_values.update(key, value, attention.layer_idx)
     dropout = attention.attention_dropout if attention.training else 0.0
@@ -79,6 +74,20 @@ def attend(
             attention, query, key, value, attention_mask, dropout=dropout, scaling=attention.scaling, **kwargs
         )
     return output.reshape(*hidden_states.shape[:-1], -1), weights, Attended(query, key, attention.scaling, normaliser)
+
+
+def query_and_key(
+    attention: DecoderAttention, hidden_states: torch.Tensor, position_embeddings: tuple[torch.Tensor, torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Queries and keys after rotary embedding, (batch, heads or key/value heads, rows, head size).
+
+    hidden_states: (batch, rows, width).
+    """
+    shape = (*hidden_states.shape[:-1], -1, attention.head_dim)
+    query, key = attention.q_proj(hidden_states).view(shape), attention.k_proj(hidden_states).view(shape)
+    if hasattr(attention, "q_norm"):
+        query, key = attention.q_norm(query), attention.k_norm(key)
+    return apply_rotary_pos_emb(query.transpose(1, 2), key.transpose(1, 2), *position_embeddings)
 
 
 def tells_normaliser(text_config: Any, device: torch.device) -> bool:

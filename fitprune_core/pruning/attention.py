@@ -99,7 +99,7 @@ class LayerAttention:
         keys = self.key.float().transpose(1, 2)
         for block, parts in self._blocks(queries):
             stop = block.stop if isinstance(block, slice) else rows
-            logits = _products(self.query[:, block], keys[..., :stop]).mul_(self.scaling)
+            logits = products(self.query[:, block], keys[..., :stop]).mul_(self.scaling)
             if isinstance(block, slice):
                 future = torch.ones(2 * [_count(block)], dtype=torch.bool, device=logits.device).triu(1)
                 logits[..., block.start :].masked_fill_(future, -torch.inf)
@@ -127,7 +127,7 @@ class LayerAttention:
                 # How far the block begins behind the first visual token: row r of it sees r + ahead, and those before.
                 ahead = block.start - self.visual.start
                 columns = min(ahead + _count(block), columns)
-            logits = _products(
+            logits = products(
                 self.query[:, block], keys[..., :columns], minus=normaliser[:, block], scaling=self.scaling
             )
             largest = logits.amax(dim=0).exp_()
@@ -173,7 +173,7 @@ class LayerAttention:
         return torch.cat([self._numbers(rows) for rows in groups])
 
 
-def _products(
+def products(
     query: torch.Tensor, keys: torch.Tensor, *, minus: torch.Tensor | None = None, scaling: float = 1.0
 ) -> torch.Tensor:
     """Every query times every key, float32: (heads, block, head size), (key/value heads, head size, columns) to

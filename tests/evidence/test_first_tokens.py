@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 import torch
 
 from app.evidence.bench import variant
-from app.evidence.first_tokens import COLUMNS, divergence, first_tokens, margin, next_token
+from app.evidence.first_tokens import COLUMNS, first_tokens
 from app.evidence.questions import CALIBRATION, FEW
 from fitprune_core import prune_visual_tokens
 from fitprune_core.run.answer import UNPRUNED, Way
+from fitprune_core.run.next_tokens import divergence, margin, next_token
 from fitprune_core.samples.files import read_samples
 from fitprune_core.samples.loop import prompt_of
-
-
-def test_the_margin_is_between_the_two_likeliest():
-    assert margin(np.array([0.1, 0.5, 0.15, 0.25])) == pytest.approx(0.25)
-    assert margin(np.array([0.5, 0.5])) == 0.0
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_the_divergence_is_the_mean_distance_to_the_middle_in_bits(seed):
-    one, other = np.random.default_rng(seed).dirichlet([0.3] * 6, 2)
-    middle = (one + other) / 2
-    expected = sum(
-        sum(p * math.log2(p / m) for p, m in zip(side, middle, strict=True) if p > 0) / 2 for side in (one, other)
-    )
-    assert divergence(one, other) == pytest.approx(expected, abs=1e-9)
-    assert divergence(one, one) == pytest.approx(0.0, abs=1e-12)
-    assert divergence(np.array([1.0, 0.0]), np.array([0.0, 1.0])) == pytest.approx(1.0)
 
 
 def test_first_tokens_are_those_of_both_models(make_bench, tiny, no_grad):

@@ -6,12 +6,15 @@ import json
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from fitprune_core import build_inputs, collect_statistics, compare, fit_recipe, prune_visual_tokens
 from fitprune_core.cli.main import main
 from fitprune_core.models.family import family_of
+from fitprune_core.run.answer import UNPRUNED, Way
+from fitprune_core.run.looking import look
 from tests.flop_counting import counted_flops
 from tests.pruned import recipe_of
 from tests.reference import masked_logits
@@ -37,6 +40,24 @@ def dropping(model, *counts: int):
     for layer, count in zip((first, min(first + 2, layers - 1), layers - 1), removed, strict=True):
         at_layers[layer] += count
     return recipe_of(at_layers, tokens)
+
+
+@torch.no_grad()
+def check_looking(model, processor) -> None:
+    """Three tokens on, both ways have the distributions of the plain model and of the masked one."""
+    inputs = asked(processor)
+    count, words = int(visual(model, inputs).sum()), (40, 41, 42)
+    recipe = dropping(model, count)
+    found = look(model, processor, random_picture(50, 30), "What is it?", (UNPRUNED, Way.of(recipe, "fitprune")), words)
+    with prune_visual_tokens(model, recipe) as trace:
+        model(**inputs)
+    everything = [torch.arange(count)] * len(trace.kept)
+    for sight, kept in zip(found.sights, (everything, trace.kept), strict=True):
+        expected = torch.softmax(masked_logits(model, inputs, kept, words)[0, -1].double(), -1)
+        assert [share for *_, share in sight.likeliest] == pytest.approx(expected.topk(5).values.tolist(), abs=1e-4)
+        arriving = [everything[0], *kept[:-1]]
+        for row, tokens in zip(sight.attention, arriving, strict=True):
+            assert np.isfinite(row).nonzero()[0].tolist() == tokens.tolist() and 0 < np.nansum(row) < 1
 
 
 @torch.no_grad()

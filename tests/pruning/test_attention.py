@@ -85,14 +85,14 @@ def test_blocks_of_any_size_agree(monkeypatch, told):
 def test_never_more_than_a_block_is_held(monkeypatch, told):
     """The largest product of queries and keys is heads x block x keys, a small part of the whole matrix."""
     sizes = []
-    products = attention._products
+    products = attention.products
 
     def metered(*arguments, **options):
         made = products(*arguments, **options)
         sizes.append(made.numel())
         return made
 
-    monkeypatch.setattr(attention, "_products", metered)
+    monkeypatch.setattr(attention, "products", metered)
     layer(slice(10, 2980), slice(2980, 3000), told, rows=3000).self_and_cross()
     assert max(sizes) <= SCORED_NUMBERS < 4 * 3000 * 3000 / 10
 

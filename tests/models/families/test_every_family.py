@@ -15,6 +15,7 @@ from tests.families.checks import (
     check_command_line,
     check_decoding,
     check_flops,
+    check_looking,
     check_prefill,
     visual,
 )
@@ -64,6 +65,10 @@ def loaded(models, case):
 
 def test_none_is_missing():
     assert {case.family for case in CASES} == {family.name for family in all_families()}
+
+
+def test_looking_at_a_token(loaded):
+    check_looking(*loaded)
 
 
 def test_prefill(loaded):
