@@ -32,7 +32,7 @@ def main() -> int:
     try:
         with upload_folder():
             engine = Engine.from_settings(settings)
-            demo = build_demo(engine, settings.runs)
+            demo = build_demo(engine, settings.runs, settings.gallery)
             demo.launch(server_name=settings.host, server_port=settings.port, **launch_options(engine))
     except KeyboardInterrupt:
         return 130

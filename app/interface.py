@@ -9,6 +9,7 @@ import gradio as gr
 
 from app.api import create_api
 from app.engine import Engine
+from app.gallery import load_gallery
 from app.limits import app_options
 from app.pages.compare import CLICK_RUN, RUN_LINKED, create_compare, create_sharing
 from app.pages.inspect import create_inspect
@@ -18,7 +19,7 @@ from app.pages.wiring import AT_ONCE
 from app.parts.guide import Guide, GuideData
 from app.parts.masthead import Identity, Masthead
 from app.runs import Runs
-from app.settings import RUNS
+from app.settings import GALLERY, RUNS
 from app.theme import CSS, make_theme
 from app.uploads import Guarded
 from app.zero_gpu import is_zero_gpu
@@ -27,8 +28,11 @@ TITLE = "FitPrune Studio"
 _KEEP = 86_400  # seconds that an uploaded picture stays on the server
 
 
-def build_demo(engine: Engine, runs: Path = RUNS) -> gr.Blocks:
-    """The whole app for one engine, with its queue set up, ready to be launched. runs: where Inspect keeps its runs."""
+def build_demo(engine: Engine, runs: Path = RUNS, gallery: Path = GALLERY) -> gr.Blocks:
+    """The whole app for one engine, with its queue set up, ready to be launched.
+
+    runs: where Inspect keeps its runs; gallery: see `load_gallery`, which raises ValueError.
+    """
     options = {"title": TITLE, "analytics_enabled": False, "fill_width": True, "delete_cache": (3600, _KEEP)}
     with Guarded(engine.limits, **options) as demo:
         with gr.Column(elem_id="page"):
@@ -38,7 +42,7 @@ def build_demo(engine: Engine, runs: Path = RUNS) -> gr.Blocks:
             in_background = Runs(engine, runs)
             with gr.Tabs(elem_id="pages") as tabs:
                 with gr.Tab("Compare", id="compare"):
-                    page = create_compare(engine)
+                    page = create_compare(engine, load_gallery(gallery))
                     create_sharing(page)
                 with gr.Tab("Sweep", id="sweep"):
                     create_sweep(engine, page, tabs)

@@ -17,6 +17,8 @@ from fitprune_core.run.questions import MAX_QUESTION_CHARACTERS
 
 PREFIX = "FITPRUNE_"
 RUNS = Path(tempfile.gettempdir()) / "fitprune-studio-runs"
+# Need not be there; `make space` carries it where git knows it.
+GALLERY = Path(__file__).resolve().parents[1] / "assets" / "gallery"
 
 # A Hugging Face Space says through Gradio's own variables where an app has to listen.
 _GRADIO = {"host": "GRADIO_SERVER_NAME", "port": "GRADIO_SERVER_PORT"}
@@ -70,6 +72,7 @@ class Settings:
         max_new_tokens: longest answer, in tokens.
         host, port: where to listen.
         runs: folder where Inspect keeps its runs for a day, so that they go on after the server was stopped.
+        gallery: folder of exported comparisons that the Compare page offers.
         limits: how much may be asked of the server.
     """
 
@@ -80,6 +83,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 7860
     runs: Path = RUNS
+    gallery: Path = GALLERY
     limits: Limits = DEFAULTS
 
     @classmethod
@@ -121,6 +125,7 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     add("max_new_tokens", "longest answer, in tokens", _whole_number(1, 4096))
     add("host", "address to listen on")
     add("runs", "folder of the Inspect page's runs", Path)
+    add("gallery", "folder of comparisons, made by compare --export FILE.json or .html, that the page offers", Path)
     add("port", "port to listen on", _whole_number(1, 65535))
     for limit in fields(Limits):
         add(limit.name, limit.metadata["about"], _whole_number(1, limit.metadata["most"]))

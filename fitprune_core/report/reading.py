@@ -18,6 +18,7 @@ from fitprune_core.report.export import FORMAT, VERSION
 from fitprune_core.run.results import Comparison, Pruning, Run
 from fitprune_core.run.timing import Paired
 
+ENDINGS = (".json", ".html")  # of exports that can be read back
 _DATA = re.compile(r'<script type="application/json" id="data">(.*?)</script>', re.DOTALL)
 # The picture in a trace is a small JPEG, written out; nothing else may stand in its place.
 _PICTURE = re.compile(r"data:image/jpeg;base64,[A-Za-z0-9+/=]*\Z")

@@ -15,17 +15,17 @@ from app.uploads import upload_folder
 
 
 @contextmanager
-def served(engine) -> Iterator[str]:
-    """The address at which the app answers inside the `with` block."""
-    with served_demo(engine) as (_, url):
+def served(engine, **folders) -> Iterator[str]:
+    """The address at which the app answers inside the `with` block. folders: of `build_demo`."""
+    with served_demo(engine, **folders) as (_, url):
         yield url
 
 
 @contextmanager
-def served_demo(engine) -> Iterator[tuple[Any, str]]:
+def served_demo(engine, **folders) -> Iterator[tuple[Any, str]]:
     """The app's Blocks, and the address at which it answers inside the `with` block."""
     with upload_folder() as folder:
-        demo = build_demo(engine, folder / "runs")
+        demo = build_demo(engine, folder / "runs", **folders)
         try:
             _, url, _ = demo.launch(
                 server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, inbrowser=False, **launch_options(engine)

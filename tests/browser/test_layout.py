@@ -18,7 +18,7 @@ SIZES = {390: 844, 1024: 768, 1440: 900, 1920: 1080}
 # Everything that can be pressed or typed into, and shows: [name, left, top, right, bottom].
 CONTROLS = """() => [...document.querySelectorAll(
     'button, a, input, select, textarea, canvas[tabindex], .layer, .count')]
-  .filter((node) => node.getClientRects().length && getComputedStyle(node).visibility !== 'hidden')
+  .filter((node) => node.getClientRects().length && node.checkVisibility({ visibilityProperty: true }))
   .filter((node) => !node.closest('.visually-hidden, [aria-hidden=true]') && node.type !== 'file')
   .map((node) => {
     const box = node.getBoundingClientRect();

@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 
 from app.engine import LARGEST_PERCENT, Engine
+from app.gallery import Exhibit
 from app.inputs import Picture
 from app.pages.compare.page import FIRST_PERCENT, READY, ComparePage, Parts
 from app.pages.wiring import AT_ONCE, QUIET
@@ -35,13 +36,13 @@ _TELL_PICTURE = """(file) => {
 }"""
 
 
-def create_compare(engine: Engine) -> ComparePage:
+def create_compare(engine: Engine, gallery: tuple[Exhibit, ...] = ()) -> ComparePage:
     """Lay out the page inside the current Blocks and wire its events."""
-    page = ComparePage(engine, load_examples())
+    page = ComparePage(engine, load_examples(), gallery)
     first = page.examples[0] if page.examples else new_scene()
     with gr.Row(elem_id="columns", equal_height=False):
         with gr.Column(elem_id="controls", scale=0):
-            controls = _create_controls(engine, page.examples, first)
+            controls = _create_controls(engine, page, first)
         with gr.Column(elem_id="results", scale=1):
             board = Answers(idle_board(FIRST_PERCENT), elem_id="answers")
             scrubber = Scrubber(elem_id="scrubber")
@@ -57,12 +58,20 @@ def create_compare(engine: Engine) -> ComparePage:
     return page
 
 
-def _create_controls(engine: Engine, examples: tuple[Example, ...], first: Example) -> dict[str, Any]:
+def _create_controls(engine: Engine, page: ComparePage, first: Example) -> dict[str, Any]:
     picture = Picture(engine.limits, first.open(), label="Picture", show_label=False, height=220, elem_id="picture")
     with gr.Row(elem_id="gallery"):
-        thumbnails = [Choice(thumbnail=data_uri(e.open(), _THUMBNAIL), title=e.title) for e in examples]
+        thumbnails = [Choice(thumbnail=data_uri(e.open(), _THUMBNAIL), title=e.title) for e in page.examples]
         picker = Picker(Choices(choices=thumbnails), elem_classes="picker-box", min_width=0)
         scene = gr.Button("New scene", elem_id="new-scene", size="sm")
+    exhibits = [Choice(thumbnail=e.thumbnail, title=e.question, note=e.model) for e in page.gallery]
+    made_elsewhere = Picker(
+        Choices(heading="Made elsewhere", choices=exhibits),
+        elem_id="made-elsewhere",
+        elem_classes="picker-box",
+        min_width=0,
+        visible=bool(exhibits),
+    )
     question = gr.Textbox(
         first.question, label="Question", max_lines=2, elem_id="question", placeholder="What do you want to know?"
     )
@@ -79,6 +88,7 @@ def _create_controls(engine: Engine, examples: tuple[Example, ...], first: Examp
         "picture": picture,
         "picker": picker,
         "new_scene": scene,
+        "made_elsewhere": made_elsewhere,
         "question": question,
         "percent": percent,
         "sides": sides,

@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 import gradio as gr
 
 from app.engine import Engine
+from app.gallery import Exhibit
 from app.inputs import Picture, check_request
 from app.parts.answers import Answers, Board
 from app.parts.notice import Message, Notice
@@ -56,6 +57,7 @@ class Parts:
     picture: Picture
     picker: Picker
     new_scene: gr.Button
+    made_elsewhere: Picker
     question: gr.Textbox
     percent: gr.Slider
     sides: SidesPicker
@@ -105,8 +107,8 @@ class ComparePage:
 
     parts: Parts  # set by `create_compare`, once the components are there
 
-    def __init__(self, engine: Engine, examples: tuple[Example, ...]) -> None:
-        self.engine, self.examples = engine, examples
+    def __init__(self, engine: Engine, examples: tuple[Example, ...], gallery: tuple[Exhibit, ...] = ()) -> None:
+        self.engine, self.examples, self.gallery = engine, examples, gallery
 
     @property
     def begun_with(self) -> list[gr.components.Component]:

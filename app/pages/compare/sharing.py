@@ -10,6 +10,7 @@ import gradio as gr
 
 from app.pages.compare.page import ComparePage
 from app.pages.wiring import AT_ONCE, QUIET
+from app.parts.answers import Board
 from app.parts.notice import Message
 from app.parts.presenter import Presenter
 from app.parts.saver import Saved, Saver
@@ -21,7 +22,7 @@ from app.words import sentence
 from fitprune_core import Comparison
 from fitprune_core.checks.files import EXPORTS
 from fitprune_core.report.export import entries_of, exported
-from fitprune_core.report.reading import read_export
+from fitprune_core.report.reading import ENDINGS, read_export
 
 _DRAWN_AT_ONCE = 2  # animations that are drawn at the same time: each takes a second or two of a processor
 
@@ -55,20 +56,27 @@ class Sharing:
         parts = self.page.parts
         if path is None:
             return {parts.notice: Message(text="No file was chosen.")}
-        return self.show_file(Path(path), request)
+        return self._show(Path(path), "A saved comparison", request)
 
-    def show_file(self, path: Path, request: gr.Request) -> dict:
-        """Show the comparison of an exported file, or say why it cannot be shown."""
+    def visit(self, event: gr.EventData, request: gr.Request) -> dict:
+        """Show a comparison of the gallery; nothing runs."""
+        index, gallery = getattr(event, "index", None), self.page.gallery
+        if not isinstance(index, int) or not 0 <= index < len(gallery):
+            return {self.page.parts.notice: Message(text="There is no such comparison in the gallery.", kind="error")}
+        return self._show(gallery[index].path, "Made elsewhere", request)
+
+    def _show(self, path: Path, origin: str, request: gr.Request) -> dict:
+        """Show the comparison of an exported file, or say why it cannot be shown. origin: where it comes from."""
         parts = self.page.parts
         self.page.end(request, replaced=True)
         try:
             comparison, trace = read_export(path)
             sides = _sides_if_known(comparison)
-            board = done_board(comparison, None, sides=sides)
+            board = _marked(done_board(comparison, None, sides=sides), f"{origin}, by {comparison.model}")
             shown = Trace(**trace)
         except ValueError as error:  # pydantic's errors are such, too
             return {parts.notice: Message(text=sentence(str(error).splitlines()[0]), kind="error")}
-        words = f"A saved comparison, by {comparison.model} on {comparison.device}. Timing: {comparison.timing}"
+        words = f"{origin}, by {comparison.model} on {comparison.device}. Timing: {comparison.timing}"
         return {
             parts.board: board,
             parts.scrubber: shown,
@@ -83,6 +91,11 @@ class Sharing:
         }
 
 
+def _marked(board: Board, words: str) -> Board:
+    """A board whose sentence says first where it comes from: the page's own model stands above it."""
+    return board.model_copy(update={"sentence": f"{words}. {board.sentence}"})
+
+
 def _sides_if_known(comparison: Comparison) -> Sides:
     """The sides of a comparison, or the usual ones where somebody else's method made it."""
     try:
@@ -95,12 +108,13 @@ def create_sharing(page: ComparePage) -> Sharing:
     """The row of buttons above the results, inside the current Blocks, with its events."""
     parts = page.parts
     with gr.Row(elem_id="exports"):
-        opened = gr.UploadButton("Open a saved comparison", file_types=[".html", ".json"], size="sm", elem_id="opened")
+        opened = gr.UploadButton("Open a saved comparison", file_types=list(ENDINGS), size="sm", elem_id="opened")
         saver = Saver(elem_id="saver", elem_classes="bare", min_width=0)
         Presenter(elem_id="presenter", elem_classes="bare", min_width=0)
     sharing = Sharing(page, saver)
     shown = [parts.board, parts.scrubber, parts.shown, parts.found, *page.begun_with]
     opened.upload(sharing.open, opened, shown, **AT_ONCE)
+    parts.made_elsewhere.pick(sharing.visit, None, shown, **AT_ONCE)
     saver.save(
         sharing.save,
         parts.found,

@@ -1,4 +1,4 @@
-"""The gallery of example pictures. A click fires `pick` with the example's number."""
+"""Small pictures to choose from. A click fires `pick` with the number of the choice."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ from app.parts.component import BrowserComponent
 
 
 class Choice(GradioModel):
-    """One example: a thumbnail as a data URI, and what it is for."""
+    """One choice: a thumbnail as a data URI, and what it is for. note: what stands under it, where anything does."""
 
     thumbnail: str
     title: str
+    note: str = ""
 
 
 class Choices(GradioModel):
+    """heading: what stands over them, where anything does."""
+
     choices: list[Choice]
+    heading: str = ""
 
 
 class Picker(BrowserComponent):

@@ -1,0 +1,52 @@
+"""Comparisons that were made elsewhere, on the page: offered, opened without a run, gone through in a presentation."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.app.exhibits import MODEL, write_gallery
+from tests.app.serving import served
+from tests.browser.test_layout import CONTROLS, SIZES, SMALL_TEXTS, overlaps, sized
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def url(engine, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("gallery")
+    write_gallery(folder)
+    with served(engine, gallery=folder) as address:
+        yield address
+
+
+def test_one_is_opened_without_a_run(page, engine):
+    assert page.locator("#made-elsewhere .note").all_inner_texts() == [MODEL, "qwen2.5-vl-7b"]
+    asked = len(engine.asked)
+    page.click("#made-elsewhere button:nth-child(1)")
+    page.wait_for_function("document.querySelector('#answers .sentence').textContent.startsWith('Made elsewhere, by')")
+    assert page.inner_text(".card[data-side=pruned] .answer") == "a cat"
+    assert page.input_value("#question textarea") == "What animal is it?"
+    page.wait_for_timeout(500)
+    assert len(engine.asked) == asked and page.get_attribute(".board", "data-stale") == "false"
+    assert page.problems == []
+
+
+def test_a_presentation_goes_on_from_the_examples(page):
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("f")
+    page.wait_for_selector("#presenter .hall[open]")
+    page.keyboard.press("8")
+    page.wait_for_function("document.querySelector('#presenter .question').textContent === 'Who is there?'")
+    page.keyboard.press("p")
+    page.wait_for_function("document.querySelector('#presenter .question').textContent === 'What animal is it?'")
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#presenter .hall", state="hidden")
+
+
+@pytest.mark.parametrize("width", SIZES)
+def test_nothing_overlaps_or_is_too_small(page, width):
+    sized(page, width)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    controls = [each for each in page.evaluate(CONTROLS) if each[4] - each[2] > 2 and each[0][:11] != "The picture"]
+    assert [(a[0], b[0]) for at, a in enumerate(controls) for b in controls[at + 1 :] if overlaps(a, b)] == []
+    assert page.evaluate(SMALL_TEXTS) == []
