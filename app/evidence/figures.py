@@ -15,7 +15,7 @@ from fitprune_core.evaluation.significance import Share
 # (place on the axis, value); all in percent where shares are drawn.
 Point = tuple[float, Estimate | Share]
 
-_KNOWN = {"original": "#222222", "fitprune": "#1f7a8c", "random": "#9aa5b1"}
+_KNOWN = {"original": "#222222", "fitprune": "#1f7a8c", "fitprune+": "#c2571a", "random": "#9aa5b1"}
 _MARKERS = "osv^D<>pPX*hd"
 
 

@@ -18,13 +18,15 @@ from fitprune_core.cost.decoder import DecoderGeometry, visual_reduction
 from fitprune_core.recipes.budget import round_drops, saved_share
 from fitprune_core.recipes.recipe import PruningRecipe
 
-SCHEDULES = ("recipe", "one-shot", "staircase", "before")
+SCHEDULES = ("recipe", "one-shot", "staircase", "before", "withdrawal")
 
 # What the papers use: FastV prunes after layer 2, PyramidDrop divides the decoder into four stages.
 ONE_SHOT_LAYER = 2
 STAGES = 4
 # A staircase whose first step takes more than this is hardly one: where that would be, it gets more stages.
 LARGEST_STEP = 0.75
+# Half way to the layer where all leave no more than this share does: more would leave too few to look at there.
+LARGEST_STEP_HALF_WAY = 0.5
 
 # From a share, 0 (nothing goes) to 1 (all that can go does), to the tokens that go at each site, (1 + num_layers,):
 # site 0 is before the decoder, site l after l layers.
@@ -54,7 +56,8 @@ def drops_by(schedule: str, recipe: PruningRecipe, geometry: DecoderGeometry, nu
     reduction = budget_of(recipe, geometry, num_visual_tokens)
     if name == "before":
         return before_decoder(geometry, num_visual_tokens, reduction)
-    return {"one-shot": one_shot, "staircase": staircase}[name](geometry, num_visual_tokens, reduction, number)
+    solve = {"one-shot": one_shot, "staircase": staircase, "withdrawal": withdrawal}[name]
+    return solve(geometry, num_visual_tokens, reduction, number)
 
 
 def budget_of(recipe: PruningRecipe, geometry: DecoderGeometry, num_visual_tokens: int) -> float:
@@ -63,15 +66,17 @@ def budget_of(recipe: PruningRecipe, geometry: DecoderGeometry, num_visual_token
 
 
 def check_schedule(schedule: str) -> tuple[str, int | None]:
-    """A schedule's name and its number: "one-shot@3" drops after layer 3, "staircase@8" has 8 stages.
+    """A schedule's name and its number: "one-shot@3" drops after layer 3, "staircase@8" has 8 stages, and by
+    "withdrawal@9" all leave after layer 9.
 
     Raises ValueError for what is no schedule.
     """
     name, at, number = str(schedule).partition("@")
-    takes_number = name in ("one-shot", "staircase")
+    takes_number = name in ("one-shot", "staircase", "withdrawal")
     if name not in SCHEDULES or (at and not (takes_number and number.isdecimal() and len(number) < 5)):
         raise ValueError(
-            f"schedule is {shown(schedule)}; choose one of {', '.join(SCHEDULES)}, one-shot@LAYER or staircase@STAGES"
+            f"schedule is {shown(schedule)}; choose one of {', '.join(SCHEDULES)}, one-shot@LAYER, staircase@STAGES or "
+            "withdrawal@LAYER"
         )
     return name, int(number) if at else None
 
@@ -84,8 +89,7 @@ def one_shot(geometry: DecoderGeometry, num_visual_tokens: int, reduction: float
     ValueError for a layer that there is not, and a budget that cannot be met after it.
     """
     layers = geometry.num_layers
-    if layer is not None and not 1 <= layer <= layers:
-        raise ValueError(f"layer is {layer}; a decoder of {layers} layers can drop after layer 1 to {layers}")
+    _check_layer(layer, layers)
     tried = [min(ONE_SHOT_LAYER, layers), 1] if layer is None else [layer]
 
     def shape(site: int) -> _Shape:
@@ -133,6 +137,38 @@ def before_decoder(geometry: DecoderGeometry, num_visual_tokens: int, reduction:
     only = np.arange(1 + geometry.num_layers) == 0
     shapes = [("before the decoder", lambda share: only * share * num_visual_tokens)]
     return _solved(geometry, num_visual_tokens, reduction, shapes)
+
+
+@lru_cache(maxsize=256)
+def withdrawal(geometry: DecoderGeometry, num_visual_tokens: int, reduction: float, layer: int | None = None) -> Drops:
+    """No visual token goes deeper than `layer` layers, as in VTW (arXiv 2405.05803), and fewer and fewer get there.
+
+    What withdrawing them does not save is saved by a share that is solved for: so many never enter, and of the others
+    as large a share, but half at most, leaves after half of the layers. A budget that asks for less lets some go
+    deeper: as many as it can.
+
+    layer: None for half of the decoder, where VTW withdraws them from LLaVA-1.5. Raises ValueError for a layer that
+    there is not.
+    """
+    layers = geometry.num_layers
+    _check_layer(layer, layers)
+    last = max(layers // 2, 1) if layer is None else layer
+
+    def wanted(share: float) -> np.ndarray:
+        counts, earlier = np.zeros(1 + layers), max(2.0 * share - 1.0, 0.0)
+        counts[0] = num_visual_tokens * earlier
+        entering = num_visual_tokens - counts[0]
+        if half_way := last // 2:
+            counts[half_way] = entering * min(earlier, LARGEST_STEP_HALF_WAY)
+        counts[last] = (entering - counts[half_way] if half_way else entering) * min(2.0 * share, 1.0)
+        return counts
+
+    return _solved(geometry, num_visual_tokens, reduction, [(f"before layer {last} and after it", wanted)])
+
+
+def _check_layer(layer: int | None, layers: int) -> None:
+    if layer is not None and not 1 <= layer <= layers:
+        raise ValueError(f"layer is {layer}; a decoder of {layers} layers can drop after layer 1 to {layers}")
 
 
 def _solved(

@@ -50,10 +50,11 @@ class Way:
         """What results call it: the method's label, or "original"."""
         return self.method.label if self.method else ORIGINAL
 
-    @property
-    def reads(self) -> str:
-        """The attention that is computed for its own sake, in the words of `Method.scores`."""
-        return self.method.scores if self.method else "none"
+    def reads(self, removed_before: int) -> str:
+        """The attention that is computed for its own sake where so many tokens went before the decoder, in the words of
+        `Method.scores`.
+        """
+        return self.method.scores_after(removed_before) if self.method else "none"
 
     def applied_to(self, model: PreTrainedModel):
         """The block to run the model in; yields the trace, or None for the model as it is."""
@@ -159,7 +160,7 @@ def answer(
                 prompt,
                 removed,
                 len(token_ids),
-                way.reads,
+                way.reads(removed_before),
                 removed_before=removed_before,
                 scores_before=way.method.scores_before if way.method else "none",
             ),

@@ -8,13 +8,14 @@ import torch
 from fitprune_core import build_inputs, compare, prune_visual_tokens, request_flops, visual_reduction
 from fitprune_core.pruning.methods import Candidates, find_method
 from tests.flop_counting import counted_flops
-from tests.pruned import batch_of, recipe_of
+from tests.pruned import REMOVED, batch_of, recipe_of
 from tests.tiny import random_picture, tiny_llava
 
 pytestmark = pytest.mark.usefixtures("no_grad")
 
 WORDS = {"max_new_tokens": 5, "do_sample": False, "output_logits": True, "return_dict_in_generate": True}
-METHODS = ["divprune", "random:schedule=before", "uniform:schedule=before", "visionzip-dominant"]
+METHODS = ["divprune", "random:schedule=before", "uniform:schedule=before", "visionzip-dominant", "fitprune+:layer=4",
+           "random:schedule=withdrawal@4"]  # fmt: skip
 
 
 def plain_logits(model, input_ids, pixel_values, kept, kept_before, padding=None) -> torch.Tensor:
@@ -93,17 +94,55 @@ def test_a_second_turn_and_bare_calls_go_on_at_the_prompts_positions(attention):
 
 
 def test_divprune_is_greedy_max_min(tiny, inputs):
-    """Recomputed with Python's own loops, from what the projector hands to the decoder."""
     model, _ = tiny
     with prune_visual_tokens(model, recipe_of(), method="divprune") as trace:
         model(**inputs)
+    assert trace.kept_before.tolist() == sorted(farthest_apart(model, inputs, trace.kept_before.numel()))
+
+
+@pytest.mark.parametrize(("removed", "layer"), [((33, 0, 1, 0), None), ((30, 0, 0, 0), 3), (REMOVED, 4), (REMOVED, 1)])
+def test_fitprune_plus_lets_different_tokens_in_and_none_go_deeper(tiny, inputs, removed, layer):
+    """Half of four layers is two. REMOVED saves so little that withdrawal after the first alone would save more."""
+    model, _ = tiny
+    plus, last = find_method("fitprune+" if layer is None else f"fitprune+:layer={layer}"), layer or 2
+    with prune_visual_tokens(model, recipe_of(removed), method=plus) as trace:
+        model(**inputs)
+    enter = 36 if trace.kept_before is None else trace.kept_before.numel()
+    saved = visual_reduction(model.config, [gone.numel() for gone in trace.dropped], 36, 36 - enter)
+    assert saved == pytest.approx(visual_reduction(model.config, removed, 36), abs=0.01)
+    if layer == 1:  # so some go deeper: see the next test
+        assert trace.kept_before is None and trace.kept[-1].numel() > 1
+        return
+    order = farthest_apart(model, inputs, enter)
+    assert trace.kept[last - 1].numel() <= 1 and trace.kept[last - 2].numel() < enter < 36
+    for kept in (trace.kept_before, *trace.kept):  # who was chosen first stays longest
+        assert kept.tolist() == sorted(order[: len(kept)])
+    assert plus.scores_after(36 - enter) == "none"
+
+
+def test_fitprune_plus_lets_those_go_deeper_that_are_looked_at(inputs):
+    """Recomputed from the attention maps of a plain model: the largest over heads, mean over the queries."""
+    model, _ = tiny_llava(attention="eager")
+    with prune_visual_tokens(model, recipe_of((0, 3, 6, 0)), method="fitprune+") as trace:
+        model(**inputs)
+    seen = model(**inputs, output_attentions=True).attentions[1][0].amax(dim=0)
+    image = (inputs["input_ids"][0] == model.config.image_token_id).nonzero()[:, 0]
+    received = seen[image][:, image].mean(dim=0) * seen[int(image[-1]) + 1 :, image].mean(dim=0)
+    kept = trace.kept[1]
+    assert trace.kept_before is None and trace.kept[0].numel() == 36 > kept.numel() > 20
+    assert kept.tolist() == received.topk(kept.numel()).indices.sort().values.tolist()
+    assert find_method("fitprune+").scores_after(0) == "both"
+
+
+def farthest_apart(model, inputs, count: int) -> list[int]:
+    """DivPrune's choice with Python's own loops, from what the projector hands to the decoder."""
     features = torch.cat(model.model.get_image_features(inputs["pixel_values"], return_dict=True).pooler_output)
     far = [[1 - float(torch.cosine_similarity(a, b, dim=0)) for b in features] for a in features]
     chosen = [max(range(36), key=lambda i: min(far[i][j] for j in range(36) if j != i))]
-    while len(chosen) < trace.kept_before.numel():
+    while len(chosen) < count:
         rest = [i for i in range(36) if i not in chosen]
         chosen.append(max(rest, key=lambda i: min(far[i][j] for j in chosen)))
-    assert trace.kept_before.tolist() == sorted(chosen)
+    return chosen
 
 
 def test_divprune_chooses_one_of_each_of_several_heaps():

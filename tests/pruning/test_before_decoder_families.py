@@ -29,7 +29,7 @@ WRITERS = {
     "internvl": save_tiny_internvl,
     "smolvlm": lambda folder: save_tiny_smolvlm(folder, kind="smolvlm"),
 }
-METHODS = ["divprune", "random:schedule=before"]
+METHODS = ["divprune", "random:schedule=before", "fitprune+:layer=4"]
 # The tower's attention ranks tokens where they are its patches.
 CASES = [(name, method) for name in WRITERS for method in METHODS]
 CASES += [(name, "visionzip-dominant") for name in ("llava_next", "llava_onevision")]
@@ -155,7 +155,8 @@ def test_deepstack_refuses_it_at_once(tmp_path, method):
     model, processor = load_model(save_tiny_qwen(tmp_path / "qwen3_vl", "qwen3_vl"), device="cpu")
     picture = random_picture(180, 120)
     inputs = build_inputs(processor, picture, QUESTION)
-    recipe = recipe_of((0, 0, 5, 4, 2), visual(model, inputs))
+    count = visual(model, inputs)
+    recipe = recipe_of((0, 0, count - 2, 0, 0), count)
     before, words = (
         state_of(model),
         r"before the decoder, but Qwen3-VL adds features .* layer 2 \(from 0\) is the first",
@@ -165,3 +166,14 @@ def test_deepstack_refuses_it_at_once(tmp_path, method):
     with pytest.raises(ValueError, match=words):
         compare(model, processor, picture, QUESTION, recipe, method=method, max_new_tokens=2, repeats=0)
     assert state_of(model) == before
+
+
+def test_deepstack_lets_fitprune_plus_drop_where_nothing_has_to_go_before(tmp_path):
+    """A budget that tokens leaving after layer 4 of 5 save by themselves."""
+    model, processor = load_model(save_tiny_qwen(tmp_path / "qwen3_vl", "qwen3_vl"), device="cpu")
+    inputs = asked(processor)
+    recipe = recipe_of((0, 0, 0, 4, 2), visual(model, inputs))
+    with prune_visual_tokens(model, recipe, method="fitprune+:layer=4") as trace:
+        logits = model(**inputs).logits[0, -1]
+    assert trace.kept_before is None and trace.dropped[3].numel() > 0 and not any(map(len, trace.dropped[:3]))
+    assert (logits - masked_logits(model, inputs, trace.kept)[0, -1]).abs().max() < 1e-4

@@ -43,6 +43,7 @@ def test_options_follow_the_name_and_belong_to_the_label():
     assert find_method("random:seed=1").label == "random(seed=1)"
     assert find_method("random:seed=1,schedule=one-shot@3").label == "random(seed=1, schedule=one-shot@3)"
     assert find_method("fastv:layer=3").label == "fastv(layer=3)"
+    assert find_method("fitprune+:layer=3").label == "fitprune+(layer=3)"
 
 
 @pytest.mark.parametrize(
@@ -54,6 +55,8 @@ def test_options_follow_the_name_and_belong_to_the_label():
         ("random:seed=-1", "seed must be a whole number from 0 up, not -1"),
         ("fitprune:schedule=before", "schedule is 'before', but fitprune ranks by attention"),
         ("uniform:schedule=later", "schedule is 'later'; choose one of recipe"),
+        ("cross-only:schedule=withdrawal", "schedule is 'withdrawal', but cross-only ranks by attention"),
+        ("fitprune+:layer=half", "layer must be a whole number from 1 up, not 'half'"),
         ("fastv:layer=0", "layer must be a whole number from 1 up, not 0"),
         ("pyramiddrop:stages=1", "stages must be a whole number from 2 up, not 1"),
         ("random:seed=many", "seed must be a whole number from 0 up, not 'many'"),
@@ -90,6 +93,13 @@ def test_fitprune_is_the_product(attention):
     assert torch.equal(METHODS["self-only"]().importance(attention, everything()), attention.self_attention())
     assert torch.equal(METHODS["cross-only"]().importance(attention, everything()), attention.cross_attention())
     assert torch.equal(METHODS["fastv"]().importance(attention, everything()), attention.last_query_attention())
+
+
+def test_fitprune_plus_ranks_by_attention_only_where_nothing_went_before(attention):
+    plus, before = METHODS["fitprune+"](), torch.arange(40.0).flip(0)
+    product = attention.self_attention() * attention.cross_attention()
+    assert torch.equal(plus.importance(attention, everything()), product)
+    assert plus.importance(attention, Candidates(torch.arange(40), 40, 15, before=before)) is before
 
 
 def test_random_is_seeded_and_does_not_depend_on_earlier_drops(attention):

@@ -9,12 +9,20 @@ import pytest
 from fitprune_core.cost.decoder import DecoderGeometry, visual_reduction
 from fitprune_core.recipes.budget import TOLERANCE
 from fitprune_core.recipes.recipe import PruningRecipe
-from fitprune_core.recipes.schedules import Drops, before_decoder, check_schedule, drops_by, one_shot, staircase
+from fitprune_core.recipes.schedules import (
+    Drops,
+    before_decoder,
+    check_schedule,
+    drops_by,
+    one_shot,
+    staircase,
+    withdrawal,
+)
 
 DEEP = DecoderGeometry(32, 512, 1376, 512, 512, 32000)
 TOKENS = 400
 SMALL = DecoderGeometry(12, 160, 448, 160, 160, 1024)
-SCHEDULES = [one_shot, staircase, before_decoder]
+SCHEDULES = [one_shot, staircase, before_decoder, withdrawal]
 
 
 def cost(geometry: DecoderGeometry, arriving: int, leaving: int) -> int:
@@ -114,8 +122,51 @@ def test_before_the_decoder_all_but_single_tokens_go_there():
     assert 0.55 * TOKENS < drops.before < 0.6 * TOKENS
 
 
+class TestWithdrawal:
+    @pytest.mark.parametrize(("layer", "last"), [(None, 16), (20, 20), (3, 3), (1, 1), (32, 32)])
+    @pytest.mark.parametrize("reduction", [0.7, 0.9])
+    def test_a_share_never_enters_and_up_to_half_leaves_half_way(self, layer, last, reduction):
+        half = last // 2
+
+        def spent(entering: float) -> float:
+            if not half:
+                return cost(DEEP, entering, 0)
+            later = entering * max(entering / TOKENS, 0.5)
+            first = (half - 1) * cost(DEEP, entering, entering) + cost(DEEP, entering, later)
+            return first + (last - half - 1) * cost(DEEP, later, later) + cost(DEEP, later, 0)
+
+        whole = 32 * cost(DEEP, TOKENS, TOKENS)
+        most = max(entering for entering in range(TOKENS + 1) if 1 - spent(entering) / whole >= reduction)
+        drops = withdrawal(DEEP, TOKENS, reduction, layer)
+        left = [TOKENS - drops.before - gone for gone in (0, *accumulate(drops.removed))]
+        if most == TOKENS:  # withdrawing them alone saves it
+            assert drops.before == 0 and left[last] > 1
+            return
+        assert abs(left[0] - most) <= 1 and left[last] <= 1
+        assert abs(left[last - 1] - left[0] * (max(left[0] / TOKENS, 0.5) if half else 1)) <= 3
+        assert sum(gone > 2 for gone in drops.removed) == (2 if half else 1)
+
+    def test_a_small_budget_lets_as_many_go_deeper_as_it_can(self):
+        def share(deeper: int) -> float:
+            spent = 15 * cost(DEEP, TOKENS, TOKENS) + cost(DEEP, TOKENS, deeper) + 16 * cost(DEEP, deeper, deeper)
+            return 1 - spent / (32 * cost(DEEP, TOKENS, TOKENS))
+
+        drops = withdrawal(DEEP, TOKENS, 0.3)
+        most = max(deeper for deeper in range(TOKENS + 1) if share(deeper) >= 0.3)
+        assert drops.before == 0 and not any(drops.removed[:15])
+        assert abs(TOKENS - drops.removed[15] - most) <= 1
+
+    @pytest.mark.parametrize("layer", [0, 13])
+    def test_layers_that_are_not_there(self, layer):
+        with pytest.raises(ValueError, match=f"layer is {layer}; a decoder of 12 layers"):
+            withdrawal(SMALL, 256, 0.5, layer)
+
+
+WORDS = ["recipe", "one-shot", "one-shot@4", "staircase", "staircase@6", "before", "withdrawal", "withdrawal@3"]
+
+
 @pytest.mark.parametrize("tokens", [256, 200])
-@pytest.mark.parametrize("schedule", ["recipe", "one-shot", "one-shot@4", "staircase", "staircase@6", "before"])
+@pytest.mark.parametrize("schedule", WORDS)
 def test_all_save_what_the_recipe_saves_for_the_picture(schedule, tokens):
     removed = (0, 40, 0, 60, 0, 0, 50, 0, 30, 0, 0, 0)
     recipe = PruningRecipe("small", 12, 256, 0.5, 0.5, removed)

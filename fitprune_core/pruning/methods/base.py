@@ -97,6 +97,10 @@ class Method(ABC):
         """
         raise ValueError(f"{self.name} ranks by attention inside the layers, so nothing can go before the decoder")
 
+    def scores_after(self, removed_before: int) -> str:
+        """The attention that layers are read for where so many tokens went before the decoder: `scores`."""
+        return self.scores
+
     @abstractmethod
     def importance(self, attention: LayerAttention, candidates: Candidates) -> torch.Tensor:
         """Importance of each candidate, (count,), on the device of `attention`: the least important are dropped."""

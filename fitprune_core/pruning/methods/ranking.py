@@ -15,17 +15,18 @@ class Ranking(Method):
     """A ranking, and a schedule that says how many go at which layer: two things, freely combined.
 
     schedule: "recipe", FitPrune's own; "one-shot", all at once after layer 2 ("one-shot@3": after layer 3);
-    "staircase", in 4 stages ("staircase@8": in 8); "before", all at once before the decoder, for rankings that read no
-    attention. See `recipes.schedules`, by which all of them save what the recipe
-    saves. Raises ValueError for another.
+    "staircase", in 4 stages ("staircase@8": in 8); for rankings that read no attention also "before", all at once
+    before the decoder, and "withdrawal", some there, some later, and all after half of its layers ("withdrawal@3":
+    after layer 3). See `recipes.schedules`, by which all of them save what the recipe saves. Raises ValueError for
+    another.
     """
 
     schedule: str = "recipe"
 
     def __post_init__(self) -> None:
         name, _ = check_schedule(self.schedule)
-        if name == "before" and self.scores != "none":
-            raise ValueError(f"schedule is 'before', but {self.name} ranks by attention inside the layers")
+        if name in ("before", "withdrawal") and self.scores != "none":
+            raise ValueError(f"schedule is {name!r}, but {self.name} ranks by attention inside the layers")
 
     @property
     def follows_recipe(self) -> bool:

@@ -11,6 +11,7 @@ from fitprune_core.pruning.methods.cross_only import CrossOnly
 from fitprune_core.pruning.methods.divprune import DivPrune
 from fitprune_core.pruning.methods.fastv import FastV
 from fitprune_core.pruning.methods.fitprune import FitPrune
+from fitprune_core.pruning.methods.fitprune_plus import FitPrunePlus
 from fitprune_core.pruning.methods.last_token import LastToken
 from fitprune_core.pruning.methods.pyramiddrop import PyramidDrop
 from fitprune_core.pruning.methods.random import Random
@@ -19,7 +20,7 @@ from fitprune_core.pruning.methods.uniform import Uniform
 from fitprune_core.pruning.methods.visionzip import VisionZipDominant
 
 _RANKINGS = (FitPrune, SelfOnly, CrossOnly, LastToken, Random, Uniform)
-_OWN_SCHEDULES = (FastV, PyramidDrop, DivPrune, VisionZipDominant)
+_OWN_SCHEDULES = (FastV, PyramidDrop, DivPrune, VisionZipDominant, FitPrunePlus)
 METHODS: dict[str, type[Method]] = {method.name: method for method in (*_RANKINGS, *_OWN_SCHEDULES)}
 
 
