@@ -34,7 +34,7 @@ BIN := .venv/bin
 BIN_LMMS := .venv-lmms/bin
 PIP := -m pip install --disable-pip-version-check $(PIP_FLAGS) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: demo test test-fast lint format scenes evidence space bench bench-lmms clean
+.PHONY: demo test test-fast lint format scenes evidence examples space bench bench-lmms clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
@@ -67,6 +67,10 @@ evidence: .venv/installed-dev
 
 space: .venv/installed
 	@$(BIN)/python -m app.space --space "$(SPACE)" $(if $(DRY_RUN),--dry-run)
+
+# After the embedded model, its recipes or the examples have changed.
+examples: .venv/installed
+	$(BIN)/python -m app.precomputed
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

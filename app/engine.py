@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +87,7 @@ class Engine:
         self.geometry = DecoderGeometry.from_config(model.config)
         self._fit = recipe_source(self.model_name, self.geometry, recipes)
         self._recipe = lru_cache(maxsize=256)(lambda percent: self._fit(percent / 100))
-        self.evidence = read_evidence(self.model_name, partial(weights_digest, model), recipes)
+        self.evidence = read_evidence(self.model_name, lambda: self.weights, recipes)
         self.limits, self.line = limits, Line(limits)
         self._stream = borrowing_a_gpu(self._stream_here, self._seconds_of_comparison)
         self._sweep = borrowing_a_gpu(self._sweep_here, self._seconds_of_sweep)
@@ -98,6 +98,11 @@ class Engine:
         model, processor = load_model(settings.model, **asdict(settings.loading))
         most, limits = settings.max_new_tokens, settings.limits
         return cls(model, processor, recipes=settings.recipes, max_new_tokens=most, limits=limits)
+
+    @cached_property
+    def weights(self) -> str:
+        """The digest of the model's weights, see `weights_digest`."""
+        return weights_digest(self.model)
 
     @property
     def is_demo(self) -> bool:

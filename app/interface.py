@@ -11,13 +11,14 @@ from app.api import create_api
 from app.engine import Engine
 from app.gallery import load_gallery
 from app.limits import app_options
-from app.pages.compare import CLICK_RUN, RUN_LINKED, create_compare, create_sharing
+from app.pages.compare import RUN_BEGUN, RUN_LINKED, create_compare, create_sharing
 from app.pages.inspect import create_inspect
 from app.pages.recipes import create_recipes
 from app.pages.sweep import create_sweep
 from app.pages.wiring import AT_ONCE
 from app.parts.guide import Guide, GuideData
 from app.parts.masthead import Identity, Masthead
+from app.precomputed import FOLDER as PRECOMPUTED
 from app.runs import Runs
 from app.settings import GALLERY, RUNS
 from app.theme import CSS, make_theme
@@ -28,10 +29,13 @@ TITLE = "FitPrune Studio"
 _KEEP = 86_400  # seconds that an uploaded picture stays on the server
 
 
-def build_demo(engine: Engine, runs: Path = RUNS, gallery: Path = GALLERY) -> gr.Blocks:
+def build_demo(
+    engine: Engine, runs: Path = RUNS, gallery: Path = GALLERY, precomputed: Path = PRECOMPUTED
+) -> gr.Blocks:
     """The whole app for one engine, with its queue set up, ready to be launched.
 
-    runs: where Inspect keeps its runs; gallery: see `load_gallery`, which raises ValueError.
+    runs: where Inspect keeps its runs; gallery: see `load_gallery`, which raises ValueError; precomputed: see
+    `load_ready`.
     """
     options = {"title": TITLE, "analytics_enabled": False, "fill_width": True, "delete_cache": (3600, _KEEP)}
     with Guarded(engine.limits, **options) as demo:
@@ -42,7 +46,7 @@ def build_demo(engine: Engine, runs: Path = RUNS, gallery: Path = GALLERY) -> gr
             in_background = Runs(engine, runs)
             with gr.Tabs(elem_id="pages") as tabs:
                 with gr.Tab("Compare", id="compare"):
-                    page = create_compare(engine, load_gallery(gallery))
+                    page = create_compare(engine, load_gallery(gallery), precomputed)
                     create_sharing(page)
                 with gr.Tab("Sweep", id="sweep"):
                     create_sweep(engine, page, tabs)
@@ -57,10 +61,10 @@ def build_demo(engine: Engine, runs: Path = RUNS, gallery: Path = GALLERY) -> gr
         inspect.welcome(demo)
         # The embedded model is quick, so a visitor meets a result, not an empty page; of another model he meets one
         # where the address asks for it, unless that took of his quota.
-        first = CLICK_RUN if engine.is_demo else RUN_LINKED
-        arrived = demo.load(page.arrive, None, page.begun_with, **AT_ONCE)
+        first = RUN_BEGUN if engine.is_demo else RUN_LINKED
+        arrived = demo.load(page.arrive, None, page.all_shown, **AT_ONCE)
         if not is_zero_gpu():
-            arrived.then(None, js=first)
+            arrived.then(None, page.parts.is_ready, None, js=first)
     return demo.queue(max_size=engine.limits.max_waiting, default_concurrency_limit=1, api_open=False)
 
 

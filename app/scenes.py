@@ -43,6 +43,11 @@ class Example:
     seed: int
     percent: int | None = None
 
+    @property
+    def name(self) -> str:
+        """Of files that belong to it."""
+        return f"scene-{self.seed}" if self.picture is None else self.picture.stem
+
     def open(self) -> Image.Image:
         """The picture, RGB."""
         if self.picture is None:

@@ -42,7 +42,7 @@ def read_export(path: str | os.PathLike) -> tuple[Comparison, dict[str, Any]]:
             raise ValueError("it is no exported comparison")
         if entries.get("version") != VERSION:
             raise ValueError(f"its version is {shown(entries.get('version'))}; this one reads version {VERSION}")
-        return _comparison(entries["comparison"]), _trace(entries["trace"])
+        return comparison_of(entries["comparison"]), _trace(entries["trace"])
     except UnicodeDecodeError as error:
         raise ValueError(f"{named(path)}: it is no text in UTF-8") from error
     except OSError as error:
@@ -53,8 +53,11 @@ def read_export(path: str | os.PathLike) -> tuple[Comparison, dict[str, Any]]:
         raise ValueError(f"{named(path)}: {error}") from error
 
 
-def _comparison(entries: Mapping[str, Any]) -> Comparison:
-    """The reverse of `Comparison.to_json`."""
+def comparison_of(entries: Mapping[str, Any]) -> Comparison:
+    """The reverse of `Comparison.to_json`.
+
+    Raises KeyError, TypeError, AttributeError or ValueError for what is damaged.
+    """
     texts: dict[str, Any] = {name: str(entries[name]) for name in ("model", "device", "question", "timing")}
     against = entries.get("against")
     return Comparison(

@@ -42,6 +42,7 @@ class FakeEngine:
     of a server, but with as many requests as tests send.
     """
 
+    weights, max_new_tokens = "none", 64
     model_name, device, is_demo, geometry = "mini-llava", "CPU · float32 · 2 threads", True, GEOMETRY
 
     def __init__(

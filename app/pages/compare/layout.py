@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -17,16 +18,19 @@ from app.parts.notice import Message, Notice
 from app.parts.picker import Choice, Choices, Picker
 from app.parts.scrubber import Scrubber
 from app.parts.sides import Chosen, SidesPicker
+from app.precomputed import FOLDER as PRECOMPUTED
+from app.precomputed import load_ready
 from app.presentation import data_uri, idle_board
 from app.scenes import Example, load_examples, new_scene
 from app.sides import Sides
 
 _THUMBNAIL = 96
-# Where a run costs nobody a quota, a visitor meets a result: always, or where the address asks for one.
-RUN_LINKED = (
-    "() => { if (new URLSearchParams(location.search).has('question')) document.querySelector('#run').click() }"
-)
 CLICK_RUN = "() => document.querySelector('#run').click()"
+# Unless what was begun is shown already; and where only an address may ask for a run, that it does.
+RUN_BEGUN = "(is_ready) => { if (!is_ready) document.querySelector('#run').click() }"
+RUN_LINKED = """(is_ready) => {
+  if (!is_ready && new URLSearchParams(location.search).has('question')) document.querySelector('#run').click();
+}"""
 _TELL_BUDGET = "(percent) => { window.dispatchEvent(new CustomEvent('fitprune:budget', { detail: percent })) }"
 # What the page would ask now; the browser itself sees that a result is of something else. Keys are those of `Upload`.
 _TELL_QUESTION = "(question) => { window.dispatchEvent(new CustomEvent('fitprune:asked', { detail: { question } })) }"
@@ -36,9 +40,10 @@ _TELL_PICTURE = """(file) => {
 }"""
 
 
-def create_compare(engine: Engine, gallery: tuple[Exhibit, ...] = ()) -> ComparePage:
-    """Lay out the page inside the current Blocks and wire its events."""
-    page = ComparePage(engine, load_examples(), gallery)
+def create_compare(engine: Engine, gallery: tuple[Exhibit, ...] = (), precomputed: Path = PRECOMPUTED) -> ComparePage:
+    """Lay out the page inside the current Blocks and wire its events. precomputed: see `load_ready`."""
+    examples = load_examples()
+    page = ComparePage(engine, examples, gallery, load_ready(engine, examples, precomputed))
     first = page.examples[0] if page.examples else new_scene()
     with gr.Row(elem_id="columns", equal_height=False):
         with gr.Column(elem_id="controls", scale=0):
@@ -53,6 +58,7 @@ def create_compare(engine: Engine, gallery: tuple[Exhibit, ...] = ()) -> Compare
         seed=gr.State(first.seed),
         shown=gr.State(idle_board(FIRST_PERCENT).model_dump()),
         found=gr.State(None),
+        is_ready=gr.Checkbox(visible="hidden"),
     )
     _wire(page)
     return page
@@ -111,9 +117,10 @@ def _wire(page: ComparePage) -> None:
         **QUIET,
     )
     parts.stop.click(page.stop, None, None, **AT_ONCE)
-    begun_with = page.begun_with[:-1]
-    parts.picker.pick(page.pick, None, begun_with, **AT_ONCE).then(None, js=CLICK_RUN)
-    parts.new_scene.click(page.draw_scene, None, begun_with, **AT_ONCE).then(None, js=CLICK_RUN)
+    picked = parts.picker.pick(page.pick, parts.sides, page.all_shown, **AT_ONCE)
+    drawn = parts.new_scene.click(page.draw_scene, None, page.all_shown, **AT_ONCE)
+    for begun in (picked, drawn):
+        begun.then(None, parts.is_ready, None, js=RUN_BEGUN)
     # A picture of the visitor's own: nobody knows its true answers.
     parts.picture.input(lambda: None, None, parts.seed, **AT_ONCE)
     parts.percent.change(None, parts.percent, None, js=_TELL_BUDGET)

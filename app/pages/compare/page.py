@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlencode
 
@@ -16,11 +17,13 @@ import gradio as gr
 from app.engine import Engine
 from app.gallery import Exhibit
 from app.inputs import Picture, check_request
+from app.pages.compare.ready import shown_at_once
 from app.parts.answers import Answers, Board
 from app.parts.notice import Message, Notice
 from app.parts.picker import Picker
 from app.parts.scrubber import Scrubber, Trace
 from app.parts.sides import Chosen, SidesPicker
+from app.precomputed import Ready
 from app.presentation import (
     MEASURED,
     MEASURING,
@@ -52,6 +55,7 @@ class Parts:
     """The components that events read and write.
 
     `seed` is that of the scene, if it is one; `shown` is a done board, and `found` the object that is exported of it.
+    `is_ready`: what was begun is shown already, and need not run.
     """
 
     picture: Picture
@@ -69,6 +73,7 @@ class Parts:
     seed: gr.State
     shown: gr.State
     found: gr.State
+    is_ready: gr.Checkbox
 
 
 @dataclass(frozen=True)
@@ -107,14 +112,26 @@ class ComparePage:
 
     parts: Parts  # set by `create_compare`, once the components are there
 
-    def __init__(self, engine: Engine, examples: tuple[Example, ...], gallery: tuple[Exhibit, ...] = ()) -> None:
-        self.engine, self.examples, self.gallery = engine, examples, gallery
+    def __init__(
+        self,
+        engine: Engine,
+        examples: tuple[Example, ...],
+        gallery: tuple[Exhibit, ...] = (),
+        ready: Mapping[Example, Ready] = MappingProxyType({}),
+    ) -> None:
+        self.engine, self.examples, self.gallery, self.ready = engine, examples, gallery, ready
 
     @property
     def begun_with(self) -> list[gr.components.Component]:
         """What an example sets, and the notice."""
         parts = self.parts
         return [parts.picture, parts.question, parts.seed, parts.percent, parts.sides, parts.notice]
+
+    @property
+    def all_shown(self) -> list[gr.components.Component]:
+        """What a comparison sets that is shown without a run."""
+        parts = self.parts
+        return [parts.board, parts.scrubber, parts.shown, parts.found, parts.is_ready, *self.begun_with]
 
     async def run(
         self,
@@ -214,24 +231,32 @@ class ComparePage:
             example, sides = linked(self.examples, asked), sides_asked(asked)
         except ValueError as error:
             return {parts.notice: Message(text=sentence(error), kind="error")}
+        if example is None and self.examples and self.examples[0] in self.ready:
+            example = self.examples[0]
         if example is None:
             return {parts.notice: Message(text=READY)}
-        return {parts.sides: Chosen.of(sides), **self._begin_with(example, request)}
+        return {parts.sides: Chosen.of(sides), **self._begin_with(example, request, sides)}
 
-    def pick(self, event: gr.EventData, request: gr.Request) -> dict:
+    def pick(self, event: gr.EventData, chosen: Chosen, request: gr.Request) -> dict:
         """An example was clicked."""
-        return self._begin_with(self.examples[event.index], request)
+        return self._begin_with(self.examples[event.index], request, chosen.sides())
 
     def draw_scene(self, request: gr.Request) -> dict:
         """A scene that nobody has seen."""
         return self._begin_with(new_scene(), request)
 
-    def _begin_with(self, example: Example, request: gr.Request) -> dict:
+    def _begin_with(self, example: Example, request: gr.Request, sides: Sides | None = None) -> dict:
+        """Set an example up, and show what was made of it beforehand: that is of the usual sides."""
         self.end(request, replaced=True)
         parts = self.parts
         picture = example.open() if example.picture is None else str(example.picture)
-        percent = {} if example.percent is None else {parts.percent: example.percent}
-        return {parts.picture: picture, parts.question: example.question, parts.seed: example.seed, **percent}
+        begun = {parts.picture: picture, parts.question: example.question, parts.seed: example.seed}
+        if example.percent is not None:
+            begun[parts.percent] = example.percent
+        ready = self.ready.get(example) if sides == Sides() else None
+        if ready is None:
+            return {**begun, parts.is_ready: False}
+        return {**begun, **shown_at_once(parts, self.examples, example, ready, self.engine.geometry)}
 
 
 def place_in_words(waiting: Waiting) -> str:

@@ -112,9 +112,8 @@ def create_sharing(page: ComparePage) -> Sharing:
         saver = Saver(elem_id="saver", elem_classes="bare", min_width=0)
         Presenter(elem_id="presenter", elem_classes="bare", min_width=0)
     sharing = Sharing(page, saver)
-    shown = [parts.board, parts.scrubber, parts.shown, parts.found, *page.begun_with]
-    opened.upload(sharing.open, opened, shown, **AT_ONCE)
-    parts.made_elsewhere.pick(sharing.visit, None, shown, **AT_ONCE)
+    opened.upload(sharing.open, opened, page.all_shown, **AT_ONCE)
+    parts.made_elsewhere.pick(sharing.visit, None, page.all_shown, **AT_ONCE)
     saver.save(
         sharing.save,
         parts.found,

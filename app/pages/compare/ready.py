@@ -1,0 +1,43 @@
+"""An example whose comparison was made beforehand: it is shown at once, marked, and nothing runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from gradio.processing_utils import hash_file
+
+from app.parts.notice import Message
+from app.parts.scrubber import Trace
+from app.precomputed import Ready
+from app.presentation import UNMEASURED, done_board
+from app.scenes import Example, link_of, true_answer
+from fitprune_core import DecoderGeometry
+from fitprune_core.report.export import entries_of
+from fitprune_core.report.trace import trace_of
+
+
+def shown_at_once(
+    parts: Any, examples: tuple[Example, ...], example: Example, ready: Ready, geometry: DecoderGeometry
+) -> dict:
+    """What a run would have shown, but for the times. parts: of the page; geometry: of the model's decoder."""
+    comparison = ready.comparison
+    trace = trace_of(comparison, example.open(), geometry)
+    truth = true_answer(example.seed, example.question)
+    board = done_board(comparison, truth, times=UNMEASURED, picture=_key_of(example.picture))
+    link = link_of(examples, example.seed, example.question, board.percent)
+    board = board.model_copy(update={"link": link, "sentence": f"Made beforehand. {board.sentence}"})
+    words = f"Made beforehand, on {ready.made}, on {comparison.device}. Press Run to answer here, and to measure times."
+    return {
+        parts.board: board,
+        parts.scrubber: Trace(**trace),
+        parts.shown: board.model_dump(),
+        parts.found: entries_of(comparison, trace),
+        parts.notice: Message(text=words),
+        parts.is_ready: True,
+    }
+
+
+def _key_of(picture: Path | None) -> str:
+    """The key, see `Upload.key`, that a file of this server has once Gradio has put it into its folder."""
+    return "" if picture is None else f"{hash_file(picture)}/{picture.name}"

@@ -1,0 +1,59 @@
+"""Examples that were made beforehand open without a run; what is asked anew runs."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.precomputed import write_ready
+from app.scenes import load_examples
+from tests.app.fake_engine import FakeEngine, make_comparison
+from tests.app.serving import served
+from tests.browser.test_compare_page import run_with
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def url(engine, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("precomputed")
+    for example in load_examples()[:2]:
+        recipe = FakeEngine().recipe_for(example.percent)
+        comparison = make_comparison(example.open().size, example.question, recipe, ("a green tree", "a green tree"))
+        write_ready(folder, engine, example, comparison)
+    with served(engine, precomputed=folder) as address:
+        yield address
+
+
+def is_shown(page, number: int) -> bool:
+    page.wait_for_function(f"location.search.includes('example={number}')")
+    page.wait_for_timeout(600)  # a run would begin now
+    assert page.get_attribute(".board", "data-state") == "done"
+    return page.inner_text(".card[data-side=pruned] .answer") == "a green tree"
+
+
+def test_the_first_is_there_without_a_run(page, engine):
+    assert is_shown(page, 0) and engine.asked == [] and page.get_attribute(".board", "data-stale") == "false"
+    assert page.inner_text("#answers .sentence").startswith("Made beforehand.")
+    assert "Made beforehand, on 2" in page.inner_text("#notice")
+    assert page.locator("#answers tr", has_text="Prefill").inner_text().count("not measured") == 1
+    assert page.problems == []
+
+
+def test_another_opens_at_once_and_looks_current(page, engine):
+    page.click(".picker button:nth-child(2)")
+    assert is_shown(page, 1) and engine.asked == [] and page.get_attribute(".board", "data-stale") == "false"
+
+
+def test_run_answers_here_and_measures(page, engine):
+    run_with(page, "#run")
+    assert page.inner_text(".card[data-side=pruned] .answer") == "a blue car" and len(engine.asked) == 1
+    assert "not measured" not in page.inner_text("#answers")
+
+
+def test_what_was_not_made_beforehand_runs(page, engine):
+    run_with(page, ".picker button:nth-child(3)")
+    assert len(engine.asked) == 2
+    run_with(page, "#new-scene")
+    assert len(engine.asked) == 3
+    page.click(".picker button:nth-child(1)")
+    assert is_shown(page, 0) and len(engine.asked) == 3
