@@ -37,6 +37,7 @@ from fitprune_core.models.provenance import weights_digest
 from fitprune_core.pruning.methods import find_method
 from fitprune_core.recipes.store import recipe_source
 from fitprune_core.run.comparison import MEASURING_SECONDS
+from fitprune_core.run.looking import Looked, look
 from fitprune_core.run.results import ORIGINAL
 
 LARGEST_PERCENT = 90
@@ -90,6 +91,7 @@ class Engine:
         self.evidence = read_evidence(self.model_name, lambda: self.weights, recipes)
         self.limits, self.line = limits, Line(limits)
         self._stream = borrowing_a_gpu(self._stream_here, self._seconds_of_comparison)
+        self._look = borrowing_a_gpu(self._look_here, self._seconds_of_look)
         self._sweep = borrowing_a_gpu(self._sweep_here, self._seconds_of_sweep)
 
     @classmethod
@@ -152,6 +154,10 @@ class Engine:
         """How long a comparison needs a borrowed GPU: two answers, and the time that measuring them may take."""
         return min(round(2 * self._seconds_of_answer + MEASURING_SECONDS), self.limits.max_seconds)
 
+    def _seconds_of_look(self, *request: Any) -> int:
+        """How long a look at a token needs a borrowed GPU: no longer than an answer."""
+        return min(round(self._seconds_of_answer), self.limits.max_seconds)
+
     def _seconds_of_sweep(
         self, image: Image.Image, question: str, recipes: Sequence[PruningRecipe], methods: Sequence[str]
     ) -> int:
@@ -184,6 +190,35 @@ class Engine:
             max_new_tokens=self.max_new_tokens,
             should_stop=should_stop,
         )
+
+    def look(
+        self,
+        image: Image.Image,
+        question: str,
+        percent: float,
+        token_ids: Sequence[int],
+        should_stop: Callable[[], bool] = lambda: False,
+        *,
+        method: str = "fitprune",
+        against: Side = Side(),
+    ) -> Iterator[Looked]:
+        """Look at the token that follows a question and an answer's first tokens, by the sides of `compare`.
+
+        One `Looked` comes, see `fitprune_core.run.looking.look`; none where `should_stop` says so before.
+        """
+        ways = (self.way_of(against), self.way_of(Side(method, percent)))
+        if not should_stop():
+            yield from self._look(image, question, ways, tuple(token_ids), should_stop)
+
+    def _look_here(
+        self,
+        image: Image.Image,
+        question: str,
+        ways: tuple[Way, Way],
+        token_ids: tuple[int, ...],
+        should_stop: Callable[[], bool],
+    ) -> Iterator[Looked]:
+        yield look(self.model, self.processor, image, question, ways, token_ids)
 
     def sweep(
         self,

@@ -11,7 +11,7 @@ from app.api import create_api
 from app.engine import Engine
 from app.gallery import load_gallery
 from app.limits import app_options
-from app.pages.compare import RUN_BEGUN, RUN_LINKED, create_compare, create_sharing
+from app.pages.compare import RUN_BEGUN, RUN_LINKED, create_compare, create_looking, create_sharing
 from app.pages.inspect import create_inspect
 from app.pages.recipes import create_recipes
 from app.pages.sweep import create_sweep
@@ -48,6 +48,7 @@ def build_demo(
                 with gr.Tab("Compare", id="compare"):
                     page = create_compare(engine, load_gallery(gallery), precomputed)
                     create_sharing(page)
+                    create_looking(page)
                 with gr.Tab("Sweep", id="sweep"):
                     create_sweep(engine, page, tabs)
                 with gr.Tab("Inspect", id="inspect"):

@@ -13,7 +13,7 @@ from app.differing import differing, pieces_of
 from app.parts.answers import Board, Card, Row
 from app.parts.scrubber import Trace
 from app.scenes import is_right
-from app.sides import Sides
+from app.sides import Sides, side_name
 from fitprune_core import Comparison, DecoderGeometry, Partial
 from fitprune_core.report import trace as report
 from fitprune_core.report.trace import data_uri
@@ -56,8 +56,8 @@ def idle_board(percent: float, sides: Sides = _USUAL) -> Board:
     """Before anything has run: every slot in its place, empty."""
     rows = [Row(label=label, about=about) for label, about in _ABOUT.items()]
     against = sides.against(percent)
-    original = Card(name=_name(against.method), percent=None if against.method == ORIGINAL else against.percent)
-    pruned = Card(name=_name(sides.right), percent=None if sides.right == ORIGINAL else percent)
+    original = Card(name=sides.names[0], percent=None if against.method == ORIGINAL else against.percent)
+    pruned = Card(name=sides.names[1], percent=None if sides.right == ORIGINAL else percent)
     return Board(state="idle", percent=percent, original=original, pruned=pruned, rows=rows)
 
 
@@ -161,7 +161,7 @@ def _cards(comparison: Comparison, truth: str | None) -> list[Card]:
         marks = [False] * len(pieces) if comparison.agree else differing(pieces, run.answer, other.answer)
         cards.append(
             Card(
-                name=_name(side.method if side is not None else ORIGINAL),
+                name=side_name(side.method if side is not None else ORIGINAL),
                 percent=round(100 * side.reduction, 2) if side is not None and is_pruned else None,
                 answer=run.answer,
                 state="done",
@@ -171,10 +171,6 @@ def _cards(comparison: Comparison, truth: str | None) -> list[Card]:
             )
         )
     return cards
-
-
-def _name(method: str) -> str:
-    return {ORIGINAL: "Original", "fitprune": "FitPrune"}.get(method, method)
 
 
 def _who(comparison: Comparison) -> tuple[str, str]:

@@ -41,6 +41,12 @@ class Sides:
         """The same for the same sides; the page's script makes it of what is chosen, too."""
         return "|".join((self.left, self.right, self.asked().get("left_budget", "")))
 
+    @property
+    def names(self) -> tuple[str, str]:
+        """What the page calls them."""
+        left, right = (ways if ways == ORIGINAL else find_method(ways).label for ways in (self.left, self.right))
+        return side_name(left), side_name(right)
+
     def against(self, percent: float) -> Side:
         """The left side, where the page's budget is so many percent."""
         return Side(self.left, percent if self.left_percent is None else self.left_percent)
@@ -51,6 +57,11 @@ class Sides:
         if self.left_percent is not None and self.left != ORIGINAL:
             asked["left_budget"] = f"{self.left_percent:g}"
         return asked
+
+
+def side_name(label: str) -> str:
+    """What the page calls what results call `label`."""
+    return {ORIGINAL: "Original", "fitprune": "FitPrune"}.get(label, label)
 
 
 def sides_asked(asked: Mapping[str, str]) -> Sides:

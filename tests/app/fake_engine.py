@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import accumulate, pairwise, product
 
+import numpy as np
 from PIL import Image
 
 from app.engine import LARGEST_PERCENT, Preview, Side, check_percent
@@ -21,6 +22,7 @@ from fitprune_core.models.layout import VisualLayout
 from fitprune_core.pruning.methods import find_method
 from fitprune_core.recipes.recipe import PruningRecipe
 from fitprune_core.run.comparison import Answered, Comparison, Partial, Run
+from fitprune_core.run.looking import Looked, Sight
 from fitprune_core.run.questions import check_question
 from fitprune_core.run.results import Pruning, fates
 from fitprune_core.run.timing import Paired
@@ -55,6 +57,7 @@ class FakeEngine:
         self.answers, self.delay, self.measuring = answers, delay, delay
         self.limits, self.line = limits, Line(limits)
         self.error: Exception | None = None
+        self.looked: list[tuple[int, ...]] = []
         self.sides: list[tuple[Side, str]] = []
         self.asked: list[tuple[tuple[int, int], str, float]] = []
         self.working = self.most = 0
@@ -131,6 +134,18 @@ class FakeEngine:
             original, pruned = self.answers
             answers = (original, original if percent <= 60 else pruned)
             yield make_comparison(image.size, check_question(question), self.recipe_for(percent), answers)
+
+    def look(self, image, question, percent, token_ids, should_stop=lambda: False, *, method="fitprune", against=SIDE):
+        """The left is sure of its first token, the right is not; attention grows with the token's number."""
+        self.looked.append(tuple(token_ids))
+        attention = np.tile(np.linspace(0, 1, TOKENS, dtype=np.float32) / TOKENS, (GEOMETRY.num_layers, 1))
+        attention[6:, : TOKENS // 2] = np.nan
+        names = ["red", "blue", "", "green", "car"]
+        sights = [
+            Sight(tuple((name, at, share / 2**at) for at, name in enumerate(names)), share / 2, attention)
+            for share in (0.9, 0.5)
+        ]
+        yield Looked(tuple(token_ids), (sights[0], sights[1]), 0.125)
 
     methods = ("fitprune", "random")
 
@@ -232,6 +247,11 @@ def _drop(removed: tuple[int, ...]) -> tuple[list[list[int]], tuple[tuple[int, .
     return dropped, tuple(tuple(sorted(order[end:])) for end in ends)
 
 
+def tokens_of(*words: str) -> tuple[int, ...]:
+    """A token a word, the same for the same word; that of "" ends an answer."""
+    return tuple(sum(map(ord, word)) % 500 for word in words)
+
+
 def _run(answer: str, prefill_ms: float, removed) -> Run:
     tokens = len(answer.split()) + 1
     visual = visual_flops(GEOMETRY, removed, TOKENS)
@@ -249,6 +269,6 @@ def _run(answer: str, prefill_ms: float, removed) -> Run:
         per_token_ms=decode_ms / (tokens - 1),
         total_ms=prefill_ms + decode_ms,
         flops=flops,
-        token_ids=tuple(range(tokens)),
+        token_ids=tokens_of(*answer.split(), ""),
         pieces=(*re.findall(r"\s*\S+", answer), ""),
     )

@@ -147,6 +147,23 @@ test("figures are rounded before their unit is chosen", () => {
   for (const [gflops, text] of written) assert.strictEqual(writeGflops(gflops), text);
 });
 
+test("where a token looked is told, of a layer and of a patch", () => {
+  const trace = { boxes: [[0, 0, 1, 1], [1, 0, 2, 1]], views: ["grid", "grid"], columns: 2, tiles: [] };
+  const looked = { side: 1, token: "red", looks: { levels: [[51, 255], [-1, 255]], most: [0.2, 0.0004], share: [0.24, 0.0004] } };
+  const told = (layer, marked) => g.describeLooks(trace, looked, layer, marked);
+  assert.strictEqual(told(0, -1), "Right, choosing “red”: 24 % of its attention here goes to visual tokens, 20 % to the brightest.");
+  assert.strictEqual(told(0, 0), "Row 1, column 1: 4.0 % of the attention.".replace("4.0", "4"));
+  assert.strictEqual(told(1, 0), "Row 1, column 1: gone before this layer.");
+  assert.strictEqual(told(1, 1), "Row 1, column 2: 0.04 % of the attention.");
+  assert.match(g.describeLooks(trace, { ...looked, side: 0, token: "" }, 0, -1), /^Left, choosing to end: /);
+});
+
+test("both sides of a comparison are drawn over one picture", () => {
+  const value = { image: "x", tokens: [3], against: { tokens: [1] } };
+  assert.deepStrictEqual(g.tracesOf(value).map((trace) => [trace.image, trace.tokens[0]]), [["x", 3], ["x", 1]]);
+  assert.strictEqual(g.tracesOf({ tokens: [3], against: null }).length, 1);
+});
+
 test("arrows go to the next token of a row or a column, and stay at the edge", () => {
   const boxes = Array.from({ length: 12 }, (_, i) => {
     const x = (i % 4) * 10, y = Math.floor(i / 4) * 10;

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from app.engine import Side
-from tests.app.fake_engine import TOKENS
+from tests.app.fake_engine import TOKENS, tokens_of
 from tests.app.pictures import bad_files, odd_pictures
 from tests.browser.conftest import BRIGHTNESS, COUNT_RESULTS, PATIENCE
 
@@ -346,6 +346,32 @@ def test_words_that_differ_are_marked_in_both_answers(page):
     for side, word in (("original", "red"), ("pruned", "blue")):
         marked = page.locator(f".card[data-side={side}] .piece.differs").all_inner_texts()
         assert [text.strip() for text in marked] == [word]
+
+
+def test_a_token_that_is_clicked_or_chosen_by_keyboard_is_looked_at(page, engine):
+    run_with(page, "#run")
+    assert "left “red” 90 %, right “red” 50 %; 0.125 bits apart" in page.inner_text(".lens .words")
+    assert engine.looked[-1] == tokens_of("a") and page.get_attribute(".scrubber", "data-mode") == "patches"
+    to_layer(page, 8)
+    shown = page.evaluate(BRIGHTNESS)
+    page.click(".card[data-side=pruned] .piece:nth-child(3)")
+    page.wait_for_selector(".scrubber[data-mode=looks]")
+    assert engine.looked[-1] == tokens_of("a", "blue")
+    assert page.inner_text(".card[data-side=pruned] .piece[aria-current]").strip() == "car"
+    assert page.locator(".lens li").count() == 10 and "“a blue”" in page.inner_text(".lens .words")
+    told = "text => document.querySelector('#scrubber .detail').textContent.startsWith(text)"
+    page.wait_for_function(told, arg="Right, choosing “car”")
+    drawn = page.evaluate(BRIGHTNESS)
+    assert drawn != shown and drawn[255] > drawn[128]  # attention grows with the token's number
+    page.focus(".card[data-side=original] .answer")
+    for key in ("ArrowRight", "ArrowRight", "Enter"):
+        page.keyboard.press(key)
+    page.wait_for_function(told, arg="Left, choosing “red”")
+    assert engine.looked[-1] == tokens_of("a") and page.get_attribute(".scrubber", "data-layer") == "8"
+    run_with(page, "#run")
+    page.wait_for_function("!document.querySelector('.scrubber button[data-mode=looks]').hidden")
+    page.click("button[data-mode=patches]")
+    assert page.problems == []
 
 
 def test_the_address_leads_back_to_a_comparison(browser, url, engine):

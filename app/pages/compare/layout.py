@@ -14,6 +14,7 @@ from app.pages.compare.page import FIRST_PERCENT, READY, ComparePage, Parts
 from app.pages.wiring import AT_ONCE, QUIET
 from app.parts.answers import Answers
 from app.parts.budget import Budget, plans_of
+from app.parts.lens import Lens, TokenLens
 from app.parts.notice import Message, Notice
 from app.parts.picker import Choice, Choices, Picker
 from app.parts.scrubber import Scrubber
@@ -50,15 +51,18 @@ def create_compare(engine: Engine, gallery: tuple[Exhibit, ...] = (), precompute
             controls = _create_controls(engine, page, first)
         with gr.Column(elem_id="results", scale=1):
             board = Answers(idle_board(FIRST_PERCENT), elem_id="answers")
+            lens = TokenLens(Lens(), elem_id="lens", elem_classes="bare")
             scrubber = Scrubber(elem_id="scrubber")
     page.parts = Parts(
         **controls,
         board=board,
+        lens=lens,
         scrubber=scrubber,
         seed=gr.State(first.seed),
         shown=gr.State(idle_board(FIRST_PERCENT).model_dump()),
         found=gr.State(None),
         is_ready=gr.Checkbox(visible="hidden"),
+        subject=gr.State(None),
     )
     _wire(page)
     return page
@@ -110,7 +114,7 @@ def _wire(page: ComparePage) -> None:
         [parts.run.click, parts.question.submit],
         page.run,
         [parts.picture, parts.question, parts.percent, parts.seed, parts.shown, parts.sides],
-        [parts.board, parts.scrubber, parts.notice, parts.shown, parts.found],
+        [parts.board, parts.scrubber, parts.notice, parts.shown, parts.found, parts.subject, parts.lens],
         # Each begins at once and waits in the engine's line, where it takes the place of the visitor's last.
         trigger_mode="multiple",
         concurrency_limit=None,

@@ -10,15 +10,17 @@ from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import urlencode
 
 import gradio as gr
 
+from app.asked import Asked, Subject
 from app.engine import Engine
 from app.gallery import Exhibit
 from app.inputs import Picture, check_request
+from app.lens import look_at
 from app.pages.compare.ready import shown_at_once
 from app.parts.answers import Answers, Board
+from app.parts.lens import Lens, TokenLens
 from app.parts.notice import Message, Notice
 from app.parts.picker import Picker
 from app.parts.scrubber import Scrubber, Trace
@@ -33,11 +35,12 @@ from app.presentation import (
     running_board,
     trace_of,
 )
-from app.scenes import Example, link_of, linked, new_scene, true_answer
+from app.scenes import Example, linked, new_scene, true_answer
 from app.sides import Sides, sides_asked
 from app.uploads import Upload
 from app.visits import Waiting, address_of, visit
 from app.words import sentence
+from app.zero_gpu import is_zero_gpu
 from fitprune_core import Answered, Comparison, Partial
 from fitprune_core.report.export import to_entries
 
@@ -54,7 +57,8 @@ logger = logging.getLogger(__name__)
 class Parts:
     """The components that events read and write.
 
-    `seed` is that of the scene, if it is one; `shown` is a done board, and `found` the object that is exported of it.
+    `seed` is that of the scene, if it is one; `shown` is a done board, `found` the object that is exported of it, and
+    `subject` what its tokens are looked at by.
     `is_ready`: what was begun is shown already, and need not run.
     """
 
@@ -69,34 +73,21 @@ class Parts:
     stop: gr.Button
     notice: Notice
     board: Answers
+    lens: TokenLens
     scrubber: Scrubber
     seed: gr.State
     shown: gr.State
     found: gr.State
     is_ready: gr.Checkbox
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a visitor wants to see. seed: that of the scene, if the picture is one."""
-
-    picture: Upload
-    question: str
-    percent: float
-    seed: int | None
-    sides: Sides
-
-    def link(self, examples: tuple[Example, ...]) -> str:
-        """What an address must ask for to show it again; "" for a picture that nobody else has."""
-        link = link_of(examples, self.seed, self.question, self.percent)
-        return "&".join(filter(None, (link, urlencode(self.sides.asked())))) if link else ""
+    subject: gr.State
 
 
 @dataclass(frozen=True)
 class Result:
     """What a run has found. kept, ended: the board to show and the words to say should nothing more come.
 
-    found: the object that is exported, once all is known.
+    found: the object that is exported, once all is known; subject: what its tokens are looked at by; lens: the first
+    that was.
     """
 
     board: Board
@@ -105,6 +96,8 @@ class Result:
     trace: Trace | None = None
     ended: str = ""
     found: dict[str, Any] | None = None
+    subject: Subject | None = None
+    lens: Lens | None = None
 
 
 class ComparePage:
@@ -131,7 +124,8 @@ class ComparePage:
     def all_shown(self) -> list[gr.components.Component]:
         """What a comparison sets that is shown without a run."""
         parts = self.parts
-        return [parts.board, parts.scrubber, parts.shown, parts.found, parts.is_ready, *self.begun_with]
+        shown = [parts.board, parts.lens, parts.scrubber, parts.shown, parts.found, parts.subject]
+        return [*shown, parts.is_ready, *self.begun_with]
 
     async def run(
         self,
@@ -174,9 +168,11 @@ class ComparePage:
         """What a visit yields, as it is shown."""
         parts = self.parts
         if isinstance(item, Result):
-            more: dict = {parts.scrubber: item.trace} if item.trace else {}
+            more: dict = {parts.scrubber: item.trace, parts.lens: Lens()} if item.trace else {}
             if item.found is not None:
-                more |= {parts.found: item.found}
+                more |= {parts.found: item.found, parts.subject: item.subject}
+            if item.lens is not None:
+                more |= {parts.lens: item.lens}
             return {parts.board: item.board, parts.notice: item.message, parts.shown: item.kept.model_dump(), **more}
         if isinstance(item, Waiting) and item.ahead:
             board = queued_board(asked.percent, asked.sides)
@@ -205,12 +201,26 @@ class ComparePage:
                 trace = trace_of(item.comparison, image, self.engine.geometry)
                 yield Result(early, kept, Message(text=_MEASURING), trace, "Stopped before the times were measured.")
             elif isinstance(item, Comparison):
-                link = asked.link(self.examples)
-                done = board(item, times=MEASURED).model_copy(update={"link": link})
-                yield Result(done, done, closing_words(item), found=to_entries(item, image, self.engine.geometry))
+                done = board(item, times=MEASURED)
+                done = done.model_copy(update={"link": asked.link(self.examples), "can_look": True})
+                found = to_entries(item, image, self.engine.geometry)
+                subject = Subject.of(asked, item)
+                lens = self._first_look(item, image, subject, should_stop)
+                yield Result(done, done, closing_words(item), found=found, subject=subject, lens=lens)
             elif time.monotonic() - last >= _BEAT:
                 last = time.monotonic()
                 yield item
+
+    def _first_look(
+        self, comparison: Comparison, image: Any, subject: Subject, should_stop: Callable[[], bool]
+    ) -> Lens | None:
+        """Where the answers part, looked at without being asked: of a model that was quick enough to be timed anew, and
+        where that costs nobody a quota.
+        """
+        if not comparison.paired or is_zero_gpu():
+            return None
+        looks = look_at(self.engine, image, subject, 1, subject.first_difference(), should_stop, clicked=False)
+        return next(looks, None)
 
     def _restore(self, board: Board, message: Message) -> dict:
         return {self.parts.board: board, self.parts.notice: message}
@@ -221,7 +231,8 @@ class ComparePage:
 
     def end(self, request: gr.Request, *, replaced: bool = False) -> None:
         """The visitor stopped, has left, or (`replaced`) has other plans: nothing runs for him any more."""
-        self.engine.line.end(str(request.session_hash), replaced=replaced)
+        for visitor in (str(request.session_hash), looker(request)):
+            self.engine.line.end(visitor, replaced=replaced)
 
     def arrive(self, request: gr.Request) -> dict:
         """Somebody opens the page: what its address asks for is set up."""
@@ -257,6 +268,11 @@ class ComparePage:
         if ready is None:
             return {**begun, parts.is_ready: False}
         return {**begun, **shown_at_once(parts, self.examples, example, ready, self.engine.geometry)}
+
+
+def looker(request: gr.Request) -> str:
+    """A visitor in the line who looks at a token, beside his run, which goes on."""
+    return f"{request.session_hash} looks"
 
 
 def place_in_words(waiting: Waiting) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from gradio.processing_utils import hash_file
 
+from app.parts.lens import Lens
 from app.parts.notice import Message
 from app.parts.scrubber import Trace
 from app.precomputed import Ready
@@ -33,6 +34,8 @@ def shown_at_once(
         parts.scrubber: Trace(**trace),
         parts.shown: board.model_dump(),
         parts.found: entries_of(comparison, trace),
+        parts.subject: None,
+        parts.lens: Lens(),
         parts.notice: Message(text=words),
         parts.is_ready: True,
     }

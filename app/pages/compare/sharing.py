@@ -11,6 +11,7 @@ import gradio as gr
 from app.pages.compare.page import ComparePage
 from app.pages.wiring import AT_ONCE, QUIET
 from app.parts.answers import Board
+from app.parts.lens import Lens
 from app.parts.notice import Message
 from app.parts.presenter import Presenter
 from app.parts.saver import Saved, Saver
@@ -82,6 +83,8 @@ class Sharing:
             parts.scrubber: shown,
             parts.shown: board.model_dump(),
             parts.found: entries_of(comparison, trace),
+            parts.subject: None,
+            parts.lens: Lens(),
             parts.notice: Message(text=words),
             parts.picture: None,
             parts.question: comparison.question,

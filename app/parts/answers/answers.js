@@ -61,8 +61,42 @@ function fillAnswer(node, card) {
   const key = JSON.stringify(card.pieces);
   if (node.dataset.pieces === key && node.children.length) return;
   node.dataset.pieces = key;
-  node.replaceChildren(...card.pieces.map(([text, differs]) => make("span", differs ? "piece differs" : "piece", text)));
+  node.replaceChildren(...card.pieces.map(([text, differs]) => make("span", "piece" + (differs ? " differs" : "") + (text ? "" : " end"), text)));
 }
+
+// The token that is looked at, or about to be: by a click, or by arrows and Enter on an answer that has the focus.
+const chosen = { side: 0, index: -1 };
+const sideOf = (node) => (node.closest(".card").dataset.side === "original" ? 0 : 1);
+const piecesOf = (side) => element.querySelectorAll(".card[data-side=" + (side ? "pruned" : "original") + "] .piece");
+
+function choose(side, index) {
+  for (const piece of element.querySelectorAll(".piece[aria-current]")) piece.removeAttribute("aria-current");
+  Object.assign(chosen, { side, index });
+  const piece = piecesOf(side)[index];
+  if (piece) piece.setAttribute("aria-current", "true");
+}
+
+for (const answer of element.querySelectorAll(".answer")) {
+  answer.addEventListener("click", (event) => {
+    const piece = event.target.closest(".piece"), side = sideOf(answer);
+    if (!piece || board.dataset.looks !== "true") return;
+    choose(side, [...piecesOf(side)].indexOf(piece));
+    trigger("look", { side: chosen.side, index: chosen.index });
+  });
+  answer.addEventListener("keydown", (event) => {
+    const side = sideOf(answer), count = piecesOf(side).length;
+    if (board.dataset.looks !== "true" || !count || event.ctrlKey || event.metaKey || event.altKey) return;
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key], at = chosen.side === side ? chosen.index : -1;
+    if (step) choose(side, Math.min(Math.max(at + step, 0), count - 1));
+    else if (event.key === "Enter" && at >= 0) trigger("look", { side, index: at });
+    else return;
+    event.preventDefault();
+  });
+}
+onPage(window, "fitprune:look", (event) => {
+  if (event.detail) choose(event.detail.side, event.detail.index);
+  else choose(0, -1);
+});
 
 function fillCard(side, card) {
   const node = find(".card[data-side=" + side + "]");
@@ -139,6 +173,7 @@ onValue((value) => {
   if (body.children.length !== value.rows.length) makeRows(value.rows);
   board.dataset.state = value.state;
   board.dataset.verdict = value.verdict;
+  board.dataset.looks = String(value.can_look);
   value.rows.forEach((row, index) => fillRow(body.children[index], row));
   fillCard("original", value.original);
   fillCard("pruned", value.pruned);

@@ -55,6 +55,7 @@ class Board(GradioModel):
             of the sides (`Sides.key`).
         verdict: "same", "different" or "".
         truth, sentence: texts.
+        can_look: whether tokens can be looked at: then a click on one fires `look` with its side (0 or 1) and index.
         link: what the page's address must ask for to show this again, "example=2&question=...", or "" if it cannot.
     """
 
@@ -69,6 +70,7 @@ class Board(GradioModel):
     verdict: str = ""
     truth: str = ""
     sentence: str = ""
+    can_look: bool = False
     link: str = ""
 
 

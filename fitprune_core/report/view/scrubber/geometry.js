@@ -168,6 +168,20 @@ function describeLayer(trace, layer) {
     (gone ? ", " + gone + " dropped here" : ", none dropped here");
 }
 
+const writeShare = (share) => (100 * share).toPrecision(share < 0.001 ? 1 : 2).replace(/\.0$/, "") + " %";
+
+// Where a token of an answer looked at a layer, in words. looks: {side, token, looks: {levels, most, share}}.
+function describeLooks(trace, { side, token, looks }, layer, marked) {
+  const who = (side ? "Right" : "Left") + ", choosing " + (token ? "“" + token + "”" : "to end");
+  const level = marked >= 0 ? looks.levels[layer][marked] : -1;
+  if (marked >= 0) {
+    const where = nameOf(trace, marked);
+    return level < 0 ? where + ": gone before this layer." : where + ": " + writeShare(looks.most[layer] * level / 255) + " of the attention.";
+  }
+  return who + ": " + writeShare(looks.share[layer]) + " of its attention here goes to visual tokens, " +
+    writeShare(looks.most[layer]) + " to the brightest.";
+}
+
 const UNPLACED_NAMES = {
   newline: ["newline", "newlines"], class: ["class token", "class tokens"], padding: ["of padding", "of padding"],
 };
@@ -206,6 +220,6 @@ if (typeof module !== "undefined" && module.exports) {
   module.exports = {
     viridis, layerColor, fitInside, unseenParts, tokensOf, viewsOf, lineEndsOf, lineEndAt, tokenAt, tileOf, isKept, placeOf,
     droppedAt, describeToken, describeLayer, describeView, stepPath,
-    neighbourOf, tracesOf,
+    neighbourOf, tracesOf, describeLooks,
   };
 }

@@ -47,7 +47,7 @@ function gutterOf(canvas, trace) {
   return hasLineEnds(trace) ? Math.round(canvas.width / 24) : 0;
 }
 
-// options: {layer, mode, view, tokens, marked}. Returns where the picture came to lie, in device pixels.
+// options: {layer, mode, view, tokens, marked, looks}. Returns where the picture came to lie, in device pixels.
 function paintPicture(canvas, trace, picture, options) {
   const context = canvas.getContext("2d");
   const colors = palette(), gap = Math.max(5, Math.round(canvas.width / 60));
@@ -102,8 +102,15 @@ function paintToken(context, trace, index, box, options, colors, hatch) {
     }
     return;
   }
-  if (isKept(trace, index, options.layer)) return;
-  context.fillStyle = layer === options.layer ? layerColor(layer, trace.layers, 0.62) : colors.veil;
+  if (options.mode === "looks") {
+    const level = options.looks.levels[options.layer][index];
+    if (level >= 0) {
+      context.fillStyle = "rgba(" + viridis(level / 255).join(",") + "," + (0.35 + 0.5 * level / 255) + ")";
+      context.fillRect(...box);
+      return;
+    }
+  } else if (isKept(trace, index, options.layer)) return;
+  context.fillStyle = layer === options.layer && options.mode !== "looks" ? layerColor(layer, trace.layers, 0.62) : colors.veil;
   context.fillRect(...box);
   context.fillStyle = hatch;
   context.fillRect(...box);

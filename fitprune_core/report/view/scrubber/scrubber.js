@@ -4,14 +4,14 @@ const range = find("input[type=range]");
 const picture = new Image();
 const BEAT = 420; // milliseconds a layer while playing
 
-const at = { trace: null, side: 0, layer: 0, mode: "patches", view: "grid", tokens: [], hovered: -1, pinned: -1, timer: 0, place: null };
+const at = { trace: null, side: 0, looks: null, layer: 0, mode: "patches", view: "grid", tokens: [], hovered: -1, pinned: -1, timer: 0, place: null };
 
 function repaint() {
   const trace = at.trace;
   const frame = find(".frame");
   if (!trace || !picture.naturalWidth || !sizeCanvas(canvas, frame.clientWidth, frame.clientHeight)) return;
   const marked = at.hovered >= 0 ? at.hovered : at.pinned;
-  at.place = paintPicture(canvas, trace, picture, { layer: at.layer, mode: at.mode, view: at.view, tokens: at.tokens, marked });
+  at.place = paintPicture(canvas, trace, picture, { layer: at.layer, mode: at.mode, view: at.view, tokens: at.tokens, marked, looks: at.looks && at.looks.looks });
 }
 
 function repaintStrip() {
@@ -28,7 +28,8 @@ function tell() {
   setText(find(".layer"), "Layer " + (layer + 1) + " of " + trace.layers);
   setText(find(".count"), describeLayer(trace, layer));
   const hint = describeView(trace, at.tokens, layer) + "Point at a patch, tap it, or reach it with arrows, to see where it went.";
-  setText(find(".detail"), marked >= 0 ? describeToken(trace, marked) : hint);
+  const told = at.mode === "looks" ? describeLooks(trace, at.looks, layer, marked) : marked >= 0 ? describeToken(trace, marked) : hint;
+  setText(find(".detail"), told);
   setText(find("[data-chart=tokens] .now"), trace.tokens[layer] + " of " + trace.boxes.length);
   setText(find("[data-chart=flops] .now"), writeGflops(trace.pruned_gflops[layer]) + " of " + writeGflops(trace.original_gflops[layer]));
   range.setAttribute("aria-valuetext", "layer " + (layer + 1) + ", " + describeLayer(trace, layer));
@@ -90,6 +91,7 @@ function setMode(mode) {
   for (const button of element.querySelectorAll("button[data-mode]")) {
     button.setAttribute("aria-pressed", String(button.dataset.mode === mode));
   }
+  if (at.trace) tell();
   repaint();
 }
 
@@ -211,6 +213,13 @@ onPage(document, "keydown", (event) => {
 onPage(window, "fitprune:state", (event) => {
   root.classList.toggle("running", event.detail === "running");
   if (event.detail === "running") play(false);
+});
+// Where a token of an answer looked, for as long as its answer is shown.
+onPage(window, "fitprune:look", (event) => {
+  at.looks = event.detail;
+  find("button[data-mode=looks]").hidden = !at.looks;
+  if (at.looks && at.looks.clicked) play(false);
+  setMode(at.looks && (at.looks.clicked || at.mode === "looks") ? "looks" : at.mode === "looks" ? "patches" : at.mode);
 });
 onPage(window, "fitprune:stale", (event) => root.classList.toggle("stale", event.detail));
 

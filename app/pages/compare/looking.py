@@ -1,0 +1,79 @@
+"""A token of an answer on the Compare page, looked at: what else might have come there, and where each side looked."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import AsyncGenerator, Callable, Generator
+from functools import partial
+
+import gradio as gr
+
+from app.asked import Subject
+from app.lens import look_at
+from app.pages.compare.page import ComparePage, looker, place_in_words
+from app.pages.wiring import QUIET
+from app.parts.lens import Lens
+from app.parts.notice import Message
+from app.visits import Waiting, address_of, visit
+from app.words import sentence
+
+logger = logging.getLogger(__name__)
+
+
+class Looking:
+    """What a click on a token does."""
+
+    def __init__(self, page: ComparePage) -> None:
+        self.page = page
+
+    async def look(
+        self, event: gr.EventData, subject: Subject | None, request: gr.Request
+    ) -> AsyncGenerator[dict, None]:
+        """Look at the token that was clicked, of what is shown, when it is the visitor's turn."""
+        parts, line = self.page.parts, self.page.engine.line
+        try:
+            if subject is None:
+                raise ValueError("this comparison came from a file: run it here to look at its tokens")
+            side, index = _token_of(event, subject)
+            place = line.join(looker(request), address_of(request))
+            work = partial(self._work, subject, side, index)
+            async with contextlib.aclosing(visit(line, place, work)) as items:
+                async for item in items:
+                    if isinstance(item, Lens):
+                        yield {parts.lens: item}
+                    elif isinstance(item, Waiting) and item.ahead:
+                        yield {parts.notice: Message(text=place_in_words(item))}
+        except (ValueError, MemoryError) as error:
+            yield {parts.notice: Message(text=sentence(error), kind="error")}
+        except Exception as error:
+            logger.exception("a look at a token failed")
+            yield {parts.notice: Message(text=f"The model failed: {sentence(error)}", kind="error")}
+
+    def _work(
+        self, subject: Subject, side: int, index: int, should_stop: Callable[[], bool]
+    ) -> Generator[Lens, None, None]:
+        image = subject.asked.picture.open()
+        if not should_stop():
+            yield from look_at(self.page.engine, image, subject, side, index, should_stop, clicked=True)
+
+
+def _token_of(event: gr.EventData, subject: Subject) -> tuple[int, int]:
+    """The side and the number of the token that was clicked. Raises ValueError for one that is not there."""
+    side, index = getattr(event, "side", None), getattr(event, "index", None)
+    if side not in (0, 1) or not isinstance(index, int) or not 0 <= index < len(subject.token_ids[side]):
+        raise ValueError("there is no such token in this answer")
+    return side, index
+
+
+def create_looking(page: ComparePage) -> None:
+    """Wire the clicks on tokens; inside the current Blocks."""
+    parts = page.parts
+    parts.board.look(
+        Looking(page).look,
+        parts.subject,
+        [parts.lens, parts.notice],
+        trigger_mode="multiple",
+        concurrency_limit=None,
+        **QUIET,
+    )
