@@ -69,7 +69,7 @@ def answers_of(plan: Plan) -> int:
     """About how many answers the sections of a plan take where there is no drawn world: what a GPU has to give."""
     methods = len(METHODS)
     first = plan.test * (1 + methods * len(plan.budgets)) + plan.few * (1 + methods * len(plan.curve_budgets))
-    return first + plan.few * 25 * len(plan.section_budgets)
+    return first + plan.few * 35 * len(plan.section_budgets)
 
 
 _HOW = """The command is the same, with a model and a file of questions with right answers:

@@ -14,6 +14,7 @@ from app.evidence.questions import CALIBRATION, CHOICE, EASY_VQA, FEW, TEST
 from app.evidence.section import Section, left_out
 from app.evidence.sections import (
     calibration,
+    combination,
     costs,
     direction,
     flips,
@@ -30,7 +31,7 @@ from fitprune_core.evaluation.significance import CONFIDENCE
 logger = logging.getLogger(__name__)
 
 # In the report's order; those that draw samples of their own need the demonstration world.
-SECTIONS = (methods, schedules, layers, calibration, transfer, flips, costs, two_fits, direction)
+SECTIONS = (methods, schedules, layers, calibration, transfer, flips, costs, two_fits, direction, combination)
 NEED_WORLD = (calibration, transfer)
 REPORT = "report.md"
 

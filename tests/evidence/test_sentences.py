@@ -6,9 +6,21 @@ import math
 
 import pytest
 
+from app.evidence import ways
 from app.evidence.board import THE_ORIGINAL, corrected
 from app.evidence.numbers import Correlation, Estimate
-from app.evidence.sections import calibration, costs, direction, flips, layers, methods, schedules, transfer, two_fits
+from app.evidence.sections import (
+    calibration,
+    combination,
+    costs,
+    direction,
+    flips,
+    layers,
+    methods,
+    schedules,
+    transfer,
+    two_fits,
+)
 from app.evidence.words import listed, p_cell, percent, sentence, share_cell, verdict
 from fitprune_core import PruningRecipe
 from fitprune_core.evaluation.significance import holm, share_of
@@ -209,3 +221,24 @@ def test_the_wrong_direction_is_named(tmp_path):
     said = direction.answer_of(board, {wrong: board.against(wrong, right).p})
     assert "the right one is better than the wrong direction (30 questions to 0, p < 0.001)" in said
     assert "gives 25.0 %" in said and "most important ones 100.0 %" in said
+
+
+def test_the_combination_is_held_against_each_part_on_each_set(tmp_path):
+    marks = {THE_ORIGINAL: MANY, ("fitprune+", BUDGET): MANY, ("fitprune", BUDGET): FEW, ("divprune", BUDGET): MANY,
+             ("random", BUDGET): FEW}  # fmt: skip
+    boards = {"scenes": board_of(tmp_path, marks)}
+    said = combination.answer_of(boards, {"scenes": ways.tests_against(boards["scenes"], "fitprune+")})
+    assert said.startswith("With 80 % of the visual FLOPs saved, on scenes fitprune+ is right on 100.0 %")
+    assert "fitprune+ is better than fitprune (30 questions to 0, p < 0.001)" in said
+    assert "fitprune+ is better than random (30 questions to 0, p < 0.001)" in said
+    assert f"between fitprune+ and divprune there is {CHANCE}" in said
+
+
+def test_what_takes_a_parts_place_is_another_way(make_bench):
+    bench = make_bench()
+    found = combination.variants_of(bench, PruningRecipe("m", 4, 36, 0.5, 0.5, (36, 0, 0, 0)))
+    labels = {each.name: each.method.label for each in found}
+    assert labels["random tokens enter"] == "random(schedule=withdrawal)" and labels["divprune"] == "divprune"
+    # Of four layers a third is one, two thirds are two, which is half: fitprune+ itself.
+    assert labels["all leave after a third"] == "fitprune+(layer=1)" and "all leave after two thirds" not in labels
+    assert labels["all leave after all layers"] == "fitprune+(layer=4)" and len(set(labels.values())) == len(labels)

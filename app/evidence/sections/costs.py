@@ -31,7 +31,7 @@ from fitprune_core.samples.loop import prompt_of
 
 TITLE = "FLOPs, memory and time against the budget"
 QUESTION = "How much of a budget arrives: in a whole request's FLOPs, in the cache, in the time to the first token?"
-METHODS = ("fitprune", "random")
+METHODS = ("fitprune", "fitprune+", "random")
 WARMUP = 2
 COLUMNS = (
     "id",

@@ -8,15 +8,14 @@ import torch
 
 from fitprune_core.cost.decoder import DecoderGeometry
 from fitprune_core.pruning.attention import LayerAttention
-from fitprune_core.pruning.methods.base import Candidates, Method, check_whole
+from fitprune_core.pruning.methods.base import Candidates, check_whole
 from fitprune_core.pruning.methods.divprune import DivPrune
-from fitprune_core.pruning.methods.fitprune import FitPrune
 from fitprune_core.recipes.recipe import PruningRecipe
 from fitprune_core.recipes.schedules import Drops, budget_of, withdrawal
 
 
 @dataclass(frozen=True)
-class FitPrunePlus(Method):
+class FitPrunePlus(DivPrune):
     """This project's own combination of three papers' parts: where a token goes decides what chooses it.
 
     After `layer` layers the text has read the picture, and no visual token goes deeper (VTW, arXiv 2405.05803). What
@@ -37,15 +36,10 @@ class FitPrunePlus(Method):
     name = "fitprune+"
     paper = "arXiv 2409.10197, 2405.05803 and 2503.02175, combined here"
     scores = "both"
-    scores_before = "pairs"
 
     def __post_init__(self) -> None:
         if self.layer is not None:
             check_whole("layer", self.layer, 1)
-
-    @property
-    def follows_recipe(self) -> bool:
-        return False
 
     def drops(self, recipe: PruningRecipe, geometry: DecoderGeometry, num_visual_tokens: int) -> Drops:
         return withdrawal(geometry, num_visual_tokens, budget_of(recipe, geometry, num_visual_tokens), self.layer)
@@ -53,10 +47,7 @@ class FitPrunePlus(Method):
     def scores_after(self, removed_before: int) -> str:
         return "none" if removed_before else self.scores
 
-    def importance_before(self, features: torch.Tensor, candidates: Candidates) -> torch.Tensor:
-        return DivPrune().importance_before(features, candidates)
-
     def importance(self, attention: LayerAttention, candidates: Candidates) -> torch.Tensor:
         if candidates.before is not None:
             return candidates.before
-        return FitPrune().importance(attention, candidates)
+        return attention.self_and_cross().prod(dim=0)
