@@ -21,6 +21,7 @@ from fitprune_core.models.family import family_of, visual_mask
 from fitprune_core.pruning.generating import check_generation, refuse_continuous_batching, refuse_ended_cache
 from fitprune_core.pruning.layers import Call
 from fitprune_core.pruning.methods import Method
+from fitprune_core.pruning.paint import Paint
 from fitprune_core.pruning.positions import labels_of_rows, loss_of, select_rows
 from fitprune_core.pruning.prompt import PruningTrace, Request
 from fitprune_core.pruning.tower import TowerAttention
@@ -49,9 +50,15 @@ class Block:
     """The calls of one block: each is looked at from outside to inside, and its layers ask what is known of it."""
 
     def __init__(
-        self, model: PreTrainedModel, recipe: PruningRecipe, method: Method, make_request: Callable[..., Request]
+        self,
+        model: PreTrainedModel,
+        recipe: PruningRecipe,
+        method: Method,
+        make_request: Callable[..., Request],
+        paint: Paint,
     ) -> None:
         self.model, self.recipe, self.method, self.make_request = model, recipe, method, make_request
+        self.paint = paint
         self.geometry = DecoderGeometry.from_config(model.config.text_config)
         # A budget that the method cannot meet is refused here, before any prompt, and a drop where none may be.
         self.drops = bool(self.drops_for(recipe.num_visual_tokens))
@@ -247,8 +254,9 @@ class Block:
         request: Request | None = None
         if drops:
             self.check_prompt(cache, padding)
+            self.paint.check(drops, counts[0])
             request = self.make_request(is_visual, padding, drops, self.method)
-            request.tower = self.tower
+            request.tower, request.paint = self.tower, self.paint
         if again and request is not None and generation.request is not None:
             request.chosen = generation.request.chosen
         elif not generation.has_begun:

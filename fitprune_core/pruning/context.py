@@ -8,7 +8,7 @@ visual tokens go, before the output projection, so that projection, MLP and ever
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -19,6 +19,7 @@ from fitprune_core.models.exclusive import borrowed, replace, uncompiled
 from fitprune_core.models.loading import model_name
 from fitprune_core.pruning.block import Block
 from fitprune_core.pruning.methods import Method, find_method
+from fitprune_core.pruning.paint import UNPAINTED, Paint
 from fitprune_core.pruning.prompt import PruningTrace, Request
 from fitprune_core.recipes.recipe import PruningRecipe
 from fitprune_core.recipes.schedules import Drops
@@ -30,12 +31,19 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def prune_visual_tokens(
-    model: PreTrainedModel, recipe: PruningRecipe, *, method: str | Method = "fitprune"
+    model: PreTrainedModel,
+    recipe: PruningRecipe,
+    *,
+    method: str | Method = "fitprune",
+    stay: Sequence[int] = (),
+    go: Sequence[int] = (),
 ) -> Iterator[PruningTrace]:
     """Inside the `with` block `model(...)` and `model.generate(...)` drop visual tokens; outside nothing has changed.
 
     recipe: how many go at each layer; for an image with another number of visual tokens it is scaled. method: which go,
-    a name in `METHODS`, also with options ("random:seed=1"), or an instance. Yields the trace of the latest prompt: a
+    a name in `METHODS`, also with options ("random:seed=1"), or an instance. stay, go: visual tokens of the picture, by
+    number, that must stay at every layer, or go before all others, whatever the method thinks of them; as many go at
+    each layer as ever. Yields the trace of the latest prompt: a
     new prompt starts it anew, and what `generate` asks beside its prompt (guidance) leaves it alone. A prompt without
     an image runs as it always does, and so does what is given to the decoder alone. Threads that prune one model take
     turns, block by block; a block may be left on any thread (`exclusive.exclusive_use`). A recipe of another checkpoint
@@ -53,10 +61,11 @@ def prune_visual_tokens(
     known, attends in a window, is spread over devices or trains with gradient checkpointing; a model that is being
     pruned already; images of different token counts in one batch; a static cache, an image added to a filled cache, a
     cache that was pruned elsewhere, copied or cut into its prompt; what `generating.UNSUITED` lists; embeddings without
-    placeholders; labels or logits of a token that was dropped; a mask that is not 2-D; a drop before a model's last
+    placeholders; labels or logits of a token that was dropped; more
+    tokens that must stay than a layer keeps; a mask that is not 2-D; a drop before a model's last
     layer that adds features of the picture to its visual tokens (Qwen3-VL's first layers).
     """
-    with pruned(model, recipe, find_method(method)) as trace:
+    with pruned(model, recipe, find_method(method), paint=Paint(tuple(stay), tuple(go))) as trace:
         for warning in recipe.warnings_for(model_name(uncompiled(model))):
             logger.warning(warning)
         yield trace
@@ -68,6 +77,7 @@ def pruned(
     recipe: PruningRecipe,
     method: Method,
     make_request: Callable[[torch.Tensor, torch.Tensor | None, Drops, Method], Request] = Request,
+    paint: Paint = UNPAINTED,
 ) -> Iterator[PruningTrace]:
     """As `prune_visual_tokens`, without its warning and for any kind of request: each layer from the first that drops
     on asks it what goes.
@@ -77,7 +87,7 @@ def pruned(
     with borrowed(model) as undo:
         model = uncompiled(model)
         recipe.check_model(len(decoder_layers(model)), model_name(model))
-        block = Block(model, recipe, method, make_request)
+        block = Block(model, recipe, method, make_request, paint)
         undo.callback(block.close)
         replace(undo, block.replacements())
         yield block.trace

@@ -11,6 +11,7 @@ from transformers.masking_utils import create_causal_mask
 from fitprune_core.models.decoder import Attended
 from fitprune_core.pruning.attention import LayerAttention, Rows, without_autocast
 from fitprune_core.pruning.methods import Candidates, Method
+from fitprune_core.pruning.paint import UNPAINTED
 from fitprune_core.pruning.tower import TowerAttention
 from fitprune_core.recipes.schedules import Drops
 
@@ -125,6 +126,7 @@ class Request(Prompt):
         self.found_before: torch.Tensor | None = None  # importance before the decoder, (batch, all visual tokens)
         self.method = method
         self.tower: TowerAttention | None = None  # for methods that rank by it
+        self.paint = UNPAINTED
         self.tokens = torch.arange(self.num_visual_tokens, device=is_visual.device).expand_as(self.visual)
         # Rows of the prompt that arrive at each layer, (batch, rows); None while that is all of them.
         self.arriving: list[torch.Tensor | None] = [None] * len(drops.removed)
@@ -192,7 +194,7 @@ class Request(Prompt):
             candidates = Candidates(self.tokens[sample], self.num_visual_tokens, num_kept, in_tower=seen)
             importance.append(self.method.importance_before(hidden_states[sample, visual], candidates))
         self.found_before = torch.stack(importance)
-        order = self.found_before.argsort(dim=1, stable=True)
+        order = self._order(self.found_before)
         return order[:, : self.count_before], order[:, self.count_before :].sort(dim=1).values
 
     def choose(self, layer: int, attended: Attended) -> tuple[torch.Tensor, torch.Tensor]:
@@ -200,7 +202,7 @@ class Request(Prompt):
         count = self.counts[layer]
         found = [self._importance(layer, sample, attended) for sample in range(attended.query.shape[0])]
         importance = torch.stack(found) if len(found) > 1 else found[0][None]
-        order = importance.argsort(dim=1, stable=True)
+        order = self._order(importance)
         return order[:, :count], order[:, count:].sort(dim=1).values
 
     def mask_for(self, layer: int, hidden_states: torch.Tensor, padding: torch.Tensor | None, cache, config):
@@ -213,6 +215,11 @@ class Request(Prompt):
         if padding is not None and arriving is not None:
             padding = torch.cat([padding.gather(1, arriving), padding[:, self.length :]], dim=1)
         return create_causal_mask(config, hidden_states, padding, cache, layer_idx=layer)
+
+    def _order(self, importance: torch.Tensor) -> torch.Tensor:
+        """Positions in `visual`, least important first, (batch, count)."""
+        order = importance.argsort(dim=1, stable=True)
+        return self.paint.reorder(order, self.tokens) if self.paint else order
 
     def _importance(self, layer: int, sample: int, attended: Attended) -> torch.Tensor:
         num_kept = self.visual.shape[1] - self.counts[layer]

@@ -80,6 +80,7 @@ def _pruning(entries: Mapping[str, Any]) -> Pruning:
         **{name: str(entries[name]) for name in ("method", "procedure")},
         **{name: float(entries[name]) for name in ("reduction", "achieved_reduction")},
         **{name: tuple(map(int, entries[name])) for name in ("removed", "dropped_after", "rank")},
+        **{name: tuple(map(int, entries.get(name, ()))) for name in ("stay", "go")},
     }
     return Pruning(
         **simple,

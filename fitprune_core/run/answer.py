@@ -12,10 +12,12 @@ import torch
 from PIL import Image
 from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
 
+from fitprune_core.cost.decoder import DecoderGeometry
 from fitprune_core.models.exclusive import as_it_is, exclusive_use, free_model
 from fitprune_core.models.prompts import build_inputs
 from fitprune_core.pruning.context import PruningTrace, pruned
 from fitprune_core.pruning.methods import Method, find_method
+from fitprune_core.pruning.paint import UNPAINTED, Paint
 from fitprune_core.recipes.recipe import PruningRecipe
 from fitprune_core.run.batch import padded_together
 from fitprune_core.run.costs import RequestCost, request_cost
@@ -29,21 +31,26 @@ from fitprune_core.run.timing import Clock, Times
 class Way:
     """A way to answer: with visual tokens dropped, so many by a recipe, ranked by a method; or the model as it is.
 
+    paint: what must stay or go whatever the method thinks of it.
+
     The recipe must be for the model's depth (`PruningRecipe.check_model`). Whoever makes a way says what speaks against
     its recipe (`PruningRecipe.warnings_for`); `answer` says nothing.
     """
 
     recipe: PruningRecipe | None = None
     method: Method | None = None
+    paint: Paint = UNPAINTED
 
     def __post_init__(self) -> None:
         if (self.recipe is None) != (self.method is None):
             raise ValueError("a recipe says how many tokens go and a method which: give both, or neither")
+        if self.paint and self.recipe is None:
+            raise ValueError("nothing is pruned here, so no visual token needs to be told to stay or to go")
 
     @classmethod
-    def of(cls, recipe: PruningRecipe | None, method: str | Method) -> Way:
+    def of(cls, recipe: PruningRecipe | None, method: str | Method, paint: Paint = UNPAINTED) -> Way:
         """The way of a method, by name too ("random:seed=1"); "original" is the model as it is, whatever the recipe."""
-        return cls() if method == ORIGINAL else cls(recipe, find_method(method))
+        return cls(paint=paint) if method == ORIGINAL else cls(recipe, find_method(method), paint)
 
     @property
     def name(self) -> str:
@@ -60,7 +67,12 @@ class Way:
         """The block to run the model in; yields the trace, or None for the model as it is."""
         if self.recipe is None or self.method is None:
             return as_it_is(model)
-        return pruned(model, self.recipe, self.method)
+        return pruned(model, self.recipe, self.method, paint=self.paint)
+
+    def check(self, geometry: DecoderGeometry, num_visual_tokens: int) -> None:
+        """Raise ValueError for what was painted and cannot be, of a picture with so many visual tokens."""
+        if self.paint and self.recipe is not None and self.method is not None:
+            self.paint.check(self.method.drops(self.recipe, geometry, num_visual_tokens), num_visual_tokens)
 
 
 UNPRUNED = Way()

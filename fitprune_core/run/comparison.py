@@ -16,6 +16,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 from fitprune_core.models.exclusive import exclusive_use, free_model
 from fitprune_core.models.memory import with_memory_explained
 from fitprune_core.pruning.methods import Method
+from fitprune_core.pruning.paint import Paint
 from fitprune_core.recipes.recipe import PruningRecipe
 from fitprune_core.run.answer import UNPRUNED, Answer, Way, answer
 from fitprune_core.run.generation import iterate_in_thread
@@ -61,6 +62,8 @@ def stream_comparison(
     *,
     method: str | Method = "fitprune",
     against: Way = UNPRUNED,
+    stay: Sequence[int] = (),
+    go: Sequence[int] = (),
     max_new_tokens: int = 64,
     should_stop: Callable[[], bool] = lambda: False,
     warmup: int = WARMUP,
@@ -71,6 +74,7 @@ def stream_comparison(
 
     recipe, method: how the second answer is pruned; method "original" leaves it as it is. against: another first way
     than the model as it is, such as `Way.of(recipe, "random:seed=1")`; at equal budgets both do equal work.
+    stay, go: visual tokens, by number, that must stay in the second answer, or go first, see `prune_visual_tokens`.
 
     Both runs decode greedily from one set of weights, streamed one after the other as `Partial` items. When they are
     done `Answered` comes, with all but the times. Then both are timed anew, in turns, without streaming: `warmup`
@@ -84,7 +88,7 @@ def stream_comparison(
     """
     if warmup < 0 or repeats < 0:
         raise ValueError(f"warmup={warmup}, repeats={repeats}: neither may be less than 0")
-    ways = (against, Way.of(recipe, method))
+    ways = (against, Way.of(recipe, method, Paint(tuple(stay), tuple(go))))
     request = Request(free_model(model), processor, image, question, ways, max_new_tokens)
     for warning in request.warnings:
         logger.warning(warning)

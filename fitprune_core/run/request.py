@@ -9,7 +9,7 @@ from itertools import pairwise
 from PIL import Image
 from transformers import PreTrainedModel, ProcessorMixin
 
-from fitprune_core.cost.decoder import visual_reduction
+from fitprune_core.cost.decoder import DecoderGeometry, visual_reduction
 from fitprune_core.models.devices import describe_device
 from fitprune_core.models.family import visual_mask
 from fitprune_core.models.layout import image_aspect, visual_layout
@@ -49,6 +49,9 @@ class Request:
                 f"the processor made {self.num_visual} visual tokens of a picture that should give "
                 f"{self.layout.num_tokens}; its settings do not fit {model_name(model)}"
             )
+        geometry = DecoderGeometry.from_config(model.config.text_config)
+        for way in ways:
+            way.check(geometry, self.num_visual)
 
     def _take(self, ways: tuple[Way, Way]) -> None:
         name, aspect = model_name(self.model), image_aspect(self.model.config, self.processor)
@@ -114,6 +117,8 @@ class Request:
             dropped_after=dropped_after,
             rank=rank,
             kept_before=kept_before,
+            stay=way.paint.stay,
+            go=way.paint.go,
         )
 
     def _run(self, answer: Answer, times: Times) -> Run:

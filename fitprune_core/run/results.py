@@ -81,6 +81,7 @@ class Pruning:
         kept: for each layer the visual tokens that leave it, ascending.
         kept_before: those that enter the first layer, where some were dropped before it; else None.
         dropped_after, rank: one entry a visual token, see `CONVENTIONS`.
+        stay, go: visual tokens that were told to stay, or to go first, whatever the method thinks of them.
     """
 
     reduction: float
@@ -93,6 +94,8 @@ class Pruning:
     dropped_after: tuple[int, ...]
     rank: tuple[int, ...]
     kept_before: tuple[int, ...] | None = None
+    stay: tuple[int, ...] = ()
+    go: tuple[int, ...] = ()
 
     @property
     def title(self) -> str:
@@ -121,6 +124,8 @@ class Pruning:
             "kept_before": None if self.kept_before is None else list(self.kept_before),
             "dropped_after": list(self.dropped_after),
             "rank": list(self.rank),
+            "stay": list(self.stay),
+            "go": list(self.go),
             "recipe": self.recipe.to_dict(),
         }
 
