@@ -1,0 +1,177 @@
+"""axe-core over every page and state, at four widths, light and dark: no violation of any of its rules."""
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+from axe_playwright_python.base import AXE_SCRIPT
+
+from tests.app.fake_engine import RESULTS, FakeEngine
+from tests.app.serving import served
+from tests.browser.conftest import PATIENCE
+from tests.browser.test_layout import SIZES
+
+pytestmark = pytest.mark.browser
+
+# Each rule that axe-core has, best practices among them; the nodes that break one, and what axe says of the first.
+RUN = """async () => {
+  const { violations } = await axe.run(document, { resultTypes: ['violations'] });
+  return violations.map(({ id, nodes }) => [
+    id, nodes.map(({ target }) => target.join(' ')).slice(0, 8), nodes[0].failureSummary, nodes[0].html.slice(0, 300),
+  ]);
+}"""
+MENU = ".overflow-menu > button"
+QUICK = {(390, "dark"), (1440, "light")}
+WAYS = [
+    pytest.param(width, theme, marks=() if (width, theme) in QUICK else pytest.mark.slow)
+    for width in SIZES
+    for theme in ("light", "dark")
+]
+
+
+@pytest.fixture(scope="module")
+def waiting():
+    """A server whose model is not the embedded one: it runs nothing before it is asked."""
+
+    class Other(FakeEngine):
+        model_name, is_demo = "llava-1.5-7b-hf", False
+
+    with served(Other(("a red car", "a blue car"))) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """A table with rows of every kind: kept, lost, won, changed."""
+    path = tmp_path_factory.mktemp("results") / "answers.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(RESULTS)
+        for number in range(60):
+            about = ["a key", "color" if number % 3 else "read", f"Question {number}?", "", "some-model"]
+            first, second = ("a dog" if number % 7 == 0 else "a key"), ("a cat" if number % 5 == 0 else "a key")
+            for reduction, method, answer, flops in ((0, "original", first, 2.0), (0.6, "fitprune", second, 0.8)):
+                writer.writerow([number, reduction, method, answer, int(answer == "a key"), flops, *about])
+    return path
+
+
+def to_tab(page, name: str) -> None:
+    """Go to a page; on a phone some are in a menu."""
+    tab = page.locator(f"button[role=tab]:has-text('{name}')")
+    if tab.count():
+        tab.click()
+    else:
+        page.click(MENU)
+        page.click(f".overflow-dropdown button:has-text('{name}')")
+
+
+def compare_idle(page, results):
+    page.wait_for_selector(".board[data-state=idle]")
+
+
+def compare_done(page, results):
+    page.click("#run")
+    page.wait_for_selector(".board[data-state=done]")
+    page.wait_for_selector(".scrubber[data-state=full]")
+
+
+def compare_heat(page, results):
+    page.click("button[data-mode=heat]")
+
+
+def compare_old(page, results):
+    page.fill("#question textarea", "Is this another question?")
+    page.wait_for_timeout(700)
+
+
+def compare_error(page, results):
+    page.fill("#question textarea", "")
+    page.click("#run")
+    page.wait_for_function("document.querySelector('#notice').textContent.includes('question is empty')")
+    page.fill("#question textarea", "What is it?")
+
+
+def compare_sides(page, results):
+    page.click(".sides summary")
+    page.wait_for_selector("#fp-left-method", state="visible")
+
+
+def compare_save(page, results):
+    page.click(".saver .opener")
+    page.wait_for_selector("#fp-save-items", state="visible")
+
+
+def compare_presented(page, results):
+    page.keyboard.press("Escape")
+    page.click("button:has-text('Present')")
+    page.wait_for_selector("dialog.hall[open]")
+
+
+def sweep_idle(page, results):
+    page.keyboard.press("Escape")
+    to_tab(page, "Sweep")
+    page.wait_for_selector("#sweep", state="visible")
+
+
+def sweep_done(page, results):
+    page.click("#sweep")
+    page.wait_for_function("document.querySelector('#grid .status').textContent.startsWith('All')")
+
+
+def inspect_idle(page, results):
+    to_tab(page, "Inspect")
+    page.wait_for_selector("#ask", state="visible")
+
+
+def inspect_rows(page, results):
+    page.set_input_files("#results-file input[type=file]", str(results))
+    page.wait_for_selector(".inspect[data-state=full]")
+
+
+def recipes(page, results):
+    to_tab(page, "Recipes")
+    page.wait_for_selector("#curves .step")
+
+
+def about(page, results):
+    to_tab(page, "About")
+    page.wait_for_timeout(300)
+
+
+def menu(page, results):
+    if page.locator(MENU).is_visible():
+        page.click(MENU)
+        page.wait_for_selector(".overflow-dropdown button")
+
+
+STATES = (
+    compare_idle, compare_done, compare_heat, compare_old, compare_error,
+    compare_sides, compare_save, compare_presented,
+    sweep_idle, sweep_done, inspect_idle, inspect_rows, recipes, about, menu,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("width", "theme"), WAYS)
+def test_no_page_breaks_a_rule(browser, waiting, results, width, theme):
+    page = browser.new_page(viewport={"width": width, "height": SIZES[width]})
+    page.set_default_timeout(PATIENCE)
+    broken = {}
+    try:
+        page.goto(f"{waiting}?__theme={theme}")
+        page.evaluate(AXE_SCRIPT)
+        for state in STATES:
+            state(page, results)
+            page.wait_for_timeout(300)  # what fades in
+            if found := page.evaluate(RUN):
+                broken[state.__name__] = found
+    finally:
+        page.close()
+    assert broken == {}
+
+
+def test_a_broken_rule_is_found(page):
+    page.evaluate(AXE_SCRIPT)
+    pale = '<p style="color: #999">pale</p>'
+    page.evaluate("(pale) => document.querySelector('#notice').insertAdjacentHTML('beforeend', pale)", pale)
+    assert [rule for rule, *_ in page.evaluate(RUN)] == ["color-contrast"]
