@@ -10,6 +10,7 @@ import gradio as gr
 from app.api import create_api
 from app.engine import Engine
 from app.gallery import load_gallery
+from app.guard import Guarded
 from app.limits import app_options
 from app.pages.compare import RUN_BEGUN, RUN_LINKED, create_compare, create_looking, create_sharing
 from app.pages.inspect import create_inspect
@@ -22,7 +23,6 @@ from app.precomputed import FOLDER as PRECOMPUTED
 from app.runs import Runs
 from app.settings import GALLERY, RUNS
 from app.theme import CSS, make_theme
-from app.uploads import Guarded
 from app.zero_gpu import is_zero_gpu
 
 TITLE = "FitPrune Studio"

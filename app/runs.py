@@ -5,6 +5,7 @@ A run goes on where it stopped, also when the server was killed: its plan, quest
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
@@ -103,7 +104,7 @@ class Runs:
     def __init__(self, engine: Engine, folder: Path) -> None:
         self.engine, self.folder = engine, folder
         self._runs: dict[str, Run] = {}
-        self._turn = threading.Lock()
+        self._turn, self._beginning = threading.Lock(), threading.Lock()
 
     def ask(
         self,
@@ -131,8 +132,9 @@ class Runs:
         busy = [run for run in list(self._runs.values()) if run.is_busy and run is not old]
         from_there = sum(run.address == asker.address != "" for run in busy)
         check_room(len(busy), from_there, self.engine.limits, "runs")
-        token, folder = self.new_folder()
+        token = ""
         try:
+            token, folder = self.new_folder()
             budgets = tuple(float(check_percent(percent)) for percent in percents)
             if questions is not None:
                 samples, title = unpack(questions, folder / "set", MOST_BYTES), Path(questions).name
@@ -142,8 +144,12 @@ class Runs:
                 samples, title = write_samples(folder / "scenes", scenes, seed), f"{scenes:,} scenes"
             plan = Plan(str(samples.relative_to(folder)), title, budgets, tuple(methods), task)
             return self.begin(token, plan, asker.address)
-        except ValueError:
-            self.remove(token)
+        except (ValueError, OSError) as error:
+            if token:
+                self.remove(token)
+            if isinstance(error, OSError):  # a disk that is full, or may not be written
+                reason = error.strerror or type(error).__name__
+                raise ValueError(f"the server cannot keep a run now: {reason}") from error
             raise
 
     def new_folder(self) -> tuple[str, Path]:
@@ -155,24 +161,42 @@ class Runs:
         return token, folder
 
     def begin(self, token: str, plan: Plan, address: str = "") -> Run:
-        """Begin a run in its folder. Raises ValueError for questions that cannot be asked, naming what is wrong."""
+        """Begin a run in its folder, or return it where it is on the way already.
+
+        Raises ValueError for questions that cannot be asked, naming what is wrong, and OSError.
+        """
+        with self._beginning:
+            run = self._runs.get(token)
+            return run if run is not None and run.is_busy else self._begin(token, plan, address)
+
+    def _begin(self, token: str, plan: Plan, address: str) -> Run:
         folder = self.folder / token
         samples = folder / plan.samples
         total = check_samples(samples)
         if total > MOST_QUESTIONS:
             raise ValueError(f"there are {total:,} questions; a run here asks up to {MOST_QUESTIONS:,}")
         check_pictures(samples)
-        (folder / _PLAN).write_text(json.dumps(asdict(plan)), encoding="utf-8")
+        partial = folder / f"{_PLAN}.partial"
+        partial.write_text(json.dumps(asdict(plan)), encoding="utf-8")
+        partial.replace(folder / _PLAN)  # whole or not at all, whenever the server is killed
         run = self._runs[token] = Run(token, folder, plan, "waiting", total=total, address=address)
         threading.Thread(target=self._work, args=(run,), daemon=True, name=f"run {token[:6]}").start()
         return run
 
     def find(self, token: str | None) -> Run | None:
-        """The run of a token, also one of a server before this; None for a token that is not known."""
-        if not token or not _TOKEN.fullmatch(token):
+        """The run of a token, also one of a server before this; None for a token that is not known.
+
+        A run whose plan cannot be read is not known either.
+        """
+        if not isinstance(token, str) or not _TOKEN.fullmatch(token):
             return None
         if token not in self._runs and (self.folder / token / _PLAN).is_file():
-            self._runs[token] = Run(token, self.folder / token, _read_plan(self.folder / token / _PLAN))
+            try:
+                plan = _read_plan(self.folder / token / _PLAN)
+            except (ValueError, KeyError, TypeError, OSError):
+                logger.warning("the plan of a run is damaged")
+                return None
+            self._runs[token] = Run(token, self.folder / token, plan)
         return self._runs.get(token)
 
     def remove(self, token: str) -> None:
@@ -215,8 +239,9 @@ class Runs:
         oldest = time.time() - KEEP_SECONDS
         for folder in self.folder.iterdir():
             run = self._runs.get(folder.name)
-            if folder.stat().st_mtime < oldest and not (run and run.is_busy):
-                self.remove(folder.name)
+            with contextlib.suppress(FileNotFoundError):  # another request removed it
+                if folder.stat().st_mtime < oldest and not (run and run.is_busy):
+                    self.remove(folder.name)
 
 
 def _seed_of(token: str) -> int:

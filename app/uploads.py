@@ -80,19 +80,6 @@ class Refused(gr.Error):
         super().__init__(refusal(limits), print_exception=False)
 
 
-class Guarded(gr.Blocks):
-    """Blocks whose events, on every page and over the API, take no file but what came in through the door."""
-
-    def __init__(self, limits: Limits, **options: Any) -> None:
-        self.limits = limits
-        super().__init__(**options)
-
-    async def preprocess_data(self, block_fn: Any, inputs: list[Any], *arguments: Any, **options: Any) -> list[Any]:
-        """As Gradio's. Raises `Refused` before Gradio opens, copies or fetches anything."""
-        check_values(inputs, self.limits)
-        return await super().preprocess_data(block_fn, inputs, *arguments, **options)
-
-
 @dataclass(frozen=True)
 class Upload:
     """A picture that came in, not read yet: either a file of the upload folder, or the bytes of a data URL.

@@ -11,7 +11,7 @@ import gradio as gr
 
 from app.engine import Engine
 from app.pages.compare import CLICK_RUN, ComparePage
-from app.pages.wiring import AT_ONCE, BUDGETS, LOOK, QUIET
+from app.pages.wiring import AT_ONCE, BUDGETS, LOOK, QUIET, told, told_number
 from app.parts.notice import Message, Notice
 from app.parts.table import Table, TableData
 from app.runs import MOST_QUESTIONS, Run, Runs
@@ -102,7 +102,7 @@ class InspectPage:
         if run is not None and not run.is_busy and not run.results.is_file() and run.state != "failed":
             try:
                 run = self.runs.begin(token, run.plan)
-            except ValueError as error:
+            except (ValueError, OSError) as error:
                 return {self.parts.notice: Message(text=sentence(error), kind="error")}
         return self.look_after(token)
 
@@ -115,18 +115,19 @@ class InspectPage:
 
     def look(self, token: str, event: gr.EventData) -> dict:
         """A row was chosen: show its picture."""
-        path = self._picture_of(token, event.index)
+        path = self._picture_of(token, told(event, "index"))
         return {self.parts.picture: gr.Image(open_picture(path) if path else None, visible=path is not None)}
 
     def open_row(self, token: str, event: gr.EventData, compare: ComparePage) -> dict:
         """A row is to be compared: its picture, its question and its side's budget."""
-        path = self._picture_of(token, event.index)
-        outcomes = self._outcomes_of(token)
-        if path is None or outcomes is None or not 0 <= event.side < len(outcomes.sides):
+        index = told(event, "index")
+        path, outcomes = self._picture_of(token, index), self._outcomes_of(token)
+        if path is None or outcomes is None:
             raise gr.Error("This row has no picture here.", print_exception=False)
-        parts, reduction = compare.parts, outcomes.sides[event.side].reduction
+        side = outcomes.sides[told_number(event, "side", len(outcomes.sides))]
+        parts, reduction = compare.parts, side.reduction
         budget = {} if reduction is None else {parts.percent: round(100 * reduction)}
-        question = outcomes.questions[event.index].text
+        question = outcomes.questions[index].text
         return {parts.picture: open_picture(path), parts.question: question, parts.seed: None, **budget}
 
     def _status(self, run: Run) -> dict:

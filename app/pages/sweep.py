@@ -9,10 +9,10 @@ from functools import partial
 
 import gradio as gr
 
-from app.engine import Engine, check_ways
+from app.engine import LARGEST_PERCENT, Engine, check_ways
 from app.inputs import check_request
 from app.pages.compare import CLICK_RUN, ComparePage, place_in_words
-from app.pages.wiring import AT_ONCE, BUDGETS, QUIET
+from app.pages.wiring import AT_ONCE, BUDGETS, QUIET, told_number
 from app.parts.grid import Cell, Grid, GridData
 from app.parts.notice import Message, Notice
 from app.presentation import data_uri
@@ -107,7 +107,7 @@ class SweepPage:
 
     def open_cell(self, compare: ComparePage, event: gr.EventData) -> dict:
         """A cell of fitprune is to be seen in Compare, which has the picture and the question already."""
-        return {compare.parts.percent: event.percent}
+        return {compare.parts.percent: told_number(event, "percent", LARGEST_PERCENT + 1)}
 
 
 def _cell(item: Comparison) -> Cell:

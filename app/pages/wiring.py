@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import gradio as gr
+
+from app.guard import NOT_OURS
+
 # An event of a page: no spinner over what it writes to, and no endpoint.
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 # One that is answered without waiting for others.
@@ -12,3 +16,16 @@ AT_ONCE: dict[str, Any] = {**QUIET, "queue": False}
 BUDGETS = (20, 40, 60, 80, 90)
 # Seconds between two looks at a run in the background.
 LOOK = 1.0
+
+
+def told(event: gr.EventData, name: str) -> Any:
+    """What a browser tells with an event under a name, which may be anything; None where it tells nothing."""
+    return event._data.get(name) if isinstance(event._data, dict) else None
+
+
+def told_number(event: gr.EventData, name: str, below: int) -> int:
+    """A whole number from 0 up that a browser tells with an event. Raises gr.Error for anything else."""
+    number = told(event, name)
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < below:
+        raise gr.Error(NOT_OURS, print_exception=False)
+    return number

@@ -19,7 +19,7 @@ CONTROLS = """() => {
     'a[href], button, input, select, textarea, summary, [tabindex], [contenteditable=true]');
   for (const node of all) {
     const style = getComputedStyle(node), box = node.getBoundingClientRect();
-    if (node.disabled || node.tabIndex < 0 || !node.getClientRects().length || style.visibility === 'hidden') continue;
+    if (node.disabled || node.tabIndex < 0 || !node.checkVisibility() || style.visibility === 'hidden') continue;
     if (node.closest('.visually-hidden, [aria-hidden=true], [inert]') || box.width < 2) continue;
     if (node.type === 'radio') { if (groups.has(node.name)) continue; groups.add(node.name); }
     node.dataset.control ??= String(document.querySelectorAll('[data-control]').length);
@@ -60,7 +60,7 @@ def open_page(browser, url, width=1440):
 
 
 def compare(page, table):
-    pass
+    page.click(".sides summary")
 
 
 def sweep(page, table):

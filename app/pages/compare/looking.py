@@ -12,7 +12,7 @@ import gradio as gr
 from app.asked import Subject
 from app.lens import look_at
 from app.pages.compare.page import ComparePage, looker, place_in_words
-from app.pages.wiring import QUIET
+from app.pages.wiring import QUIET, told
 from app.parts.lens import Lens
 from app.parts.notice import Message
 from app.visits import Waiting, address_of, visit
@@ -60,7 +60,7 @@ class Looking:
 
 def _token_of(event: gr.EventData, subject: Subject) -> tuple[int, int]:
     """The side and the number of the token that was clicked. Raises ValueError for one that is not there."""
-    side, index = getattr(event, "side", None), getattr(event, "index", None)
+    side, index = told(event, "side"), told(event, "index")
     if side not in (0, 1) or not isinstance(index, int) or not 0 <= index < len(subject.token_ids[side]):
         raise ValueError("there is no such token in this answer")
     return side, index

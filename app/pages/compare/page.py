@@ -19,6 +19,7 @@ from app.gallery import Exhibit
 from app.inputs import Picture, check_request
 from app.lens import look_at
 from app.pages.compare.ready import shown_at_once
+from app.pages.wiring import told_number
 from app.parts.answers import Answers, Board
 from app.parts.lens import Lens, TokenLens
 from app.parts.notice import Message, Notice
@@ -250,7 +251,8 @@ class ComparePage:
 
     def pick(self, event: gr.EventData, chosen: Chosen, request: gr.Request) -> dict:
         """An example was clicked."""
-        return self._begin_with(self.examples[event.index], request, chosen.sides())
+        index = told_number(event, "index", len(self.examples))
+        return self._begin_with(self.examples[index], request, chosen.sides())
 
     def draw_scene(self, request: gr.Request) -> dict:
         """A scene that nobody has seen."""

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from app.pages.compare.page import ComparePage
-from app.pages.wiring import AT_ONCE, QUIET
+from app.pages.wiring import AT_ONCE, QUIET, told
 from app.parts.answers import Board
 from app.parts.lens import Lens
 from app.parts.notice import Message
@@ -36,8 +36,8 @@ class Sharing:
 
     def save(self, event: gr.EventData, found: dict[str, Any] | None) -> dict:
         """Hand the comparison that is shown over as a file; of a picture, with the layer that is shown."""
-        notice, ending = self.page.parts.notice, getattr(event, "ending", None)
-        layer = getattr(event, "layer", 0)
+        notice, ending = self.page.parts.notice, told(event, "ending")
+        layer = told(event, "layer")
         if found is None:
             message = Message(text="There is nothing to save yet: run a comparison first.", kind="error")
             return {self.saver: Saved.of(), notice: message}
@@ -61,7 +61,7 @@ class Sharing:
 
     def visit(self, event: gr.EventData, request: gr.Request) -> dict:
         """Show a comparison of the gallery; nothing runs."""
-        index, gallery = getattr(event, "index", None), self.page.gallery
+        index, gallery = told(event, "index"), self.page.gallery
         if not isinstance(index, int) or not 0 <= index < len(gallery):
             return {self.page.parts.notice: Message(text="There is no such comparison in the gallery.", kind="error")}
         return self._show(gallery[index].path, "Made elsewhere", request)
