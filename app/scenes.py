@@ -48,6 +48,11 @@ class Example:
         """Of files that belong to it."""
         return f"scene-{self.seed}" if self.picture is None else self.picture.stem
 
+    @property
+    def shown(self) -> Image.Image | str:
+        """What a page is given to show: the picture's file, or the picture where there is none."""
+        return self.open() if self.picture is None else str(self.picture)
+
     def open(self) -> Image.Image:
         """The picture, RGB."""
         if self.picture is None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from app.engine import LARGEST_PERCENT, Side, check_percent
 from fitprune_core.checks.words import shown
 from fitprune_core.pruning.methods import find_method
-from fitprune_core.run.results import ORIGINAL, Pruning
+from fitprune_core.run.results import ORIGINAL, Comparison, Pruning
 
 _LABEL = re.compile(r"([\w-]+)\((.*)\)")
 _LONGEST = 200  # characters of a method with its options
@@ -80,6 +80,14 @@ def sides_of(first: Pruning | None, second: Pruning) -> Sides:
     left, right = ORIGINAL if first is None else _asked_for(first.method), _asked_for(second.method)
     other = None if first is None or first.reduction == second.reduction else round(100 * first.reduction, 2)
     return Sides(left, right, other)
+
+
+def sides_if_known(comparison: Comparison) -> Sides:
+    """The sides of a comparison, or the usual ones where somebody else's method made it."""
+    try:
+        return sides_of(comparison.against, comparison)
+    except ValueError:
+        return Sides()
 
 
 def _asked_for(label: str) -> str:

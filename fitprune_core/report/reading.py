@@ -35,22 +35,27 @@ def read_export(path: str | os.PathLike) -> tuple[Comparison, dict[str, Any]]:
     if size > LARGEST_JSON:
         raise ValueError(f"{named(path)} has {size:,} bytes; an exported comparison has up to {LARGEST_JSON:,}")
     try:
-        text = path.read_text(encoding="utf-8")
-        page = _DATA.search(text)
-        entries = parse_json(page[1] if page else text)
-        if not isinstance(entries, dict) or entries.get("format") != FORMAT:
-            raise ValueError("it is no exported comparison")
-        if entries.get("version") != VERSION:
-            raise ValueError(f"its version is {shown(entries.get('version'))}; this one reads version {VERSION}")
-        return comparison_of(entries["comparison"]), _trace(entries["trace"])
+        return parse_export(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
         raise ValueError(f"{named(path)}: it is no text in UTF-8") from error
     except OSError as error:
         raise ValueError(f"{named(path)} cannot be read: {error.strerror or error}") from error
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{named(path)}: it is a damaged comparison ({type(error).__name__}: {error})") from error
     except ValueError as error:
         raise ValueError(f"{named(path)}: {error}") from error
+
+
+def parse_export(text: str) -> tuple[Comparison, dict[str, Any]]:
+    """The same of the text of such a file. Raises ValueError, of which "it" is the comparison."""
+    page = _DATA.search(text)
+    entries = parse_json(page[1] if page else text)
+    if not isinstance(entries, dict) or entries.get("format") != FORMAT:
+        raise ValueError("it is no exported comparison")
+    if entries.get("version") != VERSION:
+        raise ValueError(f"its version is {shown(entries.get('version'))}; this one reads version {VERSION}")
+    try:
+        return comparison_of(entries["comparison"]), _trace(entries["trace"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"it is a damaged comparison ({type(error).__name__}: {error})") from error
 
 
 def comparison_of(entries: Mapping[str, Any]) -> Comparison:

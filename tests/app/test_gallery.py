@@ -75,7 +75,7 @@ def test_there_are_no_more_than_can_be_chosen_from(folder, monkeypatch, caplog):
 
 
 def test_one_is_opened_without_the_model_and_marked(sharing, folder):
-    update, parts = sharing.visit(SimpleNamespace(index=0), VISITOR), sharing.page.parts
+    update, parts = sharing.visit(SimpleNamespace(_data={"index": 0}), VISITOR), sharing.page.parts
     board = update[parts.board]
     assert (board.original.answer, board.pruned.answer, update[parts.question]) == (
         "a dog",
@@ -92,13 +92,13 @@ def test_a_file_that_was_damaged_since_is_told(tmp_path):
     with gr.Blocks():
         sharing = create_sharing(create_compare(FakeEngine(), load_gallery(tmp_path)))
     (tmp_path / "a.json").write_text("{}")
-    update, notice = sharing.visit(SimpleNamespace(index=0), VISITOR), sharing.page.parts.notice
+    update, notice = sharing.visit(SimpleNamespace(_data={"index": 0}), VISITOR), sharing.page.parts.notice
     assert list(update) == [notice] and update[notice].text == "a.json: it is no exported comparison."
 
 
 @pytest.mark.parametrize("index", [None, -1, 2, "0", 1.0])
 def test_what_is_not_in_the_gallery_is_told(sharing, index):
-    update, notice = sharing.visit(SimpleNamespace(index=index), VISITOR), sharing.page.parts.notice
+    update, notice = sharing.visit(SimpleNamespace(_data={"index": index}), VISITOR), sharing.page.parts.notice
     assert list(update) == [notice] and update[notice].kind == "error"
 
 

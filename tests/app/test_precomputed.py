@@ -134,7 +134,7 @@ def page(folder):
 
 
 def pick(page, index, sides=None):
-    return page.pick(SimpleNamespace(index=index), Chosen.of(sides or Sides()), VISITOR)
+    return page.pick(SimpleNamespace(_data={"index": index}), Chosen.of(sides or Sides()), VISITOR)
 
 
 def test_an_example_is_shown_at_once_and_marked(page):

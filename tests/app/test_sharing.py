@@ -34,7 +34,7 @@ def found():
 
 
 def saved(sharing, found, **chosen):
-    update = sharing.save(SimpleNamespace(**chosen), found)
+    update = sharing.save(SimpleNamespace(_data=chosen), found)
     return update[sharing.saver], update[sharing.page.parts.notice]
 
 

@@ -18,7 +18,7 @@ from app.engine import Engine
 from app.gallery import Exhibit
 from app.inputs import Picture, check_request
 from app.lens import look_at
-from app.pages.compare.ready import shown_at_once
+from app.pages.compare.showing import showing_ready
 from app.pages.wiring import told_number
 from app.parts.answers import Answers, Board
 from app.parts.lens import Lens, TokenLens
@@ -59,8 +59,7 @@ class Parts:
     """The components that events read and write.
 
     `seed` is that of the scene, if it is one; `shown` is a done board, `found` the object that is exported of it, and
-    `subject` what its tokens are looked at by.
-    `is_ready`: what was begun is shown already, and need not run.
+    `subject` what its tokens are looked at by. `is_ready`: what was begun is shown already, and need not run.
     """
 
     picture: Picture
@@ -262,14 +261,13 @@ class ComparePage:
         """Set an example up, and show what was made of it beforehand: that is of the usual sides."""
         self.end(request, replaced=True)
         parts = self.parts
-        picture = example.open() if example.picture is None else str(example.picture)
-        begun = {parts.picture: picture, parts.question: example.question, parts.seed: example.seed}
+        begun: dict = {parts.picture: example.shown, parts.question: example.question, parts.seed: example.seed}
         if example.percent is not None:
             begun[parts.percent] = example.percent
         ready = self.ready.get(example) if sides == Sides() else None
         if ready is None:
             return {**begun, parts.is_ready: False}
-        return {**begun, **shown_at_once(parts, self.examples, example, ready, self.engine.geometry)}
+        return {**begun, **showing_ready(parts, self.examples, example, ready, self.engine.geometry)}
 
 
 def looker(request: gr.Request) -> str:

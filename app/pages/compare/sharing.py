@@ -8,21 +8,20 @@ from typing import Any
 
 import gradio as gr
 
+from app.pages.compare.history import create_history
 from app.pages.compare.page import ComparePage
+from app.pages.compare.showing import showing
 from app.pages.wiring import AT_ONCE, QUIET, told
 from app.parts.answers import Board
-from app.parts.lens import Lens
 from app.parts.notice import Message
 from app.parts.presenter import Presenter
 from app.parts.saver import Saved, Saver
-from app.parts.scrubber import Trace
 from app.parts.sides import Chosen
 from app.presentation import done_board
-from app.sides import Sides, sides_of
+from app.sides import sides_if_known
 from app.words import sentence
-from fitprune_core import Comparison
 from fitprune_core.checks.files import EXPORTS
-from fitprune_core.report.export import entries_of, exported
+from fitprune_core.report.export import exported
 from fitprune_core.report.reading import ENDINGS, read_export
 
 _DRAWN_AT_ONCE = 2  # animations that are drawn at the same time: each takes a second or two of a processor
@@ -72,20 +71,14 @@ class Sharing:
         self.page.end(request, replaced=True)
         try:
             comparison, trace = read_export(path)
-            sides = _sides_if_known(comparison)
+            sides = sides_if_known(comparison)
             board = _marked(done_board(comparison, None, sides=sides), f"{origin}, by {comparison.model}")
-            shown = Trace(**trace)
+            words = f"{origin}, by {comparison.model} on {comparison.device}. Timing: {comparison.timing}"
+            shown = showing(parts, comparison, trace, board, words)
         except ValueError as error:  # pydantic's errors are such, too
             return {parts.notice: Message(text=sentence(str(error).splitlines()[0]), kind="error")}
-        words = f"{origin}, by {comparison.model} on {comparison.device}. Timing: {comparison.timing}"
         return {
-            parts.board: board,
-            parts.scrubber: shown,
-            parts.shown: board.model_dump(),
-            parts.found: entries_of(comparison, trace),
-            parts.subject: None,
-            parts.lens: Lens(),
-            parts.notice: Message(text=words),
+            **shown,
             parts.picture: None,
             parts.question: comparison.question,
             parts.percent: board.percent,
@@ -99,20 +92,13 @@ def _marked(board: Board, words: str) -> Board:
     return board.model_copy(update={"sentence": f"{words}. {board.sentence}"})
 
 
-def _sides_if_known(comparison: Comparison) -> Sides:
-    """The sides of a comparison, or the usual ones where somebody else's method made it."""
-    try:
-        return sides_of(comparison.against, comparison)
-    except ValueError:
-        return Sides()
-
-
 def create_sharing(page: ComparePage) -> Sharing:
     """The row of buttons above the results, inside the current Blocks, with its events."""
     parts = page.parts
     with gr.Row(elem_id="exports"):
         opened = gr.UploadButton("Open a saved comparison", file_types=list(ENDINGS), size="sm", elem_id="opened")
         saver = Saver(elem_id="saver", elem_classes="bare", min_width=0)
+        create_history(page)
         Presenter(elem_id="presenter", elem_classes="bare", min_width=0)
     sharing = Sharing(page, saver)
     opened.upload(sharing.open, opened, page.all_shown, **AT_ONCE)

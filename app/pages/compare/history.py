@@ -1,0 +1,94 @@
+"""The history of a visitor's session: his browser keeps it; this hands comparisons over, and shows them again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+import gradio as gr
+
+from app.pages.compare.page import ComparePage
+from app.pages.compare.showing import key_of, showing
+from app.pages.wiring import AT_ONCE, told
+from app.parts.answers import Board
+from app.parts.history import Finished, History
+from app.parts.notice import Message
+from app.parts.sides import Chosen
+from app.presentation import done_board
+from app.scenes import Example, link_of, linked, true_answer
+from app.sides import Sides, sides_if_known
+from app.uploads import Upload
+from app.words import sentence
+from fitprune_core.report.reading import parse_export
+
+
+class Remembering:
+    """What these events do. Handlers return {component: value}; what they leave out stays as it is."""
+
+    def __init__(self, page: ComparePage, history: History) -> None:
+        self.page, self.history = page, history
+
+    def remember(self, found: dict[str, Any] | None, shown: dict[str, Any]) -> dict:
+        """Hand what is shown now to the visitor's browser."""
+        if found is None:
+            return {}
+        text = json.dumps(found, ensure_ascii=False)
+        return {self.history: Finished(text=text, link=shown["link"], picture=shown["picture"])}
+
+    def reopen(self, event: gr.EventData, picture: Upload | None, request: gr.Request) -> dict:
+        """Show a remembered comparison again, with its picture where it is an example, a scene, or still in its place.
+
+        It comes back from a browser, so it is looked at like any file from outside.
+        """
+        parts = self.page.parts
+        self.page.end(request, replaced=True)
+        text, link, key = (str(told(event, name) or "") for name in ("text", "link", "picture"))
+        try:
+            comparison, trace = parse_export(text)
+            example = self._example_of(link, comparison.question)
+            truth = None if example is None else true_answer(example.seed, comparison.question)
+            sides = sides_if_known(comparison)
+            board, begun = self._begin(done_board(comparison, truth, sides=sides), sides, example, picture, key)
+            words = f"Shown again, by {comparison.model} on {comparison.device}. Timing: {comparison.timing}"
+            shown = showing(parts, comparison, trace, board, words)
+        except ValueError as error:  # pydantic's errors are such, too
+            words = sentence(f"This comparison cannot be shown again: {str(error).splitlines()[0]}")
+            return {parts.notice: Message(text=words, kind="error")}
+        return {
+            **shown,
+            **begun,
+            parts.question: comparison.question,
+            parts.percent: board.percent,
+            parts.sides: Chosen.of(sides),
+        }
+
+    def _begin(
+        self, board: Board, sides: Sides, example: Example | None, picture: Upload | None, key: str
+    ) -> tuple[Board, dict]:
+        """The board with its link and its picture's key, and the picture to set. picture: the one that is there now."""
+        parts = self.page.parts
+        if example is not None:
+            address = link_of(self.page.examples, example.seed, board.question, board.percent)
+            link = "&".join(filter(None, (address, urlencode(sides.asked()))))
+            board = board.model_copy(update={"link": link, "picture": key_of(example.picture) or key})
+            return board, {parts.picture: example.shown, parts.seed: example.seed}
+        if picture is not None and picture.key and picture.key == key:
+            return board.model_copy(update={"picture": key}), {parts.seed: None}
+        return board, {parts.picture: None, parts.seed: None}
+
+    def _example_of(self, link: str, question: str) -> Example | None:
+        """The example or scene that a link leads to. Raises ValueError as `linked` does."""
+        example = linked(self.page.examples, dict(parse_qsl(link)))
+        return None if example is None else replace(example, question=question)
+
+
+def create_history(page: ComparePage) -> Remembering:
+    """The button and its events, inside the current Blocks."""
+    parts = page.parts
+    history = History(elem_id="history", elem_classes="bare", min_width=0)
+    remembering = Remembering(page, history)
+    parts.found.change(remembering.remember, [parts.found, parts.shown], history, **AT_ONCE)
+    history.reopen(remembering.reopen, parts.picture, page.all_shown, **AT_ONCE)
+    return remembering

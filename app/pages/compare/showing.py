@@ -1,0 +1,54 @@
+"""Show a comparison that nothing runs for: one made beforehand, elsewhere, or earlier."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from gradio.processing_utils import hash_file
+
+from app.parts.answers import Board
+from app.parts.lens import Lens
+from app.parts.notice import Message
+from app.parts.scrubber import Trace
+from app.precomputed import Ready
+from app.presentation import UNMEASURED, done_board
+from app.scenes import Example, link_of, true_answer
+from fitprune_core import Comparison, DecoderGeometry
+from fitprune_core.report.export import entries_of
+from fitprune_core.report.trace import trace_of
+
+
+def showing(parts: Any, comparison: Comparison, trace: dict[str, Any], board: Board, words: str) -> dict:
+    """What to set of the page's `parts`. Raises ValueError (pydantic's are such) for a trace that cannot be drawn."""
+    return {
+        parts.board: board,
+        parts.scrubber: Trace(**trace),
+        parts.shown: board.model_dump(),
+        parts.found: entries_of(comparison, trace),
+        parts.subject: None,
+        parts.lens: Lens(),
+        parts.notice: Message(text=words),
+    }
+
+
+def showing_ready(
+    parts: Any, examples: tuple[Example, ...], example: Example, ready: Ready, geometry: DecoderGeometry
+) -> dict:
+    """Of an example whose comparison was made beforehand: what a run would have shown, but for the times.
+
+    geometry: of the model's decoder.
+    """
+    comparison = ready.comparison
+    truth = true_answer(example.seed, example.question)
+    board = done_board(comparison, truth, times=UNMEASURED, picture=key_of(example.picture))
+    link = link_of(examples, example.seed, example.question, board.percent)
+    board = board.model_copy(update={"link": link, "sentence": f"Made beforehand. {board.sentence}"})
+    words = f"Made beforehand, on {ready.made}, on {comparison.device}. Press Run to answer here, and to measure times."
+    trace = trace_of(comparison, example.open(), geometry)
+    return {**showing(parts, comparison, trace, board, words), parts.is_ready: True}
+
+
+def key_of(picture: Path | None) -> str:
+    """The key, see `Upload.key`, that a file of this server has once Gradio has put it into its folder."""
+    return "" if picture is None else f"{hash_file(picture)}/{picture.name}"

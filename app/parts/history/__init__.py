@@ -1,0 +1,3 @@
+from app.parts.history.component import Finished, History
+
+__all__ = ["Finished", "History"]

@@ -1,0 +1,137 @@
+"""The history of a session: what was compared comes back, pinned, named, side by side; and belongs to one tab alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.browser.conftest import COUNT_RESULTS, PATIENCE
+from tests.browser.test_compare_page import run_with, white_picture
+
+pytestmark = pytest.mark.browser
+
+OPENER = "#history .opener"
+
+
+def remembered(page, count: int) -> None:
+    page.wait_for_function(f"document.querySelector('{OPENER}')?.textContent === 'History ({count})'")
+
+
+def opened(page) -> None:
+    page.click(OPENER)
+    page.wait_for_selector("#history dialog[open]")
+
+
+def names(page) -> list[str]:
+    return page.evaluate("[...document.querySelectorAll('#history .name')].map((n) => n.value || n.placeholder)")
+
+
+def ask(page, question: str) -> None:
+    page.fill("#question textarea", question)
+    run_with(page, "#run")
+
+
+def test_every_finished_comparison_is_remembered_the_newest_first(page):
+    remembered(page, 1)
+    ask(page, "What is new?")
+    remembered(page, 2)
+    ask(page, "What is newer?")
+    remembered(page, 3)
+    opened(page)
+    assert names(page)[:2] == ["What is newer?", "What is new?"]
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#history dialog", state="hidden")
+    assert page.evaluate("document.activeElement.textContent") == "History (3)"
+
+
+def test_one_is_pinned_and_named_and_stays_so_over_a_reload(page):
+    opened(page)
+    page.fill("#history li:nth-child(2) .name", "The one to show")
+    page.keyboard.press("Tab")
+    page.click("#history li:nth-child(2) .pin")
+    page.wait_for_function("document.querySelector('#history .name').value === 'The one to show'")
+    assert page.get_attribute("#history li:nth-child(1) .pin", "aria-pressed") == "true"
+    assert page.evaluate("document.activeElement === document.querySelector('#history li:nth-child(1) .pin')")
+    page.reload()
+    remembered(page, 3)
+    opened(page)
+    assert names(page)[0] == "The one to show"
+    page.click("#history .close")
+
+
+def test_one_is_opened_again_without_a_run(page, engine):
+    page.wait_for_selector(".board[data-state=done]")
+    ask(page, "What came later?")
+    remembered(page, 4)
+    asked = len(engine.asked)
+    opened(page)
+    page.click("#history li:nth-child(1) .open")  # the pinned one, of the same example
+    page.wait_for_function("document.querySelector('#notice').textContent.includes('Shown again')")
+    page.wait_for_timeout(500)
+    assert page.input_value("#question textarea") == "What is new?" and len(engine.asked) == asked
+    assert page.get_attribute(".board", "data-stale") == "false" and page.is_visible("#picture img")
+    assert "example=0" in page.evaluate("location.search")
+    remembered(page, 4)
+    run_with(page, "#run")
+    assert engine.asked[-1][1] == "What is new?"
+
+
+def test_of_a_picture_that_is_still_there_it_keeps_the_picture(page, engine):
+    shown = page.get_attribute("#picture img", "src")
+    page.set_input_files("#picture input[type=file]", files=[white_picture()])
+    page.wait_for_function("shown => document.querySelector('#picture img')?.src !== shown", arg=shown)
+    ask(page, "Which one?")
+    ask(page, "Which other?")
+    opened(page)
+    page.click("#history li:has([placeholder='Which one?']) .open")
+    page.wait_for_function("document.querySelector('#question textarea').value === 'Which one?'")
+    page.wait_for_function("document.querySelector('.board').dataset.stale === 'false'")
+    assert page.is_visible("#picture img")
+    run_with(page, ".picker button:nth-child(2)")
+    opened(page)
+    page.click("#history li:has([placeholder='Which one?']) .open")
+    page.wait_for_function("document.querySelector('#question textarea').value === 'Which one?'")
+    page.wait_for_selector("#picture img", state="detached")
+    page.wait_for_function("document.querySelector('.board').dataset.stale === 'false'")
+
+
+def test_two_stand_side_by_side(page):
+    opened(page)
+    page.check("#history li:nth-child(2) input[type=checkbox]")
+    assert page.is_disabled("#history .both")
+    page.check("#history li:nth-child(3) input[type=checkbox]")
+    questions = names(page)[1:3]
+    page.click("#history .both")
+    assert page.locator("#history .two h3").all_inner_texts() == questions
+    assert page.locator("#history .two .answer").all_inner_texts() == ["a red car", "a blue car"] * 2
+    assert "layer 12 of 12" in page.inner_text("#history .two article:nth-child(1) .layer")
+    page.fill("#history .depth input", "0")
+    assert "layer 1 of 12" in page.inner_text("#history .two article:nth-child(2) .layer")
+    assert page.evaluate("[...document.querySelectorAll('#history .two canvas')].every((c) => c.width > 100)")
+    page.click("#history .back")
+    assert page.locator("#history li input:checked").count() == 2
+    page.click("#history .close")
+    assert page.problems == []
+
+
+def test_one_is_removed_and_stays_so(page):
+    count = int(page.inner_text(OPENER).strip("History ()"))
+    opened(page)
+    page.click("#history li:last-child .remove")
+    remembered(page, count - 1)
+    page.click("#history .close")
+    page.get_by_role("tab", name="About").click()
+    page.get_by_role("tab", name="Compare").click()
+    page.wait_for_timeout(300)
+    remembered(page, count - 1)
+
+
+def test_another_visitor_sees_nothing_of_it(page, browser, url):
+    other = browser.new_page(viewport={"width": 1366, "height": 768})
+    other.set_default_timeout(PATIENCE)
+    other.add_init_script(COUNT_RESULTS)
+    other.goto(url + "?__theme=light")
+    other.wait_for_selector(".board[data-state=done]")
+    remembered(other, 1)
+    opened(other)
+    assert names(other) == [other.input_value("#question textarea")]
+    other.close()
