@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 from urllib.parse import urlencode
 
 from app.scenes import Example, link_of
 from app.sides import Sides
 from app.uploads import Upload
 from fitprune_core import Comparison
+from fitprune_core.pruning.paint import UNPAINTED, Paint
+from fitprune_core.run.results import ORIGINAL
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,17 @@ class Asked:
     percent: float
     seed: int | None
     sides: Sides
+    paint: Paint = UNPAINTED
+
+    def ways(self) -> dict[str, Any]:
+        """What `Engine.compare` and `Engine.look` are told of the sides.
+
+        The right one is painted, unless only the left one prunes.
+        """
+        on_the_left = self.sides.right == ORIGINAL
+        left, right = (self.paint, UNPAINTED) if on_the_left else (UNPAINTED, self.paint)
+        against = replace(self.sides.against(self.percent), paint=left)
+        return {"method": self.sides.right, "against": against, "paint": right}
 
     def link(self, examples: Sequence[Example]) -> str:
         """What an address must ask for to show it again; "" for a picture that nobody else has."""

@@ -35,6 +35,7 @@ from fitprune_core import (
 from fitprune_core.checks.words import shown
 from fitprune_core.models.provenance import weights_digest
 from fitprune_core.pruning.methods import find_method
+from fitprune_core.pruning.paint import UNPAINTED, Paint
 from fitprune_core.recipes.store import recipe_source
 from fitprune_core.run.comparison import MEASURING_SECONDS
 from fitprune_core.run.looking import Looked, look
@@ -64,10 +65,14 @@ class Preview:
 
 @dataclass(frozen=True)
 class Side:
-    """A way to answer: "original", or a method with its options ("random:seed=1") at a budget in percent."""
+    """A way to answer: "original", or a method with its options ("random:seed=1") at a budget in percent.
+
+    paint: visual tokens that must stay, or go first.
+    """
 
     method: str = ORIGINAL
     percent: float = 0.0
+    paint: Paint = UNPAINTED
 
 
 class Engine:
@@ -135,20 +140,22 @@ class Engine:
         *,
         method: str = "fitprune",
         against: Side = Side(),
+        paint: Paint = UNPAINTED,
     ) -> Generator[Partial | Answered | Comparison, None, None]:
         """Answer a question with the original and the pruned model; the last item is the `Comparison`.
 
-        method: what prunes; against: another first side than the original.
+        method: what prunes; against: another first side than the original; paint: visual tokens that must stay, or go.
 
         Before the last come the answers as they grow, and `Answered`. It ends without a `Comparison` once `should_stop`
         says so. Whoever calls it has the first place of `line`, so that nobody spoils another's times. Raises
         ValueError for a question or a budget that cannot be.
         """
-        yield from self._stream(image, question, self.recipe_for(percent), method, self.way_of(against), should_stop)
+        recipe, first = self.recipe_for(percent), self.way_of(against)
+        yield from self._stream(image, question, recipe, method, first, paint, should_stop)
 
     def way_of(self, side: Side) -> Way:
         """What a side is to the library. Raises ValueError for a method or a budget that cannot be."""
-        return Way.of(self.recipe_for(side.percent), side.method)
+        return Way.of(self.recipe_for(side.percent), side.method, side.paint)
 
     def _seconds_of_comparison(self, *request: Any) -> int:
         """How long a comparison needs a borrowed GPU: two answers, and the time that measuring them may take."""
@@ -177,6 +184,7 @@ class Engine:
         recipe: PruningRecipe,
         method: str,
         against: Way,
+        paint: Paint,
         should_stop: Callable[[], bool],
     ) -> Iterator[Partial | Answered | Comparison]:
         yield from stream_comparison(
@@ -187,6 +195,8 @@ class Engine:
             recipe,
             method=method,
             against=against,
+            stay=paint.stay,
+            go=paint.go,
             max_new_tokens=self.max_new_tokens,
             should_stop=should_stop,
         )
@@ -201,12 +211,13 @@ class Engine:
         *,
         method: str = "fitprune",
         against: Side = Side(),
+        paint: Paint = UNPAINTED,
     ) -> Iterator[Looked]:
         """Look at the token that follows a question and an answer's first tokens, by the sides of `compare`.
 
         One `Looked` comes, see `fitprune_core.run.looking.look`; none where `should_stop` says so before.
         """
-        ways = (self.way_of(against), self.way_of(Side(method, percent)))
+        ways = (self.way_of(against), self.way_of(Side(method, percent, paint)))
         if not should_stop():
             yield from self._look(image, question, ways, tuple(token_ids), should_stop)
 

@@ -21,8 +21,7 @@ def look_at(
     """Look at token `index` of an answer, 0 for the left one: one `Lens`, or none where it was stopped."""
     asked = subject.asked
     words = subject.token_ids[side][:index]
-    ways = {"method": asked.sides.right, "against": asked.sides.against(asked.percent)}
-    for looked in engine.look(image, asked.question, asked.percent, words, should_stop, **ways):
+    for looked in engine.look(image, asked.question, asked.percent, words, should_stop, **asked.ways()):
         yield lens_of(looked, subject, side, index, clicked)
 
 

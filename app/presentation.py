@@ -17,7 +17,7 @@ from app.sides import Sides, side_name
 from fitprune_core import Comparison, DecoderGeometry, Partial
 from fitprune_core.report import trace as report
 from fitprune_core.report.trace import data_uri
-from fitprune_core.run.results import ORIGINAL
+from fitprune_core.run.results import ORIGINAL, Pruning
 
 _COUNTED = "Counted, not measured: matrix products, 2 FLOPs per multiply-add."
 _ABOUT = {
@@ -161,7 +161,7 @@ def _cards(comparison: Comparison, truth: str | None) -> list[Card]:
         marks = [False] * len(pieces) if comparison.agree else differing(pieces, run.answer, other.answer)
         cards.append(
             Card(
-                name=side_name(side.method if side is not None else ORIGINAL),
+                name=side_name(side.method if side is not None else ORIGINAL) + _painted(side),
                 percent=round(100 * side.reduction, 2) if side is not None and is_pruned else None,
                 answer=run.answer,
                 state="done",
@@ -171,6 +171,10 @@ def _cards(comparison: Comparison, truth: str | None) -> list[Card]:
             )
         )
     return cards
+
+
+def _painted(side: Pruning | None) -> str:
+    return ", painted" if side is not None and (side.stay or side.go) else ""
 
 
 def _who(comparison: Comparison) -> tuple[str, str]:
@@ -202,6 +206,9 @@ def _sentence(comparison: Comparison) -> str:
         on_the_left = first.num_dropped if first else 0
         what = f"{on_the_left} of {total} visual tokens were dropped on the left, {dropped} on the right"
         the_first = "the right's first token"
+    painted = next((side for side in (comparison, first) if side is not None and _painted(side)), None)
+    if painted is not None:
+        what = f"{len(painted.stay)} were told to stay and {len(painted.go)} to go; {what}"
     paired = comparison.paired.get("prefill")
     if paired is None or paired.verdict == "unknown":
         return f"{what}."

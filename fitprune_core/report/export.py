@@ -17,7 +17,14 @@ from fitprune_core.run.results import Comparison
 
 FORMAT, VERSION = "fitprune-comparison", 1
 VIEW = Path(__file__).resolve().parent / "view"
-_SCRIPTS = ("shared.js", "scrubber/geometry.js", "scrubber/paint.js", "scrubber/chart.js", "scrubber/scrubber.js")
+_SCRIPTS = (
+    "shared.js",
+    "scrubber/geometry.js",
+    "scrubber/paint.js",
+    "scrubber/brush.js",
+    "scrubber/chart.js",
+    "scrubber/scrubber.js",
+)
 
 
 def check_export(path: str | os.PathLike) -> Path:

@@ -20,6 +20,7 @@ from fitprune_core.cost.decoder import DecoderGeometry, tokens_per_layer, visual
 from fitprune_core.cost.request import RequestFlops
 from fitprune_core.models.layout import VisualLayout
 from fitprune_core.pruning.methods import find_method
+from fitprune_core.pruning.paint import UNPAINTED, Paint
 from fitprune_core.recipes.recipe import PruningRecipe
 from fitprune_core.run.comparison import Answered, Comparison, Partial, Run
 from fitprune_core.run.looking import Looked, Sight
@@ -58,6 +59,7 @@ class FakeEngine:
         self.limits, self.line = limits, Line(limits)
         self.error: Exception | None = None
         self.looked: list[tuple[int, ...]] = []
+        self.painted: list[Paint] = []
         self.sides: list[tuple[Side, str]] = []
         self.asked: list[tuple[tuple[int, int], str, float]] = []
         self.working = self.most = 0
@@ -88,17 +90,19 @@ class FakeEngine:
         *,
         method: str = "fitprune",
         against: Side = SIDE,
+        paint: Paint = UNPAINTED,
     ) -> Iterator[Partial | Answered | Comparison]:
+        self.painted.append(paint)
         self.working += 1
         self.most = max(self.most, self.working)
         try:
             self.sides.append((against, method))
-            yield from self._compare(image, question, percent, should_stop, method, against)
+            yield from self._compare(image, question, percent, should_stop, method, against, paint)
         finally:
             self.working -= 1
 
     def _compare(
-        self, image, question, percent, should_stop, method, against
+        self, image, question, percent, should_stop, method, against, paint
     ) -> Iterator[Partial | Answered | Comparison]:
         question, recipe = check_question(question), self.recipe_for(percent)
         self.asked.append((image.size, question, percent))
@@ -119,7 +123,7 @@ class FakeEngine:
             fields = {field.name: getattr(same, field.name) for field in dataclasses.fields(Pruning)}
             first = Pruning(**fields | {"method": find_method(against.method).label})
         label = method if method == "original" else find_method(method).label
-        comparison = replace(comparison, method=label, against=first)
+        comparison = replace(comparison, method=label, against=first, stay=paint.stay, go=paint.go)
         yield Answered(replace(comparison, paired={}))
         time.sleep(self.measuring)
         if not should_stop():
@@ -135,7 +139,18 @@ class FakeEngine:
             answers = (original, original if percent <= 60 else pruned)
             yield make_comparison(image.size, check_question(question), self.recipe_for(percent), answers)
 
-    def look(self, image, question, percent, token_ids, should_stop=lambda: False, *, method="fitprune", against=SIDE):
+    def look(
+        self,
+        image,
+        question,
+        percent,
+        token_ids,
+        should_stop=lambda: False,
+        *,
+        method="fitprune",
+        against=SIDE,
+        paint=UNPAINTED,
+    ):
         """The left is sure of its first token, the right is not; attention grows with the token's number."""
         self.looked.append(tuple(token_ids))
         attention = np.tile(np.linspace(0, 1, TOKENS, dtype=np.float32) / TOKENS, (GEOMETRY.num_layers, 1))

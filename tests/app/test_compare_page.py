@@ -17,6 +17,7 @@ from app.parts.sides import Chosen
 from app.presentation import idle_board
 from app.sides import Sides
 from app.uploads import Upload
+from fitprune_core.pruning.paint import Paint
 from tests.app.fake_engine import FakeEngine
 
 
@@ -83,6 +84,35 @@ def test_any_two_sides_are_compared_and_named(page, picture):
     assert (board.original.name, board.pruned.name, board.sides) == ("random(seed=3)", "fastv", sides.key)
     trace = next(update[parts.scrubber] for update in updates if parts.scrubber in update)
     assert (trace.name, trace.against.name) == ("fastv 60 %", "random(seed=3) 40 %")
+
+
+def painted(page, picture, event, chosen=None):
+    async def main():
+        shown = idle_board(60).model_dump()
+        chosen_or_usual = chosen or Chosen.of(Sides())
+        run = page.run_painted(
+            SimpleNamespace(_data=event), picture, "What?", 60, None, shown, VISITOR, chosen_or_usual
+        )
+        return [update async for update in run]
+
+    return asyncio.run(main())
+
+
+def test_painted_patches_reach_the_right_side_or_the_only_one_that_prunes(page, picture):
+    event = {"stay": [7, 5], "go": [9]}
+    board = painted(page, picture, event)[-1][page.parts.board]
+    assert page.engine.painted[-1] == Paint((5, 7), (9,))
+    assert board.pruned.name == "FitPrune, painted" and board.original.name == "Original"
+    assert board.sentence.startswith("2 were told to stay and 1 to go; ")
+    painted(page, picture, event, Chosen.of(Sides("random", "original")))
+    against, method = page.engine.sides[-1]
+    assert (against.paint, method) == (Paint((5, 7), (9,)), "original") and page.engine.painted[-1] == Paint()
+
+
+@pytest.mark.parametrize("event", [{"stay": [1], "go": [1]}, {"stay": ["a"]}, {"go": [-1]}, {"stay": 7}])
+def test_paint_that_cannot_be_is_told(page, picture, event):
+    (told,) = painted(page, picture, event)
+    assert told[page.parts.notice].kind == "error" and page.engine.painted == []
 
 
 def test_sides_that_cannot_be_are_told(page, picture):

@@ -18,6 +18,7 @@ from app.presentation import idle_board
 from app.sides import Sides
 from app.uploads import Upload
 from fitprune_core import prune_visual_tokens
+from fitprune_core.pruning.paint import Paint
 from fitprune_core.run.answer import UNPRUNED, Way
 from fitprune_core.run.looking import look
 from tests.app.fake_engine import FakeEngine, tokens_of
@@ -62,6 +63,19 @@ def test_a_look_is_the_librarys(tiny_engine):
     assert there == [list(range(36)), *[kept.tolist() for kept in trace.kept[:-1]]]
 
 
+def test_painted_tokens_stay_in_the_answer_and_in_the_look(tiny_engine):
+    engine, picture, paint = tiny_engine, random_picture(), Paint((0, 35), (1, 2, 3))
+    asked = Asked(None, QUESTION, 40, None, Sides("fitprune", "fitprune"), paint)
+    *_, done = engine.compare(picture, QUESTION, 40, **asked.ways())
+    assert done.original.visual_gflops == done.pruned.visual_gflops and done.removed == done.against.removed
+    assert all({0, 35} <= set(kept) for kept in done.kept) and not {1, 2, 3} & set(done.kept[-1])
+    (lens,) = look_at(engine, picture, Subject.of(asked, done), 1, 0, lambda: False, clicked=True)
+    there = [(np.array(row) >= 0).nonzero()[0].tolist() for row in lens.looks.levels]
+    assert there[1:] == [list(kept) for kept in done.kept[:-1]]
+    with pytest.raises(ValueError, match="must stay, but layer"):
+        list(engine.compare(picture, QUESTION, 40, paint=Paint(tuple(range(36)))))
+
+
 def engine_side(method, percent):
     from app.engine import Side
 
@@ -94,7 +108,7 @@ def page():
 
 def looked(page, subject, **event):
     async def main():
-        run = Looking(page).look(SimpleNamespace(**event), subject, VISITOR)
+        run = Looking(page).look(SimpleNamespace(_data=event), subject, VISITOR)
         return [update async for update in run]
 
     return asyncio.run(main())

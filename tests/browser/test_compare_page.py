@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from app.engine import Side
+from fitprune_core.pruning.paint import Paint
 from tests.app.fake_engine import TOKENS, tokens_of
 from tests.app.pictures import bad_files, odd_pictures
 from tests.browser.conftest import BRIGHTNESS, COUNT_RESULTS, PATIENCE
@@ -372,6 +373,64 @@ def test_a_token_that_is_clicked_or_chosen_by_keyboard_is_looked_at(page, engine
     page.wait_for_function("!document.querySelector('.scrubber button[data-mode=looks]').hidden")
     page.click("button[data-mode=patches]")
     assert page.problems == []
+
+
+def test_patches_are_painted_by_mouse_and_keyboard_and_asked_again(page, engine):
+    run_with(page, "#run")
+    to_layer(page, 12)
+    page.click("button[data-mode=paint]")
+    assert page.is_disabled(".painting .rerun")
+    box = page.locator("#scrubber .frame canvas").bounding_box()
+    side = min(box["width"], box["height"])
+    left, top = box["x"] + (box["width"] - side) / 2, box["y"] + (box["height"] - side) / 2
+
+    def point(row, column):
+        return left + side / 16 * (column + 0.5), top + side / 16 * (row + 0.5)
+
+    page.mouse.move(*point(2, 4))
+    page.mouse.down()
+    page.mouse.move(*point(2, 6), steps=8)
+    page.mouse.up()
+    page.wait_for_function("document.querySelector('.painted').textContent === '3 must stay, 0 must go'")
+    page.click("[data-brush=go]")
+    page.mouse.click(*point(0, 0))
+    page.mouse.click(*point(2, 6))
+    assert page.inner_text(".painted") == "2 must stay, 2 must go"
+    page.mouse.click(*point(0, 0))  # once more takes it away
+    page.focus("#scrubber .frame canvas")
+    for key in ("ArrowRight", "ArrowDown", " "):  # the first arrow chooses the first patch
+        page.keyboard.press(key)
+    assert page.inner_text(".painted") == "2 must stay, 2 must go"
+    run_after(page, lambda: page.click(".painting .rerun"))
+    assert engine.painted[-1] == Paint((36, 37), (16, 38))
+    assert page.inner_text(".card[data-side=pruned] .who") == "FitPrune, painted"
+    assert page.inner_text(".painted") == "2 must stay, 2 must go"
+    page.fill("#question textarea", "What else?")
+    assert page.is_enabled(".painting .rerun")
+    run_with(page, "#run")
+    assert engine.painted[-1] == Paint() and page.inner_text(".card[data-side=pruned] .who") == "FitPrune"
+    run_with(page, ".picker button:nth-child(5)")
+    page.click("button[data-mode=paint]")
+    assert page.inner_text(".painted").startswith("Paint patches")
+    page.click("button[data-mode=patches]")
+    run_with(page, ".picker button:nth-child(1)")
+    assert page.problems == []
+
+
+def test_a_finger_paints_and_does_not_scroll(browser, url, engine):
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    phone = context.new_page()
+    phone.set_default_timeout(PATIENCE)
+    phone.goto(url + "?__theme=dark")
+    phone.wait_for_selector(".board[data-looks=true]")
+    phone.click("button[data-mode=paint]")
+    canvas = phone.locator("#scrubber .frame > canvas")
+    canvas.scroll_into_view_if_needed()
+    canvas.tap(position={"x": 170, "y": 170})
+    phone.wait_for_function("document.querySelector('.painted').textContent === '1 must stay, 0 must go'")
+    assert phone.evaluate("getComputedStyle(document.querySelector('#scrubber .frame canvas')).touchAction") == "none"
+    assert phone.evaluate("document.documentElement.scrollWidth") <= 390
+    context.close()
 
 
 def test_the_address_leads_back_to_a_comparison(browser, url, engine):

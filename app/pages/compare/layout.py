@@ -110,16 +110,12 @@ def _create_controls(engine: Engine, page: ComparePage, first: Example) -> dict[
 
 def _wire(page: ComparePage) -> None:
     parts = page.parts
-    gr.on(
-        [parts.run.click, parts.question.submit],
-        page.run,
-        [parts.picture, parts.question, parts.percent, parts.seed, parts.shown, parts.sides],
-        [parts.board, parts.scrubber, parts.notice, parts.shown, parts.found, parts.subject, parts.lens],
-        # Each begins at once and waits in the engine's line, where it takes the place of the visitor's last.
-        trigger_mode="multiple",
-        concurrency_limit=None,
-        **QUIET,
-    )
+    asked = [parts.picture, parts.question, parts.percent, parts.seed, parts.shown, parts.sides]
+    found = [parts.board, parts.scrubber, parts.notice, parts.shown, parts.found, parts.subject, parts.lens]
+    # Each run begins at once and waits in the engine's line, where it takes the place of the visitor's last.
+    at_once: dict[str, Any] = {"trigger_mode": "multiple", "concurrency_limit": None, **QUIET}
+    gr.on([parts.run.click, parts.question.submit], page.run, asked, found, **at_once)
+    parts.scrubber.paint(page.run_painted, asked, found, **at_once)
     parts.stop.click(page.stop, None, None, **AT_ONCE)
     picked = parts.picker.pick(page.pick, parts.sides, page.all_shown, **AT_ONCE)
     drawn = parts.new_scene.click(page.draw_scene, None, page.all_shown, **AT_ONCE)

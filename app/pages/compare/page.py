@@ -19,7 +19,7 @@ from app.gallery import Exhibit
 from app.inputs import Picture, check_request
 from app.lens import look_at
 from app.pages.compare.showing import showing_ready
-from app.pages.wiring import told_number
+from app.pages.wiring import told, told_number
 from app.parts.answers import Answers, Board
 from app.parts.lens import Lens, TokenLens
 from app.parts.notice import Message, Notice
@@ -43,6 +43,7 @@ from app.visits import Waiting, address_of, visit
 from app.words import sentence
 from app.zero_gpu import is_zero_gpu
 from fitprune_core import Answered, Comparison, Partial
+from fitprune_core.pruning.paint import UNPAINTED, Paint
 from fitprune_core.report.export import to_entries
 
 FIRST_PERCENT = 60
@@ -136,17 +137,18 @@ class ComparePage:
         shown: dict[str, Any],
         request: gr.Request,
         chosen: Chosen | None = None,
+        paint: Paint = UNPAINTED,
     ) -> AsyncGenerator[dict, None]:
         """Answer, streaming, by the sides that were chosen. Whatever goes wrong is told in the notice, and the result
         from before comes back.
 
-        A visitor has one run: what he began before ends here, and says no more.
+        A visitor has one run: what he began before ends here, and says no more. paint: patches that must stay, or go.
         """
         kept, ended = Board(**shown), "Stopped."
         self.end(request, replaced=True)
         try:
             picture, question = check_request(picture, question, percent, self.engine.limits)
-            asked = Asked(picture, question, percent, seed, chosen.sides() if chosen else Sides())
+            asked = Asked(picture, question, percent, seed, chosen.sides() if chosen else Sides(), paint)
             place = self.engine.line.join(str(request.session_hash), address_of(request))
             work = partial(self._work, asked)
             async with contextlib.aclosing(visit(self.engine.line, place, work)) as items:
@@ -163,6 +165,29 @@ class ComparePage:
             return
         if ended and not place.is_replaced:
             yield self._restore(kept, Message(text=ended))
+
+    async def run_painted(
+        self,
+        event: gr.EventData,
+        picture: Upload | None,
+        question: str,
+        percent: float,
+        seed: int | None,
+        shown: dict[str, Any],
+        request: gr.Request,
+        chosen: Chosen,
+    ) -> AsyncGenerator[dict, None]:
+        """Answer once more, with patches that were painted on the picture."""
+        try:
+            stay, go = (() if told(event, name) is None else told(event, name) for name in ("stay", "go"))
+            paint = Paint(stay, go)
+        except ValueError as error:
+            yield {self.parts.notice: Message(text=sentence(error), kind="error")}
+            return
+        run = self.run(picture, question, percent, seed, shown, request, chosen, paint)
+        async with contextlib.aclosing(run) as updates:
+            async for update in updates:
+                yield update
 
     def _update(self, item: Waiting | Partial | Result, asked: Asked) -> dict:
         """What a visit yields, as it is shown."""
@@ -192,8 +217,7 @@ class ComparePage:
             asked.question,
             asked.percent,
             should_stop,
-            method=sides.right,
-            against=sides.against(asked.percent),
+            **asked.ways(),
         )
         for item in items:
             if isinstance(item, Answered):

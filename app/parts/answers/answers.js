@@ -135,6 +135,9 @@ function tellAge() {
     "” at " + (isResult ? value.percent : 0) + " %" + (other.sides ? ", " + value.original.name + " and " + value.pruned.name : "") + ". Run to answer what is asked now.";
   setText(find(".age"), stale ? whose : "");
   window.dispatchEvent(new CustomEvent("fitprune:stale", { detail: stale }));
+  const prunes = isResult && (value.original.percent !== null || value.pruned.percent !== null);
+  const detail = Boolean(isResult && value.can_look && prunes && !other.picture);
+  window.dispatchEvent(new CustomEvent("fitprune:paintable", { detail }));
 }
 
 // The address leads back to what is shown: reloading and sharing it do, as far as the server has the picture.

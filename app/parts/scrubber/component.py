@@ -43,6 +43,8 @@ class Trace(Side):
 
 
 class Scrubber(BrowserComponent):
+    """The component. Patches that were painted fire `paint` with `stay` and `go`, lists of tokens by number."""
+
     folder = VIEW / "scrubber"
-    scripts = ("geometry.js", "paint.js", "chart.js")
+    scripts = ("geometry.js", "paint.js", "brush.js", "chart.js")
     data_model = Trace

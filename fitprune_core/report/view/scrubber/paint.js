@@ -47,7 +47,7 @@ function gutterOf(canvas, trace) {
   return hasLineEnds(trace) ? Math.round(canvas.width / 24) : 0;
 }
 
-// options: {layer, mode, view, tokens, marked, looks}. Returns where the picture came to lie, in device pixels.
+// options: {layer, mode, view, tokens, marked, looks, marks}. Returns where the picture came to lie, in device pixels.
 function paintPicture(canvas, trace, picture, options) {
   const context = canvas.getContext("2d");
   const colors = palette(), gap = Math.max(5, Math.round(canvas.width / 60));
@@ -73,6 +73,7 @@ function paintPicture(canvas, trace, picture, options) {
     paintLineEnd(context, trace, end.index, box, options, colors, hatch);
     if (end.index >= 0 && end.index === options.marked) markToken(context, box, 1, colors.accent, gap);
   }
+  if (options.mode === "paint") paintMarks(context, trace, at, options.marks);
   if (options.marked >= 0 && trace.boxes[options.marked]) markToken(context, at(trace.boxes[options.marked]), trace.merge, colors.accent, gap);
   return place;
 }

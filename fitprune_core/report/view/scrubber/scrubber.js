@@ -6,12 +6,14 @@ const BEAT = 420; // milliseconds a layer while playing
 
 const at = { trace: null, side: 0, looks: null, layer: 0, mode: "patches", view: "grid", tokens: [], hovered: -1, pinned: -1, timer: 0, place: null };
 
+const brush = makeBrush(find(".painting"), (stay, go) => trigger("paint", { stay, go }), () => repaint());
+
 function repaint() {
   const trace = at.trace;
   const frame = find(".frame");
   if (!trace || !picture.naturalWidth || !sizeCanvas(canvas, frame.clientWidth, frame.clientHeight)) return;
   const marked = at.hovered >= 0 ? at.hovered : at.pinned;
-  at.place = paintPicture(canvas, trace, picture, { layer: at.layer, mode: at.mode, view: at.view, tokens: at.tokens, marked, looks: at.looks && at.looks.looks });
+  at.place = paintPicture(canvas, trace, picture, { layer: at.layer, mode: at.mode, view: at.view, tokens: at.tokens, marked, looks: at.looks && at.looks.looks, marks: brush.marks });
 }
 
 function repaintStrip() {
@@ -162,7 +164,21 @@ function hover(index) {
 
 canvas.addEventListener("pointermove", (event) => { if (event.pointerType === "mouse") hover(tokenUnder(event)); });
 canvas.addEventListener("pointerleave", () => { if (at.trace) hover(-1); });
+// A pointer paints for as long as it is down.
+canvas.addEventListener("pointerdown", (event) => {
+  if (at.mode !== "paint" || event.button > 0) return;
+  event.preventDefault();
+  canvas.setPointerCapture(event.pointerId);
+  brush.begin(tokenUnder(event));
+});
+canvas.addEventListener("pointermove", (event) => {
+  if (brush.stroke === null) return;
+  for (const part of event.getCoalescedEvents ? event.getCoalescedEvents() : []) brush.go(tokenUnder(part));
+  brush.go(tokenUnder(event));
+});
+for (const type of ["pointerup", "pointercancel"]) canvas.addEventListener(type, brush.end);
 canvas.addEventListener("click", (event) => {
+  if (at.mode === "paint") return;
   const index = tokenUnder(event);
   at.pinned = index === at.pinned ? -1 : index;
   if (at.trace) { tell(); repaint(); }
@@ -171,7 +187,10 @@ canvas.addEventListener("click", (event) => {
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 canvas.addEventListener("keydown", (event) => {
   if (!at.trace || event.ctrlKey || event.metaKey || event.altKey) return;
-  if (event.key === "Escape") at.pinned = -1;
+  if (at.mode === "paint" && (event.key === " " || event.key === "Enter") && at.pinned >= 0) {
+    brush.begin(at.pinned);
+    brush.end();
+  } else if (event.key === "Escape") at.pinned = -1;
   else if (event.key in ARROWS) at.pinned = neighbourOf(at.trace, at.tokens, at.pinned, ...ARROWS[event.key]);
   else return;
   event.preventDefault();
@@ -221,6 +240,12 @@ onPage(window, "fitprune:look", (event) => {
   if (at.looks && at.looks.clicked) play(false);
   setMode(at.looks && (at.looks.clicked || at.mode === "looks") ? "looks" : at.mode === "looks" ? "patches" : at.mode);
 });
+// Whether what is painted can be asked: of the picture that is shown, where something prunes it.
+onPage(window, "fitprune:paintable", (event) => {
+  find("button[data-mode=paint]").hidden = !event.detail;
+  brush.allow(event.detail);
+  if (at.mode === "paint" && !event.detail) setMode("patches");
+});
 onPage(window, "fitprune:stale", (event) => root.classList.toggle("stale", event.detail));
 
 new ResizeObserver(() => { repaint(); repaintStrip(); }).observe(find(".frame"));
@@ -245,6 +270,7 @@ onValue((value) => {
   makeStrip(trace);
   makeCharts(trace);
   goTo(askedLayer(trace.layers) - 1);
+  if (picture.src !== trace.image) brush.clear(); // what was painted is of the picture before
   picture.onload = () => { repaint(); repaintStrip(); };
   picture.src = trace.image;
   tellShown({ trace: value });
