@@ -14,7 +14,8 @@ from urllib.parse import urlencode
 from PIL import Image
 
 from app.demo_model.questions import KINDS, UNKNOWN_ANSWER, Question, questions_about
-from app.demo_model.scenes import random_scene
+from app.demo_model.scenes import PLACES, SceneObject, random_scene
+from app.demo_model.shapes import plural
 from app.engine import LARGEST_PERCENT
 from fitprune_core import normalised
 from fitprune_core.run.questions import MAX_QUESTION_CHARACTERS
@@ -30,6 +31,7 @@ _DRAWS = 3_000
 _POLITENESS = re.compile(r"^(?:(?:please|hello|so) )+| please$")
 _PICTURE = re.compile(r"\b(?:the|this) (?:picture|image|scene)\b")
 _PLAIN = re.compile(r"[A-Z][^?!.]*[^?!.\s]\?")  # one question mark, after the last word
+_AT_PLACE = re.compile(rf" (?:at|in|on) the ({'|'.join(sorted(PLACES, key=len, reverse=True))}) ")
 _ANSWERABLE = tuple(ask for kind, ask in KINDS.items() if kind != "unknown")
 
 
@@ -137,6 +139,26 @@ def question_key(question: str) -> str:
     """A question without what makes no difference to its answer: case, punctuation, politeness, what a picture is."""
     words = " ".join(re.sub(r"[^\w\s']", " ", question.casefold()).split())
     return _POLITENESS.sub("", _PICTURE.sub("the picture", words))
+
+
+def asked_objects(seed: int | None, question: str) -> tuple[SceneObject, ...]:
+    """The objects of a scene that a question names, by kind, by colour and kind, by colour alone, or by place.
+
+    Empty where it names none that is there, asks about the whole picture, or is about another picture.
+    """
+    if seed is None:
+        return ()
+    words = f" {question_key(question).replace('middle', 'center')} "
+    at, objects = _AT_PLACE.search(words), random_scene(seed).objects
+    named = [item for item in objects for name in (item.kind, plural(item.kind)) if f" {name} " in words]
+    named += [item for item in objects if re.search(rf" {item.color} (?:objects?|things?) ", words)]
+    exact = [item for item in named if re.search(rf" (?:{item.color}|{item.place}) {item.kind}", words)]
+    kinds = {item.kind for item in exact}
+    named = [item for item in named if item in exact or item.kind not in kinds]
+    there = [item for item in objects if at and item.place == at[1]]
+    if there and (not named or any(item in named for item in there)):
+        named = there
+    return tuple(item for item in objects if item in named)
 
 
 def is_right(answer: str, truth: str) -> bool:

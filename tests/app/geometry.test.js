@@ -158,6 +158,13 @@ test("where a token looked is told, of a layer and of a patch", () => {
   assert.match(g.describeLooks(trace, { ...looked, side: 0, token: "" }, 0, -1), /^Left, choosing to end: /);
 });
 
+test("of a scene it is told how much is left of what is asked about", () => {
+  const trace = { boxes: [1, 2, 3, 4], views: [], merge: 1, dropped_after: [0, 2, 2, 1], asked: { name: "star", tokens: [0, 1, 3] } };
+  assert.strictEqual(g.describeAsked(trace, 0), "Of the star: 2 of 3 patches left (67 %). ");
+  assert.strictEqual(g.describeAsked(trace, 1), "Of the star: 1 of 3 patches left (33 %). ");
+  assert.strictEqual(g.describeAsked({ ...trace, asked: null }, 0), "");
+});
+
 test("both sides of a comparison are drawn over one picture", () => {
   const value = { image: "x", tokens: [3], against: { tokens: [1] } };
   assert.deepStrictEqual(g.tracesOf(value).map((trace) => [trace.image, trace.tokens[0]]), [["x", 3], ["x", 1]]);

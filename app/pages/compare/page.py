@@ -18,6 +18,7 @@ from app.engine import Engine
 from app.gallery import Exhibit
 from app.inputs import Picture, check_request
 from app.lens import look_at
+from app.objects import with_asked_object
 from app.pages.compare.showing import showing_ready
 from app.pages.wiring import told, told_number
 from app.parts.answers import Answers, Board
@@ -223,6 +224,7 @@ class ComparePage:
             if isinstance(item, Answered):
                 early, kept = (board(item.comparison, times=times) for times in (MEASURING, UNMEASURED))
                 trace = trace_of(item.comparison, image, self.engine.geometry)
+                trace = with_asked_object(trace, asked.seed, asked.question)
                 yield Result(early, kept, Message(text=_MEASURING), trace, "Stopped before the times were measured.")
             elif isinstance(item, Comparison):
                 done = board(item, times=MEASURED)

@@ -7,6 +7,7 @@ from typing import Any
 
 from gradio.processing_utils import hash_file
 
+from app.objects import with_asked_object
 from app.parts.answers import Board
 from app.parts.lens import Lens
 from app.parts.notice import Message
@@ -46,7 +47,9 @@ def showing_ready(
     board = board.model_copy(update={"link": link, "sentence": f"Made beforehand. {board.sentence}"})
     words = f"Made beforehand, on {ready.made}, on {comparison.device}. Press Run to answer here, and to measure times."
     trace = trace_of(comparison, example.open(), geometry)
-    return {**showing(parts, comparison, trace, board, words), parts.is_ready: True}
+    shown = showing(parts, comparison, trace, board, words)
+    marked = with_asked_object(shown[parts.scrubber], example.seed, example.question)
+    return {**shown, parts.scrubber: marked, parts.is_ready: True}
 
 
 def key_of(picture: Path | None) -> str:

@@ -1,3 +1,3 @@
-from app.parts.scrubber.component import Scrubber, Trace
+from app.parts.scrubber.component import AskedObject, Scrubber, Trace
 
-__all__ = ["Scrubber", "Trace"]
+__all__ = ["AskedObject", "Scrubber", "Trace"]

@@ -23,8 +23,15 @@ class Side(GradioModel):
     pruned_gflops: list[float]
 
 
+class AskedObject(GradioModel):
+    """What a question about a scene names, and the tokens that show it."""
+
+    name: str
+    tokens: list[int]
+
+
 class Trace(Side):
-    """A picture, and one pruned run over it, or two."""
+    """A picture, and one pruned run over it, or two. asked: of a scene, what the question is about."""
 
     image: str
     width: int
@@ -40,6 +47,7 @@ class Trace(Side):
     layers: int
     original_gflops: list[float]
     against: Side | None = None
+    asked: AskedObject | None = None
 
 
 class Scrubber(BrowserComponent):

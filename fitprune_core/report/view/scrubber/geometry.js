@@ -206,6 +206,13 @@ function describeView(trace, tokens, layer) {
     (trace.row_ends.length ? "The ends of " + trace.row_ends.length + " rows are text, which is never dropped. " : "");
 }
 
+// Of a scene, how much of what is asked about is left after a layer; empty where that is not known.
+function describeAsked(trace, layer) {
+  if (!trace.asked) return "";
+  const all = trace.asked.tokens.length, left = trace.asked.tokens.filter((index) => isKept(trace, index, layer)).length;
+  return "Of the " + trace.asked.name + ": " + left + " of " + all + " " + unitOf(trace) + " left (" + Math.round(100 * left / all) + " %). ";
+}
+
 // An SVG path through one step a value; y runs down from `height` (0) to 0 (`most`).
 function stepPath(values, most, width, height) {
   const across = width / values.length;
@@ -220,6 +227,6 @@ if (typeof module !== "undefined" && module.exports) {
   module.exports = {
     viridis, layerColor, fitInside, unseenParts, tokensOf, viewsOf, lineEndsOf, lineEndAt, tokenAt, tileOf, isKept, placeOf,
     droppedAt, describeToken, describeLayer, describeView, stepPath,
-    neighbourOf, tracesOf, describeLooks,
+    neighbourOf, describeAsked, tracesOf, describeLooks,
   };
 }

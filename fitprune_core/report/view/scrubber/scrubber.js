@@ -29,7 +29,7 @@ function tell() {
   const marked = at.hovered >= 0 ? at.hovered : at.pinned;
   setText(find(".layer"), "Layer " + (layer + 1) + " of " + trace.layers);
   setText(find(".count"), describeLayer(trace, layer));
-  const hint = describeView(trace, at.tokens, layer) + "Point at a patch, tap it, or reach it with arrows, to see where it went.";
+  const hint = describeAsked(trace, layer) + describeView(trace, at.tokens, layer) + "Point at a patch, tap it, or reach it with arrows, to see where it went.";
   const told = at.mode === "looks" ? describeLooks(trace, at.looks, layer, marked) : marked >= 0 ? describeToken(trace, marked) : hint;
   setText(find(".detail"), told);
   setText(find("[data-chart=tokens] .now"), trace.tokens[layer] + " of " + trace.boxes.length);
