@@ -7,6 +7,7 @@ import csv
 import pytest
 from axe_playwright_python.base import AXE_SCRIPT
 
+from tests.app.exhibits import write_gallery
 from tests.app.fake_engine import RESULTS, FakeEngine
 from tests.app.serving import served
 from tests.browser.conftest import PATIENCE
@@ -31,13 +32,15 @@ WAYS = [
 
 
 @pytest.fixture(scope="module")
-def waiting():
-    """A server whose model is not the embedded one: it runs nothing before it is asked."""
+def waiting(tmp_path_factory):
+    """A server whose model is not the embedded one: it runs nothing before it is asked. It has a gallery."""
 
     class Other(FakeEngine):
         model_name, is_demo = "llava-1.5-7b-hf", False
 
-    with served(Other(("a red car", "a blue car"))) as address:
+    gallery = tmp_path_factory.mktemp("gallery")
+    write_gallery(gallery)
+    with served(Other(("a red car", "a blue car")), gallery=gallery) as address:
         yield address
 
 
@@ -108,8 +111,29 @@ def compare_presented(page, results):
     page.wait_for_selector("dialog.hall[open]")
 
 
+def compare_elsewhere(page, results):
+    page.keyboard.press("Escape")
+    page.click("#made-elsewhere button:nth-child(1)")
+    page.wait_for_function("document.querySelector('#notice').textContent.includes('Made elsewhere')")
+
+
+def compare_history(page, results):
+    page.click("#history .opener")
+    page.wait_for_selector("#history dialog[open]")
+    page.click("#history li:nth-child(2) .pin")
+
+
+def compare_beside(page, results):
+    for number in (1, 2):
+        page.check(f"#history li:nth-child({number}) input[type=checkbox]")
+    page.click("#history .both")
+    page.wait_for_selector("#history .two article:nth-child(2)")
+
+
 def sweep_idle(page, results):
     page.keyboard.press("Escape")
+    page.click(".picker button:nth-child(1)")  # what was made elsewhere came without a picture to ask about
+    page.wait_for_selector("#picture img")
     to_tab(page, "Sweep")
     page.wait_for_selector("#sweep", state="visible")
 
@@ -147,7 +171,7 @@ def menu(page, results):
 
 STATES = (
     compare_idle, compare_done, compare_heat, compare_old, compare_error,
-    compare_sides, compare_save, compare_presented,
+    compare_sides, compare_save, compare_presented, compare_elsewhere, compare_history, compare_beside,
     sweep_idle, sweep_done, inspect_idle, inspect_rows, recipes, about, menu,
 )  # fmt: skip
 

@@ -28,6 +28,7 @@ def test_one_is_opened_without_a_run(page, engine):
     assert page.input_value("#question textarea") == "What animal is it?"
     page.wait_for_timeout(500)
     assert len(engine.asked) == asked and page.get_attribute(".board", "data-stale") == "false"
+    page.wait_for_function("document.querySelector('#history .opener').textContent === 'History (2)'")
     assert page.problems == []
 
 

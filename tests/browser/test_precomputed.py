@@ -44,6 +44,10 @@ def test_another_opens_at_once_and_looks_current(page, engine):
     assert is_shown(page, 1) and engine.asked == [] and page.get_attribute(".board", "data-stale") == "false"
 
 
+def test_both_are_in_the_history(page):
+    page.wait_for_function("document.querySelector('#history .opener').textContent === 'History (2)'")
+
+
 def test_run_answers_here_and_measures(page, engine):
     run_with(page, "#run")
     assert page.inner_text(".card[data-side=pruned] .answer") == "a blue car" and len(engine.asked) == 1

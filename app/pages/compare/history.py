@@ -89,6 +89,14 @@ def create_history(page: ComparePage) -> Remembering:
     parts = page.parts
     history = History(elem_id="history", elem_classes="bare", min_width=0)
     remembering = Remembering(page, history)
-    parts.found.change(remembering.remember, [parts.found, parts.shown], history, **AT_ONCE)
+    # A run ends with what was found. What is shown without a run comes without Gradio's queue, which alone tells that a
+    # state has changed; of that the layers are new.
+    gr.on(
+        [parts.found.change, parts.scrubber.change],
+        remembering.remember,
+        [parts.found, parts.shown],
+        history,
+        **AT_ONCE,
+    )
     history.reopen(remembering.reopen, parts.picture, page.all_shown, **AT_ONCE)
     return remembering
