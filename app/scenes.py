@@ -13,8 +13,9 @@ from urllib.parse import urlencode
 
 from PIL import Image
 
+from app.demo_model.crowded import scene_of
 from app.demo_model.questions import KINDS, UNKNOWN_ANSWER, Question, questions_about
-from app.demo_model.scenes import PLACES, SceneObject, random_scene
+from app.demo_model.scenes import PLACES, SceneObject
 from app.demo_model.shapes import plural
 from app.engine import LARGEST_PERCENT
 from fitprune_core import normalised
@@ -58,7 +59,7 @@ class Example:
     def open(self) -> Image.Image:
         """The picture, RGB."""
         if self.picture is None:
-            return random_scene(self.seed).draw(_DRAWN_SIDE)
+            return scene_of(self.seed).draw(_DRAWN_SIDE)
         return Image.open(self.picture).convert("RGB")
 
 
@@ -78,7 +79,7 @@ def new_scene(seed: int | None = None) -> Example:
     """A scene that nobody has seen, with a question about it."""
     rng = random.Random(seed)
     number = rng.randrange(_FIRST_SEED, _LAST_SEED)
-    questions = [q for n in range(20) for q in questions_about(random_scene(number), n) if _is_plain(q)]
+    questions = [q for n in range(20) for q in questions_about(scene_of(number), n) if _is_plain(q)]
     return Example("Random scene", None, rng.choice(questions).text, number)
 
 
@@ -126,7 +127,7 @@ def true_answer(seed: int | None, question: str) -> str | None:
 @lru_cache(maxsize=256)
 def _search_answer(seed: int, key: str) -> str | None:
     """Draw questions about a scene until one is the question asked."""
-    scene, rng = random_scene(seed), random.Random(seed)
+    scene, rng = scene_of(seed), random.Random(seed)
     for _ in range(_DRAWS):
         for ask in _ANSWERABLE:
             question = ask(scene, rng)
@@ -149,7 +150,7 @@ def asked_objects(seed: int | None, question: str) -> tuple[SceneObject, ...]:
     if seed is None:
         return ()
     words = f" {question_key(question).replace('middle', 'center')} "
-    at, objects = _AT_PLACE.search(words), random_scene(seed).objects
+    at, objects = _AT_PLACE.search(words), scene_of(seed).objects
     named = [item for item in objects for name in (item.kind, plural(item.kind)) if f" {name} " in words]
     named += [item for item in objects if re.search(rf" {item.color} (?:objects?|things?) ", words)]
     exact = [item for item in named if re.search(rf" (?:{item.color}|{item.place}) {item.kind}", words)]

@@ -48,6 +48,11 @@ def random_code(rng: random.Random, length: int) -> str:
 WORLDS = {"plain": random_scene, "crowded": crowded_scene}
 
 
+def scene_of(number: int) -> Scene:
+    """The scene that a number alone stands for, as in links: an odd number's is crowded, an even one's plain."""
+    return WORLDS["crowded" if number % 2 else "plain"](number)
+
+
 class _Colors:
     """Colours by turns, so that most signs have one of their own to be asked for by."""
 

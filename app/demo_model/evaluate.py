@@ -1,6 +1,6 @@
 """Accuracy of mini-llava by kind of question, original and pruned: `python -m app.demo_model.evaluate`.
 
-Greedy answers of `model.generate`, exact match after trimming and lower-casing, on plain and crowded scenes from seeds
+Greedy answers as `fitprune_core evaluate` gives and compares them, on plain and crowded scenes from seeds
 that training never drew, on easy-VQA's test split (needs the package `easy-vqa`), on questions off its topic that share
 no template with the training ones, and on pictures that show nothing of its world. Prints a Markdown table for every
 method, one column a reduction, and how far the survivors of two reading questions about one picture overlap.
@@ -9,11 +9,12 @@ method, one column a reduction, and how far the survivors of two reading questio
 from __future__ import annotations
 
 import argparse
+import contextlib
 import random
-from collections import defaultdict
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
 
 import torch
 from PIL import Image
@@ -24,8 +25,11 @@ from app.demo_model.crowded import WORLDS, crowded_scene
 from app.demo_model.foreign import foreign_picture
 from app.demo_model.pictures_pool import easy_vqa_paths, easy_vqa_questions
 from app.demo_model.questions import KINDS, READING, UNKNOWN_ANSWER, ask
+from app.demo_model.samples import Item, write_items
 from app.demo_model.scenes import random_scene
 from fitprune_core.cost.decoder import DecoderGeometry
+from fitprune_core.evaluation.outcomes import Outcomes, read_results
+from fitprune_core.evaluation.table import ORIGINAL
 from fitprune_core.models.loading import model_name
 from fitprune_core.recipes.store import recipe_source
 
@@ -33,7 +37,9 @@ TEST_SEED = 2_000_000_000
 EASY_VQA = "easy-VQA test"
 UNSEEN = "unknown, unseen wording"
 FOREIGN = "unknown, picture of nothing"
+ALL, ALL_READING = "all kinds", "all reading"
 OVERLAP_REDUCTION = 0.8
+LONGEST_ANSWER, BATCH = 96, 16
 UNSEEN_QUESTIONS = """Who was the first person on Mars?|Does the puppy look hungry to you?|Could you book me a flight?
 What would your mother say about this?|Is my homework correct?|How would you rate this on a scale of ten?
 What is the boiling point of water?|Which team won the championship?|Are the children playing outside?
@@ -46,8 +52,6 @@ Give me the GPS coordinates|What is the airspeed of a swallow?|Is this food safe
 Who let the dogs out?|How many people attended the concert?|Are those mountains in Switzerland?
 What does the graffiti mean?|Is the traffic light working?|Whose turn is it?|What breed is the horse?
 Explain the theory of relativity|What is the baby holding?|How long is the flight?""".replace("\n", "|").split("|")
-
-Item = tuple[str, Image.Image, str, str]  # kind, picture, question, true answer
 
 
 def scene_items(scenes: int, worlds: Sequence[str] = tuple(WORLDS)) -> Iterator[Item]:
@@ -86,12 +90,6 @@ def easy_vqa_items(most: int) -> Iterator[Item]:
         yield EASY_VQA, Image.open(paths[picture]).convert("RGB"), text, answer
 
 
-def greedy_answer(model, processor, picture: Image.Image, question: str, max_new_tokens: int = 96) -> str:
-    inputs = fp.build_inputs(processor, picture, question)
-    ids = model.generate(**inputs, do_sample=False, max_new_tokens=max_new_tokens)
-    return processor.tokenizer.decode(ids[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip()
-
-
 def recipe_for(model, statistics: str | None) -> Callable[[float], fp.PruningRecipe]:
     """A function from a reduction to a recipe: from a file of statistics, or as the app gets its recipes."""
     if statistics is None:
@@ -99,17 +97,37 @@ def recipe_for(model, statistics: str | None) -> Callable[[float], fp.PruningRec
     return partial(fp.fit_recipe, fp.AttentionStatistics.load(statistics))
 
 
-def measure(
-    model, processor, items: Iterable[Item], recipe: fp.PruningRecipe | None = None, method: str = "fitprune"
-) -> dict[str, tuple[int, int]]:
-    """{kind: (right, asked)} with the model pruned by `recipe`, or as it is."""
-    tally: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-    with fp.prune_visual_tokens(model, recipe, method=method) if recipe is not None else nullcontext():
-        for kind, picture, question, answer in items:
-            said = greedy_answer(model, processor, picture, question)
-            tally[kind][0] += said.strip(" .").lower() == answer.lower()
-            tally[kind][1] += 1
-    return {kind: (right, asked) for kind, (right, asked) in tally.items()}
+def answered(
+    model,
+    processor,
+    items: Iterable[Item],
+    folder: Path,
+    reductions: Sequence[float] = (),
+    recipes: Callable[[float], fp.PruningRecipe] | None = None,
+    methods: Sequence[str] = ("fitprune",),
+) -> Outcomes:
+    """What the model as it is and each method at each reduction answer; pictures and `results.csv` go to `folder`."""
+    samples, out = write_items(folder, "test", items), folder / "results.csv"
+    with tqdm(desc="questions") as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        fp.evaluate(model, processor, samples, reductions, recipes or recipe_for(model, None), out, methods=methods,
+                    max_new_tokens=LONGEST_ANSWER, batch_size=BATCH, progress=progress)  # fmt: skip
+    return read_results(out)
+
+
+def by_kind(outcomes: Outcomes) -> dict[str, list[int]]:
+    """The indices of the questions of each kind, and of all kinds of the drawn world together."""
+    found: dict[str, list[int]] = {}
+    for index, asked in enumerate(outcomes.questions):
+        found.setdefault(asked.kind, []).append(index)
+    own = [index for kind, members in found.items() if kind in KINDS for index in members]
+    reading = [index for kind, members in found.items() if kind in READING for index in members]
+    others = {kind: found.pop(kind) for kind in list(found) if kind not in KINDS}
+    return found | {name: members for name, members in ((ALL, own), (ALL_READING, reading)) if members} | others
 
 
 @torch.no_grad()
@@ -140,13 +158,11 @@ def main(argv: list[str] | None = None) -> None:
         *easy_vqa_items(args.easy_vqa),
     ]
     recipes = recipe_for(model, args.statistics)
-    original = measure(model, processor, tqdm(items, desc="original")) if 0 in args.reductions else {}
-    for method in args.methods:
-        columns = []
-        for reduction in args.reductions:
-            run = partial(measure, model, processor, tqdm(items, desc=f"{method} {reduction:.0%}"))
-            columns.append(run(recipes(reduction), method) if reduction else original)
-        print(f"\n{method}\n\n{table(args.reductions, columns)}", flush=True)
+    with contextlib.ExitStack() as stack:
+        folder = args.out or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        outcomes = answered(model, processor, items, folder, args.reductions, recipes, args.methods)
+    for method in dict.fromkeys(side.method for side in outcomes.sides[1:]) or (None,):
+        print(f"\n{method or ORIGINAL}\n\n{table(outcomes, method)}", flush=True)
     if args.overlap:
         overlap = survivors_overlap(model, processor, recipes(OVERLAP_REDUCTION), args.overlap)
         print(f"\nOverlap of the survivors of two reading questions at {OVERLAP_REDUCTION:.0%}: {overlap:.2f}")
@@ -164,21 +180,21 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--statistics", help="AttentionStatistics (.npz) to fit recipes from, instead of the model's own"
     )
     parser.add_argument("--methods", nargs="+", default=["fitprune"], help="what ranks the tokens")
-    parser.add_argument("--reductions", type=float, nargs="+", default=[0.0], help="0 is the original model")
+    parser.add_argument("--reductions", type=float, nargs="+", default=[], help="beside the original model")
+    parser.add_argument("--out", type=Path, help="folder for the pictures and results.csv; goes on where it stopped")
     return parser.parse_args(argv)
 
 
-def table(reductions: list[float], columns: list[dict[str, tuple[int, int]]]) -> str:
-    """Accuracy in percent by kind and reduction, with the number of questions."""
-    lines = ["| kind | questions | " + " | ".join(f"{reduction:.0%}" for reduction in reductions) + " |"]
-    lines.append("|---" * (len(reductions) + 2) + "|")
-    own = [kind for kind in columns[0] if kind in KINDS]
-    together = ["all kinds"] if own else []
-    for kind in (*own, *together, *(kind for kind in columns[0] if kind not in KINDS)):
-        members = own if kind == "all kinds" else [kind]
-        counts = [[sum(column[member][i] for member in members) for i in (0, 1)] for column in columns]
-        cells = " | ".join(f"{100 * right / asked:.1f}" for right, asked in counts)
-        lines.append(f"| {kind} | {counts[0][1]} | {cells} |")
+def table(outcomes: Outcomes, method: str | None) -> str:
+    """Right answers in percent by kind: of the original, and of a method at each of its reductions."""
+    original = outcomes.sides[0]
+    sides = [original, *(side for side in outcomes.sides[1:] if side.method == method)]
+    heads = ["original", *(f"{side.reduction:.0%}" for side in sides[1:])]
+    lines = ["| kind | questions | " + " | ".join(heads) + " |", "|---" * (len(sides) + 2) + "|"]
+    for kind, members in by_kind(outcomes).items():
+        given = [[side.answers[index] for index in members] for side in sides]
+        cells = (f"{100 * sum(bool(each and each.right) for each in answers) / len(members):.1f}" for answers in given)
+        lines.append(f"| {kind} | {len(members)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

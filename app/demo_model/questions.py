@@ -309,7 +309,7 @@ def as_typed(text: str, rng: random.Random) -> str:
     if roll < 0.5:
         return text[0].upper() + text[1:]
     if roll < 0.75:
-        return text.rstrip("? ")
+        return text.rstrip("? ") or text
     if roll < 0.8:
         return text.upper()
     return text

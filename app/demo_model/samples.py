@@ -11,12 +11,16 @@ import argparse
 import itertools
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+
+from PIL import Image
 
 from app.demo_model.crowded import WORLDS
 from app.demo_model.questions import KINDS, Question, ask
 from app.demo_model.scenes import Scene
+
+Item = tuple[str, Image.Image, str, str]  # kind, picture, question, true answer
 
 # Apart from the seeds that training, its validation and the accuracy table draw.
 FIRST_SEED = 3_000_000_000
@@ -37,13 +41,22 @@ def drawn_samples(count: int, seed: int, worlds: Sequence[str] = tuple(WORLDS)) 
 
 def write_samples(folder: Path, count: int, seed: int, worlds: Sequence[str] = tuple(WORLDS)) -> Path:
     """Write the pictures (PNG) and `samples.jsonl` into `folder`; returns the samples file."""
+    drawn = drawn_samples(count, seed, worlds)
+    return write_items(folder, str(seed), ((q.kind, scene.draw(), q.text, q.answer) for scene, q in drawn))
+
+
+def write_items(folder: Path, name: str, items: Iterable[Item]) -> Path:
+    """Write items as pictures and `samples.jsonl` into `folder`, with ids that begin with `name`; returns the file.
+
+    One picture after another that is the same object is written once.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    lines = []
-    for number, (scene, question) in enumerate(drawn_samples(count, seed, worlds)):
-        name = f"scene-{number:05d}.png"
-        scene.draw().save(folder / name)
-        entry = {"id": f"{seed}-{number}", "image": name, "question": question.text, "answer": question.answer,
-                 "kind": question.kind}  # fmt: skip
+    lines, file, last = [], "", None
+    for number, (kind, picture, text, answer) in enumerate(items):
+        if picture is not last:
+            last, file = picture, f"scene-{number:05d}.png"
+            picture.save(folder / file)
+        entry = {"id": f"{name}-{number}", "image": file, "question": text, "answer": answer, "kind": kind}
         lines.append(json.dumps(entry) + "\n")
     path = folder / "samples.jsonl"
     path.write_text("".join(lines), encoding="utf-8")

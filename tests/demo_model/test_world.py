@@ -12,17 +12,18 @@ import torch
 
 from app.demo_model import architecture, packing, text
 from app.demo_model.batches import CURRICULUM, Batches, phase_at
-from app.demo_model.crowded import MOST_OBJECTS, crowded_scene
-from app.demo_model.evaluate import UNSEEN_QUESTIONS
+from app.demo_model.crowded import MOST_OBJECTS, crowded_scene, scene_of
+from app.demo_model.evaluate import EASY_VQA, UNSEEN_QUESTIONS, table
 from app.demo_model.foreign import foreign_picture
 from app.demo_model.lookups import OneShape
 from app.demo_model.muon import make_optimizers, orthogonalize, warmup_stable_decay
 from app.demo_model.offtopic import offtopic_question
 from app.demo_model.pictures_pool import normalise
-from app.demo_model.questions import KINDS, READING, UNKNOWN_ANSWER, ask, describe, questions_about
-from app.demo_model.samples import drawn_samples, write_samples
+from app.demo_model.questions import KINDS, READING, UNKNOWN_ANSWER, as_typed, ask, describe, questions_about
+from app.demo_model.samples import drawn_samples, write_items, write_samples
 from app.demo_model.scenes import PLACES, Scene, random_scene
 from app.demo_model.shapes import COLORS, PLATE, SHAPES, SIGN, plural
+from fitprune_core.evaluation.outcomes import Asked, Given, Outcomes, Side
 from fitprune_core.samples.files import read_samples
 from tests.mini_llava import every_question
 
@@ -275,3 +276,32 @@ def test_samples_are_the_same_for_a_seed_and_can_be_read_back(tmp_path):
     assert kinds == [question.kind for _, question in drawn_samples(13, 2)]
     assert [sample.question for sample in read] == [question.text for _, question in drawn_samples(13, 2)]
     assert len({question.kind for _, question in drawn_samples(80, 2)}) == len(KINDS)
+
+
+def test_no_question_is_typed_as_nothing():
+    assert all(as_typed(text, random.Random(seed)).strip() for seed in range(200) for text in ("?", "??", "what?"))
+
+
+def test_a_number_stands_for_one_scene_and_both_worlds_have_their_numbers():
+    scenes = [scene_of(number) for number in range(20)]
+    assert [scene.is_crowded for scene in scenes] == [bool(number % 2) for number in range(20)]
+    assert scenes[7] == crowded_scene(7) and scenes[8] == random_scene(8)
+
+
+def test_the_table_of_an_evaluation_is_recounted_from_its_answers(tmp_path):
+    """By hand, from answers that are made up; pictures that are asked about twice are written once."""
+    picture = random_scene(3).draw()
+    items = [("color", picture, "a?", "red"), ("badge", picture, "b?", "7"), (EASY_VQA, picture, "c?", "yes")]
+    assert len(list(write_items(tmp_path, "t", items).parent.glob("*.png"))) == 1
+    asked = tuple(Asked(str(number), kind=kind) for number, (kind, *_) in enumerate(items))
+    original = Side("original", 0.0, tuple(Given("", right) for right in (True, True, False)))
+    pruned = Side("fitprune", 0.6, tuple(Given("", right) for right in (True, False, True)))
+    rows = table(Outcomes("m", asked, (original, pruned)), "fitprune").splitlines()
+    assert rows[0] == "| kind | questions | original | 60% |"
+    assert rows[2:] == [
+        "| color | 1 | 100.0 | 100.0 |",
+        "| badge | 1 | 100.0 | 0.0 |",
+        "| all kinds | 2 | 100.0 | 50.0 |",
+        "| all reading | 1 | 100.0 | 0.0 |",
+        f"| {EASY_VQA} | 1 | 0.0 | 100.0 |",
+    ]
