@@ -17,7 +17,7 @@ from huggingface_hub.utils import filter_repo_objects, validate_repo_id
 
 ROOT = Path(__file__).resolve().parents[1]
 NEEDED = ["app.py", "requirements.txt", "README.md", "LICENSE", "app/*", "assets/*", "fitprune_core/*", "recipes/*"]
-LEFT_OUT = ["app/space.py", "app/evidence/*", "app/demo_model/unfinished/*", "assets/draw_*.py", "assets/evidence/*"]
+LEFT_OUT = ["app/space.py", "app/evidence/*", "assets/draw_*.py", "assets/evidence/*"]
 # Beyond this, `git push` to a Space wants git-lfs or git-xet.
 LARGEST_BY_GIT = 10 * 2**20
 

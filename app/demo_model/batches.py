@@ -32,17 +32,17 @@ from app.demo_model.scenes import MAX_OBJECTS, Scene, random_scene
 Turns = list[tuple[str, str]]  # (question, answer) pairs of one picture
 
 # How often each kind is asked: what needs more than a look-up is asked more.
-PLAIN_WEIGHTS = {"color": 1, "what is at": 1.5, "where": 2, "count all": 2.5, "count some": 3, "presence": 2.5,
-                 "relation": 4, "number": 2, "absent": 1.5, "unknown": 1.5}  # fmt: skip
-CROWDED_WEIGHTS = {"read by color": 6, "read by place": 6, "badge": 2, "color": 0.7, "what is at": 1.5, "where": 1,
+PLAIN_WEIGHTS = {"color": 1, "what is at": 2.5, "where": 2, "count all": 2.5, "count some": 4, "presence": 2.5,
+                 "relation": 3, "number": 3, "absent": 1.5, "unknown": 1.5}  # fmt: skip
+CROWDED_WEIGHTS = {"read by color": 6, "read by place": 6, "badge": 2, "color": 0.7, "what is at": 2.5, "where": 1,
                    "presence": 1, "absent": 1.5, "unknown": 0.5}  # fmt: skip
-CAPTION_CHANCE = 0.5
+CAPTION_CHANCE = {"plain": 0.9, "crowded": 0.3}  # what crowded scenes hold is never asked for as a whole
 
 
 @dataclass(frozen=True)
 class Phase:
     """What pictures are drawn until a step: the most objects of a scene (one of `most` at random), and the share of
-    plain scenes. A twentieth each are easy-VQA's and pictures of nothing that is known, the others crowded scenes."""
+    plain scenes. A tenth are easy-VQA's, a twentieth pictures of nothing that is known, the others crowded scenes."""
 
     until: float
     most: tuple[int, ...]
@@ -50,14 +50,15 @@ class Phase:
 
     @property
     def shares(self) -> dict[str, float]:
-        return {"crowded": 0.9 - self.plain, "plain": self.plain, "easy": 0.05, "foreign": 0.05}
+        return {"crowded": 0.85 - self.plain, "plain": self.plain, "easy": 0.1, "foreign": 0.05}
 
 
 # Reading is learnt sooner where few things stand here and there, and before counts and descriptions.
 CURRICULUM = (
     Phase(200, (1, 2, MOST_OBJECTS), plain=0.2),
     Phase(500, (2, MOST_OBJECTS, MOST_OBJECTS), plain=0.2),
-    Phase(math.inf, (MOST_OBJECTS,), plain=0.4),
+    Phase(1800, (MOST_OBJECTS,), plain=0.4),
+    Phase(math.inf, (MOST_OBJECTS,), plain=0.5),
 )
 
 
@@ -68,7 +69,8 @@ def phase_at(step: int) -> Phase:
 def questions_of(scene: Scene, rng: random.Random, count: int, weights: Mapping[str, float] | None = None) -> Turns:
     """`count` questions, kinds drawn by weight, and now and then a caption before them."""
     weights = weights or (CROWDED_WEIGHTS if scene.is_crowded else PLAIN_WEIGHTS)
-    questions: list[Question | None] = [caption(scene, rng)] if rng.random() < CAPTION_CHANCE else []
+    chance = CAPTION_CHANCE["crowded" if scene.is_crowded else "plain"]
+    questions: list[Question | None] = [caption(scene, rng)] if rng.random() < chance else []
     questions += [ask(kind, scene, rng) for kind in rng.choices(tuple(weights), tuple(weights.values()), k=count)]
     turns = [(question.text, question.answer) for question in questions if question is not None]
     return turns or questions_of(scene, rng, count, weights)

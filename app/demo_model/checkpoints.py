@@ -12,15 +12,13 @@ from torch.optim import Optimizer
 
 
 def save_state(path: Path, modules: Mapping[str, nn.Module], optimizers: Sequence[Optimizer], step: int) -> None:
-    """Write what a run needs to go on as if it had not been stopped."""
-    states = {name: module.state_dict() for name, module in modules.items()}
-    write_states(path, states, [optimizer.state_dict() for optimizer in optimizers], step)
+    """Write what a run needs to go on as if it had not been stopped.
 
-
-def write_states(path: Path, modules: Mapping[str, dict], optimizers: Sequence[dict], step: int) -> None:
-    """Write to a neighbour and rename: a kill in the middle leaves the checkpoint before it intact."""
+    To a neighbour, which is renamed: a kill in the middle leaves the checkpoint before it intact.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    state = {"step": step, "modules": dict(modules), "optimizers": list(optimizers)}
+    states = {name: module.state_dict() for name, module in modules.items()}
+    state = {"step": step, "modules": states, "optimizers": [optimizer.state_dict() for optimizer in optimizers]}
     partial = path.with_suffix(".partial")
     torch.save(state, partial)
     os.replace(partial, path)

@@ -13,7 +13,7 @@ import contextlib
 import random
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -90,11 +90,19 @@ def easy_vqa_items(most: int) -> Iterator[Item]:
         yield EASY_VQA, Image.open(paths[picture]).convert("RGB"), text, answer
 
 
-def recipe_for(model, statistics: str | None) -> Callable[[float], fp.PruningRecipe]:
-    """A function from a reduction to a recipe: from a file of statistics, or as the app gets its recipes."""
-    if statistics is None:
-        return recipe_source(model_name(model), DecoderGeometry.from_config(model.config))
-    return partial(fp.fit_recipe, fp.AttentionStatistics.load(statistics))
+def recipe_for(model, statistics: str | None = None) -> Callable[[float], fp.PruningRecipe]:
+    """A function from a reduction to a recipe: from a file of statistics, or as the app gets its recipes.
+
+    Only what it is asked for has to be there: a model without statistics can still be evaluated as it is.
+    """
+
+    @cache
+    def source() -> Callable[[float], fp.PruningRecipe]:
+        if statistics is None:
+            return recipe_source(model_name(model), DecoderGeometry.from_config(model.config))
+        return partial(fp.fit_recipe, fp.AttentionStatistics.load(statistics))
+
+    return lambda reduction: source()(reduction)
 
 
 def answered(
@@ -114,7 +122,7 @@ def answered(
             bar.total = total
             bar.update(done - bar.n)
 
-        fp.evaluate(model, processor, samples, reductions, recipes or recipe_for(model, None), out, methods=methods,
+        fp.evaluate(model, processor, samples, reductions, recipes or recipe_for(model), out, methods=methods,
                     max_new_tokens=LONGEST_ANSWER, batch_size=BATCH, progress=progress)  # fmt: skip
     return read_results(out)
 

@@ -40,7 +40,7 @@ PAIR_FACTS = {"first": len(PLACES) + 1, "across": 3, "upright": 3}
 SCENE_FACTS = {f"{name} at the {place}": FACTS[name] for name in ("kind", "color") for place in PLACES}
 ALL_FACTS = (*FACTS, *PAIR_FACTS, *SCENE_FACTS)
 NOT_ASKED = -100
-WORD_LAYER, END_LAYER = 6, 9  # the states that enter these decoder layers are asked
+WORD_LAYER, END_LAYER = 2, 6  # the states that enter these decoder layers are asked
 
 _CHARACTER_NUMBERS = {character: number for number, character in enumerate(CHARACTERS, start=1)}
 _KIND_OF_WORD = {word: kind for kind in SHAPES for word in (kind, plural(kind))}

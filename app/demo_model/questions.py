@@ -29,11 +29,14 @@ def with_article(noun: str) -> str:
 
 
 def name_object(item: SceneObject) -> str:
-    """An object in words: a red car, a red sign with the number 27, a red sign that says K4."""
+    """An object in words: a red car, a red sign with the number 27; of a crowded scene a red sign that says 4K.
+
+    How a name begins must not depend on characters that come later: a code of digits alone "says" them, too.
+    """
     name = with_article(f"{item.color} {item.kind}")
     if not item.text:
         return name
-    return f"{name} with the number {item.text}" if item.text.isdigit() else f"{name} that says {item.text}"
+    return f"{name} that says {item.text}" if item.fine else f"{name} with the number {item.text}"
 
 
 def at_place(place: str) -> str:

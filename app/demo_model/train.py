@@ -17,7 +17,6 @@ from transformers import PreTrainedTokenizerFast
 
 from app.demo_model.architecture import build_model
 from app.demo_model.checkpoints import load_state, steps_done
-from app.demo_model.handover import take_over
 from app.demo_model.language_stage import train_language
 from app.demo_model.pictures_pool import easy_vqa_questions
 from app.demo_model.text import build_processor, train_tokenizer
@@ -33,8 +32,6 @@ def main(argv: list[str] | None = None) -> None:
     args.run.mkdir(parents=True, exist_ok=True)
     handlers: list[logging.Handler] = [logging.StreamHandler(), logging.FileHandler(args.run / "train.log")]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", handlers=handlers)
-    if args.take_over is not None and not (args.run / "language.pt").exists():
-        take_over(args.take_over, args.run)
     if args.start_from is not None:
         model, processor = load_model(str(args.start_from))
         tokenizer = processor.tokenizer
@@ -88,7 +85,6 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="another seed draws other scenes")
     parser.add_argument("--start-from", type=Path, help="a finished model to train further: stage 2 alone")
     parser.add_argument("--decoder-from", type=Path, help="a finished model whose decoder stage 2 begins with")
-    parser.add_argument("--take-over", type=Path, help="a run that `handover` wrote, to go on with (.safetensors)")
     parser.add_argument("--bfloat16", action="store_true", help="faster where the processor multiplies in it")
     parser.add_argument("--vision-steps", type=int, default=1500)
     parser.add_argument("--vision-batch", type=int, default=24, help="pictures a step of stage 1")

@@ -28,7 +28,7 @@ def test_it_gets_what_it_needs_and_nothing_else(files):
     assert {path.parts[0] for path in files} == {
         "app.py", "requirements.txt", "README.md", "LICENSE", "app", "assets", "fitprune_core", "recipes"
     }  # fmt: skip
-    assert not [name for name in names if "test" in Path(name).name or name.endswith(".pyi") or "unfinished" in name]
+    assert not [name for name in names if "test" in Path(name).name or name.endswith(".pyi")]
 
 
 @pytest.mark.slow
