@@ -13,26 +13,25 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from app.demo_model.scenes import random_scene
+from app.demo_model.crowded import scene_of
 from app.scenes import EXAMPLES, true_answer
 
 SIDE = 480
 
-# (file, title, seed, question, budget in percent, seed of the scene whose halves lie left and right of it)
+# (file, title, seed, question, budget in percent, seed of the scene whose halves lie left and right of it). Odd seeds are
+# crowded scenes. What the model answers is no secret: failures are called so.
 SCENES = (
-    ("colors", "Colours: a scene of six objects", 8_000_000_003, "What color is the star?", 60, None),
+    ("sign", "One sign of many", 8_000_000_011, "What is on the orange sign?", 60, None),
+    ("other-sign", "The same picture, another sign", 8_000_000_011, "What is written on the bottom sign?", 60, None),
+    ("plate", "A plate at a high budget", 8_000_000_013, "What does it say at the top left?", 80, None),
+    ("badge", "A badge", 8_000_000_003, "Which badge does the tree have?", 80, None),
     ("counting", "Counting", 8_000_000_006, "How many umbrellas are there?", 60, None),
     ("relation", "Relations between objects", 8_000_000_024, "Is the key left of the clock?", 60, None),
-    ("sentence", "The whole picture in a sentence", 8_000_000_013, "Describe the picture.", 20, None),
-    ("wide", "A wide picture: its sides are cropped away", 8_000_000_025, "Where is the bell?", 60, 8_000_000_007),
-    (
-        "reading",
-        "Reading at a high budget, which suffers first",
-        8_000_000_028,
-        "What number is on the sign?",
-        85,
-        None,
-    ),
+    ("sentence", "The whole picture in a sentence", 8_000_000_008, "What objects are there?", 60, None),
+    ("wide", "A wide picture: its sides are cropped away", 8_000_000_026, "Where is the house?", 60, 8_000_000_010),
+    ("lost-character", "A failure: a character is lost", 8_000_000_015, "What's on the purple sign?", 60, None),
+    ("no-end", "A failure: an object is told twice", 8_000_000_014, "What does this picture show?", 60, None),
+    ("lost-digit", "A failure that chance avoids", 8_000_000_016, "What number does the sign show?", 60, None),
 )
 
 
@@ -42,9 +41,9 @@ def main() -> None:
     for name, title, seed, question, percent, sides in SCENES:
         if true_answer(seed, question) is None:
             raise SystemExit(f"nobody knows the true answer to {question!r} about scene {seed}")
-        picture = random_scene(seed).draw(SIDE)
+        picture = scene_of(seed).draw(SIDE)
         if sides is not None:
-            picture = between_halves(picture, random_scene(sides).draw(SIDE))
+            picture = between_halves(picture, scene_of(sides).draw(SIDE))
         picture.save(EXAMPLES / f"{name}.png", optimize=True)
         entries.append(
             {"title": title, "picture": f"{name}.png", "seed": seed, "question": question, "percent": percent}

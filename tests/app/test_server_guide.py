@@ -17,7 +17,7 @@ from tests.app.serving import served, upload
 ROOT = Path(__file__).resolve().parents[2]
 GUIDE = (ROOT / "assets" / "guide" / "server.md").read_text(encoding="utf-8")
 HERE = "http://127.0.0.1:7860"
-PICTURE = ROOT / "assets" / "examples" / "colors.png"
+PICTURE = ROOT / "assets" / "examples" / "sign.png"
 
 
 def block(language):

@@ -13,7 +13,7 @@ import pytest
 from fitprune_core.models.family import FAMILIES
 
 ROOT = Path(__file__).resolve().parents[2]
-PICTURE = ROOT / "assets" / "examples" / "colors.png"
+PICTURE = ROOT / "assets" / "examples" / "sign.png"
 STATISTICS = ROOT / "recipes" / "mini-llava" / "statistics.npz"
 
 # What no command needs. transformers loads scipy and accelerate by itself where they are installed.
