@@ -87,7 +87,9 @@ def link_of(examples: Sequence[Example], seed: int | None, question: str, percen
     """What an address must ask for to show a comparison again; "" for a picture that nobody else has."""
     if seed is None:
         return ""
-    at = next((at for at, example in enumerate(examples) if example.seed == seed), None)
+    own = [at for at, example in enumerate(examples) if example.seed == seed]
+    asked = [at for at in own if question_key(examples[at].question) == question_key(question)]
+    at = next(iter(asked + own), None)  # two examples may ask about one scene
     about = {"scene": seed} if at is None else {"example": at}
     return urlencode({**about, "question": question, "budget": f"{percent:g}"})
 
