@@ -18,8 +18,8 @@ from app.scenes import EXAMPLES, true_answer
 
 SIDE = 480
 
-# (file, title, seed, question, budget in percent, seed of the scene whose halves lie left and right of it). Odd seeds are
-# crowded scenes. What the model answers is no secret: failures are called so.
+# (file, title, seed, question, budget in percent, seed of the scene whose halves lie left and right of it). Odd seeds
+# are crowded scenes. Failures are called so.
 SCENES = (
     ("sign", "One sign of many", 8_000_000_011, "What is on the orange sign?", 60, None),
     ("other-sign", "The same picture, another sign", 8_000_000_011, "What is written on the bottom sign?", 60, None),
