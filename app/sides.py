@@ -90,6 +90,11 @@ def sides_if_known(comparison: Comparison) -> Sides:
         return Sides()
 
 
+def original_and(label: str) -> Sides:
+    """The original beside a method, as results call it. Raises ValueError for one that is not known."""
+    return Sides() if label == ORIGINAL else Sides(right=_asked_for(label))
+
+
 def _asked_for(label: str) -> str:
     """ "random(seed=1)", as results call it, as it is asked for: "random:seed=1"."""
     found = _LABEL.fullmatch(label)

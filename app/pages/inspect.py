@@ -13,8 +13,10 @@ from app.engine import Engine
 from app.pages.compare import CLICK_RUN, ComparePage
 from app.pages.wiring import AT_ONCE, BUDGETS, LOOK, QUIET, told, told_number
 from app.parts.notice import Message, Notice
+from app.parts.sides import Chosen
 from app.parts.table import Table, TableData
 from app.runs import MOST_QUESTIONS, Run, Runs
+from app.sides import original_and
 from app.tables import table_of
 from app.visits import asker_of
 from app.words import sentence
@@ -119,7 +121,7 @@ class InspectPage:
         return {self.parts.picture: gr.Image(open_picture(path) if path else None, visible=path is not None)}
 
     def open_row(self, token: str, event: gr.EventData, compare: ComparePage) -> dict:
-        """A row is to be compared: its picture, its question and its side's budget."""
+        """A row is to be compared: its picture, its question, and its side's method and budget."""
         index = told(event, "index")
         path, outcomes = self._picture_of(token, index), self._outcomes_of(token)
         if path is None or outcomes is None:
@@ -128,7 +130,8 @@ class InspectPage:
         parts, reduction = compare.parts, side.reduction
         budget = {} if reduction is None else {parts.percent: round(100 * reduction)}
         question = outcomes.questions[index].text
-        return {parts.picture: open_picture(path), parts.question: question, parts.seed: None, **budget}
+        sides = {parts.sides: Chosen.of(original_and(side.method))}
+        return {parts.picture: open_picture(path), parts.question: question, parts.seed: None, **sides, **budget}
 
     def _status(self, run: Run) -> dict:
         parts = self.parts
@@ -260,5 +263,6 @@ def _wire(page: InspectPage, compare: ComparePage, tabs: gr.Tabs) -> None:
     def open_row(token: str, event: gr.EventData) -> dict:
         return {tabs: gr.Tabs(selected="compare"), **page.open_row(token, event, compare)}
 
-    filled = [compare.parts.picture, compare.parts.question, compare.parts.percent, compare.parts.seed]
+    of = compare.parts
+    filled = [of.picture, of.question, of.percent, of.sides, of.seed]
     parts.table.open(open_row, parts.token, [tabs, *filled], **AT_ONCE).success(None, js=CLICK_RUN)

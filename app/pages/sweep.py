@@ -12,11 +12,13 @@ import gradio as gr
 from app.engine import LARGEST_PERCENT, Engine, check_ways
 from app.inputs import check_request
 from app.pages.compare import CLICK_RUN, ComparePage, place_in_words
-from app.pages.wiring import AT_ONCE, BUDGETS, QUIET, told_number
+from app.pages.wiring import AT_ONCE, BUDGETS, NOT_OURS, QUIET, told, told_number
 from app.parts.grid import Cell, Grid, GridData
 from app.parts.notice import Message, Notice
+from app.parts.sides import Chosen
 from app.presentation import data_uri
 from app.scenes import true_answer
+from app.sides import original_and
 from app.uploads import Upload
 from app.visits import Waiting, address_of, visit
 from app.words import sentence
@@ -106,8 +108,12 @@ class SweepPage:
         self.engine.line.end(str(request.session_hash))
 
     def open_cell(self, compare: ComparePage, event: gr.EventData) -> dict:
-        """A cell of fitprune is to be seen in Compare, which has the picture and the question already."""
-        return {compare.parts.percent: told_number(event, "percent", LARGEST_PERCENT + 1)}
+        """A cell is to be seen in Compare, which has the picture and the question already."""
+        method = told(event, "method")
+        if method not in self.engine.methods:
+            raise gr.Error(NOT_OURS, print_exception=False)
+        percent = told_number(event, "percent", LARGEST_PERCENT + 1)
+        return {compare.parts.percent: percent, compare.parts.sides: Chosen.of(original_and(method))}
 
 
 def _cell(item: Comparison) -> Cell:
@@ -149,5 +155,6 @@ def create_sweep(engine: Engine, compare: ComparePage, tabs: gr.Tabs) -> SweepPa
     def open_cell(event: gr.EventData) -> dict:
         return {tabs: gr.Tabs(selected="compare"), **page.open_cell(compare, event)}
 
-    page.grid.open(open_cell, None, [tabs, compare.parts.percent], **AT_ONCE).success(None, js=CLICK_RUN)
+    filled = [compare.parts.percent, compare.parts.sides]
+    page.grid.open(open_cell, None, [tabs, *filled], **AT_ONCE).success(None, js=CLICK_RUN)
     return page

@@ -6,8 +6,9 @@ import random
 
 import pytest
 
+from app.demo_model.crowded import scene_of as drawn
 from app.demo_model.questions import KINDS
-from app.demo_model.scenes import Scene, SceneObject, random_scene
+from app.demo_model.scenes import Scene, SceneObject
 from app.objects import with_asked_object
 from app.parts.scrubber import Trace
 from app.presentation import trace_of
@@ -34,7 +35,7 @@ SCENE = scene_of(("red", "car", 0), ("blue", "car", 2), ("red", "fish", 4), ("gr
 
 @pytest.fixture
 def known(monkeypatch):
-    monkeypatch.setattr("app.scenes.random_scene", lambda seed: SCENE)
+    monkeypatch.setattr("app.scenes.scene_of", lambda seed: SCENE)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +70,7 @@ def test_of_another_picture_nothing_is_known():
 
 def test_every_way_of_asking_where_names_the_object():
     for seed in range(40):
-        scene, rng = random_scene(seed), random.Random(seed)
+        scene, rng = drawn(seed), random.Random(seed)
         question = KINDS["where"](scene, rng)
         if question is not None:
             assert question.answer in [item.place for item in asked_objects(seed, question.text)], question.text

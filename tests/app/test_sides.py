@@ -11,7 +11,7 @@ from app.differing import differing, pieces_of
 from app.engine import Side
 from app.parts.sides import Chosen
 from app.presentation import done_board, running_board
-from app.sides import Sides, sides_asked, sides_of
+from app.sides import Sides, original_and, sides_asked, sides_of
 from fitprune_core.run.results import Pruning
 from tests.app.fake_engine import FakeEngine, make_comparison
 
@@ -67,6 +67,13 @@ def test_the_sides_of_a_comparison_are_found_again():
     assert sides_of(*parts(compared("fitprune", first_percent=40.0))) == Sides("fitprune", "fitprune", 40)
     with pytest.raises(ValueError, match="their-own"):
         sides_of(*parts(compared(None, "their-own")))
+
+
+@pytest.mark.parametrize(
+    ("label", "right"), [("random(seed=1)", "random:seed=1"), ("fastv", "fastv"), ("original", "fitprune")]
+)
+def test_a_row_of_results_is_opened_beside_the_original(label, right):
+    assert original_and(label) == Sides("original", right)
 
 
 def parts(comparison):

@@ -83,6 +83,19 @@ def compare_heat(page, results):
     page.click("button[data-mode=heat]")
 
 
+def compare_looked_at(page, results):
+    page.click(".card[data-side=pruned] .piece >> nth=0")
+    page.wait_for_selector(".scrubber[data-mode=looks]")
+
+
+def compare_painted(page, results):
+    page.click("button[data-mode=paint]")
+    page.focus("#scrubber .frame canvas")
+    for key in ("ArrowRight", " "):
+        page.keyboard.press(key)
+    page.wait_for_selector(".painting .rerun:enabled")
+
+
 def compare_old(page, results):
     page.fill("#question textarea", "Is this another question?")
     page.wait_for_timeout(700)
@@ -170,7 +183,7 @@ def menu(page, results):
 
 
 STATES = (
-    compare_idle, compare_done, compare_heat, compare_old, compare_error,
+    compare_idle, compare_done, compare_heat, compare_looked_at, compare_painted, compare_old, compare_error,
     compare_sides, compare_save, compare_presented, compare_elsewhere, compare_history, compare_beside,
     sweep_idle, sweep_done, inspect_idle, inspect_rows, recipes, about, menu,
 )  # fmt: skip

@@ -40,7 +40,13 @@ def test_a_cell_opens_in_compare_at_its_budget(sweep, engine):
     sweep.wait_for_selector("#answers", state="visible")
     while len(engine.asked) == asked:
         sweep.wait_for_timeout(50)
-    assert engine.asked[-1][2] == 80
+    assert engine.asked[-1][2] == 80 and engine.sides[-1][1] == "fitprune"
+    sweep.click("button[role=tab]:has-text('Sweep')")
+    asked = len(engine.asked)
+    sweep.click("#grid tbody tr:last-child td:nth-child(3) button")
+    while len(engine.asked) == asked:
+        sweep.wait_for_timeout(50)
+    assert engine.asked[-1][2] == 40 and engine.sides[-1][1] == "random"
 
 
 def test_a_sweep_without_a_method_is_told_in_a_sentence(sweep):

@@ -1,4 +1,4 @@
-"""One question answered by many methods at many budgets. A cell that is clicked fires `open` with its budget."""
+"""One question answered by many methods at many budgets. A cell that is clicked fires `open` with both."""
 
 from __future__ import annotations
 

@@ -5,16 +5,14 @@ function cellOf(data, row, column) {
     holder.append(make("span", "cell waiting"));
     return holder;
   }
-  const opens = method === "fitprune";
-  const box = make(opens ? "button" : "span", "cell" + (cell.same ? "" : " differs"));
+  const box = make("button", "cell" + (cell.same ? "" : " differs"));
   box.append(make("span", "said", (cell.same ? "" : "≠ ") + (cell.answer || "(empty answer)")),
     make("span", "facts", cell.left + " left · " + writeGflops(cell.gflops)));
   box.title = cell.answer;
-  if (opens) {
-    box.type = "button";
-    box.setAttribute("aria-label", cell.answer + ", " + (cell.same ? "the same answer" : "another answer") + ", " + percent + " %. Open in Compare");
-    box.addEventListener("click", () => trigger("open", { percent }));
-  }
+  box.type = "button";
+  const what = cell.answer + ", " + (cell.same ? "the same answer" : "another answer");
+  box.setAttribute("aria-label", what + ", " + method + ", " + percent + " %. Open in Compare");
+  box.addEventListener("click", () => trigger("open", { method, percent }));
   holder.append(box);
   return holder;
 }
