@@ -165,8 +165,8 @@ class Paired:
     def words(self) -> str:
         """What may be said about it, in a few words: "1.6 times faster (1.4 to 1.9)", "no measurable difference"."""
         if self.interval is None:
-            times = "once" if self.rounds == 1 else f"{self.rounds} times"
-            return f"measured {times}: too seldom to compare"
+            runs = "1 run" if self.rounds == 1 else f"{self.rounds} runs"
+            return f"{runs}: too few to compare"
         if self.verdict == "same":
             return "no measurable difference"
         ratio, low, high = self.times()

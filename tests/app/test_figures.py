@@ -58,7 +58,7 @@ def test_saving(original, pruned, text):
         (make_paired(15.0, 24.0), ("1.6×", "slower (1.5 to 1.8)")),
         (make_paired(10.5, 10.0), ("–", "no measurable difference")),
         (make_paired(10.5, 10.0, spread=0.01), ("1.05×", "faster (1.04 to 1.06)")),
-        (make_paired(24.0, 15.0, rounds=5), ("–", "measured 5 times: too seldom to compare")),
+        (make_paired(24.0, 15.0, rounds=5), ("–", "5 runs: too few to compare")),
         (None, ("–", "")),
     ],
 )

@@ -118,8 +118,8 @@ def by_prefill(side, times):
         # Of 6 even the first and the last: 1 - 2 / 2^6 = 97 %; of 5 no two do: 94 %.
         ([1.5] * 5 + [1.01], "faster", "1.5 times faster (1.01 to 1.5)"),
         ([1.5] * 5 + [0.99], "same", "no measurable difference"),
-        ([1.5] * 5, "unknown", "measured 5 times: too seldom to compare"),
-        ([1.5], "unknown", "measured once: too seldom to compare"),
+        ([1.5] * 5, "unknown", "5 runs: too few to compare"),
+        ([1.5], "unknown", "1 run: too few to compare"),
     ],
 )
 def test_what_may_be_said_about_paired_times(ratios, verdict, words):
