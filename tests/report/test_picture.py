@@ -133,6 +133,14 @@ def test_what_does_not_change_does_not_flicker(made):
     token = next(n for n in comparison.kept[-1] if comparison.layout.boxes[n])
     first, *others = (inside(frame, drawing.box_of(token)) for frame in frames)
     assert all((first == other).all() for other in others) and len({f.palette.tobytes() for f in frames}) == 1
+    film = Image.open(io.BytesIO(exported(entries, ".gif")))
+    for number, frame in enumerate(frames):
+        film.seek(number)
+        assert (np.asarray(film.convert("RGB")) == np.asarray(frame.convert("RGB"))).all(), number
+    gone = [n for n, layer in enumerate(comparison.dropped_after) if layer == 0 and comparison.layout.boxes[n]]
+    if gone:  # dropped at the first layer, and from the third frame on looking as before
+        hidden = [inside(frame, drawing.box_of(gone[0])) for frame in frames[2:]]
+        assert all((hidden[0] == other).all() for other in hidden)
 
 
 def test_tokens_are_counted_as_the_comparison_counts_them(made):
