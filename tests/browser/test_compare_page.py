@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from app.engine import Side
+from app.scenes import load_examples
 from fitprune_core.pruning.paint import Paint
 from tests.app.fake_engine import TOKENS, tokens_of
 from tests.app.pictures import bad_files, odd_pictures
@@ -124,7 +125,8 @@ def test_budget_tells_at_once_what_it_will_do(page):
 
 
 def test_example_runs_and_cropped_sides_are_marked(page, engine):
-    run_with(page, ".picker button:nth-child(5)")
+    wide = next(at for at, example in enumerate(load_examples(), 1) if example.name == "wide")
+    run_with(page, f".picker button:nth-child({wide})")
     assert engine.asked[-1][0] == (960, 480)
     page.wait_for_selector(".scrubber[data-cropped=true]")
     assert page.is_visible("#scrubber .unseen-key")
