@@ -152,7 +152,7 @@ class LayerDrawing:
         c, ways = self.comparison, ways_of(self.comparison)
         names = [title_of(way["method"], way["reduction"]) for way in ways]
         answers = [c["original"]["answer"] or "(empty answer)", c["pruned"]["answer"] or "(empty answer)"]
-        self.answers = [f"{name[:1].upper()}{name[1:]}: {answer}" for name, answer in zip(names, answers, strict=True)]
+        self.answers = [f"{name}: {answer}" for name, answer in zip(names, answers, strict=True)]
         saved = [
             f"{name} saves {100 * way['achieved_reduction']:.1f} % of visual FLOPs"
             for name, way in zip(names, ways, strict=True)
