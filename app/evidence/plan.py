@@ -58,11 +58,11 @@ class Plan:
             raise ValueError(f"a plan needs the budget {KEY_BUDGET:g}, which the report's sentences speak of")
 
 
-# About 110,000 answers of mini-llava: at 0.05 s of a core each, less than an hour of two.
+# About 90,000 answers of mini-llava: at 0.05 s of a core each, less than an hour of two.
 FULL = Plan(
     is_check=False,
     calibration=256,
-    choice=240,
+    choice=120,
     test=2000,
     few=250,
     easy_vqa=300,
@@ -73,7 +73,7 @@ FULL = Plan(
     search_budgets=tuple(percent / 100 for percent in range(5, 96, 5)),
     calibration_sizes=(8, 16, 32, 64, 128, 256, 512),
     answered_sizes=(8, 64, 512),
-    sequential_samples=48,
+    sequential_samples=24,
     sequential_budgets=(0.2, 0.4, 0.6, 0.8),
     timed_questions=4,
     timed_rounds=12,
