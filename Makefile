@@ -43,9 +43,7 @@ demo: .venv/installed
 test: .venv/installed-dev
 ifeq ($(TEST_FLAGS),)
 	$(BIN)/python -m pytest $(TEST_PROCESSES) -m "not browser"
-	$(BIN)/python -m pytest -m browser --ignore=tests/browser/test_accessibility.py
-	@# In a process of its own: after all its pages Chromium opens no further one in time.
-	$(BIN)/python -m pytest tests/browser/test_accessibility.py
+	$(BIN)/python -m pytest -m browser
 else
 	$(BIN)/python -m pytest $(TEST_FLAGS)
 endif

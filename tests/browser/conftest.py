@@ -53,7 +53,10 @@ PATIENCE = 120_000  # milliseconds; a busy machine is no failure
 
 
 @pytest.fixture(scope="session")
-def browser():
+def browser(url_of_all):
+    """Chromium. The server that all files share begins before any other: a server's folder lies in that of the one
+    before it, and goes with it (`uploads.upload_folder`).
+    """
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
         reason = f"none of {', '.join(BROWSERS)} is installed"
@@ -73,9 +76,14 @@ def engine():
 
 
 @pytest.fixture(scope="session")
-def url(engine):
+def url_of_all(engine):
     with served(engine) as address:
         yield address
+
+
+@pytest.fixture(scope="session")
+def url(url_of_all):
+    return url_of_all
 
 
 @pytest.fixture(scope="module")
