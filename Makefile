@@ -43,9 +43,8 @@ demo: .venv/installed
 test: .venv/installed-dev
 ifeq ($(TEST_FLAGS),)
 	$(BIN)/python -m pytest $(TEST_PROCESSES) -m "not browser"
-	$(BIN)/python -m pytest -m browser --ignore=tests/browser/test_accessibility.py
-	@# In a process of its own: it has a server beside the one that all files share, which serves no page after that.
-	$(BIN)/python -m pytest tests/browser/test_accessibility.py
+	@# A process for each file: servers that follow one another in one process trip over each other's folders.
+	set -e; for file in tests/browser/test_*.py; do $(BIN)/python -m pytest $$file; done
 else
 	$(BIN)/python -m pytest $(TEST_FLAGS)
 endif

@@ -79,7 +79,7 @@ def test_the_picture_grows_with_the_window_and_the_page_fills_it(page):
     widths = page.evaluate(
         "[...document.querySelectorAll('#scrubber .frame, #scrubber .side')].map(n => n.offsetWidth)"
     )
-    assert widths[0] >= 560
+    assert widths[0] >= 540
 
 
 def test_on_a_phone_the_answer_is_in_sight_of_the_example_that_was_tapped(page):
