@@ -53,10 +53,7 @@ PATIENCE = 120_000  # milliseconds; a busy machine is no failure
 
 
 @pytest.fixture(scope="session")
-def browser(url_of_all):
-    """Chromium. The server that all files share begins before any other: a server's folder lies in that of the one
-    before it, and goes with it (`uploads.upload_folder`).
-    """
+def browser():
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
         reason = f"none of {', '.join(BROWSERS)} is installed"
@@ -76,14 +73,9 @@ def engine():
 
 
 @pytest.fixture(scope="session")
-def url_of_all(engine):
+def url(engine):
     with served(engine) as address:
         yield address
-
-
-@pytest.fixture(scope="session")
-def url(url_of_all):
-    return url_of_all
 
 
 @pytest.fixture(scope="module")
