@@ -43,8 +43,7 @@ demo: .venv/installed
 test: .venv/installed-dev
 ifeq ($(TEST_FLAGS),)
 	$(BIN)/python -m pytest $(TEST_PROCESSES) -m "not browser"
-	@# A process for each file: servers that follow one another in one process trip over each other's folders.
-	set -e; for file in tests/browser/test_*.py; do $(BIN)/python -m pytest $$file; done
+	$(BIN)/python -m pytest -m browser
 else
 	$(BIN)/python -m pytest $(TEST_FLAGS)
 endif

@@ -40,6 +40,7 @@ def upload_folder() -> Iterator[Path]:
 
     Those that servers left behind which were killed go when the next one begins. Enter it before the pages are made:
     Gradio reads then where its files go, from GRADIO_TEMP_DIR; where that is set, the folder lies in there.
+    So of two servers in one process the later has to end first: its folder lies in that of the other.
     """
     before = os.environ.get(_VARIABLE)
     base = Path(before or tempfile.gettempdir())

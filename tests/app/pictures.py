@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from pathlib import Path
 
 from PIL import Image
 
 QUARTER_TURN = 6  # a value of the EXIF tag that says how the camera was held
 ORIENTATION = 274
+
+
+def png(size: tuple[int, int] = (30, 20)) -> bytes:
+    """A red picture, as a file's bytes."""
+    buffer = io.BytesIO()
+    Image.new("RGB", size, "red").save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def data_url(data: bytes) -> str:
+    """A PNG file's bytes as a data URL."""
+    return "data:image/png;base64," + base64.b64encode(data).decode()
 
 
 def bad_files(folder: Path) -> list[Path]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import importlib.util
-import io
 import json
 import logging
 import time
@@ -14,25 +12,14 @@ import httpx
 import pytest
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
-from PIL import Image
 
 from app import agents
 from app.settings import Limits
 from tests.app.fake_engine import TOKENS, FakeEngine
+from tests.app.pictures import data_url, png
 from tests.app.serving import served, upload
 
-
-def png(size=(50, 50)) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", size, "red").save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def data_url(data: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(data).decode()
-
-
-ASKED = {"image": data_url(png()), "question": "What is it?", "reduction": 60}
+ASKED = {"image": data_url(png((50, 50))), "question": "What is it?", "reduction": 60}
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ lies in a file that was not uploaded; and the server answers afterwards.
 from __future__ import annotations
 
 import http.client
-import io
 import json
 import random
 import re
@@ -20,6 +19,7 @@ import pytest
 from PIL import Image
 
 from tests.app.fake_engine import FakeEngine
+from tests.app.pictures import png
 from tests.app.serving import messages, served_demo, upload
 
 PATIENCE = 20.0  # seconds; an answer takes milliseconds
@@ -45,12 +45,6 @@ def secret(tmp_path_factory):
     image.save(path)
     path.with_name("secret.txt").write_text(SECRET)
     return path
-
-
-def png(size=(30, 20)) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", size, "teal").save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def event_of(demo, name: str) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -16,6 +15,7 @@ from PIL import Image
 from app.limits import body_bytes
 from app.settings import Limits
 from tests.app.fake_engine import FakeEngine
+from tests.app.pictures import png
 from tests.app.serving import call, served, served_demo, upload
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -121,22 +121,16 @@ def test_requests_are_counted_and_the_others_go_on(tight, tmp_path):
     yours.predict(*given, api_name="/compare")
 
 
-def small_png() -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (20, 20)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
 def test_who_makes_up_sessions_is_bound_by_his_address(tight):
     engine, demo, address = tight
     index = next(index for index, event in demo.fns.items() if event.api_name == "compare")
     engine.line.allowance._clock = lambda: 0.0
-    image = upload(address, small_png())
+    image = upload(address, png())
     told = [call(address, index, [image, "What?", 60], f"made up {number}") for number in range(30)]
     errors = [each["output"].get("error") for all in told for each in all if each["msg"] == "process_completed"]
     assert errors[:29] == [None] * 29
     assert "From your address came 30 requests within a minute" in errors[29]
-    answer = httpx.post(f"{address}gradio_api/upload", files={"files": small_png()}, timeout=20)
+    answer = httpx.post(f"{address}gradio_api/upload", files={"files": png()}, timeout=20)
     assert answer.status_code == 429 and "30 requests within a minute" in answer.json()["detail"]
 
 
@@ -148,7 +142,7 @@ def test_what_a_proxy_says_of_an_address_counts_only_where_it_is_believed(monkey
         codes = [
             httpx.post(
                 f"{address}gradio_api/upload",
-                files={"files": small_png()},
+                files={"files": png()},
                 headers={"X-Forwarded-For": f"192.0.2.{number}"},
                 timeout=20,
             ).status_code

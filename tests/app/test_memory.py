@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import gc
 
 import httpx
 
 from app.interface import launch_options
 from tests.app.fake_engine import FakeEngine
+from tests.app.pictures import data_url, png
 from tests.app.serving import call, served_demo, upload
-from tests.app.test_hostile import event_of, png
+from tests.app.test_hostile import event_of
 
 SIZE = 900_000
 
@@ -23,7 +23,7 @@ def kept_texts() -> int:
 
 
 def test_pictures_of_past_callers_are_not_kept():
-    picture = "data:image/png;base64," + base64.b64encode(bytes(SIZE)).decode()
+    picture = data_url(bytes(SIZE))
     with served_demo(FakeEngine()) as (_, url), httpx.Client(timeout=60) as client:
         for percent in (99, 60):
             begun = client.post(f"{url}gradio_api/call/compare", json={"data": [{"url": picture}, "What?", percent]})

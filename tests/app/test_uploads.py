@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import os
 import signal
@@ -22,7 +21,7 @@ from app.uploads import check_values as check_values_within
 from app.uploads import receive as receive_within
 from app.words import sentence
 from tests.app.fake_engine import FakeEngine
-from tests.app.pictures import bad_files
+from tests.app.pictures import bad_files, data_url, png
 from tests.app.serving import call, served_demo, upload
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,16 +36,6 @@ def check_values(values) -> None:
     check_values_within(values, LIMITS)
 
 
-def png(size=(8, 4)) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", size, "red").save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def url_of(data: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(data).decode()
-
-
 @pytest.fixture
 def folder():
     with upload_folder() as folder:
@@ -58,7 +47,7 @@ def uploaded(folder):
     """A picture as Gradio stores it."""
     path = folder / "0123abcd" / "mine.png"
     path.parent.mkdir()
-    path.write_bytes(png())
+    path.write_bytes(png((8, 4)))
     return path
 
 
@@ -108,7 +97,7 @@ def test_an_upload_is_opened_and_told_by_its_key(uploaded):
 def test_everything_else_is_refused_with_one_sentence(forbidden):
     sentences = set()
     for path in forbidden:
-        for values in ([{"path": path}], [{"path": path, "url": url_of(png())}], [{"url": path}]):
+        for values in ([{"path": path}], [{"path": path, "url": data_url(png())}], [{"url": path}]):
             with pytest.raises(Refused) as error:
                 check_values(values)
             sentences.add(str(error.value))
@@ -129,7 +118,7 @@ def test_a_data_url_is_handed_on_as_it_is_and_leaves_no_file(folder, monkeypatch
     exif[0x0112] = 6
     Image.new("RGB", (8, 4), "red").save(buffer, "JPEG", exif=exif)
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda self: pytest.fail("decoded"))
-    picture = Picture(LIMITS).preprocess(ImageData(url=url_of(buffer.getvalue())))
+    picture = Picture(LIMITS).preprocess(ImageData(url=data_url(buffer.getvalue())))
     monkeypatch.undo()
     assert picture.data == buffer.getvalue()
     assert picture.open().size == (4, 8)
@@ -141,13 +130,13 @@ def test_data_urls_have_the_formats_of_files(format):
     buffer = io.BytesIO()
     Image.new("RGB", (8, 4), "red").save(buffer, format)
     with pytest.raises(ValueError, match="format that is not read here"):
-        receive(None, url_of(buffer.getvalue())).open()
+        receive(None, data_url(buffer.getvalue())).open()
 
 
 def test_data_urls_have_the_bounds_of_files():
     few, most = Limits(max_upload_mb=1), 2**20
-    assert receive(None, url_of(bytes(most)), few).data == bytes(most)
-    for url in (url_of(bytes(most + 1)), "data:," + "x" * (most + 1), "data:," + "%00" * (most + 1)):
+    assert receive(None, data_url(bytes(most)), few).data == bytes(most)
+    for url in (data_url(bytes(most + 1)), "data:," + "x" * (most + 1), "data:," + "%00" * (most + 1)):
         with pytest.raises(Refused, match="up to 1 MB"):
             receive(None, url, few)
     with pytest.raises(Refused):

@@ -49,6 +49,7 @@ def per_patch(value: str) -> str:
 
 # Mean brightness of each patch.
 BRIGHTNESS = per_patch("pixels[k]")
+LAPTOP = {"width": 1366, "height": 768}
 PATIENCE = 120_000  # milliseconds; a busy machine is no failure
 
 
@@ -78,20 +79,26 @@ def url(engine):
         yield address
 
 
+def new_page(browser, viewport=LAPTOP):
+    """An empty page that is patient, and counts results in `window.results`."""
+    page = browser.new_page(viewport=viewport)
+    page.set_default_timeout(PATIENCE)
+    page.add_init_script(COUNT_RESULTS)
+    return page
+
+
 @pytest.fixture(scope="module")
 def viewport():
     """The window of `page`: a laptop's, unless a file has another."""
-    return {"width": 1366, "height": 768}
+    return LAPTOP
 
 
 @pytest.fixture(scope="module")
 def page(browser, url, viewport):
     """The page with the first result on it; `page.problems` lists what the console complained about."""
-    page = browser.new_page(viewport=viewport)
-    page.set_default_timeout(PATIENCE)
+    page = new_page(browser, viewport)
     page.problems = []
     page.on("pageerror", lambda error: page.problems.append(str(error)))
-    page.add_init_script(COUNT_RESULTS)
     page.goto(url + "?__theme=light")
     page.wait_for_selector(".board[data-state=done]")
     page.wait_for_selector(".scrubber[data-state=full]")

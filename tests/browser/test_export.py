@@ -11,7 +11,7 @@ from PIL import Image
 
 from fitprune_core.report.drawing import LayerDrawing
 from tests.browser.conftest import PATIENCE
-from tests.browser.test_compare_page import to_layer
+from tests.browser.pages import to_layer
 
 pytestmark = pytest.mark.browser
 

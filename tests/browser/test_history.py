@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.browser.conftest import COUNT_RESULTS, PATIENCE
-from tests.browser.test_compare_page import run_with, white_picture
+from tests.browser.conftest import new_page
+from tests.browser.pages import run_with, white_picture
 
 pytestmark = pytest.mark.browser
 
@@ -126,9 +126,7 @@ def test_one_is_removed_and_stays_so(page):
 
 
 def test_another_visitor_sees_nothing_of_it(page, browser, url):
-    other = browser.new_page(viewport={"width": 1366, "height": 768})
-    other.set_default_timeout(PATIENCE)
-    other.add_init_script(COUNT_RESULTS)
+    other = new_page(browser)
     other.goto(url + "?__theme=light")
     other.wait_for_selector(".board[data-state=done]")
     remembered(other, 1)

@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from tests.app.fake_engine import RESULTS
 from tests.browser.conftest import PATIENCE
+from tests.browser.pages import write_results
 
 pytestmark = pytest.mark.browser
 
@@ -19,18 +19,8 @@ HOSTILE = ["<img src=x onerror=alert(1)>", "${window.broken = 1}", "{{constructo
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     """Questions of which every fifth is lost, every seventh won, and the first ask what no page should run."""
-    path = tmp_path_factory.mktemp("results") / "answers.csv"
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(RESULTS)
-        for number in range(ROWS):
-            question = HOSTILE[number] if number < len(HOSTILE) else f"Question {order(number)}?"
-            about = ["a key", "color" if number % 3 else "read", question, "", "some-model"]
-            first = "a dog" if number % 7 == 0 else "a key"
-            second = "a cat" if number % 5 == 0 else "a key"
-            for reduction, method, answer, flops in ((0, "original", first, 2.0), (0.6, "fitprune", second, 0.8)):
-                writer.writerow([number, reduction, method, answer, int(answer == "a key"), flops, *about])
-    return path
+    questions = (HOSTILE[number] if number < len(HOSTILE) else f"Question {order(number)}?" for number in range(ROWS))
+    return write_results(tmp_path_factory.mktemp("results") / "answers.csv", questions)
 
 
 def order(number: int) -> int:

@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from tests.browser.conftest import PATIENCE
-from tests.browser.test_accessibility import MENU, results, to_tab  # noqa: F401
+from tests.browser.pages import MENU, open_recipes, open_results, sweep_to_the_end, to_tab
+from tests.browser.test_accessibility import results  # noqa: F401
 from tests.browser.test_layout import SIZES
 
 pytestmark = pytest.mark.browser
@@ -65,19 +66,16 @@ def compare(page, table):
 
 def sweep(page, table):
     to_tab(page, "Sweep")
-    page.click("#sweep")
-    page.wait_for_function("document.querySelector('#grid .status').textContent.startsWith('All')")
+    sweep_to_the_end(page)
 
 
 def inspect(page, table):
     to_tab(page, "Inspect")
-    page.set_input_files("#results-file input[type=file]", str(table))
-    page.wait_for_selector(".inspect[data-state=full]")
+    open_results(page, table)
 
 
 def recipes(page, table):
-    to_tab(page, "Recipes")
-    page.wait_for_selector("#curves .step")
+    open_recipes(page)
 
 
 def about(page, table):
@@ -95,7 +93,7 @@ def test_every_control_is_reached_and_shows_it(browser, url, results, what, widt
         what(page, results)
         page.wait_for_timeout(500)
         controls = dict(page.evaluate(CONTROLS))
-        assert len(controls) > 5
+        assert len(controls) > 6
         page.evaluate("document.activeElement.blur(); document.body.tabIndex = -1; document.body.focus()")
         reached, unseen = [], []
         for _ in range(3 * len(controls)):

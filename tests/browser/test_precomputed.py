@@ -8,9 +8,15 @@ from app.precomputed import write_ready
 from app.scenes import load_examples
 from tests.app.fake_engine import FakeEngine, make_comparison
 from tests.app.serving import served
-from tests.browser.test_compare_page import run_with
+from tests.browser.pages import run_with
 
 pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def engine():
+    """One of its own, which nothing was asked before."""
+    return FakeEngine(("a red car", "a blue car"), delay=0.05)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.browser.conftest import BRIGHTNESS
-from tests.browser.test_compare_page import run_with, to_layer
+from tests.browser.pages import run_with, to_layer
 
 pytestmark = pytest.mark.browser
 

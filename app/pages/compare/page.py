@@ -180,8 +180,8 @@ class ComparePage:
     ) -> AsyncGenerator[dict, None]:
         """Answer once more, with patches that were painted on the picture."""
         try:
-            stay, go = (() if told(event, name) is None else told(event, name) for name in ("stay", "go"))
-            paint = Paint(stay, go)
+            painted = {name: tokens for name in ("stay", "go") if (tokens := told(event, name)) is not None}
+            paint = Paint(**painted)
         except ValueError as error:
             yield {self.parts.notice: Message(text=sentence(error), kind="error")}
             return
