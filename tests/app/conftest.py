@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import ssl
+from functools import cache
+
 import pytest
 
 import fitprune_core as fp
 from app.engine import Engine
 from tests.tiny import random_picture
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_ssl_context():
+    """Every client of httpx reads all certificates anew, for 20 ms, although no test here speaks TLS."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssl, "create_default_context", cache(ssl.create_default_context))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from itertools import accumulate, pairwise, product
 
 import numpy as np
@@ -67,8 +68,7 @@ class FakeEngine:
     def recipe_for(self, percent: float) -> PruningRecipe:
         """Layers lose a constant share each, as much as meets the budget best."""
         check_percent(percent)
-        removed = min(_schedules(), key=lambda counts: abs(visual_reduction(GEOMETRY, counts, TOKENS) - percent / 100))
-        achieved = visual_reduction(GEOMETRY, removed, TOKENS)
+        achieved, removed = min(_schedules(), key=lambda schedule: abs(schedule[0] - percent / 100))
         return PruningRecipe(self.model_name, GEOMETRY.num_layers, TOKENS, percent / 100, achieved, removed)
 
     def preview(self, percent: float) -> Preview:
@@ -246,12 +246,14 @@ def make_layout(size: tuple[int, int]) -> VisualLayout:
     return VisualLayout(size, boxes, GRID, GRID, seen, "crop", ("grid",) * TOKENS)
 
 
-def _schedules() -> list[tuple[int, ...]]:
-    """Recipes from removing nothing to removing nearly everything at once."""
+@cache  # every page asks for its 91 recipes
+def _schedules() -> list[tuple[float, tuple[int, ...]]]:
+    """Recipes from removing nothing to removing nearly everything at once, each after what it saves."""
     found = []
     for step in range(200):
         left = [TOKENS, *(round(TOKENS * (1 - step / 200) ** (layer + 1)) for layer in range(GEOMETRY.num_layers))]
-        found.append(tuple(before - after for before, after in pairwise(left)))
+        removed = tuple(before - after for before, after in pairwise(left))
+        found.append((visual_reduction(GEOMETRY, removed, TOKENS), removed))
     return found
 
 
