@@ -87,7 +87,8 @@ class Api:
         """Wait in line, and return all `expected` comparisons of `work(image, question, should_stop=...)`."""
         line = self.engine.line
         place = line.join(asker.visitor, asker.address)
-        async with contextlib.aclosing(visit(line, place, partial(_begin, picture, question, work))) as items:
+        visited = visit(line, place, partial(_begin, picture, question, work), picture.held())
+        async with contextlib.aclosing(visited) as items:
             found = [item.to_json() async for item in items if isinstance(item, Comparison)]
         if len(found) == expected:
             return found

@@ -1,11 +1,18 @@
-"""What the server refuses before anything looks at it: too large a request, and one that has it fetch the web."""
+"""What the server refuses before anything looks at it: too large a request, one that has it fetch the web, and uploads
+that are too many.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 from gradio.route_utils import FnIndexInferError
+from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -15,6 +22,7 @@ from app.agents import create_agents
 from app.allowance import Allowance
 from app.engine import Engine
 from app.settings import Limits
+from app.stored import UploadsRoom
 from app.visits import address_of
 from app.words import sentence
 from fitprune_core.checks.words import cut
@@ -29,6 +37,7 @@ _UNUSABLE = (TypeError, ValueError, OSError)  # and for a name that no file can 
 
 
 _UPLOAD = "/gradio_api/upload"
+_TIDY = 60.0  # seconds
 
 
 class NoWeb:
@@ -52,20 +61,38 @@ class NoWeb:
 
 
 class FewUploads:
-    """Refuses an upload from an address that sent as many requests as one may within a minute."""
+    """Refuses an upload from an address that sent as many requests as one may within a minute, and makes room on the
+    disk for others.
+    """
 
-    def __init__(self, app: ASGIApp, allowance: Allowance) -> None:
-        self.app, self.allowance = app, allowance
+    def __init__(self, app: ASGIApp, allowance: Allowance, room: UploadsRoom) -> None:
+        self.app, self.allowance, self.room = app, allowance, room
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI has it."""
-        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"].endswith(_UPLOAD):
-            try:
-                self.allowance.take("", address_of(Request(scope)))
-            except ValueError as error:
-                await JSONResponse({"detail": sentence(error)}, 429)(scope, receive, send)
-                return
-        await self.app(scope, receive, send)
+        if scope["type"] != "http" or scope["method"] != "POST" or not scope["path"].endswith(_UPLOAD):
+            await self.app(scope, receive, send)
+            return
+        request = Request(scope)
+        try:
+            self.allowance.take("", address_of(request))
+        except ValueError as error:
+            await JSONResponse({"detail": sentence(error)}, 429)(scope, receive, send)
+            return
+        try:
+            size = await asyncio.to_thread(self.room.expect, self._announced(request))
+        except ValueError as error:
+            await JSONResponse({"detail": sentence(error)}, 507)(scope, receive, send)
+            return
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self.room.arrived(size)
+
+    def _announced(self, request: Request) -> int:
+        """How large a request says that it is, or else how large it may be: Gradio ends it there."""
+        said, most = request.headers.get("content-length", ""), body_bytes(self.room.limits)
+        return min(int(said), most) if said.isdecimal() else most
 
 
 def unknown(request: Request, error: Exception) -> JSONResponse:
@@ -84,13 +111,28 @@ def body_bytes(limits: Limits) -> int:
     return limits.upload_bytes * 4 // 3 + 2**20
 
 
+async def _tidy(room: UploadsRoom) -> None:
+    """Once a minute: pictures that the app draws for visitors come without an upload."""
+    while True:
+        await asyncio.sleep(_TIDY)
+        await asyncio.to_thread(room.tidy)
+
+
 def app_options(engine: Engine) -> dict[str, Any]:
     """What Gradio's server is made with."""
-    agents = create_agents(engine)
+    agents, room = create_agents(engine), UploadsRoom(Path(get_upload_folder()), engine.limits)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Any) -> AsyncIterator[None]:
+        tidying = asyncio.create_task(_tidy(room))
+        async with agents.lifespan(app) if agents.lifespan else contextlib.nullcontext():
+            yield
+        tidying.cancel()
+
     return {
         "routes": agents.routes,
-        "lifespan": agents.lifespan,
-        "middleware": [Middleware(NoWeb), Middleware(FewUploads, allowance=engine.line.allowance)],
+        "lifespan": lifespan,
+        "middleware": [Middleware(NoWeb), Middleware(FewUploads, allowance=engine.line.allowance, room=room)],
         "exception_handlers": dict.fromkeys(_UNUSABLE, unusable) | dict.fromkeys(_UNKNOWN, unknown),
         "max_body_size": body_bytes(engine.limits),
     }

@@ -21,6 +21,7 @@ from app.allowance import Asker
 from app.demo_model.samples import write_samples
 from app.engine import Engine, check_percent
 from app.line import check_room
+from app.stored import make_room
 from fitprune_core.checks.files import read_json
 from fitprune_core.run.timing import Stopped
 from fitprune_core.samples.bundle import unpack
@@ -104,6 +105,7 @@ class Runs:
     def __init__(self, engine: Engine, folder: Path) -> None:
         self.engine, self.folder = engine, folder
         self._runs: dict[str, Run] = {}
+        self._made: set[str] = set()  # tokens of those whose folders are being filled
         self._turn, self._beginning = threading.Lock(), threading.Lock()
 
     def ask(
@@ -142,6 +144,7 @@ class Runs:
                 samples, title = write_samples(folder / "scenes", scenes, _seed_of(token)), f"{scenes:,} new scenes"
             else:
                 samples, title = write_samples(folder / "scenes", scenes, seed), f"{scenes:,} scenes"
+            self._make_room()
             plan = Plan(str(samples.relative_to(folder)), title, budgets, tuple(methods), task)
             return self.begin(token, plan, asker.address)
         except (ValueError, OSError) as error:
@@ -156,6 +159,7 @@ class Runs:
         """The token and the empty folder of a run to come; what is too old is removed."""
         self._forget_old()
         token = secrets.token_urlsafe(18)
+        self._made.add(token)
         folder = self.folder / token
         folder.mkdir(parents=True)
         return token, folder
@@ -180,6 +184,7 @@ class Runs:
         partial.write_text(json.dumps(asdict(plan)), encoding="utf-8")
         partial.replace(folder / _PLAN)  # whole or not at all, whenever the server is killed
         run = self._runs[token] = Run(token, folder, plan, "waiting", total=total, address=address)
+        self._made.discard(token)
         threading.Thread(target=self._work, args=(run,), daemon=True, name=f"run {token[:6]}").start()
         return run
 
@@ -202,6 +207,7 @@ class Runs:
     def remove(self, token: str) -> None:
         """Remove a run that is over, with all that it holds."""
         self._runs.pop(token, None)
+        self._made.discard(token)
         shutil.rmtree(self.folder / token, ignore_errors=True)
 
     def _work(self, run: Run) -> None:
@@ -242,6 +248,23 @@ class Runs:
             with contextlib.suppress(FileNotFoundError):  # another request removed it
                 if folder.stat().st_mtime < oldest and not (run and run.is_busy):
                     self.remove(folder.name)
+
+    def _make_room(self) -> None:
+        """Remove the oldest runs where all take more than may be on the disk, but none that is on the way.
+
+        Raises ValueError, in words, where those alone are too much.
+        """
+        limits = self.engine.limits
+        left = make_room(self.folder.iterdir(), limits.stored_bytes, self._is_on_the_way)
+        for token in [token for token in list(self._runs) if not (self.folder / token).is_dir()]:
+            self._runs.pop(token, None)
+        if left > limits.stored_bytes:
+            most = f"{limits.max_stored_mb:,} MB, as many as they may"
+            raise ValueError(f"Runs that are on the way take {most}. Try again when one of them is over.")
+
+    def _is_on_the_way(self, folder: Path) -> bool:
+        run = self._runs.get(folder.name)
+        return folder.name in self._made or (run is not None and run.is_busy)
 
 
 def _seed_of(token: str) -> int:

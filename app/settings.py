@@ -35,6 +35,8 @@ class Limits:
 
     Attributes:
         max_upload_mb: an uploaded file, or a picture in a data URL, in MB of 2^20 bytes.
+        max_stored_mb: what visitors left on the disk, in MB of 2^20 bytes: all uploads, and once more the runs of
+            Inspect and Recipes; at least twice the largest upload.
         max_pixels: a picture, width times height.
         max_question: a question, in characters.
         max_seconds: a request, from its turn at the model on.
@@ -45,6 +47,7 @@ class Limits:
     """
 
     max_upload_mb: int = _limit(16, 2_048, "largest upload, in MB")
+    max_stored_mb: int = _limit(2_048, 1_000_000, "most MB on disk of all uploads, and as many of all runs")
     max_pixels: int = _limit(MAX_PIXELS, MAX_PIXELS, "largest picture, in pixels")
     max_question: int = _limit(MAX_QUESTION_CHARACTERS, MAX_QUESTION_CHARACTERS, "longest question, in characters")
     max_seconds: int = _limit(300, 86_400, "longest time of a request at the model, in seconds")
@@ -53,9 +56,18 @@ class Limits:
     max_waiting: int = _limit(20, 10_000, "most visitors that wait for the model")
     max_waiting_per_address: int = _limit(10, 10_000, "most of them from one address")
 
+    def __post_init__(self) -> None:
+        if self.max_stored_mb < 2 * self.max_upload_mb:
+            twice = f"twice the {self.max_upload_mb:,} MB of an upload"
+            raise ValueError(f"{self.max_stored_mb:,} MB on disk are too few: they must hold at least {twice}")
+
     @property
     def upload_bytes(self) -> int:
         return self.max_upload_mb * 2**20
+
+    @property
+    def stored_bytes(self) -> int:
+        return self.max_stored_mb * 2**20
 
 
 DEFAULTS = Limits()
@@ -98,7 +110,10 @@ class Settings:
         limits = {limit.name: getattr(parsed, limit.name) for limit in fields(Limits)}
         apart = {*LoadOptions.names(), *limits}
         rest = {name: value for name, value in vars(parsed).items() if name not in apart}
-        return cls(loading=LoadOptions.of(parsed), limits=Limits(**limits), **rest)
+        try:
+            return cls(loading=LoadOptions.of(parsed), limits=Limits(**limits), **rest)
+        except ValueError as error:
+            parser.error(str(error))
 
 
 class _Parser(OneLineParser):

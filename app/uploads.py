@@ -14,7 +14,9 @@ import os
 import shutil
 import stat
 import tempfile
+import threading
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +34,9 @@ from fitprune_core import open_picture
 _DATA, _SERVED = "data:", "/gradio_api/file="
 _FOLDER, _LOCK = "fitprune-uploads-", ".lock"
 _VARIABLE = "GRADIO_TEMP_DIR"
+# Files that somebody works with, and by how many requests.
+_held: Counter[Path] = Counter()
+_held_lock = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -97,6 +102,22 @@ class Upload:
     def key(self) -> str:
         return "/".join(self.path.parts[-2:]) if self.path else ""
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Inside the block its file is not removed to make room for others."""
+        if self.path is None:
+            yield
+            return
+        with _held_lock:
+            _held[self.path] += 1
+        try:
+            yield
+        finally:
+            with _held_lock:
+                _held[self.path] -= 1
+                if not _held[self.path]:
+                    del _held[self.path]
+
     def open(self) -> Image.Image:
         """The picture as `open_picture` reads it. Raises ValueError that names the picture, but no folder."""
         file = io.BytesIO(self._read())
@@ -110,6 +131,12 @@ class Upload:
             return self.path.read_bytes()
         except OSError as error:
             raise ValueError(refusal(self.limits)) from error
+
+
+def is_held(folder: Path) -> bool:
+    """Whether somebody works with a file in a folder, see `Upload.held`."""
+    with _held_lock:
+        return any(path.is_relative_to(folder) for path in _held)
 
 
 def check_values(values: Any, limits: Limits) -> None:

@@ -22,6 +22,7 @@ from app.line import Line, Place
 
 # Seconds between two looks at whether it is somebody's turn, or he has gone.
 _LOOK = 0.1
+_NOTHING: contextlib.nullcontext[None] = contextlib.nullcontext()
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,23 @@ class Waiting:
 
 
 async def visit(
-    line: Line, place: Place, work: Callable[[Callable[[], bool]], Generator[Any, None, None]]
+    line: Line,
+    place: Place,
+    work: Callable[[Callable[[], bool]], Generator[Any, None, None]],
+    meanwhile: contextlib.AbstractContextManager[Any] = _NOTHING,
 ) -> AsyncGenerator[Any, None]:
     """Yield `Waiting` until it is a place's turn, at least once, then what `work(should_stop)` yields on a thread.
 
-    It ends without a further item once the place is over, or the visitor is gone. Raises what the work raises, and
-    ValueError when it takes longer than a request may.
+    meanwhile: entered while it lasts. It ends without a further item once the place is over, or the visitor is gone.
+    Raises what the work raises, and ValueError when it takes longer than a request may.
     """
+    with meanwhile:
+        async with contextlib.aclosing(_visit(line, place, work)) as items:
+            async for item in items:
+                yield item
+
+
+async def _visit(line: Line, place: Place, work: Callable) -> AsyncGenerator[Any, None]:
     is_gone = _listener()
     begun = False
     try:

@@ -57,7 +57,7 @@ class SweepPage:
             picture, question = check_request(picture, question, percents[0], self.engine.limits)
             place = line.join(visitor, address_of(request))
             work = partial(self._work, picture, question, seed, methods, percents)
-            async with contextlib.aclosing(visit(line, place, work)) as items:
+            async with contextlib.aclosing(visit(line, place, work, picture.held())) as items:
                 async for item in items:
                     if isinstance(item, GridData):
                         yield {self.grid: item, self.notice: Message(text="Answering…")}

@@ -38,7 +38,8 @@ class Looking:
             side, index = _token_of(event, subject)
             place = line.join(looker(request), address_of(request))
             work = partial(self._work, subject, side, index)
-            async with contextlib.aclosing(visit(line, place, work)) as items:
+            picture = subject.asked.picture
+            async with contextlib.aclosing(visit(line, place, work, picture.held())) as items:
                 async for item in items:
                     if isinstance(item, Lens):
                         yield {parts.lens: item}

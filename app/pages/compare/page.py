@@ -152,7 +152,7 @@ class ComparePage:
             asked = Asked(picture, question, percent, seed, chosen.sides() if chosen else Sides(), paint)
             place = self.engine.line.join(str(request.session_hash), address_of(request))
             work = partial(self._work, asked)
-            async with contextlib.aclosing(visit(self.engine.line, place, work)) as items:
+            async with contextlib.aclosing(visit(self.engine.line, place, work, picture.held())) as items:
                 async for item in items:
                     if isinstance(item, Result):
                         kept, ended = item.kept, item.ended
