@@ -12,8 +12,10 @@ from typing import NoReturn
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
-# On a ZeroGPU Space this package must come before anything looks for CUDA.
+# On a ZeroGPU Space this package must come before anything looks for CUDA. It stands in for CUDA while weights are
+# loaded, but on this thread alone, so that transformers must not read them on others.
 if os.environ.get("SPACES_ZERO_GPU") == "true":
+    os.environ["HF_DEACTIVATE_ASYNC_LOAD"] = "1"
     import spaces  # noqa: F401
 
 from app.engine import Engine

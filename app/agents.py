@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import gradio as gr
+from gradio.context import LocalContext
 from starlette.requests import Request
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
@@ -98,6 +99,7 @@ def _add_tools(server: Any, api: Api) -> None:
 async def answer(api: Api, name: str, given: dict[str, Any], request: Request) -> Any:
     """What a tool found, in short. Raises ValueError, a sentence, for whatever ends it before."""
     asker = Asker(uuid.uuid4().hex, address_of(request))
+    LocalContext.request.set(gr.Request(request))  # on ZeroGPU the quota is that of whoever sent this
     listener = asyncio.ensure_future(_end_with(request, lambda: api.engine.line.end(asker.visitor)))
     try:
         return await _answer(api, name, given, asker)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from fitprune_core import (
     tokens_per_layer,
 )
 from fitprune_core.checks.words import shown
+from fitprune_core.models.loading import resolve_name
 from fitprune_core.models.provenance import weights_digest
 from fitprune_core.pruning.methods import find_method
 from fitprune_core.pruning.paint import UNPAINTED, Paint
@@ -102,7 +103,11 @@ class Engine:
     @classmethod
     def from_settings(cls, settings: Settings) -> Engine:
         """Load the model that the settings name. Raises ValueError or MemoryError if it cannot be loaded."""
-        model, processor = load_model(settings.model, **asdict(settings.loading))
+        loading, name = settings.loading, resolve_name(settings.model)
+        if name == MINI_LLAVA and loading.dtype == "auto":
+            # What is known of its answers, also those made beforehand, is known of these weights as they are.
+            loading = replace(loading, dtype="float32")
+        model, processor = load_model(name, **asdict(loading))
         most, limits = settings.max_new_tokens, settings.limits
         return cls(model, processor, recipes=settings.recipes, max_new_tokens=most, limits=limits)
 

@@ -22,6 +22,7 @@ from app.demo_model.samples import write_samples
 from app.engine import Engine, check_percent
 from app.line import check_room
 from app.stored import make_room
+from app.zero_gpu import is_zero_gpu
 from fitprune_core.checks.files import read_json
 from fitprune_core.run.timing import Stopped
 from fitprune_core.samples.bundle import unpack
@@ -126,6 +127,7 @@ class Runs:
         as nobody has seen. percents, methods, task: as in `Plan`. Raises ValueError for what cannot be asked,
         for an `asker` who asks too often, and where too many wait; it leaves nothing behind.
         """
+        _check_lent(task)
         self.engine.line.allowance.take(asker.visitor, asker.address)
         if (old := self.find(before)) is not None:
             old.stop()
@@ -169,6 +171,7 @@ class Runs:
 
         Raises ValueError for questions that cannot be asked, naming what is wrong, and OSError.
         """
+        _check_lent(plan.task)
         with self._beginning:
             run = self._runs.get(token)
             return run if run is not None and run.is_busy else self._begin(token, plan, address)
@@ -265,6 +268,13 @@ class Runs:
     def _is_on_the_way(self, folder: Path) -> bool:
         run = self._runs.get(folder.name)
         return folder.name in self._made or (run is not None and run.is_busy)
+
+
+def _check_lent(task: str) -> None:
+    """Raise ValueError where a GPU is lent to one request at a time: a run in the background has none."""
+    if is_zero_gpu():
+        elsewhere = f"`python -m fitprune_core {task}` does it on a machine of your own"
+        raise ValueError(f"This Space borrows a GPU for single requests, none for a run of minutes: {elsewhere}")
 
 
 def _seed_of(token: str) -> int:

@@ -150,6 +150,21 @@ def test_settings_reach_the_model(tiny_folder, recipes):
         Engine.from_settings(replace(settings, loading=replace(loading, quantization="4bit")))
 
 
+@pytest.mark.parametrize(
+    ("model", "dtype", "loaded"),
+    [("mini-llava", "auto", "float32"), ("mini-llava", "float16", "float16"), ("owner/other", "auto", "auto")],
+)
+def test_the_embedded_model_keeps_the_numbers_that_its_answers_are_known_of(monkeypatch, model, dtype, loaded):
+    """On CUDA other models get float16, which would make it another model than was evaluated and asked beforehand."""
+
+    def load(name, **loading):
+        raise ValueError(f"{name} as {loading['dtype']}")
+
+    monkeypatch.setattr("app.engine.load_model", load)
+    with pytest.raises(ValueError, match=f"^{model} as {loaded}$"):
+        Engine.from_settings(Settings(model=model, loading=LoadOptions(dtype=dtype)))
+
+
 @pytest.mark.parametrize("value", [-1, 90.5, 95, float("nan"), float("inf"), 10**400, "60", None, True, [60]])
 def test_budgets_that_cannot_be(value):
     with pytest.raises(ValueError, match="from 0 to 90"):

@@ -11,16 +11,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import base64
-import contextlib
 import json
 import random
 import re
-import socket
-import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, median
@@ -30,13 +27,14 @@ import httpx
 
 from app.scenes import load_examples
 from app.settings import Limits
+from tests.benchmarks.serving import running
 
-ROOT = Path(__file__).resolve().parents[2]
 PERCENTS = (30, 80)
 FULL = re.compile(r"\d+ visitors are waiting for the model already, as many as may|Queue is full. Max size is")
 _PATIENCE = httpx.Timeout(300.0)
 # Memory in MB that a server may gain while a crowd is there, beside what its caches take at first.
 _GROWTH = 64
+_MANY = ("--max-requests", "100000", "--max-requests-per-address", "100000")
 
 
 @dataclass
@@ -48,28 +46,6 @@ class Client:
     wrong: list[str] = field(default_factory=list)
     begun: float | None = None  # when it began to wait for what it asks now
     longest: float = 0.0  # seconds without an answer, turned away or in line
-
-
-@contextlib.contextmanager
-def server() -> Iterator[tuple[str, int]]:
-    """The address and the process of an app, once it answers."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    many = ["--max-requests", "100000", "--max-requests-per-address", "100000"]
-    command = [sys.executable, "app.py", "--model", "mini-llava", "--port", str(port), *many]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
-    try:
-        url = f"http://127.0.0.1:{port}/"
-        for _ in range(600):
-            with contextlib.suppress(httpx.TransportError):
-                httpx.get(url, timeout=5)
-                break
-            time.sleep(0.2)
-        yield url, process.pid
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
 
 
 def questions() -> list[tuple[str, list[Any]]]:
@@ -199,7 +175,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=120.0)
     options = parser.parse_args(arguments)
-    with server() as (url, pid):
+    with running(*_MANY) as (url, pid):
         return 0 if asyncio.run(measure(url, pid, options.clients, options.seconds)) else 1
 
 
