@@ -6,7 +6,9 @@ attention that is far from flat, so that a wrong ranking of visual tokens shows.
 
 from __future__ import annotations
 
+import copy
 import math
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -121,6 +123,26 @@ def tiny_llava(
     "sdpa" or "eager". tower: "clip", whose class token is dropped, or "siglip", which has none. prompt: of "vicuna",
     "mistral" or "qwen".
     """
+    made = _made(
+        family, decoder, num_layers, grid, hidden_size, num_heads, num_key_value_heads, attention, tower, prompt, seed
+    )
+    return copy.deepcopy(made)
+
+
+@cache  # to build one takes three times as long as to copy it
+def _made(
+    family: str,
+    decoder: str,
+    num_layers: int,
+    grid: int,
+    hidden_size: int,
+    num_heads: int,
+    num_key_value_heads: int | None,
+    attention: str,
+    tower: str,
+    prompt: str,
+    seed: int,
+) -> tuple[LlavaForConditionalGeneration | LlavaNextForConditionalGeneration, LlavaProcessor | LlavaNextProcessor]:
     processor = tiny_processor(grid, family=family, tower=tower, prompt=prompt)
     side = grid * processor.patch_size
     text = _decoder_config(decoder, processor.tokenizer, num_layers, hidden_size, num_heads, num_key_value_heads)
