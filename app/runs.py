@@ -19,11 +19,13 @@ from pathlib import Path
 
 from app.allowance import Asker
 from app.demo_model.samples import write_samples
+from app.easy_vqa import write_questions
 from app.engine import Engine, check_percent
 from app.line import check_room
 from app.stored import make_room
 from app.zero_gpu import is_zero_gpu
 from fitprune_core.checks.files import read_json
+from fitprune_core.checks.words import shown
 from fitprune_core.run.timing import Stopped
 from fitprune_core.samples.bundle import unpack
 from fitprune_core.samples.files import check_pictures, check_samples
@@ -34,6 +36,7 @@ MOST_BYTES = 512 * 2**20  # of a zip, unpacked
 _TOKEN = re.compile(r"[\w-]{24}")
 _PLAN = "plan.json"
 EVALUATE, CALIBRATE = "evaluate", "calibrate"
+SCENES, EASY_VQA = "scenes", "easy-vqa"
 _RESULTS = {EVALUATE: "results.csv", CALIBRATE: "statistics.npz"}
 
 NOBODY = Asker()
@@ -113,19 +116,20 @@ class Runs:
         self,
         before: str | None,
         questions: str | None,
-        scenes: int,
+        count: int,
         percents: Sequence[float],
         methods: Sequence[str] = (),
         *,
+        source: str = SCENES,
         seed: int | None = None,
         task: str = EVALUATE,
         asker: Asker = NOBODY,
     ) -> Run:
         """Begin a visitor's run in a new folder; the one that he had on the way, of the token `before`, ends.
 
-        questions: a zip of pictures and a samples file, or None for so many drawn `scenes`, those of a `seed` or such
-        as nobody has seen. percents, methods, task: as in `Plan`. Raises ValueError for what cannot be asked,
-        for an `asker` who asks too often, and where too many wait; it leaves nothing behind.
+        questions: a zip of pictures and a samples file, or None for `count` questions of a source: `SCENES`, those of
+        a `seed` or such as nobody has seen, or `EASY_VQA`. percents, methods, task: as in `Plan`. Raises ValueError for
+        what cannot be asked, for an `asker` who asks too often, and where too many wait; it leaves nothing behind.
         """
         _check_lent(task)
         self.engine.line.allowance.take(asker.visitor, asker.address)
@@ -142,10 +146,8 @@ class Runs:
             budgets = tuple(float(check_percent(percent)) for percent in percents)
             if questions is not None:
                 samples, title = unpack(questions, folder / "set", MOST_BYTES), Path(questions).name
-            elif seed is None:
-                samples, title = write_samples(folder / "scenes", scenes, _seed_of(token)), f"{scenes:,} new scenes"
             else:
-                samples, title = write_samples(folder / "scenes", scenes, seed), f"{scenes:,} scenes"
+                samples, title = _write(source, folder / source, count, token, seed)
             self._make_room()
             plan = Plan(str(samples.relative_to(folder)), title, budgets, tuple(methods), task)
             return self.begin(token, plan, asker.address)
@@ -275,6 +277,20 @@ def _check_lent(task: str) -> None:
     if is_zero_gpu():
         elsewhere = f"`python -m fitprune_core {task}` does it on a machine of your own"
         raise ValueError(f"This Space borrows a GPU for single requests, none for a run of minutes: {elsewhere}")
+
+
+def _write(source: str, folder: Path, count: int, token: str, seed: int | None) -> tuple[Path, str]:
+    """The samples file of `count` questions of a source, written into a folder, and what they are called.
+
+    Raises ValueError for a source that is not there.
+    """
+    if source == EASY_VQA:
+        return write_questions(folder, count), f"{count:,} questions of easy-VQA"
+    if source != SCENES:
+        raise ValueError(f"Questions come from {SCENES} or {EASY_VQA}, not from {shown(source)}.")
+    if seed is None:
+        return write_samples(folder, count, _seed_of(token)), f"{count:,} new scenes"
+    return write_samples(folder, count, seed), f"{count:,} scenes"
 
 
 def _seed_of(token: str) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import os
 import shutil
@@ -14,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from app.demo_model.crowded import WORLDS
-from app.demo_model.pictures_pool import easy_vqa_paths, easy_vqa_questions
 from app.demo_model.samples import write_samples
+from app.easy_vqa import is_installed, spread_questions
 from app.evidence.fingerprints import code_digest, digest_of, files_digest
 from app.evidence.plan import CALIBRATION_SEED, CHOICE_SEED, FURTHER_CALIBRATION_SEEDS, TEST_SEED, Plan
 from fitprune_core.samples.files import SamplesFile, check_samples, read_samples
@@ -63,34 +62,21 @@ _WORLD = ("crowded", "drawing", "lettering", "offtopic", "questions", "samples",
 
 def easy_vqa(count: int, folder: Path) -> Questions | None:
     """Up to `count` questions of easy-VQA's test split, evenly spread over it; None where the package is not there."""
-    try:
-        if importlib.util.find_spec("easy_vqa") is None:
-            return None
-    except ValueError:  # a module that was put there by hand has no specification
-        pass
-    questions, paths = easy_vqa_questions("test"), easy_vqa_paths("test")
-    pictures = Path(os.path.commonpath([os.fspath(path) for path in paths.values()]))
-    chosen = range(0, len(questions), max(1, len(questions) // count))[:count]
+    if not is_installed():
+        return None
+    questions, total = spread_questions(count)
+    pictures = Path(os.path.commonpath([asked.picture.parent for asked in questions]))
 
     def write(into: Path) -> Path:
         into.mkdir(parents=True, exist_ok=True)
-        entries = []
-        for number in chosen:
-            text, answer, picture = questions[number]
-            image = os.path.relpath(paths[picture], pictures)
-            entries.append({"id": f"easy-{number}", "image": image, "question": text, "answer": answer,
-                            "kind": _easy_kind(answer)})  # fmt: skip
-        return _write_lines(into / "samples.jsonl", entries)
+        samples = into / "samples.jsonl"
+        lines = [asked.line(os.path.relpath(asked.picture, pictures)) for asked in questions]
+        samples.write_text("".join(lines), encoding="utf-8")
+        return samples
 
-    origin = f"{len(chosen)} of the {len(questions):,} questions of easy-VQA's test split, evenly spread"
-    file = _written(folder / f"easy-vqa-{len(chosen)}", write)
+    origin = f"{len(questions)} of the {total:,} questions of easy-VQA's test split, evenly spread"
+    file = _written(folder / f"easy-vqa-{len(questions)}", write)
     return Questions(EASY_VQA, SamplesFile(file, pictures), origin)
-
-
-def _easy_kind(answer: str) -> str:
-    from app.demo_model.pictures_pool import EASY_SHAPES
-
-    return "yes or no" if answer in ("yes", "no") else "shape" if answer in EASY_SHAPES else "color"
 
 
 def parts_of(given: SamplesFile, plan: Plan, folder: Path) -> dict[str, Questions]:

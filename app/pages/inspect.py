@@ -9,13 +9,14 @@ from typing import Any
 
 import gradio as gr
 
+from app.easy_vqa import MISSING, is_installed
 from app.engine import Engine
 from app.pages.compare import CLICK_RUN, ComparePage
 from app.pages.wiring import AT_ONCE, BUDGETS, LOOK, QUIET, told, told_number
 from app.parts.notice import Message, Notice
 from app.parts.sides import Chosen
 from app.parts.table import Table, TableData
-from app.runs import MOST_QUESTIONS, Run, Runs
+from app.runs import EASY_VQA, MOST_QUESTIONS, SCENES, Run, Runs
 from app.sides import original_and
 from app.tables import table_of
 from app.visits import asker_of
@@ -24,7 +25,7 @@ from fitprune_core import open_picture
 from fitprune_core.evaluation.lmms_logs import read_lmms_logs
 from fitprune_core.evaluation.outcomes import Outcomes, read_results
 
-_MOST_SCENES = 1_000
+_MOST_DRAWN = 1_000  # questions without a zip
 _READY = "Open results that exist, or ask many questions here."
 
 
@@ -35,7 +36,8 @@ class Parts:
     results: gr.File
     pruned_log: gr.File
     questions: gr.File
-    scenes: gr.Slider
+    source: gr.Radio
+    count: gr.Slider
     methods: gr.CheckboxGroup
     budgets: gr.CheckboxGroup
     run: gr.Button
@@ -78,7 +80,8 @@ class InspectPage:
     def begin(
         self,
         questions: str | None,
-        scenes: int,
+        source: str,
+        count: int,
         methods: list[str],
         budgets: list[int],
         token: str,
@@ -86,7 +89,8 @@ class InspectPage:
     ) -> dict[Any, Any]:
         """Begin a run; one that this visitor has on the way ends."""
         try:
-            run = self.runs.ask(token, questions, int(scenes), budgets, methods, asker=asker_of(request))
+            asker = asker_of(request)
+            run = self.runs.ask(token, questions, int(count), budgets, methods, source=source, asker=asker)
         except ValueError as error:
             return {self.parts.notice: Message(text=sentence(error), kind="error")}
         return {self.parts.token: run.token, **self._status(run)}
@@ -217,12 +221,19 @@ def _create_controls(engine: Engine) -> dict[str, Any]:
             elem_id="pruned-file",
         )  # fmt: skip
     with gr.Accordion("Ask many questions", open=True):
-        gr.Markdown("Pictures and a samples file in a zip; without one, new scenes are asked about.")
+        gr.Markdown("Pictures and a samples file in a zip; without one, so many questions about:")
         questions = gr.File(
             label="Questions, zip",
             file_types=[".zip"], height=132, elem_id="questions-file",
         )  # fmt: skip
-        scenes = gr.Slider(10, _MOST_SCENES, 60, step=10, label="New scenes", elem_id="scenes", buttons=[])
+        source = gr.Radio(
+            [("New scenes", SCENES), ("easy-VQA's test split", EASY_VQA)],
+            value=SCENES,
+            label="Without a zip",
+            info=None if is_installed() else MISSING,
+            elem_id="source",
+        )
+        count = gr.Slider(10, _MOST_DRAWN, 60, step=10, label="How many", elem_id="how-many", buttons=[])
         methods = gr.CheckboxGroup(
             list(engine.methods), value=["fitprune", "random"], label="Methods", elem_id="methods"
         )
@@ -235,7 +246,8 @@ def _create_controls(engine: Engine) -> dict[str, Any]:
         "results": results,
         "pruned_log": pruned_log,
         "questions": questions,
-        "scenes": scenes,
+        "source": source,
+        "count": count,
         "methods": methods,
         "budgets": budgets,
         "run": run,
@@ -254,7 +266,7 @@ def _wire(page: InspectPage, compare: ComparePage, tabs: gr.Tabs) -> None:
         [parts.table, parts.notice, parts.picture],
         **QUIET,
     )
-    asked = [parts.questions, parts.scenes, parts.methods, parts.budgets, parts.token]
+    asked = [parts.questions, parts.source, parts.count, parts.methods, parts.budgets, parts.token]
     parts.run.click(page.begin, asked, [parts.token, *shown], **QUIET)
     parts.stop.click(page.stop, parts.token, shown, **AT_ONCE)
     parts.timer.tick(page.look_after, parts.token, shown, **AT_ONCE)

@@ -7,8 +7,9 @@ import json
 
 import pytest
 
+from tests.app.fake_engine import TOKENS
 from tests.browser.conftest import PATIENCE
-from tests.browser.pages import write_results
+from tests.browser.pages import to_layer, to_tab, write_results
 
 pytestmark = pytest.mark.browser
 
@@ -178,7 +179,7 @@ def test_questions_are_asked_and_a_row_opens_in_compare(browser, url, engine):
     page.goto(url + "?__theme=light")
     page.wait_for_selector(".board[data-state=done]")
     page.click("button[role=tab]:has-text('Inspect')")
-    page.fill("#scenes input[type=number]", "10")
+    page.fill("#how-many input[type=number]", "10")
     page.keyboard.press("Tab")
     page.click("#ask")
     page.wait_for_selector(".inspect[data-state=full]")
@@ -195,7 +196,54 @@ def test_questions_are_asked_and_a_row_opens_in_compare(browser, url, engine):
     while len(engine.asked) == asked:
         page.wait_for_timeout(50)
     assert engine.asked[-1][1:] == (question, 60)
+    page.wait_for_selector(".board[data-state=done][data-stale=false]")
+    to_layer(page, 12)
+    removed = engine.recipe_for(60).removed
+    assert page.inner_text("#scrubber .count").startswith(f"{TOKENS - sum(removed)} ")
+    to_tab(page, "Inspect")
+    page.click("#table .next")
+    page.wait_for_function(
+        "q => document.querySelector('#table .row-detail .question').textContent !== q", arg=question
+    )
     page.close()
+
+
+def test_easy_vqa_is_asked_and_its_pictures_are_seen(browser, url):
+    pytest.importorskip("easy_vqa")
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.set_default_timeout(PATIENCE)
+    page.goto(url + "?__theme=light")
+    page.wait_for_selector(".board[data-state=done]")
+    to_tab(page, "Inspect")
+    page.click("#source label:has-text('easy-VQA')")
+    page.fill("#how-many input[type=number]", "20")
+    page.keyboard.press("Tab")
+    page.click("#ask")
+    page.wait_for_selector(".inspect[data-state=full]")
+    assert count(page) == "20 of 20 questions" and page.inner_text("#table .line .c-id").startswith("easy-")
+    kinds = page.locator("#table .tools .kind option").all_inner_texts()
+    assert set(kinds) == {"all", "color", "shape", "yes or no"}
+    page.wait_for_selector("#row-picture img")
+    page.wait_for_function("document.querySelector('#row-picture img').naturalWidth === 64")
+    page.close()
+
+
+@pytest.mark.parametrize("width", [390, 1024, 1440])
+def test_sums_stay_inside_the_page_and_keep_their_columns(inspect, width):
+    """On a phone below each other, each behind its head; no word is broken, and a reader aloud meets a table."""
+    inspect.set_viewport_size({"width": width, "height": 844})
+    cells = inspect.locator("#table .sums tbody tr:nth-child(2) > *").all()
+    boxes = [cell.bounding_box() for cell in cells]
+    assert all(box["x"] >= 0 and box["x"] + box["width"] <= width for box in boxes)
+    is_stacked = boxes[1]["y"] > boxes[0]["y"]
+    assert is_stacked == (width == 390)
+    if is_stacked:
+        heads = [cell.evaluate("cell => getComputedStyle(cell, '::before').content") for cell in cells[1:]]
+        assert heads == [f'"{head}"' for head in ("right", "as the original", "against the original", "visual FLOPs")]
+        assert all(box["height"] <= 44 for box in boxes)  # two lines
+    table = inspect.locator("#table .sums").get_by_role("table")
+    assert table.get_by_role("rowheader").count() == table.get_by_role("row").count() - 1 == 2
+    inspect.set_viewport_size({"width": 1440, "height": 900})
 
 
 @pytest.mark.parametrize(
