@@ -75,6 +75,8 @@ def run_compare(options: argparse.Namespace) -> None:
         recipe,
         method=options.method,
         against=against,
+        stay=options.stay,
+        go=options.go,
         max_new_tokens=options.max_new_tokens,
     )
     if options.export is not None:

@@ -58,6 +58,9 @@ def _add_compare(adding: argparse.ArgumentParser) -> None:
     adding.add_argument("--against", default="original", metavar="NAME", help=about)
     about = "share of visual FLOPs that --against saves [what the second way saves]"
     adding.add_argument("--against-reduction", type=_share, metavar="R", help=about)
+    about = "visual tokens, numbered from 0 in reading order, that --method keeps at every layer, at the same cost"
+    adding.add_argument("--stay", type=_token, nargs="+", default=(), metavar="N", help=about)
+    adding.add_argument("--go", type=_token, nargs="+", default=(), metavar="N", help="those that it drops first")
     _add_running(adding)
     adding.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     about = "also write it: a .html page that works offline, a .json file, a .png of one layer, a .gif or .webp of all"
@@ -143,6 +146,12 @@ def _batch_size(text: str) -> int | str:
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{shown(text)} is not a whole number from 1 up")
+    return int(text)
+
+
+def _token(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{shown(text)} is not the number of a visual token, from 0 up")
     return int(text)
 
 

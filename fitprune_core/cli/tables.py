@@ -36,10 +36,13 @@ def comparison_table(comparison: Comparison) -> str:
 def _side_lines(side: Pruning, num_visual_tokens: int) -> list[str]:
     """What a side was asked to save, and what it left of so many visual tokens."""
     left = [len(tokens) for tokens in side.kept]
+    painted = {"stay": side.stay, "go first": side.go}
+    told = "; ".join(f"{name}: {' '.join(map(str, tokens))}" for name, tokens in painted.items() if tokens)
     return [
         f"budget    {side.achieved_reduction:.1%} of visual FLOPs saved ({side.reduction:.1%} asked), "
         f"ranked by {side.method}",
         f"tokens    {' '.join(map(str, left))} of {num_visual_tokens} visual tokens leave layers 1 to {len(left)}",
+        *([f"painted   {told}"] if told else []),
     ]
 
 

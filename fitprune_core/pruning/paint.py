@@ -23,7 +23,7 @@ def _tokens(name: str, given: Iterable[int]) -> tuple[int, ...]:
     except TypeError as error:
         raise ValueError(f"{name} is a list of visual tokens by number, not {shown(given)}") from error
     if tokens and tokens[0] < 0:
-        raise ValueError(f"{name} holds visual token {tokens[0]}; they are numbered from 0")
+        raise ValueError(f"{name} holds visual token {shown(tokens[0])}; they are numbered from 0")
     return tuple(tokens)
 
 
@@ -43,7 +43,7 @@ class Paint:
             object.__setattr__(self, name, _tokens(name, getattr(self, name)))
         both = sorted({*self.stay} & {*self.go})
         if both:
-            raise ValueError(f"visual token {both[0]} must both stay and go; choose one")
+            raise ValueError(f"visual token {shown(both[0])} must both stay and go; choose one")
 
     def __bool__(self) -> bool:
         """Whether anything was painted."""
@@ -53,7 +53,9 @@ class Paint:
         """Raise ValueError where a picture has fewer tokens than that, or a layer keeps fewer than must stay."""
         last = max((*self.stay, *self.go), default=-1)
         if last >= num_visual_tokens:
-            raise ValueError(f"visual token {last} was painted, but this picture has {num_visual_tokens}, from 0 up")
+            raise ValueError(
+                f"visual token {shown(last)} was painted, but this picture has {num_visual_tokens}, from 0 up"
+            )
         left = list(accumulate((drops.before, *drops.removed), operator.sub, initial=num_visual_tokens))[1:]
         layer = next((layer for layer, kept in enumerate(left) if kept < len(self.stay)), None)
         if layer is not None:

@@ -113,6 +113,18 @@ def test_compare_takes_another_first_way(compare, capsys):
     assert table.count("ranked by fitprune") == 2 and "(20.0% asked)" in table and "original" not in table
 
 
+def test_compare_keeps_and_drops_what_it_is_told_to(compare, capsys):
+    assert compare(json=True) == 0
+    before = json.loads(capsys.readouterr().out)
+    stay, go = before["dropped_after"].index(min(before["dropped_after"])), before["kept"][-1][0]
+    assert compare(stay=stay, go=go, json=True) == 0
+    after = json.loads(capsys.readouterr().out)
+    assert (after["stay"], after["go"]) == ([stay], [go]) and after["removed"] == before["removed"]
+    assert stay in after["kept"][-1] and stay not in before["kept"][-1] and go not in after["kept"][-1]
+    assert compare(stay=stay, go=go) == 0
+    assert f"painted   stay: {stay}; go first: {go}" in capsys.readouterr().out
+
+
 def test_compare_takes_a_recipe_file(compare, place, capsys):
     assert compare(reduction=None, recipe=place / "recipe.json", json=True) == 0
     entries = json.loads(capsys.readouterr().out)
@@ -142,6 +154,8 @@ def test_nothing_is_pruned_at_zero(compare, capsys):
         ({"model": "no-such-folder"}, "no-such-folder"),
         ({"method": "guess"}, "guess"),
         ({"against": "guess"}, "guess"),
+        ({"stay": "x"}, "'x' is not the number of a visual token"),
+        ({"go": "5000"}, "visual token 5000 was painted"),
         ({"against_reduction": "2"}, "not including, 1"),
         ({"max_new_tokens": "0"}, "'0' is not a whole number from 1 up"),
         ({"device": "toaster"}, "toaster"),
