@@ -38,6 +38,8 @@ _IMAGE = (
     "The picture: a data URL (data:image/png;base64,...), or the address or path that this server gave to a file "
     "uploaded at /gradio_api/upload. Nothing is fetched from the web."
 )
+# What a caller may leave out of each tool.
+_OPTIONAL = {"compare": ("method", "against", "against_reduction", "stay", "go"), "sweep": ("methods",)}
 _BUDGET = f"percent of the decoder's FLOPs on visual tokens to save, 0 to {LARGEST_PERCENT}"
 _FOUND = (
     "the answers, whether they agree, the FLOPs of each, and how many visual tokens each layer leaves. What each "
@@ -110,13 +112,14 @@ async def answer(api: Api, name: str, given: dict[str, Any], request: Request) -
 async def _answer(api: Api, name: str, given: dict[str, Any], asker: Asker) -> Any:
     limits = api.engine.limits
     try:
-        if name not in ("compare", "sweep"):
+        if name not in _OPTIONAL:
             raise ValueError(f"There is no tool {name!r} here; there are compare and sweep.")
-        image = receive_text(given.get("image"), limits)
+        image, question = receive_text(given.get("image"), limits), given.get("question")
+        further = {each: given[each] for each in _OPTIONAL[name] if each in given}
         if name == "compare":
-            return in_short(await api.compared(image, given.get("question"), given.get("reduction"), asker))
-        reductions, methods = given.get("reductions"), given.get("methods", ["fitprune"])
-        return [in_short(each) for each in await api.swept(image, given.get("question"), reductions, methods, asker)]
+            return in_short(await api.compared(asker, image, question, given.get("reduction"), **further))
+        found = await api.swept(asker, image, question, given.get("reductions"), **further)
+        return [in_short(each) for each in found]
     except gr.Error as error:
         raise ValueError(error.message) from error
     except (ValueError, MemoryError) as error:
@@ -136,6 +139,8 @@ async def _end_with(request: Request, end: Callable[[], None]) -> None:
 def in_short(found: dict[str, Any]) -> dict[str, Any]:
     """A comparison without what it says of each visual token, and how many are left after each layer instead."""
     short = {name: value for name, value in found.items() if name not in _PER_TOKEN}
+    if short.get("against"):
+        short["against"] = in_short(short["against"])
     return {**short, "tokens_left": [len(tokens) for tokens in found["kept"]]}
 
 
@@ -143,7 +148,7 @@ def _tool(name: str, about: str, **properties: dict[str, Any]) -> dict[str, Any]
     schema = {
         "type": "object",
         "properties": properties,
-        "required": [each for each in properties if each != "methods"],
+        "required": [each for each in properties if each not in _OPTIONAL[name]],
     }
     return {"name": name, "description": about, "inputSchema": schema}
 
@@ -152,13 +157,35 @@ _ASKED = {
     "image": {"type": "string", "description": _IMAGE},
     "question": {"type": "string", "description": "What to ask about the picture."},
 }
+_PERCENT = {"type": "number", "minimum": 0, "maximum": LARGEST_PERCENT}
+_TOKENS = {"type": "array", "items": {"type": "integer", "minimum": 0}}
 TOOLS = [
     _tool(
         "compare",
         "Answer a question about a picture twice: with a vision-language model as it is, and with visual tokens pruned "
-        f"by FitPrune to a budget of FLOPs. Returns {_FOUND} Times are measured in turns.",
+        "by FitPrune to a budget of FLOPs; or in any two ways, each with a method and a budget of its own. Returns "
+        f"{_FOUND} Times are measured in turns.",
         **_ASKED,
-        reduction={"type": "number", "minimum": 0, "maximum": LARGEST_PERCENT, "description": f"The {_BUDGET}."},
+        reduction={**_PERCENT, "description": f"The {_BUDGET}."},
+        method={
+            "type": "string",
+            "description": "What chooses the tokens of the second answer, fitprune if left out, such as "
+            '"random:seed=1"; "original" prunes nothing.',
+        },
+        against={
+            "type": "string",
+            "description": "What answers first, named as method; original, the model as it is, if left out.",
+        },
+        against_reduction={
+            **_PERCENT,
+            "description": f"The budget of against: {_BUDGET}; that of reduction if left out.",
+        },
+        stay={
+            **_TOKENS,
+            "description": "Visual tokens, by number from 0 in reading order, that must stay at every layer of the "
+            "second answer: a test of what it needs, at the same FLOPs.",
+        },
+        go={**_TOKENS, "description": "Visual tokens that go first there."},
     ),
     _tool(
         "sweep",
@@ -167,7 +194,7 @@ TOOLS = [
         **_ASKED,
         reductions={
             "type": "array",
-            "items": {"type": "number", "minimum": 0, "maximum": LARGEST_PERCENT},
+            "items": _PERCENT,
             "description": f"Budgets, each the {_BUDGET}; {MOST_WAYS} ways in all at most.",
         },
         methods={

@@ -1,22 +1,27 @@
-"""The endpoints: /compare, one picture, one question, one budget; /sweep, many budgets and methods."""
+"""The endpoints: /compare, one picture and question in two ways; /sweep, many budgets and methods."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import gradio as gr
 
 from app.allowance import Asker
+from app.asked import Asked
 from app.engine import Engine, check_ways
-from app.inputs import Names, Percent, Percents, Picture, check_request
+from app.inputs import Names, Percent, Percents, Picture, Tokens, check_request
+from app.sides import Sides
 from app.uploads import Upload
 from app.visits import asker_of, visit
 from app.words import sentence
 from fitprune_core import Comparison
+from fitprune_core.pruning.paint import Paint
+from fitprune_core.run.results import ORIGINAL
 
+FITPRUNE = "fitprune"
 _TOOK_ITS_PLACE = "A newer request of yours took its place: send one at a time."
 
 
@@ -27,9 +32,18 @@ class Api:
         self.engine = engine
 
     async def compare(
-        self, image: Upload | None, question: str, reduction: float, request: gr.Request
+        self,
+        request: gr.Request,
+        image: Upload | None,
+        question: str,
+        reduction: float,
+        method: str = FITPRUNE,
+        against: str = ORIGINAL,
+        against_reduction: float | None = None,
+        stay: Sequence[int] = (),
+        go: Sequence[int] = (),
     ) -> dict[str, Any]:
-        """Answer a question about a picture with the original and the pruned model.
+        """Answer a question about a picture in two ways: with the original and the pruned model, or any two.
 
         One request at a time: a second one of the same client takes the place of the first.
 
@@ -37,15 +51,26 @@ class Api:
             image: the picture.
             question: what to ask about it, up to 2,000 characters.
             reduction: share of visual FLOPs to save, in percent, 0 to 90.
+            method: what chooses the tokens of the second answer, such as "random:seed=1"; "original" prunes nothing.
+            against: what answers first, named as `method`.
+            against_reduction: what `against` saves, in percent; null for the same.
+            stay: visual tokens, by number from 0, that stay at every layer of the second answer, at the same cost.
+            go: visual tokens that go first there. Where only `against` prunes, both are for the first answer.
 
         Returns:
             What `python -m fitprune_core compare --json` prints.
         """
         with _refusals():
-            return await self.compared(image, question, reduction, asker_of(request))
+            ways = (method, against, against_reduction, stay, go)
+            return await self.compared(asker_of(request), image, question, reduction, *ways)
 
     async def sweep(
-        self, image: Upload | None, question: str, reductions: list[float], methods: list[str], request: gr.Request
+        self,
+        request: gr.Request,
+        image: Upload | None,
+        question: str,
+        reductions: list[float],
+        methods: Sequence[str] = (FITPRUNE,),
     ) -> list[dict[str, Any]]:
         """Answer a question about a picture with the original and by every method at every budget.
 
@@ -59,16 +84,29 @@ class Api:
             For each method and budget what `python -m fitprune_core compare --json` prints; times are not measured.
         """
         with _refusals():
-            return await self.swept(image, question, reductions, methods, asker_of(request))
+            return await self.swept(asker_of(request), image, question, reductions, methods)
 
-    async def compared(self, image: Upload | None, question: Any, reduction: Any, asker: Asker) -> dict[str, Any]:
+    async def compared(
+        self,
+        asker: Asker,
+        image: Upload | None,
+        question: Any,
+        reduction: Any,
+        method: Any = FITPRUNE,
+        against: Any = ORIGINAL,
+        against_reduction: Any = None,
+        stay: Any = (),
+        go: Any = (),
+    ) -> dict[str, Any]:
         """As `compare`, for whoever asks. Raises ValueError, in words, for whatever ends it before."""
         picture, question = check_request(image, question, reduction, self.engine.limits)
-        work = partial(self.engine.compare, percent=reduction)
+        sides = Sides(against, method, against_reduction)
+        asked = Asked(picture, question, reduction, None, sides, Paint(stay, go))
+        work = partial(self.engine.compare, percent=reduction, **asked.ways())
         return (await self._ask(picture, question, work, 1, asker))[0]
 
     async def swept(
-        self, image: Upload | None, question: Any, reductions: Any, methods: Any, asker: Asker
+        self, asker: Asker, image: Upload | None, question: Any, reductions: Any, methods: Any = (FITPRUNE,)
     ) -> list[dict[str, Any]]:
         """As `sweep`, for whoever asks. Raises ValueError, in words, for whatever ends it before."""
         percents, methods = check_ways(reductions, methods)
@@ -116,9 +154,13 @@ def create_api(engine: Engine) -> None:
     """The endpoints inside the current Blocks, on inputs of their own: a slider would cut a budget of 95 down to 90."""
     api = Api(engine)
     image, question, result = Picture(engine.limits, visible=False), gr.Textbox(visible=False), gr.JSON(visible=False)
-    reduction, reductions, methods = Percent(visible=False), Percents(visible=False), Names(visible=False)
+    reduction, reductions, methods = Percent(visible=False), Percents(visible=False), Names([FITPRUNE], visible=False)
+    method, against = gr.Textbox(FITPRUNE, visible=False), gr.Textbox(ORIGINAL, visible=False)
+    sides = [method, against, Percent(visible=False), Tokens([], visible=False), Tokens([], visible=False)]
     at_any_time: dict[str, Any] = {"concurrency_limit": None}  # the line before the model sees to the order
-    gr.Button(visible=False).click(api.compare, [image, question, reduction], result, api_name="compare", **at_any_time)
+    gr.Button(visible=False).click(
+        api.compare, [image, question, reduction, *sides], result, api_name="compare", **at_any_time
+    )
     gr.Button(visible=False).click(
         api.sweep, [image, question, reductions, methods], result, api_name="sweep", **at_any_time
     )

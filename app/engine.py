@@ -320,12 +320,18 @@ def check_percent(value: Any) -> float:
     return value
 
 
+def check_name(method: Any) -> None:
+    """Raise ValueError for what is no name of a method, whether there is such a method or not."""
+    if not isinstance(method, str):
+        raise ValueError(f"Methods are given by name, as in {', '.join(METHODS)}, not as {shown(method)}.")
+
+
 def check_ways(percents: Any, methods: Any) -> tuple[tuple[float, ...], tuple[str, ...]]:
     """Budgets in percent and methods, each once. Raises ValueError for what cannot be, or is too much."""
     if not isinstance(percents, list | tuple) or not percents or not isinstance(methods, list | tuple) or not methods:
         raise ValueError("A sweep needs a list of budgets and a list of methods, neither of them empty.")
-    if not all(isinstance(method, str) for method in methods):
-        raise ValueError(f"Methods are given by name, as in {', '.join(METHODS)}, not as {shown(methods)}.")
+    for method in methods:
+        check_name(method)
     found = {find_method(method).label: method for method in methods}
     budgets = tuple(dict.fromkeys(map(check_percent, percents)))
     if len(budgets) * len(found) > MOST_WAYS:

@@ -46,7 +46,13 @@ class Guarded(gr.Blocks):
     async def preprocess_data(
         self, block_fn: Any, inputs: list[Any], state: Any, *arguments: Any, **options: Any
     ) -> list[Any]:
-        """As Gradio's. Raises `Refused` before Gradio opens, copies or fetches anything, and gr.Error for the rest."""
+        """As Gradio's. Raises `Refused` before Gradio opens, copies or fetches anything, and gr.Error for the rest.
+
+        What a caller of an endpoint leaves out at the end is what its component begins with, as for a client, which
+        looks it up: so an endpoint may be given more inputs without breaking those who call it.
+        """
+        if block_fn.api_name and block_fn.api_visibility == "public":
+            inputs = [*inputs, *(each.value for each in block_fn.inputs[len(inputs) :])]
         check_values(inputs, self.limits)
         if state is not None:
             state.config_values = _Nothing()

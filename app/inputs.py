@@ -65,6 +65,15 @@ class Names(gr.JSON):
         return {"type": "array", "items": {"type": "string"}}
 
 
+class Tokens(gr.JSON):
+    """A gr.JSON that says that it is a list of visual tokens, and yields whatever was sent; for the API."""
+
+    is_template = True
+
+    def api_info(self) -> dict[str, Any]:
+        return {"type": "array", "items": {"type": "integer"}}
+
+
 def check_request(picture: Upload | None, question: str, percent: Any, limits: Limits) -> tuple[Upload, str]:
     """The picture, unopened, and the question, trimmed. Raises ValueError for whichever of the three cannot be."""
     check_percent(percent)

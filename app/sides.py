@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from app.engine import LARGEST_PERCENT, Side, check_percent
+from app.engine import LARGEST_PERCENT, Side, check_name, check_percent
 from fitprune_core.checks.words import shown
 from fitprune_core.pruning.methods import find_method
 from fitprune_core.run.results import ORIGINAL, Comparison, Pruning
@@ -29,6 +29,7 @@ class Sides:
 
     def __post_init__(self) -> None:
         for method in (self.left, self.right):
+            check_name(method)
             if len(method) > _LONGEST:
                 raise ValueError(f"a method and its options have up to {_LONGEST} characters, not {len(method):,}")
             if method != ORIGINAL:

@@ -14,6 +14,7 @@ from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 
 from app import agents
+from app.engine import Side
 from app.settings import Limits
 from tests.app.fake_engine import TOKENS, FakeEngine
 from tests.app.pictures import data_url, png
@@ -53,7 +54,10 @@ def test_the_tools_are_described(url):
     for tool in found:
         assert len(tool.description) > 100 and "FLOPs" in tool.description
         assert all(entry["description"] for entry in tool.inputSchema["properties"].values())
-        assert set(tool.inputSchema["required"]) == set(tool.inputSchema["properties"]) - {"methods"}
+    asked, (compare, sweep) = {"image", "question"}, (set(tool.inputSchema["required"]) for tool in found)
+    assert compare == asked | {"reduction"} and sweep == asked | {"reductions"}
+    sides = {"method", "against", "against_reduction", "stay", "go"}
+    assert set(found[0].inputSchema["properties"]) - compare == sides
 
 
 def test_an_agent_learns_what_the_api_says_but_for_single_tokens(url, engine):
@@ -72,6 +76,15 @@ def test_a_sweep_has_every_way_and_fitprune_where_none_is_named(url):
     found = json.loads(call(url, "sweep", {**given, "methods": ["fitprune", "random:seed=1"]})[1])
     assert [each["reduction"] for each in found] == [0.6, 0.2, 0.6, 0.2]
     assert len(json.loads(call(url, "sweep", given)[1])) == 2
+
+
+def test_an_agent_may_choose_both_sides_and_paint(url, engine):
+    sides = {"method": "random:seed=1", "against": "fitprune", "against_reduction": 80, "stay": [7], "go": [9]}
+    is_well, text = call(url, "compare", {**ASKED, **sides})
+    found = json.loads(text)
+    assert is_well and (found["method"], found["stay"], found["go"]) == ("random(seed=1)", [7], [9])
+    assert engine.sides[-1] == (Side("fitprune", 80), "random:seed=1")
+    assert found["against"]["tokens_left"][-1] < found["tokens_left"][-1] and len(text) < 8_000
 
 
 def test_an_upload_may_be_named_by_its_path_or_by_its_address(url, engine):
@@ -98,6 +111,9 @@ MARKED = {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}
         ("compare", {"question": " "}, "question is empty"),
         ("compare", {"reduction": 99}, "from 0 to 90"),
         ("compare", {"reduction": MARKED}, "from 0 to 90"),
+        ("compare", {"method": MARKED}, "by name"),
+        ("compare", {"stay": MARKED}, "Stay is a list of visual tokens"),
+        ("compare", {"against_reduction": MARKED}, "from 0 to 90"),
         ("sweep", {"reductions": MARKED}, "a list of budgets"),
         ("sweep", {"reductions": [60], "methods": [MARKED]}, "by name"),
         ("sweep", {"reductions": [60], "methods": ["none such"]}, "none such"),

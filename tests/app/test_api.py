@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 
 import httpx
@@ -12,6 +13,8 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
+from app.engine import Side
+from fitprune_core.pruning.paint import Paint
 from tests.app.fake_engine import TOKENS, FakeEngine
 from tests.app.pictures import bad_files, odd_pictures
 from tests.app.serving import join, served, upload
@@ -72,9 +75,17 @@ def refused(client, *arguments) -> str:
 def test_there_are_two_endpoints_and_they_name_their_inputs(client):
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
     assert list(endpoints) == ["/compare", "/sweep"]
-    names = [parameter["parameter_name"] for parameter in endpoints["/compare"]["parameters"]]
-    assert names == ["image", "question", "reduction"]
-    assert len(endpoints["/compare"]["returns"]) == 1
+    names = {
+        name: {each["parameter_name"]: each["parameter_has_default"] for each in endpoints[name]["parameters"]}
+        for name in endpoints
+    }
+    asked = {"image": False, "question": False}
+    sides = dict.fromkeys(["method", "against", "against_reduction", "stay", "go"], True)
+    assert names == {
+        "/compare": {**asked, "reduction": False, **sides},
+        "/sweep": {**asked, "reductions": False, "methods": True},
+    }
+    assert all(len(each["returns"]) == 1 for each in endpoints.values())
 
 
 def test_result_holds_what_the_contract_promises(client, picture, engine):
@@ -85,6 +96,52 @@ def test_result_holds_what_the_contract_promises(client, picture, engine):
     assert set(result["original"]) >= RUN_KEYS and set(result["pruned"]) >= RUN_KEYS
     assert [TOKENS - len(kept) for kept in result["kept"]][-1] == sum(result["removed"])
     assert engine.asked[-1] == ((200, 100), "What is it?", 60)
+
+
+def test_any_two_ways_are_compared_and_painted(client, picture, engine):
+    sides = {"method": "random:seed=1", "against": "fitprune", "against_reduction": 80, "stay": [7, 3], "go": [200]}
+    asked = {"image": handle_file(str(picture)), "question": "What?", "reduction": 20}
+    found = client.predict(**asked, **sides, api_name="/compare")
+    assert (found["method"], found["reduction"]) == ("random(seed=1)", 0.2)
+    assert (found["against"]["method"], found["against"]["reduction"]) == ("fitprune", 0.8)
+    assert (found["stay"], found["go"]) == ([3, 7], [200])
+    assert engine.sides[-1] == (Side("fitprune", 80), "random:seed=1") and engine.painted[-1] == Paint((3, 7), (200,))
+
+
+def test_where_only_the_first_way_prunes_it_is_painted(client, picture, engine):
+    asked = {"image": handle_file(str(picture)), "question": "What?", "reduction": 60}
+    client.predict(**asked, method="original", against="fitprune", go=[5], api_name="/compare")
+    assert engine.sides[-1] == (Side("fitprune", 60, Paint(go=(5,))), "original") and not engine.painted[-1]
+
+
+def test_a_caller_who_gives_no_sides_is_answered_as_before(url, picture, engine):
+    """By the plain route, where nobody fills in what is left out."""
+    data = [upload(url, picture.read_bytes()), "What is it?", 60]
+    for name, given in (("compare", data), ("sweep", [*data[:2], [60]])):
+        event = httpx.post(f"{url}gradio_api/call/{name}", json={"data": given}, timeout=60).json()["event_id"]
+        told = httpx.get(f"{url}gradio_api/call/{name}/{event}", timeout=60).text
+        found = json.loads(told.partition("event: complete\ndata: ")[2].splitlines()[0])[0]
+        found = found[0] if name == "sweep" else found
+        assert (found["method"], found.get("against"), found["reduction"]) == ("fitprune", None, 0.6)
+    assert engine.sides[-1] == (Side("original", 60), "fitprune")
+
+
+@pytest.mark.parametrize(
+    ("sides", "words"),
+    [
+        ({"method": "no-such-method"}, "no-such-method"),
+        ({"against": "fastv:layer=x"}, "whole number from 1 up"),
+        ({"against_reduction": 95}, "from 0 to 90, not 95"),
+        ({"stay": [1, -1]}, "numbered from 0"),
+        ({"stay": "all"}, "Stay is a list of visual tokens by number, not 'all'"),
+        ({"go": [0.5]}, "Go is a list of visual tokens"),
+        ({"stay": [4], "go": [4]}, "must both stay and go"),
+    ],
+)
+def test_sides_that_cannot_be_are_refused(client, picture, sides, words):
+    asked = {"image": handle_file(str(picture)), "question": "What?", "reduction": 60}
+    with pytest.raises(AppError, match=re.escape(words)):
+        client.predict(**asked, **sides, api_name="/compare")
 
 
 def test_a_sweep_is_a_list_of_comparisons(client, picture):

@@ -131,7 +131,8 @@ def test_each_value_in_each_place_of_the_endpoints(server, secret, share):
     """The rest of the request is right, so that what is looked at last is reached as well."""
     demo, url = server
     good = upload(url, png())
-    rights = {"compare": [good, "What is it?", 60], "sweep": [good, "What is it?", [60], ["fitprune"]]}
+    sides = ["random", "fitprune", 80, [3], [4]]
+    rights = {"compare": [good, "What is it?", 60, *sides], "sweep": [good, "What is it?", [60], ["fitprune"]]}
     cases = [(name, at, each) for name in rights for at in range(len(rights[name])) for each in hostile_values(secret)]
     refused = 0
     for name, at, value in random.Random(0).sample(cases, round(share * len(cases))):

@@ -36,10 +36,12 @@ def test_its_python_runs(url, monkeypatch, capsys):
     code = block("python")
     assert HERE in code
     exec(compile(code.replace(HERE, url.rstrip("/")), "server.md", "exec"), {"__name__": "guide"})
-    said, saved = capsys.readouterr().out.splitlines()[-2:]
+    said, saved, sides, *swept = capsys.readouterr().out.splitlines()[-7:]
     assert said == "a red car | a blue car"
     achieved = FakeEngine().recipe_for(60).achieved_reduction
     assert saved == f"{achieved:.1%} of visual FLOPs saved"
+    assert sides == "random(seed=1) | fitprune with [88, 89] kept"
+    assert [line.split(" ", 2)[1:] for line in swept] == 2 * [["0.4", "a red car"], ["0.8", "a blue car"]]
 
 
 def ask_once(address: str, image: str) -> dict:
