@@ -96,15 +96,25 @@ function openChosen() {
 function paintSums() {
   const sums = data.sums[at.kind] || data.sums[""] || [];
   setText(find(".sums caption"), at.kind ? "Questions of kind “" + at.kind + "”" : "All questions");
-  find(".sums tbody").replaceChildren(...sums.map((sum, side) => {
-    const line = make("tr", side === at.side ? "chosen" : "");
-    const name = make("th", "", data.sides[side]);
-    name.scope = "row";
-    line.append(name, make("td", "", shareInWords(sum.right)), make("td", "", side ? shareInWords(sum.same) : ""),
-      make("td", "", sum.against), make("td", "", sum.gflops === null ? "" : writeGflops(sum.gflops)));
-    return line;
-  }));
+  find(".sums tbody").replaceChildren(...sums.map(sumOf));
   paintPlot(find(".plot"), data.sides, sums, at.side);
+}
+
+// A side's line of the sums. Where it is narrow each cell stands below the other, behind the head of its column.
+function sumOf(sum, side) {
+  const line = make("tr", side === at.side ? "chosen" : ""), name = make("th", "", data.sides[side]);
+  line.setAttribute("role", "row");
+  name.scope = "row";
+  name.setAttribute("role", "rowheader");
+  const heads = [...root.querySelectorAll(".sums thead th")].slice(1);
+  const said = [shareInWords(sum.right), side ? shareInWords(sum.same) : "", sum.against, sum.gflops === null ? "" : writeGflops(sum.gflops)];
+  line.append(name, ...said.map((text, number) => {
+    const cell = make("td", "", text);
+    cell.setAttribute("role", "cell");
+    cell.dataset.head = heads[number].textContent;
+    return cell;
+  }));
+  return line;
 }
 
 function options(select, entries, value) {
