@@ -34,7 +34,8 @@ FULL = re.compile(r"\d+ visitors are waiting for the model already, as many as m
 _PATIENCE = httpx.Timeout(300.0)
 # Memory in MB that a server may gain while a crowd is there, beside what its caches take at first.
 _GROWTH = 64
-_MANY = ("--max-requests", "100000", "--max-requests-per-address", "100000")
+# Flags of a server that all of a measurement comes to.
+MANY_REQUESTS = ("--max-requests", "100000", "--max-requests-per-address", "100000")
 
 
 @dataclass
@@ -175,7 +176,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=120.0)
     options = parser.parse_args(arguments)
-    with running(*_MANY) as (url, pid):
+    with running(*MANY_REQUESTS) as (url, pid):
         return 0 if asyncio.run(measure(url, pid, options.clients, options.seconds)) else 1
 
 
