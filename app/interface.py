@@ -46,6 +46,8 @@ def build_demo(
                 Identity(model=engine.model_name, device=engine.device, is_demo=engine.is_demo), elem_id="masthead"
             )
             in_background = Runs(engine, runs)
+            # Outside the tabs: a tab's parts are made when it is first shown, too late for whoever is back.
+            token = gr.BrowserState("", storage_key="fitprune-run", secret="fitprune-studio")
             with gr.Tabs(elem_id="pages") as tabs:
                 with gr.Tab("Compare", id="compare"):
                     page = create_compare(engine, load_gallery(gallery), precomputed)
@@ -54,7 +56,7 @@ def build_demo(
                 with gr.Tab("Sweep", id="sweep"):
                     create_sweep(engine, page, tabs)
                 with gr.Tab("Inspect", id="inspect"):
-                    inspect = create_inspect(engine, page, tabs, in_background)
+                    inspect = create_inspect(engine, page, tabs, in_background, token)
                 with gr.Tab("Recipes", id="recipes"):
                     create_recipes(engine, in_background)
                 with gr.Tab("About", id="about"):

@@ -187,8 +187,10 @@ def _read(path: Path, changed: int) -> Outcomes:
     return read_results(path)
 
 
-def create_inspect(engine: Engine, compare: ComparePage, tabs: gr.Tabs, runs: Runs) -> InspectPage:
-    """Lay out the page inside the current tab and wire its events."""
+def create_inspect(
+    engine: Engine, compare: ComparePage, tabs: gr.Tabs, runs: Runs, token: gr.BrowserState
+) -> InspectPage:
+    """Lay out the page inside the current tab and wire its events. token: see `Parts`, outside of all tabs."""
     page = InspectPage(engine, runs)
     with gr.Row(elem_classes="page-columns", equal_height=False):
         with gr.Column(elem_classes="page-controls", scale=0):
@@ -203,7 +205,6 @@ def create_inspect(engine: Engine, compare: ComparePage, tabs: gr.Tabs, runs: Ru
             controls = _create_controls(engine)
         with gr.Column(elem_classes="page-results", scale=1):
             table = Table(TableData(), elem_id="table", elem_classes="bare")
-    token = gr.BrowserState("", storage_key="fitprune-run", secret="fitprune-studio")
     page.parts = Parts(**controls, table=table, picture=picture, token=token, timer=gr.Timer(LOOK, active=False))
     _wire(page, compare, tabs)
     return page
