@@ -6,7 +6,7 @@ import gc
 import os
 
 # Nothing that is imported is ever garbage, so nobody looks for it there, neither now nor when a test collects garbage:
-# see `pytest_collection_finish`.
+# see `pytest_collection_finish` and `_what_stays_is_no_garbage`.
 gc.disable()
 
 # Processes of pytest-xdist share the cores.
@@ -26,6 +26,13 @@ from tests.fit_statistics import peaked_statistics, whole_number_statistics  # n
 def pytest_collection_finish():
     gc.freeze()
     gc.enable()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _what_stays_is_no_garbage():
+    """Nor what files before this one have loaded, among which a test that collects garbage would look for a second."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
