@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import httpx
 import pytest
 
 from app.precomputed import write_ready
 from app.scenes import load_examples
 from tests.app.fake_engine import FakeEngine, make_comparison
 from tests.app.serving import served
+from tests.browser.conftest import COUNT_RESULTS, PATIENCE
 from tests.browser.pages import run_with
 
 pytestmark = pytest.mark.browser
@@ -67,3 +69,43 @@ def test_what_was_not_made_beforehand_runs(page, engine):
     assert len(engine.asked) == 3
     page.click(".picker button:nth-child(1)")
     assert is_shown(page, 0) and len(engine.asked) == 3
+
+
+@pytest.mark.parametrize("late", ["answer", "request"])
+def test_whoever_runs_before_the_page_has_arrived_gets_his_result_and_it_looks_current(
+    browser, url, engine, monkeypatch, late
+):
+    """The page's own first event is held up on its way, there or back, and meanwhile somebody presses Run."""
+    context = browser.new_context(viewport={"width": 1366, "height": 768})
+    page, held = context.new_page(), []
+    page.set_default_timeout(PATIENCE)
+    page.add_init_script(COUNT_RESULTS)
+    config = httpx.get(f"{url}config", timeout=60).json()
+    first = next(event["id"] for event in config["dependencies"] if event["api_name"] == "arrive")
+
+    def hold(route):
+        if held or (route.request.post_data_json or {}).get("fn_index") != first:
+            route.continue_()
+            return
+        held.append((route, route.fetch() if late == "answer" else None))
+
+    page.route("**/gradio_api/**", hold)
+    asked = len(engine.asked)
+    page.goto(url + "?__theme=light")
+    page.wait_for_function("document.querySelector('#run')")
+    while not held:
+        page.wait_for_timeout(20)
+    monkeypatch.setattr(engine, "delay", 1.0)  # the run goes on while the first event arrives
+    page.click("#run")
+    page.wait_for_selector(".board[data-state=running]")
+    route, answer = held[0]
+    route.continue_() if answer is None else route.fulfill(response=answer)
+    page.wait_for_timeout(1500)
+    monkeypatch.undo()
+    page.wait_for_function("window.results >= 1 && document.querySelector('.board').dataset.state === 'done'")
+    page.wait_for_function("!document.querySelector('#notice').textContent.includes('being measured')")
+    page.wait_for_timeout(600)  # a second run would begin now
+    assert page.get_attribute(".board", "data-state") == "done" and len(engine.asked) == asked + 1
+    assert page.inner_text(".card[data-side=pruned] .answer") == "a blue car"
+    assert page.get_attribute(".board", "data-stale") == "false"
+    context.close()

@@ -69,7 +69,7 @@ def create_compare(engine: Engine, gallery: tuple[Exhibit, ...] = (), precompute
 
 
 def _create_controls(engine: Engine, page: ComparePage, first: Example) -> dict[str, Any]:
-    picture = Picture(engine.limits, first.open(), label="Picture", show_label=False, height=220, elem_id="picture")
+    picture = Picture(engine.limits, first.shown, label="Picture", show_label=False, height=220, elem_id="picture")
     with gr.Row(elem_id="gallery"):
         thumbnails = [Choice(thumbnail=data_uri(e.open(), _THUMBNAIL), title=e.title) for e in page.examples]
         picker = Picker(Choices(choices=thumbnails), elem_classes="picker-box", min_width=0)
