@@ -68,6 +68,17 @@ def no_grad():
 
 
 @pytest.fixture
+def one_round(monkeypatch):
+    """Comparisons measure their times in one round, where the default is fifteen."""
+    from fitprune_core.run import comparison, timing
+
+    def once(*args, repeats: int, **options):
+        return timing.paired_rounds(*args, repeats=min(repeats, 1), **options)
+
+    monkeypatch.setattr(comparison, "paired_rounds", once)
+
+
+@pytest.fixture
 def inputs(tiny):
     """A picture and a question, as the tiny model takes them."""
     from fitprune_core import build_inputs

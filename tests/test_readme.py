@@ -115,6 +115,7 @@ def test_its_python_runs(monkeypatch, capsys):
     assert counts == sorted(counts, reverse=True)
 
 
+@pytest.mark.slow
 def test_what_it_says_compare_prints_is_printed(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     command = next(words for words in commands("python -m fitprune_core compare") if MINI_LLAVA in words)

@@ -41,6 +41,7 @@ def test_it_has_as_many_parameters_as_its_name_says(published):
     assert cost.parameters == sum(weight.numel() for weight in model.parameters())
 
 
+@pytest.mark.slow
 def test_the_tower_costs_what_torch_counts(published):
     _, config, cost, model = published
     tower = getattr(model.model, "vision_tower", None) or model.model.vision_model
@@ -56,6 +57,7 @@ def test_the_tower_costs_what_torch_counts(published):
     assert cost.flops.vision_tower == pytest.approx(counted, rel=0.005)
 
 
+@pytest.mark.slow
 def test_prefill_costs_what_torch_counts(published):
     name, config, cost, model = published
     decoder, width = model.get_decoder(), config.text_config.hidden_size

@@ -162,6 +162,7 @@ def test_the_call_of_an_agent_that_has_gone_ends(url, engine):
         engine.delay = 0.0
 
 
+@pytest.mark.slow
 def test_agents_have_the_limits_of_their_address(tmp_path):
     with served(FakeEngine(limits=Limits(max_requests_per_address=2, max_requests=1))) as url:
         told = [call(url, "compare", ASKED) for _ in range(3)]

@@ -23,8 +23,11 @@ from app.settings import Settings
 from app.uploads import Upload
 from fitprune_core.models.options import LoadOptions
 from fitprune_core.run.comparison import Answered, Comparison, Partial
+from tests.marks import slow
 from tests.memory import fill_memory_once
 from tests.tiny import random_picture, save_tiny_llava
+
+pytestmark = pytest.mark.usefixtures("one_round")
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -79,7 +82,7 @@ def page(engine, tmp_path):
     return page, partial(shown_by, page, Upload("picture.png", tmp_path / "picture.png"))
 
 
-@pytest.mark.parametrize("at", [2, 7])
+@pytest.mark.parametrize("at", [2, *slow(7)])
 def test_memory_that_runs_out_is_told_and_the_next_request_works(page, monkeypatch, at):
     page, run = page
     parts = page.parts
@@ -141,7 +144,7 @@ def test_a_recipe_of_another_depth_is_refused(engine, tmp_path):
 
 def test_settings_reach_the_model(tiny_folder, recipes):
     loading = LoadOptions(device="cpu", image_aspect="pad", attn_implementation="eager")
-    settings = Settings(model=str(tiny_folder), recipes=recipes, loading=loading)
+    settings = Settings(model=str(tiny_folder), recipes=recipes, loading=loading, max_new_tokens=2)
     engine = Engine.from_settings(settings)
     assert engine.device.endswith("eager")
     *_, comparison = engine.compare(random_picture(), "What is it?", 40)

@@ -21,6 +21,7 @@ from PIL import Image
 from tests.app.fake_engine import FakeEngine
 from tests.app.pictures import png
 from tests.app.serving import messages, served_demo, upload
+from tests.marks import slow
 
 PATIENCE = 20.0  # seconds; an answer takes milliseconds
 SECRET = "the-secret-of-somebody-else"
@@ -111,7 +112,8 @@ EVENT_DATA = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(6))
 def test_events_of_all_pages(server, secret, seed):
     """Each event with hostile values in all places, others for each seed."""
     demo, url = server
@@ -126,7 +128,8 @@ def test_events_of_all_pages(server, secret, seed):
         assert how != "refused" or told.rstrip().endswith((".", "]", "'")), told
 
 
-@pytest.mark.parametrize("share", [0.1, pytest.param(1.0, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [0.1, 1.0])
 def test_each_value_in_each_place_of_the_endpoints(server, secret, share):
     """The rest of the request is right, so that what is looked at last is reached as well."""
     demo, url = server
@@ -153,7 +156,7 @@ NAMES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES[:4], *slow(*NAMES[4:])])
 def test_uploads_with_odd_names(server, name):
     """What is stored is the picture that was sent, opened by the path that was given for it; or it is refused."""
     demo, url = server

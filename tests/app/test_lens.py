@@ -22,7 +22,10 @@ from fitprune_core.pruning.paint import Paint
 from fitprune_core.run.answer import UNPRUNED, Way
 from fitprune_core.run.looking import look
 from tests.app.fake_engine import FakeEngine, tokens_of
+from tests.marks import slow
 from tests.tiny import random_picture
+
+pytestmark = pytest.mark.usefixtures("one_round")
 
 VISITOR = SimpleNamespace(session_hash="visitor", client=None)
 QUESTION = "What is it?"
@@ -135,7 +138,10 @@ def test_a_run_looks_where_the_answers_part_and_a_click_where_it_says(page, tmp_
     assert (lens.side, lens.index, lens.token, lens.clicked) == (1, 2, "car", True)
 
 
-@pytest.mark.parametrize("event", [{"side": 2, "index": 0}, {"side": 0, "index": 99}, {"side": 0, "index": "1"}, {}])
+NOWHERE = [{"side": 2, "index": 0}, {"side": 0, "index": "1"}, {}]
+
+
+@pytest.mark.parametrize("event", [{"side": 0, "index": 99}, *slow(*NOWHERE)])
 def test_tokens_that_are_not_there_are_refused(page, tmp_path, event):
     subject = run_of(page, tmp_path)[-1][page.parts.subject]
     (update,) = looked(page, subject, **event)

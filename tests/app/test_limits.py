@@ -99,6 +99,7 @@ def refusal(address, *data) -> str:
     return str(error.value)
 
 
+@pytest.mark.slow
 def test_each_limit_is_named_by_the_sentence_that_refuses(tight, tmp_path):
     engine, _, address = tight
     assert "it may have up to 20" in refusal(address, picture((20, 20), tmp_path), "What is it? " * 2, 60)
@@ -109,6 +110,7 @@ def test_each_limit_is_named_by_the_sentence_that_refuses(tight, tmp_path):
     assert "This took longer than 2 s" in refusal(address, picture((20, 20), tmp_path), "What?", 60)
 
 
+@pytest.mark.slow
 def test_requests_are_counted_and_the_others_go_on(tight, tmp_path):
     _, _, address = tight
     mine, yours = Client(address, verbose=False), Client(address, verbose=False)
@@ -121,6 +123,7 @@ def test_requests_are_counted_and_the_others_go_on(tight, tmp_path):
     yours.predict(*given, api_name="/compare")
 
 
+@pytest.mark.slow
 def test_who_makes_up_sessions_is_bound_by_his_address(tight):
     engine, demo, address = tight
     index = next(index for index, event in demo.fns.items() if event.api_name == "compare")
@@ -134,6 +137,7 @@ def test_who_makes_up_sessions_is_bound_by_his_address(tight):
     assert answer.status_code == 429 and "30 requests within a minute" in answer.json()["detail"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("believed", "refused"), [("127.0.0.1", 0), ("10.0.0.0/8", 5)])
 def test_what_a_proxy_says_of_an_address_counts_only_where_it_is_believed(monkeypatch, believed, refused):
     """35 uploads in the name of as many addresses, 30 of which may come from one."""
@@ -151,6 +155,7 @@ def test_what_a_proxy_says_of_an_address_counts_only_where_it_is_believed(monkey
     assert codes == [200] * (35 - refused) + [429] * refused
 
 
+@pytest.mark.slow
 def test_an_upload_that_is_too_large_is_refused(tight):
     answer = httpx.post(f"{tight[2]}gradio_api/upload", files={"files": bytes(2**20 + 1)}, timeout=20)
     assert answer.status_code == 413

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 
 import httpx
+import pytest
 
 from app.interface import launch_options
 from tests.app.fake_engine import FakeEngine
@@ -22,6 +23,7 @@ def kept_texts() -> int:
     return sum(isinstance(text, str) and len(text) > SIZE for text in found)
 
 
+@pytest.mark.slow
 def test_pictures_of_past_callers_are_not_kept():
     picture = data_url(bytes(SIZE))
     with served_demo(FakeEngine()) as (_, url), httpx.Client(timeout=60) as client:
@@ -31,6 +33,7 @@ def test_pictures_of_past_callers_are_not_kept():
         assert kept_texts() == 0
 
 
+@pytest.mark.slow
 def test_sessions_are_bounded_and_hold_no_copy_of_the_page():
     with served_demo(FakeEngine()) as (demo, url):
         image = upload(url, png())

@@ -59,6 +59,7 @@ def test_its_address_for_agents_answers_in_one_request(url):
     assert not result["isError"] and json.loads(result["content"][0]["text"])["original"]["answer"] == "a red car"
 
 
+@pytest.mark.slow
 def test_an_upload_is_that_of_one_server(url, tmp_path, monkeypatch):
     """Two servers on one machine, each with a folder of its own: neither opens what the other was given."""
     path = upload(url, PICTURE.read_bytes())["path"]
@@ -68,6 +69,7 @@ def test_an_upload_is_that_of_one_server(url, tmp_path, monkeypatch):
     assert refused["isError"] and "cannot be opened" in refused["content"][0]["text"]
 
 
+@pytest.mark.slow
 def test_a_link_holds_everything_that_a_page_begins_with(tmp_path):
     """Two servers that know nothing of each other set up the same comparison from one address."""
     begun = []

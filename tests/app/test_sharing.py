@@ -15,7 +15,9 @@ from app.pages.compare import create_compare, create_sharing
 from fitprune_core.checks.files import EXPORTS
 from fitprune_core.report.export import exported, to_entries
 from tests.app.fake_engine import GEOMETRY, FakeEngine, make_comparison
+from tests.marks import slow
 
+FILMS = (".gif", ".webp")  # which take a second each to draw
 VISITOR = SimpleNamespace(session_hash="visitor", client=None)
 
 
@@ -38,7 +40,7 @@ def saved(sharing, found, **chosen):
     return update[sharing.saver], update[sharing.page.parts.notice]
 
 
-@pytest.mark.parametrize("ending", EXPORTS)
+@pytest.mark.parametrize("ending", [*(ending for ending in EXPORTS if ending not in FILMS), *slow(*FILMS)])
 def test_every_ending_is_saved_as_the_library_writes_it(sharing, found, ending):
     file, told = saved(sharing, found, ending=ending, layer=3)
     assert base64.b64decode(file.data) == exported(found, ending, 2)

@@ -176,6 +176,7 @@ def test_sentences_hold_no_folders(text, told):
     assert sentence(ValueError(text)) == told
 
 
+@pytest.mark.slow
 def test_every_event_of_every_page_refuses_alike(tmp_path):
     """Over HTTP: each event that takes a picture, with and without Gradio's mark, and the server answers afterwards."""
     secret = tmp_path / "secret.png"

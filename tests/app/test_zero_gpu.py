@@ -25,6 +25,8 @@ from app.zero_gpu import borrowing_a_gpu
 from fitprune_core import Comparison
 from tests.tiny import random_picture
 
+pytestmark = pytest.mark.usefixtures("one_round")
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

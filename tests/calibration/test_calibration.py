@@ -23,6 +23,7 @@ from fitprune_core.samples import loop
 from fitprune_core.samples.files import SamplesFile
 from fitprune_core.samples.journal import Journal, journal_path
 from fitprune_core.samples.processes import Processes, part_path, part_paths
+from tests.marks import slow
 from tests.memory import fill_memory_once
 from tests.tiny import random_picture, save_tiny_llava, tiny_llava
 
@@ -122,6 +123,7 @@ class TestOutcome:
         calibrate(*tiny, samples, out, progress=lambda *step: steps.append(step))
         assert steps == [(number, 6) for number in range(1, 7)]
 
+    @pytest.mark.slow
     def test_memory_does_not_grow_with_the_samples(self, tiny, samples, out, monkeypatch):
         line = samples.read_text().splitlines()[0]
         received, shares = np.zeros((2, 4, 20_000), np.float32), np.zeros((2, 4), np.float32)
@@ -138,7 +140,7 @@ class TestOutcome:
 
 
 class TestGoingOn:
-    @pytest.mark.parametrize("number", [0, 1, 5])
+    @pytest.mark.parametrize("number", [*slow(0, 1), 5])
     def test_nothing_is_lost_and_nothing_done_twice(self, tiny, samples, expected, out, stopping, number):
         stopping(number)
         with pytest.raises(Stopped):
@@ -150,7 +152,9 @@ class TestGoingOn:
         assert out.read_bytes() == expected
         assert steps[0] == (number + 1, 6)
 
-    @pytest.mark.parametrize(("first", "then"), [(3, 1), (1, 2), (2, 3)])
+    @pytest.mark.parametrize(
+        ("first", "then"), [(3, 1), *(pytest.param(*pair, marks=pytest.mark.slow) for pair in ((1, 2), (2, 3)))]
+    )
     def test_another_number_of_processes_goes_on(self, tiny, samples, expected, out, stopping, first, then):
         stopping(1)
         for rank in range(first):
@@ -167,6 +171,7 @@ class TestGoingOn:
         assert out.read_bytes() == expected
         assert part_paths(out) == []
 
+    @pytest.mark.slow
     def test_killed_at_any_moment(self, tiny, samples, expected, out, monkeypatch):
         found = AttentionStatistics.load(samples.parent / "expected.npz")
         counter = out.parent.parent / "counter"
@@ -290,7 +295,7 @@ class TestGoingOn:
 
 
 class TestBatches:
-    @pytest.mark.parametrize("size", [2, 3, 8, "auto"])
+    @pytest.mark.parametrize("size", [*slow(2), 3, *slow(8), "auto"])
     def test_give_the_statistics_of_one_at_a_time(self, tiny_next, samples, out, tmp_path, size):
         calibrate(*tiny_next, samples, tmp_path / "one.npz")
         done = calibrate(*tiny_next, samples, out, batch_size=size)

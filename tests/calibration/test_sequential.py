@@ -36,7 +36,8 @@ def tiny_samples():
     return [(random_picture(seed=seed), f"Question {seed}?") for seed in range(4)]
 
 
-@pytest.mark.parametrize("reduction", [*slow("0.4"), "0.6"])
+@pytest.mark.slow
+@pytest.mark.parametrize("reduction", ["0.4", "0.6"])
 def test_every_trial_is_that_of_the_authors(formula, reduction):
     expected = OFFICIAL["runs"][reduction]
     trials = list(search(*formula, float(reduction), cost=LLAVA_7B))
@@ -54,7 +55,8 @@ def test_every_trial_is_that_of_the_authors(formula, reduction):
     assert best.mean_removed(576) == pytest.approx(expected["mean_removed_at_that_alpha"], abs=0.34)
 
 
-@pytest.mark.parametrize("reduction", [*slow("0.4"), "0.6"])
+@pytest.mark.slow
+@pytest.mark.parametrize("reduction", ["0.4", "0.6"])
 def test_the_fit_from_statistics_comes_near_the_authors(formula, reduction):
     model, prompts = formula
     observed = [observe(model, prompt)[0] for prompt in prompts]
@@ -74,7 +76,8 @@ def test_the_fit_from_statistics_comes_near_the_authors(formula, reduction):
     assert ours.alpha == pytest.approx(expected["smallest_alpha_that_reaches"], abs=0.05)
 
 
-@pytest.mark.parametrize("reduction", [0.3, *slow(0.5, 0.7)])
+@pytest.mark.slow
+@pytest.mark.parametrize("reduction", [0.3, 0.5, 0.7])
 def test_pictures_of_several_sizes_give_nearly_the_same_recipe_both_ways(monkeypatch, reduction):
     # In layers this narrow the fit lets few drop, which the authors' way does not.
     monkeypatch.setattr("fitprune_core.recipes.fit.DROP_SAVES", 0)
@@ -96,7 +99,7 @@ def test_pictures_of_several_sizes_give_nearly_the_same_recipe_both_ways(monkeyp
 
 
 class TestRecipe:
-    @pytest.mark.parametrize("reduction", [0.1, 0.37, 0.6, 0.85])
+    @pytest.mark.parametrize("reduction", [*slow(0.1, 0.37), 0.6, *slow(0.85)])
     def test_budget_is_met(self, tiny, tiny_samples, reduction):
         model, processor = tiny
         recipe = fit_recipe_sequential(model, processor, tiny_samples, reduction)
@@ -109,7 +112,7 @@ class TestRecipe:
     def test_zero_removes_nothing(self, tiny, tiny_samples):
         assert set(fit_recipe_sequential(*tiny, tiny_samples, 0).removed) == {0}
 
-    @pytest.mark.parametrize("attention", ["both", "self", "cross"])
+    @pytest.mark.parametrize("attention", ["both", *slow("self", "cross")])
     def test_first_layer_is_that_of_the_statistics(self, tiny, tiny_samples, attention):
         # Nothing is gone before the first layer, so both procedures see the same attention there.
         model, processor = tiny
@@ -141,11 +144,13 @@ class TestRecipe:
         recipe = fit_recipe_sequential(*tiny, tiny_samples, 0.5, cost=cost)
         assert recipe.achieved_reduction == visual_reduction(cost, recipe.removed, 36)
 
+    @pytest.mark.slow
     def test_an_iterator_of_samples_is_enough(self, tiny, tiny_samples):
         from_list = fit_recipe_sequential(*tiny, tiny_samples, 0.5)
         assert fit_recipe_sequential(*tiny, iter(tiny_samples), 0.5) == from_list
 
     @pytest.mark.parametrize(("decoder", "attention"), [("mistral", "sdpa"), ("qwen2", "sdpa"), ("llama", "eager")])
+    @pytest.mark.slow
     def test_other_decoders_and_backends(self, tiny_samples, decoder, attention):
         model, processor = tiny_llava(decoder=decoder, attention=attention, num_key_value_heads=2)
         recipe = fit_recipe_sequential(model, processor, tiny_samples[:2], 0.5)

@@ -13,6 +13,8 @@ from fitprune_core.samples.journal import Journal
 from tests.memory import fill_memory_once
 from tests.tiny import random_picture
 
+pytestmark = pytest.mark.usefixtures("one_round")
+
 RUN_KEYS = ["answer", "new_tokens", "prefill_ms", "decode_ms", "visual_gflops", "total_gflops", "kv_cache_bytes"]
 
 

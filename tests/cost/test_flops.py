@@ -28,6 +28,7 @@ from fitprune_core.cost.decoder import (
 from fitprune_core.cost.request import request_flops
 from fitprune_core.models.prompts import build_inputs
 from tests.flop_counting import counted_flops
+from tests.marks import slow
 from tests.tiny import random_picture, tiny_llava
 
 PUBLISHED = json.loads((Path(__file__).parent.parent / "data" / "published_recipes.json").read_text())
@@ -211,7 +212,7 @@ QWEN2 = Qwen2Config(
     [{}, {"strategy": "full"}, {"feature_layer": [-2, -1]}, {"vision": SIGLIP, "strategy": "full"}, {"text": QWEN2}],
     ids=["clip", "class-token-kept", "two-feature-layers", "siglip", "qwen2"],
 )
-@pytest.mark.parametrize("new_tokens", [1, 5])
+@pytest.mark.parametrize("new_tokens", [*slow(1), 5])
 def test_request_equals_what_torch_counts(options, new_tokens):
     model = small_llava(**options)
     inputs, tokens = prompt_for(model)

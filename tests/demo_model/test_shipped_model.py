@@ -74,6 +74,7 @@ def test_every_recipe_file_is_what_its_statistics_give_and_meets_its_budget(mini
     assert min(count for count in recipe.removed if count) >= 0.02 * recipe.num_visual_tokens - 2
 
 
+@pytest.mark.slow
 def test_every_whole_percent_is_met_within_a_fifth_of_a_point(mini_llava, recipe_for):
     model, _ = mini_llava
     for percent in range(1, 91):

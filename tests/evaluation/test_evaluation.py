@@ -19,6 +19,7 @@ from fitprune_core.run.comparison import compare
 from fitprune_core.run.results import ORIGINAL
 from fitprune_core.samples.journal import Journal, Record, journal_path
 from tests.evaluation.rows import HEADER, rows_of
+from tests.marks import slow
 from tests.memory import fill_memory_once
 from tests.tiny import random_picture
 
@@ -129,7 +130,7 @@ class TestBadSamples:
 
 
 class TestBatches:
-    @pytest.mark.parametrize("size", [2, 3, 8, "auto"])
+    @pytest.mark.parametrize("size", [2, *slow(3, 8, "auto")])
     def test_give_the_file_of_one_at_a_time(self, run, tmp_path, size):
         run()
         path = tmp_path / "out" / "results.csv"
@@ -139,6 +140,7 @@ class TestBatches:
         run(batch_size=size)
         assert path.read_bytes() == whole
 
+    @pytest.mark.slow
     def test_memory_that_runs_out_halves_the_batch(self, run, tmp_path, monkeypatch, caplog):
         run()
         path = tmp_path / "out" / "results.csv"
@@ -206,6 +208,7 @@ class TestTable:
         assert [row["answer"] for row in rows] == odd
         assert [row["expected"] for row in rows] == [text[:100_000] for text in odd]
 
+    @pytest.mark.slow
     def test_memory_does_not_grow_with_the_answers(self, tmp_path):
         peaks = []
         for count in (200, 2000):

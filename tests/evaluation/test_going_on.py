@@ -185,7 +185,7 @@ class TestSeveralProcesses:
         journal_path(path).unlink()
         return text
 
-    @pytest.mark.parametrize("count", [2, 3, 5])
+    @pytest.mark.parametrize("count", [2, *slow(3, 5)])
     def test_give_the_file_of_one(self, run, shares, whole, tmp_path, count, monkeypatch):
         shares(count)
         path = tmp_path / "out" / "results.csv"
@@ -195,6 +195,7 @@ class TestSeveralProcesses:
         assert path.read_bytes() == whole
         assert sorted(file.name for file in path.parent.iterdir()) == ["results.csv", "results.csv.journal"]
 
+    @pytest.mark.slow
     def test_parts_that_were_put_together_already_change_nothing(self, run, shares, whole, tmp_path):
         shares(2)
         path = tmp_path / "out" / "results.csv"

@@ -50,6 +50,7 @@ def test_answers_are_those_of_evaluate(make_bench, tmp_path, tiny):
     assert ours.questions == plain.questions and board.count == SMALLEST.test
 
 
+@pytest.mark.slow
 def test_a_second_run_asks_nothing_and_another_set_or_variant_only_its_own(make_bench, asked):
     bench = make_bench()
     one, other = recipes(bench, 0.4, 0.6)
@@ -67,6 +68,7 @@ def test_a_second_run_asks_nothing_and_another_set_or_variant_only_its_own(make_
     assert sorted(asked) == ["original"] * 3 + ["random"] * 3
 
 
+@pytest.mark.slow
 def test_a_changed_method_is_asked_again_and_no_other(make_bench, asked, monkeypatch):
     bench = make_bench()
     (recipe,) = recipes(bench, 0.6)

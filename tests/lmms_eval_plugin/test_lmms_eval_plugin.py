@@ -23,7 +23,6 @@ from fitprune_core.models.layout import image_aspect
 from fitprune_core.pruning.context import prune_visual_tokens
 from fitprune_core.run.decoding import Decoding
 from fitprune_core.run.generation import generate
-from tests.marks import slow
 from tests.memory import fill_memory_once
 from tests.pruned import REMOVED, recipe_of, state_of
 from tests.tiny import random_picture
@@ -317,7 +316,8 @@ def test_a_task_without_pictures_has_no_visual_figures(answerer):
     assert set(summary.metrics()["additional_metrics"]) == {"total_requests"}
 
 
-@pytest.mark.parametrize("size", [2, *slow(3, "auto")])
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [2, 3, "auto"])
 def test_replies_in_batches_are_those_of_each_alone(tiny, size):
     asked = [
         (pictures, text, decoding)

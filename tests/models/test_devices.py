@@ -49,6 +49,7 @@ def test_the_decoder_attends_as_asked(tiny, tiny_folder, attention):
 
 
 @pytest.mark.parametrize("attention", ["auto", "sdpa", "eager"])
+@pytest.mark.slow
 def test_llava_hr_takes_every_backend(tmp_path, attention):
     """Its ConvNeXt has no attention, so transformers refuses a backend for the whole model."""
     from fitprune_core.models.llava_hr.convert import convert

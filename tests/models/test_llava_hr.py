@@ -80,6 +80,7 @@ class TestTower:
         assert tower.config.clip_config._attn_implementation == "sdpa"
 
     @pytest.mark.parametrize("side", [384, 768])
+    @pytest.mark.slow
     def test_flops_are_those_that_torch_counts(self, side):
         model, pixels = official_llava(side), torch.zeros(1, 3, side, side)
         cost = request_flops(model.config, [0], model.config.vision_config.grid**2, 10, 5, 1)

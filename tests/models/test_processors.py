@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from fitprune_core import build_inputs, load_model, visual_layout
+from tests.marks import slow
 from tests.official_hr import write_checkpoint
 from tests.tiny import random_picture, save_tiny_llava
 
@@ -52,8 +53,7 @@ class TestFit:
         "changes",
         [
             {"patch_size": None, "num_additional_image_tokens": None, "vision_feature_select_strategy": None},
-            {"num_additional_image_tokens": None},
-            {"patch_size": 3},
+            *slow({"num_additional_image_tokens": None}, {"patch_size": 3}),
             {"vision_feature_select_strategy": "full", "num_additional_image_tokens": 1},
         ],
     )
@@ -124,7 +124,7 @@ class TestFit:
 
 class TestAspect:
     @pytest.mark.parametrize("kind", ["clip", "siglip"])
-    @pytest.mark.parametrize("size", [(60, 30), (30, 61), (24, 24), (1, 90)])
+    @pytest.mark.parametrize("size", [(60, 30), (30, 61), *slow((24, 24), (1, 90))])
     def test_padding_is_that_of_the_authors(self, folders, kind, size):
         """LLaVA's expand2square, written out: a square of the mean pixel, the picture in its middle, then resized."""
         _, processor = load_model(folders[kind], device="cpu", image_aspect="pad")

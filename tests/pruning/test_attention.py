@@ -8,6 +8,7 @@ import torch
 from fitprune_core.cost.request import LEAST_SCORED_ROWS, SCORED_NUMBERS
 from fitprune_core.pruning import attention
 from fitprune_core.pruning.attention import LayerAttention
+from tests.marks import slow
 
 SCALING = 0.25
 VISUAL, AFTER = slice(10, 130), slice(130, 150)
@@ -81,7 +82,7 @@ def test_blocks_of_any_size_agree(monkeypatch, told):
         torch.testing.assert_close(other, received[0], rtol=1e-5, atol=1e-8)
 
 
-@pytest.mark.parametrize("told", [False, True])
+@pytest.mark.parametrize("told", [False, *slow(True)])
 def test_never_more_than_a_block_is_held(monkeypatch, told):
     """The largest product of queries and keys is heads x block x keys, a small part of the whole matrix."""
     sizes = []

@@ -8,6 +8,7 @@ import torch
 from fitprune_core import build_inputs, compare, prune_visual_tokens, request_flops, visual_reduction
 from fitprune_core.pruning.methods import Candidates, find_method
 from tests.flop_counting import counted_flops
+from tests.marks import slow
 from tests.pruned import REMOVED, batch_of, recipe_of
 from tests.tiny import random_picture, tiny_llava
 
@@ -41,7 +42,7 @@ def plain_logits(model, input_ids, pixel_values, kept, kept_before, padding=None
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("attention", ["sdpa", *slow("eager")])
 @pytest.mark.parametrize("decoder", ["llama", "qwen2"])
 def test_prefill_and_decoding_equal_a_plain_model_with_masked_columns(method, attention, decoder):
     model, processor = tiny_llava(attention=attention, decoder=decoder)
@@ -54,7 +55,7 @@ def test_prefill_and_decoding_equal_a_plain_model_with_masked_columns(method, at
         assert (logits[0] - expected[0, inputs["input_ids"].shape[1] - 1 + step]).abs().max() < 1e-4
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("attention", ["sdpa", *slow("eager")])
 @pytest.mark.parametrize("method", METHODS)
 def test_batches_with_padding_are_the_prompts_alone(method, attention):
     model, processor = tiny_llava(attention=attention)
@@ -158,7 +159,7 @@ def test_nothing_goes_before_the_decoder_by_other_methods(tiny, inputs):
     assert trace.kept_before is None and trace.dropped_before is None
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [METHODS[0], *slow(*METHODS[1:])])
 def test_counted_flops_are_what_torch_counts(method):
     model, processor = tiny_llava(grid=12)
     inputs = build_inputs(processor, random_picture(), "what is in this picture?")

@@ -15,6 +15,7 @@ from tests.families.llava_onevision import save_tiny_onevision
 from tests.families.qwen_vl import save_tiny_qwen
 from tests.families.smolvlm import save_tiny_smolvlm
 from tests.flop_counting import counted_flops
+from tests.marks import slow
 from tests.pruned import recipe_of, state_of
 from tests.reference import masked_logits
 from tests.tiny import random_picture, save_tiny_llava
@@ -31,8 +32,9 @@ WRITERS = {
 }
 METHODS = ["divprune", "random:schedule=before", "fitprune+:layer=4"]
 # The tower's attention ranks tokens where they are its patches.
-CASES = [(name, method) for name in WRITERS for method in METHODS]
-CASES += [(name, "visionzip-dominant") for name in ("llava_next", "llava_onevision")]
+CASES = [(name, METHODS[0]) for name in WRITERS]
+CASES += slow(*((name, method) for name in WRITERS for method in METHODS[1:]))
+CASES += slow(*((name, "visionzip-dominant") for name in ("llava_next", "llava_onevision")))
 QUESTION = "What is in the picture?"
 
 
@@ -122,6 +124,7 @@ def test_trace_and_cache_tell_what_went(case):
     assert (torch.stack(steps) - expected).abs().max() < 1e-4
 
 
+@pytest.mark.slow
 def test_counted_flops_are_what_torch_counts(case):
     model, processor, method = case
     picture = random_picture(180, 120)
@@ -134,6 +137,7 @@ def test_counted_flops_are_what_torch_counts(case):
     assert run.flops.total == pytest.approx(counted, rel=0.005)
 
 
+@pytest.mark.slow
 def test_a_batch_is_its_prompts_alone(case):
     """Left padding, pictures of one shape: each prompt keeps its own tokens, at its own positions."""
     model, processor, method = case

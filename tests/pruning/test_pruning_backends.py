@@ -5,6 +5,7 @@ import torch
 
 from fitprune_core import build_inputs, collect_statistics, prune_visual_tokens
 from tests.flash import use_flash_attention
+from tests.marks import slow
 from tests.pruned import DECODERS, batch_of, recipe_of
 from tests.tiny import random_picture, tiny_llava
 
@@ -13,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("no_grad")
 WORDS = {"max_new_tokens": 5, "do_sample": False, "output_logits": True, "return_dict_in_generate": True}
 
 
-@pytest.fixture(params=DECODERS)
+@pytest.fixture(params=["qwen2", *slow(*(name for name in DECODERS if name != "qwen2"))])
 def decoder(request):
     return request.param
 

@@ -11,6 +11,7 @@ from fitprune_core import METHODS, build_inputs, prune_visual_tokens, request_fl
 from fitprune_core.models.decoder import tells_normaliser
 from fitprune_core.models.exclusive import exclusive_use
 from tests.flop_counting import counted_flops
+from tests.marks import slow
 from tests.pruned import DECODERS, REMOVED, batch_of, recipe_of
 from tests.reference import reference_logits
 from tests.tiny import random_picture, tiny_llava
@@ -56,7 +57,7 @@ def test_llava_next_equals_an_uncached_reference(decoder, image_size):
 
 
 @pytest.mark.parametrize("family", ["llava", "llava_next"])
-@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("decoder", [DECODERS[0], *slow(*DECODERS[1:])])
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_left_padding_changes_nothing(decoder, attention, family):
     model, processor = tiny_llava(family=family, decoder=decoder, num_key_value_heads=2, attention=attention)
@@ -228,7 +229,7 @@ def test_a_new_prompt_starts_the_trace_anew(tiny, inputs):
 
 @pytest.mark.parametrize("kernel", [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH])
 @pytest.mark.parametrize("key_value_heads", [4, 2])
-@pytest.mark.parametrize("method", ["fitprune", "self-only", "cross-only", "last-token", "random"])
+@pytest.mark.parametrize("method", ["fitprune", *slow("self-only", "cross-only", "last-token", "random")])
 def test_counted_flops_are_the_projects_arithmetic(method, key_value_heads, kernel):
     model, processor = tiny_llava(num_key_value_heads=key_value_heads, grid=12)
     inputs = build_inputs(processor, random_picture(), "what is in this picture?")

@@ -13,6 +13,7 @@ from fitprune_core.recipes import fit as fitting
 from fitprune_core.recipes.budget import saved_share
 from fitprune_core.recipes.fit import ALPHA_STEPS, Fitter, fit_recipe, fitter_for
 from tests.fit_statistics import Statistics, geometry, peaked_statistics, statistics_of, whole_number_statistics
+from tests.marks import slow
 
 
 def naive_removal(statistics: Statistics, alpha: float, attention: str) -> np.ndarray:
@@ -116,7 +117,7 @@ class TestRule:
 
 
 class TestBudget:
-    @pytest.mark.parametrize("name", ["mini", "7b", "one sample", "ties"])
+    @pytest.mark.parametrize("name", ["mini", *slow("7b"), "one sample", *slow("ties")])
     def test_every_percent_is_met(self, shapes, name):
         fitter = fitter_for(shapes[name])
         for percent in [*range(1, 91), 0.1, 0.5, 33.3, 66.67, 89.95]:
@@ -325,6 +326,7 @@ class TestFitters:
         gc.collect()
         assert key not in fitting._FITTERS
 
+    @pytest.mark.slow
     def test_a_slider_over_mini_llava_is_quick(self):
         statistics = peaked_statistics(64, 12, 256)
         fit_recipe(statistics, 0.5)

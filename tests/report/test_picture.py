@@ -21,6 +21,7 @@ from fitprune_core.report.reading import read_export
 from fitprune_core.run.answer import Way
 from fitprune_core.run.comparison import compare
 from tests.families.qwen_vl import save_tiny_qwen
+from tests.marks import slow
 from tests.tiny import random_picture, save_tiny_llava
 
 WRITERS = {
@@ -30,7 +31,7 @@ WRITERS = {
 }
 
 
-@pytest.fixture(scope="module", params=WRITERS)
+@pytest.fixture(scope="module", params=["one view", *slow("tiles", "merged")])
 def made(request, tmp_path_factory):
     """A comparison of a wide picture, and the object that is exported of it."""
     folder = tmp_path_factory.mktemp("model") / "tiny"
@@ -125,6 +126,7 @@ def test_an_animation_goes_from_the_picture_through_every_layer(made, ending):
     assert durations[-1] == max(durations) > durations[0] > durations[1] and len(set(durations[1:-1])) == 1
 
 
+@pytest.mark.slow
 def test_what_does_not_change_does_not_flicker(made):
     """In a GIF's few colours a kept token has the same dots in every frame."""
     comparison, entries = made

@@ -34,7 +34,7 @@ def in_parts(model, processor, prompts, way, size, decoding):
     return found
 
 
-@pytest.fixture(scope="module", params=[("llava", "llama"), ("llava", "qwen2"), ("llava_next", "mistral")])
+@pytest.fixture(scope="module", params=[("llava", "llama"), *slow(("llava", "qwen2"), ("llava_next", "mistral"))])
 def prompts(request):
     """A tiny model, its processor, and eight prompts of unequal length with pictures of their own."""
     family, decoder = request.param

@@ -48,6 +48,7 @@ def coded(image: Image.Image, form: str, **options) -> io.BytesIO:
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.slow
 def test_a_small_file_of_many_floats(refused):
     bomb = coded(Image.new("F", (9_459, 9_459)), "TIFF", compression="tiff_deflate")
     assert len(bomb.getvalue()) < 2**20
@@ -105,6 +106,7 @@ def tiff_of_strips(side: int, rows: int, strips: int) -> io.BytesIO:
     return io.BytesIO(b"II*\0" + struct.pack("<I", directory_at) + bytes(side * rows) + offsets + directory)
 
 
+@pytest.mark.slow
 def test_strips_that_lie_upon_each_other(refused):
     assert open_picture(tiff_of_strips(1000, 500, 2)).size == (1000, 1000)
     assert "goes over its 1,000,000 pixels 1,000 times" in refused(tiff_of_strips(1000, 500, 2000))

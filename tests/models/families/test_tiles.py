@@ -159,11 +159,12 @@ def test_what_goes_is_what_whole_attention_matrices_say(folders, name):
             assert trace.dropped[0].tolist() == importance.argsort()[:20].tolist()
 
 
+@pytest.mark.slow
 def test_flops_of_a_single_tile_are_those_that_torch_counts(loaded):
     check_flops(*loaded, (24, 24))
 
 
-@pytest.mark.parametrize("method", ["fitprune", "self-only", "cross-only", "fastv", "random"])
+@pytest.mark.parametrize("method", ["fitprune", *slow("self-only", "cross-only", "fastv", "random")])
 def test_scoring_counts_what_runs(loaded, method):
     model, processor = loaded
     inputs = asked(processor)
