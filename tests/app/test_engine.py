@@ -96,6 +96,7 @@ def test_memory_that_runs_out_is_told_and_the_next_request_works(page, monkeypat
     assert after[parts.board].state == "done" and after[parts.board].verdict
 
 
+@pytest.mark.slow
 def test_statistics_of_other_pictures_are_warned_about_on_the_page(engine, page, tmp_path):
     page, run = page
     statistics = fp.collect_statistics(engine.model, engine.processor, [(random_picture(), "What is it?")])
@@ -128,6 +129,7 @@ def test_statistics_of_another_checkpoint_are_refused(engine, tmp_path):
         Engine(engine.model, engine.processor, recipes=tmp_path)
 
 
+@pytest.mark.slow
 def test_a_recipe_of_the_model_itself_is_not(page):
     page, run = page
     message = run(idle_board(60).model_dump())[page.parts.notice]

@@ -87,6 +87,7 @@ def test_one_is_opened_without_the_model_and_marked(sharing, folder):
     assert sharing.page.engine.asked == []
 
 
+@pytest.mark.slow
 def test_a_file_that_was_damaged_since_is_told(tmp_path):
     write_exhibit(tmp_path / "a.json", "What?")
     with gr.Blocks():

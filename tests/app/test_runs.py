@@ -108,6 +108,7 @@ def test_no_other_token_finds_anything(runs, token):
     assert runs.find(token) is None
 
 
+@pytest.mark.slow
 def test_what_is_older_than_a_day_goes(engine, runs):
     old, new = wait_for(begin(runs)), wait_for(begin(runs))
     os.utime(old.folder, (0, 0))

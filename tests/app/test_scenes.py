@@ -18,6 +18,7 @@ def test_every_example_has_a_picture_and_a_known_answer():
         assert 0 <= example.percent <= 90
 
 
+@pytest.mark.slow
 def test_a_new_scene_comes_with_a_question_whose_answer_is_known():
     for seed in range(20):
         scene = new_scene(seed)

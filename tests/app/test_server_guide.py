@@ -31,6 +31,7 @@ def url():
         yield address
 
 
+@pytest.mark.slow
 def test_its_python_runs(url, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     code = block("python")

@@ -101,6 +101,7 @@ def test_pictures_that_the_app_drew_are_tidied(tmp_path):
     assert [path.exists() for path in drawn] == [False] * 3 + [True] * 3
 
 
+@pytest.mark.slow
 def test_over_http_many_uploads_stay_within_the_bound_and_the_last_can_be_asked_about(tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     with served_demo(FakeEngine(limits=FEW)) as (_, url):

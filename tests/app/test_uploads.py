@@ -151,6 +151,7 @@ def test_a_picture_that_goes_away_before_its_turn_is_refused_alike(uploaded):
     assert str(error.value) == refusal(LIMITS)
 
 
+@pytest.mark.slow
 def test_bad_pictures_are_named_without_their_folders(folder, tmp_path):
     home = folder / "cafe"
     home.mkdir()

@@ -113,6 +113,7 @@ class TestRecipe:
         assert set(fit_recipe_sequential(*tiny, tiny_samples, 0).removed) == {0}
 
     @pytest.mark.parametrize("attention", ["both", *slow("self", "cross")])
+    @pytest.mark.slow
     def test_first_layer_is_that_of_the_statistics(self, tiny, tiny_samples, attention):
         # Nothing is gone before the first layer, so both procedures see the same attention there.
         model, processor = tiny
@@ -126,6 +127,7 @@ class TestRecipe:
                     low &= low_run(getattr(statistics, f"{kind}_attention")[sample, 0], trial.alpha)
                 assert trial.removed[sample, 0] == len(low)
 
+    @pytest.mark.slow
     def test_is_near_the_fit_from_statistics(self, tiny, tiny_samples):
         model, processor = tiny
         one = fit_recipe_sequential(model, processor, tiny_samples, 0.5)
@@ -133,12 +135,14 @@ class TestRecipe:
         assert np.abs(np.cumsum(one.removed) - np.cumsum(other.removed)).max() <= 3
         assert one.alpha == pytest.approx(other.alpha, abs=0.05)
 
+    @pytest.mark.slow
     def test_every_trial_is_reported(self, tiny, tiny_samples):
         trials = []
         recipe = fit_recipe_sequential(*tiny, tiny_samples, 0.5, progress=trials.append)
         assert len(trials) == 7
         assert recipe.alpha == min(trial.alpha for trial in trials if trial.meets)
 
+    @pytest.mark.slow
     def test_the_budget_can_be_that_of_another_decoder(self, tiny, tiny_samples):
         cost = DecoderGeometry(4, 4096, 11008, 4096, 4096, 32000)
         recipe = fit_recipe_sequential(*tiny, tiny_samples, 0.5, cost=cost)
@@ -156,6 +160,7 @@ class TestRecipe:
         recipe = fit_recipe_sequential(model, processor, tiny_samples[:2], 0.5)
         assert recipe.achieved_reduction == pytest.approx(0.5, abs=0.004)
 
+    @pytest.mark.slow
     def test_the_model_is_as_it_was(self, tiny, tiny_samples):
         model, processor = tiny
         inputs = build(processor, tiny_samples[0])

@@ -105,6 +105,7 @@ def test_compare_prints_a_table(compare, capsys):
     assert any(words in prefill for words in ("no measurable difference", "faster (", "slower (", "too few"))
 
 
+@pytest.mark.slow
 def test_compare_takes_another_first_way(compare, capsys):
     assert compare(against="random:seed=2", json=True) == 0
     entries = json.loads(capsys.readouterr().out)
@@ -115,6 +116,7 @@ def test_compare_takes_another_first_way(compare, capsys):
     assert table.count("ranked by fitprune") == 2 and "(20.0% asked)" in table and "original" not in table
 
 
+@pytest.mark.slow
 def test_compare_keeps_and_drops_what_it_is_told_to(compare, capsys):
     assert compare(json=True) == 0
     before = json.loads(capsys.readouterr().out)
@@ -199,6 +201,7 @@ def test_recipe_of_another_checkpoint_is_used_with_a_warning(compare, place, tmp
     ]
 
 
+@pytest.mark.slow
 def test_image_aspect_is_recorded_and_a_recipe_of_another_is_warned_about(compare, capsys, caplog):
     assert compare(json=True) == 0
     entries = json.loads(capsys.readouterr().out)
@@ -211,6 +214,7 @@ def test_image_aspect_is_recorded_and_a_recipe_of_another_is_warned_about(compar
     assert entries["warnings"] == [warning] == [record.getMessage() for record in caplog.records]
 
 
+@pytest.mark.slow
 def test_calibrate_and_evaluate_take_the_options_of_a_model(place, tiny_folder, tmp_path, capsys, caplog):
     model = ["--model", str(tiny_folder), "--samples", str(place / "samples.jsonl")]
     padded = ["--image-aspect", "pad", "--attn", "eager"]

@@ -121,6 +121,7 @@ def test_nothing_is_known_of_a_picture_of_nothing():
     assert asked_facts(None, "what is at the left?") == {}
 
 
+@pytest.mark.slow
 def test_one_step_teaches_answers_lessons_and_patches(untrained_mini, mini_tokenizer, lesson):
     packed, features = lesson
     lessons = Lessons(architecture.DECODER["hidden_size"])

@@ -201,6 +201,7 @@ def test_pool_pixels_are_the_image_processors(mini_tokenizer):
     assert torch.allclose(normalise(np.asarray(picture)[None]), wanted, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_packed_questions_see_the_picture_and_themselves_only(mini_tokenizer, untrained_mini):
     """Packed logits equal those of each question asked alone, through the stock model from pixels on."""
     scene, encoder = random_scene(11), text.Encoder(mini_tokenizer)

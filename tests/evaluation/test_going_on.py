@@ -186,6 +186,7 @@ class TestSeveralProcesses:
         return text
 
     @pytest.mark.parametrize("count", [2, *slow(3, 5)])
+    @pytest.mark.slow
     def test_give_the_file_of_one(self, run, shares, whole, tmp_path, count, monkeypatch):
         shares(count)
         path = tmp_path / "out" / "results.csv"
@@ -207,6 +208,7 @@ class TestSeveralProcesses:
         assert path.read_bytes() == whole
         assert part_paths(path) == []
 
+    @pytest.mark.slow
     def test_what_is_of_no_sample_any_more_comes_last(self, run, samples, tmp_path):
         run()
         lines = samples.read_text().splitlines()

@@ -37,6 +37,7 @@ def recipes(bench, *budgets):
     return bench.recipes(bench.statistics(bench.sets[CALIBRATION]), budgets)
 
 
+@pytest.mark.slow
 def test_answers_are_those_of_evaluate(make_bench, tmp_path, tiny):
     bench = make_bench()
     (recipe,) = recipes(bench, 0.6)
@@ -121,6 +122,7 @@ def test_a_run_that_was_stopped_goes_on(make_bench, asked, monkeypatch):
     assert board.right(("fitprune", 0.6)).asked == 4
 
 
+@pytest.mark.slow
 def test_what_cannot_answer_is_named_and_leaves_the_rest_alone(make_bench):
     @dataclass(frozen=True, kw_only=True)
     class Refusing(Uniform):

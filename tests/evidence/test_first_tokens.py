@@ -35,6 +35,7 @@ def test_first_tokens_are_those_of_both_models(make_bench, tiny, no_grad):
         assert np.abs(next_token(model, prompt, Way(recipe, each.method)) - plain).max() > 1e-6
 
 
+@pytest.mark.slow
 def test_they_are_looked_at_once(make_bench, monkeypatch):
     bench = make_bench()
     one, other = bench.recipes(bench.statistics(bench.sets[CALIBRATION]), [0.4, 0.6])

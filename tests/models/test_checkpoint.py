@@ -79,6 +79,7 @@ def test_values_of_a_configuration_that_cannot_be(folder, name, value):
     refused_or_loaded(folder)
 
 
+@pytest.mark.slow
 def test_damaged_weights(folder):
     path, generator = folder / "model.safetensors", np.random.default_rng(0)
     data = path.read_bytes()

@@ -51,6 +51,7 @@ def test_statistics_are_the_maps_of_eager_attention_reduced(decoder):
             np.testing.assert_allclose(statistics.cross_share[index, layer], shares[1], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_totals_are_the_authors():
     official = json.loads(OFFICIAL_FIT.read_text(encoding="utf-8"))
     totals = official["unpruned_attention_sums"]

@@ -110,6 +110,7 @@ def test_a_picture_is_the_frame_of_its_layer(made):
 
 
 @pytest.mark.parametrize("ending", [".gif", ".webp"])
+@pytest.mark.slow
 def test_an_animation_goes_from_the_picture_through_every_layer(made, ending):
     _, entries = made
     drawing = LayerDrawing(entries)
@@ -201,6 +202,7 @@ def test_texts_fit(text, most):
     assert whole or lines[-1].endswith("...")
 
 
+@pytest.mark.slow
 def test_the_command_line_draws(tiny_folder, tmp_path, capsys):
     random_picture(seed=4).save(tmp_path / "p.png")
     model, processor = load_model(tiny_folder)

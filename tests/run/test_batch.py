@@ -53,6 +53,7 @@ def test_answers_do_not_depend_on_the_batch(prompts, method):
     assert len(set(alone)) > 4
 
 
+@pytest.mark.slow
 def test_answers_that_end_at_unequal_lengths_are_those_of_each_alone(prompts):
     model, processor, inputs = prompts
     whole = in_parts(model, processor, inputs, UNPRUNED, 1, Decoding(8))

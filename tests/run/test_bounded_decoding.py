@@ -159,6 +159,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "F", *slow("I", "RGBA", "CMYK", "I;16")])
+@pytest.mark.slow
 def test_memory_of_decoding_is_that_of_three_copies(tmp_path, mode):
     side, exif = 2048, Image.Exif()
     exif[0x0112] = 6

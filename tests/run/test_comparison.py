@@ -165,6 +165,7 @@ def test_all_but_the_times_is_there_before_they_are_measured(items, comparison):
         assert (before.answer, before.flops, before.kv_cache_bytes) == (after.answer, after.flops, after.kv_cache_bytes)
 
 
+@pytest.mark.slow
 def test_times_are_compared_round_by_round(tiny, recipe):
     # Every look at the clock is a millisecond later, so both sides take equally long in every round.
     clock = Clock(torch.device("cpu"), counter=partial(next, itertools.count(0.0, 1e-3)))
@@ -239,6 +240,7 @@ def test_errors_of_the_model_reach_the_caller_and_the_next_request_works(recipe,
     assert compare(model, processor, random_picture(), QUESTION, recipe, max_new_tokens=2, repeats=0).pruned.answer
 
 
+@pytest.mark.slow
 def test_two_threads_do_not_mix(tiny, recipe):
     light = replace(recipe, removed=(0, 3, 0, 0))
     alone = [compare(*tiny, random_picture(), QUESTION, r, max_new_tokens=6, repeats=0) for r in (recipe, light)]

@@ -184,6 +184,7 @@ print(check_samples(sys.argv[1]), resource.getrusage(resource.RUSAGE_SELF).ru_ma
 
 
 @pytest.mark.parametrize("separator", [", ", *slow(",\n")])
+@pytest.mark.slow
 def test_a_large_array_is_never_in_memory(tmp_path, separator):
     count, entry = 20_000, json.dumps(ONE)
     path = tmp_path / "mix.json"
