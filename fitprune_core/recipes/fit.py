@@ -22,8 +22,15 @@ import numpy as np
 
 from fitprune_core.checks.words import shown
 from fitprune_core.cost.decoder import DecoderGeometry, visual_reduction
-from fitprune_core.recipes.budget import TOLERANCE, check_reachable, gathered, round_to_budget, trim_to_budget
-from fitprune_core.recipes.lowest_runs import Ranking, walk
+from fitprune_core.recipes.budget import (
+    TOLERANCE,
+    check_reachable,
+    gathered,
+    round_to_budget,
+    saved_share,
+    trim_to_budget,
+)
+from fitprune_core.recipes.lowest_runs import Ranking, Walk, walk
 from fitprune_core.recipes.recipe import PruningRecipe, check_attention, check_share
 from fitprune_core.recipes.token_groups import TokenGroups, check_token_counts
 
@@ -49,8 +56,8 @@ def fit_recipe(
 ) -> PruningRecipe:
     """Fit a recipe from stored statistics, without the model.
 
-    The first fit sorts the statistics, which for those of the paper's size (655 samples of LLaVA-1.5-7B) takes about a
-    second; another budget takes a fraction of that.
+    The first fit sorts the statistics, which for those of the paper's size (655 samples of LLaVA-1.5-7B) takes most of
+    a second of one core, and cores share it; another budget takes half of that.
 
     Args:
         statistics: an `AttentionStatistics`, or any object with `self_attention` and `cross_attention` of shape
@@ -134,10 +141,10 @@ class Fitter:
             getattr(statistics, "token_counts", None), self.num_samples, self.num_visual_tokens
         )
         self._groups = TokenGroups(self._token_counts, self.geometry)
-        self._attention = attention
+        self._attention = {name: values.astype(np.float32, copy=False) for name, values in attention.items()}
         self._shares = {name: self._share_of(statistics, name) for name in attention}
         self._rankings: dict[str, Ranking] = {}
-        self._walks: dict[tuple[str, int, tuple[int, ...]], np.ndarray] = {}
+        self._walks: dict[tuple[str, int, tuple[int, ...]], Walk] = {}
 
     def fit(
         self,
@@ -209,8 +216,8 @@ class Fitter:
         fails, meets = -1, ALPHA_STEPS
         while meets - fails > 1:
             step = (fails + meets) // 2
-            saved = self._groups.saved(self._removed(step, attention, layers))
-            fails, meets = (fails, step) if saved >= reduction else (step, meets)
+            removed = self._removed(step, attention, layers, reduction)
+            fails, meets = (fails, step) if self._groups.saved(removed) >= reduction else (step, meets)
         return meets
 
     def mean_removed(self, step: int, attention: str, layers: tuple[int, ...] | None = None) -> np.ndarray:
@@ -220,28 +227,42 @@ class Fitter:
         """
         return self._groups.mean_removed(self._removed(step, attention, layers))
 
-    def _removed(self, step: int, attention: str, layers: tuple[int, ...] | None) -> np.ndarray:
+    def _removed(self, step: int, attention: str, layers: tuple[int, ...] | None, reduction: float = 1.0) -> np.ndarray:
         """Tokens removed at each layer, summed over the samples of each token count: (groups, num_layers) float64.
 
-        The walk goes through all layers whatever they save, so one walk serves every budget.
+        Layers after the one where `reduction` is met may be left out: a walk that is over serves every budget, one that
+        stopped serves those that it meets.
         """
         layers = tuple(range(self.num_layers)) if layers is None else layers
         key = (attention, step, layers)
-        if key not in self._walks:
-            if attention not in self._rankings:
-                kinds = ("self", "cross") if attention == "both" else (attention,)
-                self._rankings[attention] = Ranking(
-                    [self._attention[kind] for kind in kinds],
-                    [self._shares[kind] for kind in kinds],
-                    self._token_counts,
-                )
-            self._walks[key] = walk(self._rankings[attention], step / ALPHA_STEPS, layers, self._groups)
-        return self._walks[key]
+        known = self._walks.get(key)
+        if known is None or not (known.is_over or self._meets(known.removed, reduction)):
+            known = self._walks[key] = walk(
+                self._ranking(attention), step / ALPHA_STEPS, layers, self._groups,
+                lambda removed: self._meets(removed, reduction),
+            )  # fmt: skip
+        return known.removed
+
+    def _ranking(self, attention: str) -> Ranking:
+        if attention not in self._rankings:
+            kinds = ("self", "cross") if attention == "both" else (attention,)
+            self._rankings[attention] = Ranking(
+                [self._attention[kind] for kind in kinds], [self._shares[kind] for kind in kinds], self._token_counts
+            )
+        return self._rankings[attention]
+
+    def _meets(self, removed: np.ndarray, reduction: float) -> bool:
+        """Whether counts, as of `_removed`, save `reduction` over all samples, and their mean in the largest one."""
+        mean = self._groups.mean_removed(removed)
+        return reduction < 1 and bool(
+            self._groups.saved(removed) >= reduction
+            and saved_share(self.geometry, mean, self.num_visual_tokens) >= reduction
+        )
 
     def _wanted(self, reduction: float, attention: str, layers: tuple[int, ...]) -> tuple[int, np.ndarray]:
         """The smallest step that meets a budget, and the mean counts there, stopped where it is met."""
         step = self.smallest_step(reduction, attention, layers)
-        removed = self._removed(step, attention, layers)
+        removed = self._removed(step, attention, layers, reduction)
         saved = self._groups.saved(removed)
         if saved < reduction:
             words = f"{len(layers)} layers, of which the first is number {layers[0] + 1}"

@@ -10,6 +10,7 @@ import pytest
 
 from fitprune_core.cost.decoder import visual_flops, visual_reduction
 from fitprune_core.recipes import fit as fitting
+from fitprune_core.recipes import lowest_runs
 from fitprune_core.recipes.budget import saved_share
 from fitprune_core.recipes.fit import ALPHA_STEPS, Fitter, fit_recipe, fitter_for
 from tests.fit_statistics import Statistics, geometry, peaked_statistics, statistics_of, whole_number_statistics
@@ -312,6 +313,21 @@ class TestOddStatistics:
 
 
 class TestFitters:
+    @pytest.mark.parametrize("make", [peaked_statistics, whole_number_statistics])
+    @pytest.mark.parametrize("cores", [3, 20])
+    def test_cores_that_share_the_samples_change_nothing(self, monkeypatch, make, cores):
+        alone, shared = make(10, 6, 50), make(10, 6, 50)
+        shared.token_counts = [50] * 10
+        recipes = [fit_recipe(alone, percent / 100) for percent in range(5, 86, 8)]
+        monkeypatch.setattr(lowest_runs, "_cores", lambda: cores)
+        monkeypatch.setattr(lowest_runs, "_FEWEST_SAMPLES", 1)
+        assert [fit_recipe(shared, percent / 100) for percent in range(5, 86, 8)] == recipes
+
+    def test_a_walk_that_stopped_at_a_smaller_budget_serves_a_larger_one(self):
+        fitter = Fitter(peaked_statistics(16, 6, 100))
+        for percent in (80, 20, 50, 85, 10):
+            assert fitter.fit(percent / 100) == Fitter(peaked_statistics(16, 6, 100)).fit(percent / 100)
+
     def test_one_fitter_for_one_object(self):
         one, other = peaked_statistics(3, 4, 40), peaked_statistics(3, 4, 40)
         assert fitter_for(one) is fitter_for(one)
