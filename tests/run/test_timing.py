@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -127,6 +128,16 @@ def test_what_may_be_said_about_paired_times(ratios, verdict, words):
     assert (found.verdict, found.words(), found.rounds) == (verdict, words, len(ratios))
     assert found.pruned == (10.0, 10.0)
     assert found.original == pytest.approx((10 * min(ratios), 10 * max(ratios)))
+
+
+@pytest.mark.parametrize("count", [1, 5, 6, 8, 9, 15, 40])
+def test_the_interval_of_the_median_is_scipys(count):
+    from scipy.stats import quantile_test
+
+    ratios = np.random.default_rng(count).gamma(9, 0.2, count).tolist()
+    low, high = quantile_test(ratios, q=1, p=0.5).confidence_interval(0.95)
+    expected = None if count < 6 else (pytest.approx(low), pytest.approx(high))
+    assert paired(rounds_of(ratios), by_prefill).interval == expected
 
 
 def test_pairs_are_compared_within_their_rounds():
