@@ -9,22 +9,30 @@ import pytest
 from PIL import Image
 
 from tests.browser.conftest import BRIGHTNESS, per_patch
-from tests.browser.pages import run_with, to_layer
+from tests.browser.pages import open_results, run_with, sweep_to_the_end, to_layer, to_tab, write_results
 
 pytestmark = pytest.mark.browser
 
 SIZES = {390: 844, 1024: 768, 1440: 900, 1920: 1080}
 
-# Everything that can be pressed or typed into, and shows: [name, left, top, right, bottom].
+# Everything that can be pressed or typed into, and shows: [name, left, top, right, bottom]. A box to tick is pressed by
+# its label, too; a link within a sentence has its lines; and what is in a box that scrolls may go beyond the page.
 CONTROLS = """() => [...document.querySelectorAll(
     'button, a, input, select, textarea, canvas[tabindex], .layer, .count')]
   .filter((node) => node.getClientRects().length && node.checkVisibility({ visibilityProperty: true }))
   .filter((node) => !node.closest('.visually-hidden, [aria-hidden=true]') && node.type !== 'file')
   .map((node) => {
-    const box = node.getBoundingClientRect();
+    const box = ((node.type === 'checkbox' && node.closest('label')) || node).getBoundingClientRect();
     const name = node.getAttribute('aria-label') || node.textContent.trim() || node.id;
     return [name, box.left, box.top + scrollY, box.right, box.bottom + scrollY];
   })"""
+
+LINKS_IN_SENTENCES = "() => [...document.querySelectorAll(':is(p, li, td) a')].map((link) => link.textContent.trim())"
+SCROLLED = """() => [...document.querySelectorAll('*')]
+  .filter((box) => box.scrollWidth > box.clientWidth + 1)
+  .filter((box) => ['auto', 'scroll'].includes(getComputedStyle(box).overflowX))
+  .flatMap((box) => [...box.querySelectorAll('button, a, input')])
+  .map((node) => node.getAttribute('aria-label') || node.textContent.trim() || node.id)"""
 
 SMALL_TEXTS = """() => {
   const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = [];
@@ -42,6 +50,19 @@ OUTLINE = """() => {
 }"""
 
 
+def rows_in_inspect(page, tmp_path) -> None:
+    open_results(page, write_results(tmp_path / "answers.csv", (f"Question {number}?" for number in range(60))))
+
+
+# What is done on each page first, and how many controls it has at least.
+OTHER_PAGES = {
+    "Sweep": (lambda page, _: sweep_to_the_end(page), 20),
+    "Inspect": (rows_in_inspect, 30),
+    "Recipes": (lambda page, _: page.wait_for_selector("#curves .step"), 20),
+    "About": (lambda page, _: page.wait_for_timeout(300), 5),
+}
+
+
 def sized(page, width: int) -> None:
     page.set_viewport_size({"width": width, "height": SIZES[width]})
     page.wait_for_timeout(400)
@@ -51,20 +72,41 @@ def overlaps(a, b) -> bool:
     return min(a[3], b[3]) - max(a[1], b[1]) > 1 and min(a[4], b[4]) - max(a[2], b[2]) > 1
 
 
-@pytest.mark.parametrize("width", SIZES)
-def test_controls_neither_overlap_nor_leave_the_page_nor_are_too_small(page, width):
+def check_controls(page, width: int, at_least: int) -> None:
+    """Controls of the page that is shown neither overlap nor leave it, and none, nor any text, is too small."""
     sized(page, width)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     controls = [control for control in page.evaluate(CONTROLS) if control[4] - control[2] > 2]  # Gradio measures tabs
-    assert len(controls) > 30
-    tools = [each for each in controls if not each[0].startswith("The picture")]
+    assert len(controls) >= at_least
+    links, scrolled = set(page.evaluate(LINKS_IN_SENTENCES)), set(page.evaluate(SCROLLED))
+    tools = [each for each in controls if not each[0].startswith("The picture") and each[0] not in links]
     pairs = [(a[0], b[0]) for at, a in enumerate(tools) for b in tools[at + 1 :] if overlaps(a, b)]
     assert pairs == []
     pressed = [each for each in controls if each[0] not in page.locator(".layer, .count").all_inner_texts()]
-    sizes = {name: (right - left, bottom - top) for name, left, top, right, bottom in pressed}
+    sizes = {name: (right - left, bottom - top) for name, left, top, right, bottom in pressed if name not in links}
     assert {name: size for name, size in sizes.items() if min(size) < 24} == {}
-    assert [name for name, left, _, right, _ in controls if left < 0 or right > width] == []
+    beyond = [name for name, left, _, right, _ in controls if left < 0 or right > width]
+    assert [name for name in beyond if name not in scrolled] == []
     assert page.evaluate(SMALL_TEXTS) == []
+
+
+@pytest.mark.parametrize("width", SIZES)
+def test_controls_neither_overlap_nor_leave_the_page_nor_are_too_small(page, width):
+    check_controls(page, width, 31)
+
+
+@pytest.mark.parametrize("name", OTHER_PAGES)
+def test_nor_do_those_of_the_other_pages(page, tmp_path, name):
+    begin, at_least = OTHER_PAGES[name]
+    sized(page, 1440)
+    to_tab(page, name)
+    begin(page, tmp_path)
+    try:
+        for width in SIZES:
+            check_controls(page, width, at_least)
+    finally:
+        sized(page, 1440)
+        to_tab(page, "Compare")
 
 
 def test_the_picture_grows_with_the_window_and_the_page_fills_it(page):
