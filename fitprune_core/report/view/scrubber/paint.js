@@ -8,8 +8,11 @@ function palette() {
     unseen: read("--fp-unseen"), grid: read("--fp-grid"), accent: read("--fp-accent"), ink: read("--fp-ink-2") };
 }
 
-// A tile of slanted lines; `gap` in device pixels.
+// Tiles of slanted lines, each made once; `gap` in device pixels.
+const hatchings = new Map();
 function hatching(context, color, gap, slant) {
+  const key = [color, gap, slant].join(" ");
+  if (hatchings.has(key)) return hatchings.get(key);
   const tile = document.createElement("canvas");
   tile.width = tile.height = gap;
   const pen = tile.getContext("2d");
@@ -20,7 +23,20 @@ function hatching(context, color, gap, slant) {
     pen.lineTo(shift + gap, slant > 0 ? 0 : gap);
   }
   pen.stroke();
-  return context.createPattern(tile, "repeat");
+  hatchings.set(key, context.createPattern(tile, "repeat"));
+  return hatchings.get(key);
+}
+
+// What is the same at every layer is drawn once, for as long as its size and `parts` are the same, and laid under or over.
+const drawings = new Map();
+function drawnOnce(name, { width, height }, parts, draw) {
+  const known = drawings.get(name), key = [width, height, ...parts];
+  if (known && key.every((part, index) => part === known.key[index])) return known.canvas;
+  const canvas = known ? known.canvas : document.createElement("canvas");
+  Object.assign(canvas, { width, height });
+  draw(canvas.getContext("2d"));
+  drawings.set(name, { canvas, key });
+  return canvas;
 }
 
 // Sizes the canvas to its box; returns false while it has none.
@@ -55,16 +71,20 @@ function paintPicture(canvas, trace, picture, options) {
   const place = fitInside(trace.width, trace.height, canvas.width - gutter, canvas.height);
   const at = placer(place);
   context.clearRect(0, 0, canvas.width, canvas.height);
-  context.drawImage(picture, ...at([0, 0, trace.width, trace.height]));
-  paintUnseen(context, trace, at, colors, gap);
+  context.drawImage(drawnOnce("picture", canvas, [trace, picture.src, picture.complete, colors.wash, colors.unseen], (pen) => {
+    pen.drawImage(picture, ...at([0, 0, trace.width, trace.height]));
+    paintUnseen(pen, trace, at, colors, gap);
+  }), 0, 0);
   const hatch = hatching(context, colors.hatch, gap, 1);
-  for (const index of options.tokens) paintToken(context, trace, index, at(trace.boxes[index]), options, colors, hatch);
-  context.strokeStyle = colors.grid;
-  context.lineWidth = 1;
-  for (const index of options.tokens) {
-    const [x, y, width, height] = at(trace.boxes[index]);
-    if (width > 6) context.strokeRect(x + 0.5, y + 0.5, width, height);
-  }
+  const boxes = options.tokens.map((index) => at(trace.boxes[index]));
+  const hatched = boxes.filter((box, place) => paintToken(context, trace, options.tokens[place], box, options, colors));
+  context.fillStyle = hatch; // after all others: a pen that changes colour with every token is slow
+  for (const box of hatched) context.fillRect(...box);
+  context.drawImage(drawnOnce("lines", canvas, [trace, options.view, colors.grid], (pen) => {
+    pen.strokeStyle = colors.grid;
+    pen.lineWidth = 1;
+    for (const [x, y, width, height] of boxes) if (width > 6) pen.strokeRect(x + 0.5, y + 0.5, width, height);
+  }), 0, 0);
   if (options.view === "tile") for (const tile of trace.tiles) edge(context, at(tile), gap);
   const reach = gutter / place.scale;
   for (const end of lineEndsOf(trace, options.view)) {
@@ -82,7 +102,9 @@ function paintPicture(canvas, trace, picture, options) {
 function paintLineEnd(context, trace, index, box, options, colors, hatch) {
   context.fillStyle = colors.ink;
   context.fillRect(...box);
-  if (index >= 0) paintToken(context, trace, index, box, options, colors, hatch);
+  if (index < 0 || !paintToken(context, trace, index, box, options, colors)) return;
+  context.fillStyle = hatch;
+  context.fillRect(...box);
 }
 
 // The edge of a tile is dark and light, so that it shows on any picture.
@@ -94,27 +116,27 @@ function edge(context, [x, y, width, height], gap) {
   }
 }
 
-function paintToken(context, trace, index, box, options, colors, hatch) {
+// Paints what became of a token; returns whether it is to be hatched as well.
+function paintToken(context, trace, index, box, options, colors) {
   const layer = trace.dropped_after[index];
   if (options.mode === "heat") {
     if (layer < trace.layers && layer <= options.layer) {
       context.fillStyle = layerColor(layer, trace.layers, 0.86);
       context.fillRect(...box);
     }
-    return;
+    return false;
   }
   if (options.mode === "looks") {
     const level = options.looks.levels[options.layer][index];
     if (level >= 0) {
       context.fillStyle = "rgba(" + viridis(level / 255).join(",") + "," + (0.35 + 0.5 * level / 255) + ")";
       context.fillRect(...box);
-      return;
+      return false;
     }
-  } else if (isKept(trace, index, options.layer)) return;
+  } else if (isKept(trace, index, options.layer)) return false;
   context.fillStyle = layer === options.layer && options.mode !== "looks" ? layerColor(layer, trace.layers, 0.62) : colors.veil;
   context.fillRect(...box);
-  context.fillStyle = hatch;
-  context.fillRect(...box);
+  return true;
 }
 
 function paintUnseen(context, trace, at, colors, gap) {
