@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +14,9 @@ import pytest
 from huggingface_hub.errors import HfHubHTTPError
 
 from app import space
-from app.space import ROOT, files_of, main, upload
+from app.space import LARGEST_BY_GIT, ROOT, files_of, main, upload
+from tests.app.fake_engine import FakeEngine
+from tests.app.serving import served
 
 
 @pytest.fixture(scope="module")
@@ -96,3 +100,18 @@ def test_a_dry_run_lists_and_asks_nothing(files, capsys, monkeypatch):
     assert main(["--space", "me/studio", "--dry-run"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(files) + 1 and lines[-1].endswith(f"bytes in {len(files)} files")
+
+
+def test_no_file_is_more_than_git_push_takes(files):
+    assert [str(path) for path in files if (ROOT / path).stat().st_size > LARGEST_BY_GIT] == []
+
+
+def test_the_containers_health_check_finds_the_app_and_misses_it_where_it_is_not():
+    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+    (check,) = re.findall(r'^HEALTHCHECK .*? CMD python -c "(.*)"$', dockerfile, re.MULTILINE)
+    code = check.replace('\\"', '"')
+    with served(FakeEngine()) as url:
+        environment = {**os.environ, "FITPRUNE_PORT": url.rstrip("/").rsplit(":", 1)[1]}
+        assert subprocess.run([sys.executable, "-c", code], env=environment, timeout=60).returncode == 0
+    missed = subprocess.run([sys.executable, "-c", code], env=environment, timeout=60, capture_output=True)
+    assert missed.returncode != 0
