@@ -134,8 +134,8 @@ def ask(url: str, example: Any) -> tuple[Any, str]:
     return (found["original"]["answer"], found["pruned"]["answer"]), ""
 
 
-def on_the_page(url: str, name: str, *given: Any) -> list[str]:
-    """What the page's notices say after a click on the button `name`, with these values of its inputs."""
+def on_the_page(url: str, name: str) -> list[str]:
+    """What the page's notices say after a click on the button `name`, with inputs as they are at first."""
     config = httpx.get(f"{url}config", timeout=60).json()
     blocks = {block["id"]: block for block in config["components"]}
     (event,) = [
@@ -144,7 +144,7 @@ def on_the_page(url: str, name: str, *given: Any) -> list[str]:
         for block, kind in each["targets"]
         if kind == "click" and blocks[block]["props"].get("elem_id") == name and each["backend_fn"]
     ]
-    data = [*given, *[None] * (len(event["inputs"]) - len(given))]
+    data = [blocks[block]["props"].get("value") for block in event["inputs"]]
     outputs = [blocks[block]["props"].get("elem_id") or "" for block in event["outputs"]]
     told = []
     for message in call(url, event["id"], data, patience=300):
@@ -172,8 +172,8 @@ def try_out(title: str, lender: Lender, start: Callable[[], Any], expected: list
             lender.mood = mood
             print(f"  where {mood}, a script is told: {ask(url, examples[0])[1] or 'the answers'}")
         lender.mood = "a GPU is lent"
-        print(f"  Ask on the page Inspect: {on_the_page(url, 'ask', None, 10, ['fitprune'], [60])}")
-        print(f"  Fit on the page Recipes: {on_the_page(url, 'fit', None, 8, 60)}", flush=True)
+        print(f"  Ask on the page Inspect: {on_the_page(url, 'ask')}")
+        print(f"  Fit on the page Recipes: {on_the_page(url, 'fit')}", flush=True)
     return found == expected
 
 
