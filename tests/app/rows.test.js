@@ -9,9 +9,11 @@ const data = {
   marks: ["110-", "101-"], same: ["1111", "1000"],
 };
 const filter = (more) => ({ side: 1, show: "all", kind: "", text: "", ...more });
+const filtered = (data, filter, notes, order = data.rows.map((_, index) => index)) =>
+  r.filterRows(data, filter, notes, order, r.searchTexts(data, filter.side));
 
 test("filters leave what they say", () => {
-  const left = (more, notes) => r.filterRows(data, filter(more), notes);
+  const left = (more, notes) => filtered(data, filter(more), notes);
   assert.deepStrictEqual(left({}), [0, 1, 2, 3]);
   assert.deepStrictEqual(left({ show: "lost" }), [1]);
   assert.deepStrictEqual(left({ show: "won" }), [2]);
@@ -20,13 +22,14 @@ test("filters leave what they say", () => {
   assert.deepStrictEqual(left({ kind: "color" }), [0, 2]);
   assert.deepStrictEqual(left({ text: "KZ" }), [1]);
   assert.deepStrictEqual(left({ text: "which blue" }), [2]);
+  assert.deepStrictEqual(filtered(data, filter({ kind: "color" }), {}, [3, 2, 1, 0]), [2, 0]);
   assert.deepStrictEqual(left({ text: "small" }, { 2: { tags: "small-text", note: "" } }), [2]);
 });
 
 test("counts are those of the filters", () => {
   for (const kind of ["", "color"]) {
     const counts = r.countShown(data, 1, kind);
-    for (const show in counts) assert.strictEqual(counts[show], r.filterRows(data, filter({ show, kind })).length);
+    for (const show in counts) assert.strictEqual(counts[show], filtered(data, filter({ show, kind })).length);
   }
 });
 
@@ -67,7 +70,7 @@ test("five thousand rows are filtered and sorted", () => {
     answers: [Array(5000).fill("x"), Array.from({ length: 5000 }, (_, n) => "y" + n)],
     marks: ["1".repeat(5000), "01".repeat(2500)], same: ["1".repeat(5000), "01".repeat(2500)],
   };
-  const left = r.filterRows(many, filter({ show: "lost", text: "question" }));
+  const left = filtered(many, filter({ show: "lost", text: "question" }));
   assert.strictEqual(left.length, 2500);
   const sorted = r.sortRows(many, left, "question", false, 1);
   const numbers = sorted.map((index) => Number(many.rows[index][2].slice(9)));

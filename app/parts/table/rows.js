@@ -8,24 +8,25 @@ const SHOWN = {
   same: (first, mine, same) => same === "1",
 };
 
-// The indices of the rows that a filter leaves. filter: { side, show, kind, text }, all but `side` may be empty.
-function filterRows(data, filter, notes) {
+// What is searched of each row but its tags and note, in lower case: made once for a side, not at every letter that is typed.
+function searchTexts(data, side) {
+  return data.rows.map((row, index) => [...row, data.answers[0][index], data.answers[side][index]].join("\n").toLowerCase());
+}
+
+// The indices of the rows that a filter leaves, in an order of all of them. filter: { side, show, kind, text }, all but `side`
+// may be empty. texts: of `searchTexts`.
+function filterRows(data, filter, notes, order, texts) {
   const words = (filter.text || "").toLowerCase().split(/\s+/).filter(Boolean);
   const isShown = SHOWN[filter.show] || SHOWN.all;
-  const left = [];
-  for (let index = 0; index < data.rows.length; index++) {
-    const [id, kind, question, expected] = data.rows[index];
-    if (filter.kind && kind !== filter.kind) continue;
-    if (!isShown(data.marks[0][index], data.marks[filter.side][index], data.same[filter.side][index])) continue;
-    if (words.length) {
-      const note = notes && notes[id];
-      const answers = data.answers[0][index] + "\n" + data.answers[filter.side][index];
-      const text = [id, kind, question, expected, answers, note ? note.tags + "\n" + note.note : ""].join("\n").toLowerCase();
-      if (!words.every((word) => text.includes(word))) continue;
-    }
-    left.push(index);
-  }
-  return left;
+  return order.filter((index) => {
+    const [id, kind] = data.rows[index];
+    if (filter.kind && kind !== filter.kind) return false;
+    if (!isShown(data.marks[0][index], data.marks[filter.side][index], data.same[filter.side][index])) return false;
+    if (!words.length) return true;
+    const note = notes && notes[id];
+    const text = note ? texts[index] + "\n" + (note.tags + "\n" + note.note).toLowerCase() : texts[index];
+    return words.every((word) => text.includes(word));
+  });
 }
 
 function countShown(data, side, kind) {
@@ -129,5 +130,5 @@ function shareInWords(share) {
 }
 
 if (typeof module !== "undefined") {
-  module.exports = { COLUMNS, countShown, csvOf, filterRows, htmlOf, jsonOf, recordOf, shareInWords, sortRows };
+  module.exports = { COLUMNS, countShown, csvOf, filterRows, htmlOf, jsonOf, recordOf, searchTexts, shareInWords, sortRows };
 }

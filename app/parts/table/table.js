@@ -16,10 +16,22 @@ function keepNote(id, note) {
   try { localStorage.setItem(notesKey(), JSON.stringify(at.notes)); } catch (error) { setText(find(".count"), "This browser keeps no notes."); }
 }
 
+// What depends on some of what was chosen is made again when that changes: a letter typed into the filter sorts nothing.
+const made = {};
+function once(name, key, make) {
+  if (!made[name] || made[name].key !== key) made[name] = { key, value: make() };
+  return made[name].value;
+}
+
+// All rows as they are sorted, those of equal cells in the order of the file.
+function sorted() {
+  const key = [at.column, at.isDescending, at.side, at.column === "tags" && JSON.stringify(at.notes)].join();
+  return once("order", key, () => sortRows(data, data.rows.map((_, index) => index), at.column, at.isDescending, at.side, at.notes));
+}
+
 function refresh() {
-  const left = filterRows(data, at, at.notes);
-  at.rows = sortRows(data, left, at.column, at.isDescending, at.side, at.notes);
-  const counts = countShown(data, at.side, at.kind);
+  at.rows = filterRows(data, at, at.notes, sorted(), once("texts", at.side, () => searchTexts(data, at.side)));
+  const counts = once("counts", at.side + at.kind, () => countShown(data, at.side, at.kind));
   for (const button of root.querySelectorAll(".shows button")) {
     setText(button.querySelector("b"), String(counts[button.dataset.show]));
     button.setAttribute("aria-pressed", String(button.dataset.show === at.show));
@@ -33,7 +45,7 @@ function refresh() {
   }
   paintWindow();
   choose(at.rows.length ? 0 : -1);
-  paintSums();
+  once("sums", at.side + at.kind, paintSums);
 }
 
 function paintWindow() {
@@ -190,6 +202,7 @@ new ResizeObserver(() => { if (data) paintWindow(); }).observe(scroller);
 onValue((value) => {
   if (data && value.fingerprint === data.fingerprint && value.title === data.title) return;
   data = value;
+  for (const name in made) delete made[name];
   root.dataset.state = value.rows.length ? "full" : "empty";
   if (!value.rows.length) return;
   Object.assign(at, { side: Math.min(1, value.sides.length - 1), show: "all", kind: "", text: "", column: "", isDescending: false });
