@@ -36,6 +36,7 @@ from tests.browser.conftest import BROWSERS, FLAGS
 RESPONSE_MS, FILTER_MS = 200.0, 100.0
 _PAUSE = 1.0  # seconds between two looks at a row
 _BETWEEN = 30.0  # seconds between two questions of the other visitor
+_IDLE = 30  # looks before there is a run
 _FOREVER = 24 * 3_600_000.0
 
 # Presses a button, and says after how many milliseconds the picture of the row is another.
@@ -67,6 +68,8 @@ UNTIL_PAINTED = """([selector, kind, value]) => new Promise((done) => {
 class Found:
     """What was measured: milliseconds but for `answers`, `asked` and `took`, seconds; memory in MB."""
 
+    idle_pictures: list[float] = field(default_factory=list)
+    idle_loads: list[float] = field(default_factory=list)
     pictures: list[float] = field(default_factory=list)
     loads: list[float] = field(default_factory=list)
     answers: list[float] = field(default_factory=list)
@@ -116,6 +119,19 @@ def is_over(page: Page) -> bool:
     return page.is_disabled("#ask-stop") and page.get_attribute("#table .inspect", "data-state") == "full"
 
 
+def load(url: str) -> float:
+    """Milliseconds from asking for the page to its last byte."""
+    began = time.monotonic()
+    httpx.get(url, timeout=600).raise_for_status()
+    return 1e3 * (time.monotonic() - began)
+
+
+def next_row(page: Page) -> float:
+    """Milliseconds from the click that chooses another row to its picture."""
+    button = ".next" if page.is_enabled("#table .next") else ".previous"
+    return page.evaluate(NEXT_PICTURE, button)
+
+
 def go_by(url: str, found: Found, end: threading.Event) -> None:
     """Another visitor, until the end: he loads the page, and has a question answered now and then."""
 
@@ -127,9 +143,7 @@ def go_by(url: str, found: Found, end: threading.Event) -> None:
     others = questions()[1:]  # answered once, not measured
     last = time.monotonic()
     while not end.wait(_PAUSE):
-        began = time.monotonic()
-        httpx.get(url, timeout=600).raise_for_status()
-        found.loads.append(1e3 * (time.monotonic() - began))
+        found.loads.append(load(url))
         if time.monotonic() - last > _BETWEEN:
             last = time.monotonic()
             asyncio.run(answered(others[len(found.answers) % len(others)]))
@@ -141,6 +155,10 @@ def measure_run(browser: Any, url: str, pid: int, options: argparse.Namespace, f
     walker = open_inspect(browser, url)
     begin(walker, 10, ["fitprune"], [60])
     walker.wait_for_selector("#row-picture img")
+    for _ in range(_IDLE):
+        walker.wait_for_timeout(1e3 * _PAUSE)
+        found.idle_pictures.append(next_row(walker))
+        found.idle_loads.append(load(url))
     asker = open_inspect(browser, url)
     found.before = resident(pid)
     found.asked = begin(asker, options.questions, options.methods, options.budgets)
@@ -149,8 +167,7 @@ def measure_run(browser: Any, url: str, pid: int, options: argparse.Namespace, f
     passer_by.start()
     said = 0.0
     while not is_over(asker):
-        button = ".next" if walker.is_enabled("#table .next") else ".previous"
-        found.pictures.append(walker.evaluate(NEXT_PICTURE, button))
+        found.pictures.append(next_row(walker))
         found.memory.append(resident(pid))
         if time.monotonic() - said > 60:
             said = time.monotonic()
@@ -223,16 +240,23 @@ def report(options: argparse.Namespace, found: Found) -> bool:
     print(f"scenes drawn and the run begun after {found.asked:.1f} s")
     print(f"all answers after {found.took / 60:.1f} min, {answers / found.took:.1f} a second")
     print(f"memory of the server: {found.before:.0f} MB before, at most {max(found.memory):.0f} MB")
-    print(_line("another visitor's next row, from the click to its picture", found.pictures, "ms"))
-    print(_line("the page, from its request to its last byte", found.loads, "ms"))
-    print(_line("another visitor's question, answered twice between two batches", found.answers, "s"))
+    row, page = (
+        "another visitor's next row, from the click to its picture",
+        "the page, from its request to its last byte",
+    )
+    for when, pictures, loads in (
+        ("before the run", found.idle_pictures, found.idle_loads),
+        ("during the run", found.pictures, found.loads),
+    ):
+        print(_line(f"{when}, {row}", pictures, "ms"))
+        print(_line(f"{when}, {page}", loads, "ms"))
+    print(_line("during the run, another visitor's question, answered twice between two batches", found.answers, "s"))
     print(f"a table of {options.rows:,} rows and {ways} sides is shown {found.shown:.1f} s after its file is given")
     for name, values in found.filters.items():
         print(_line(f"{options.rows:,} rows, {name}: from the event to the painted frame", values, "ms"))
     filters = [value for values in found.filters.values() for value in values]
-    return _usual(filters)[1] <= FILTER_MS and all(
-        _usual(values)[1] <= RESPONSE_MS for values in (found.pictures, found.loads) if values
-    )
+    answered = [_usual(values)[1] for values in (found.pictures, found.loads)]
+    return max(answered) <= RESPONSE_MS and _usual(filters)[1] <= FILTER_MS
 
 
 def main(arguments: list[str] | None = None) -> int:
