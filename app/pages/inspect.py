@@ -222,7 +222,7 @@ def _create_controls(engine: Engine) -> dict[str, Any]:
             elem_id="pruned-file",
         )  # fmt: skip
     with gr.Accordion("Ask many questions", open=True):
-        gr.Markdown("Pictures and a samples file in a zip; without one, so many questions about:")
+        gr.Markdown("Pictures and a samples file in a zip; or, without one, questions about what is here.")
         questions = gr.File(
             label="Questions, zip",
             file_types=[".zip"], height=132, elem_id="questions-file",
@@ -230,7 +230,7 @@ def _create_controls(engine: Engine) -> dict[str, Any]:
         source = gr.Radio(
             [("New scenes", SCENES), ("easy-VQA's test split", EASY_VQA)],
             value=SCENES,
-            label="Without a zip",
+            label="Without a zip, ask about",
             info=None if is_installed() else MISSING,
             elem_id="source",
         )
