@@ -93,6 +93,7 @@ def test_attention_is_tensors_in_and_tensors_out():
     assert "transformers" not in {name.split(".")[0] for name in imported}
 
 
+@pytest.mark.slow
 def test_no_imports_in_a_circle():
     modules = {name_of(path): path for path in ALL_FILES}
     graph = {name: sorted(imports_at_top_of(path) & modules.keys() - {name}) for name, path in modules.items()}

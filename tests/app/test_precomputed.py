@@ -166,8 +166,8 @@ def test_whoever_arrives_meets_the_first(page):
     [
         ({"example": "1"}, True),
         ({"example": "1", "question": "Why?"}, False),
-        ({"example": "1", "budget": "33"}, False),
-        ({"example": "1", "left": "random"}, False),
+        pytest.param({"example": "1", "budget": "33"}, False, marks=pytest.mark.slow),
+        pytest.param({"example": "1", "left": "random"}, False, marks=pytest.mark.slow),
     ],
 )
 def test_a_link_to_what_was_made_beforehand_shows_it(page, asked, is_ready):

@@ -53,6 +53,7 @@ def ask_once(address: str, image: str) -> dict:
     return answer.json()["result"]
 
 
+@pytest.mark.slow
 def test_its_address_for_agents_answers_in_one_request(url):
     address = json.loads(block("json"))["mcpServers"]["fitprune"]["url"].replace(f"{HERE}/", url)
     image = "data:image/png;base64," + base64.b64encode(PICTURE.read_bytes()).decode()

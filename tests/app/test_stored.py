@@ -113,6 +113,7 @@ def test_over_http_many_uploads_stay_within_the_bound_and_the_last_can_be_asked_
             assert sizes(folder) - before <= 2 * MB
 
 
+@pytest.mark.slow
 def test_over_http_an_upload_that_finds_no_room_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     with served_demo(FakeEngine(limits=FEW)) as (_, url):

@@ -8,6 +8,7 @@ from transformers import DynamicCache, GenerationConfig
 from transformers.cache_utils import QuantizedLayer, StaticCache
 
 from fitprune_core import build_inputs, prune_visual_tokens
+from tests.marks import slow
 from tests.pruned import batch_of, recipe_of, state_of
 from tests.reference import reference_logits
 from tests.tiny import random_picture, tiny_llava
@@ -47,7 +48,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("way", ["keyword", "configuration", "position", "own"])
+@pytest.mark.parametrize("way", ["keyword", *slow("configuration", "position", "own")])
 @pytest.mark.parametrize("name", REFUSED)
 def test_ways_that_do_not_suit_are_refused_however_asked(inputs, name, way):
     value, words = REFUSED[name]

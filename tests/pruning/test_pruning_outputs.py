@@ -23,7 +23,9 @@ pytestmark = pytest.mark.usefixtures("no_grad")
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
-@pytest.mark.parametrize(("attention", "key_value_heads"), [("sdpa", 2), ("sdpa", 4), ("eager", 2)])
+@pytest.mark.parametrize(
+    ("attention", "key_value_heads"), [("sdpa", 2), pytest.param("sdpa", 4, marks=pytest.mark.slow), ("eager", 2)]
+)
 def test_cached_decoding_equals_an_uncached_reference(decoder, attention, key_value_heads):
     model, processor = tiny_llava(decoder=decoder, num_key_value_heads=key_value_heads, attention=attention)
     inputs = build_inputs(processor, random_picture(), "what is this?")
