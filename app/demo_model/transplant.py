@@ -1,10 +1,11 @@
-"""A finished decoder for a new tower: what it knows of language, of places and of choosing need not be learnt again."""
+"""Beginnings with a finished decoder: what it knows of language, of places and of choosing need not be learnt again."""
 
 from __future__ import annotations
 
 import torch
 
 from app.demo_model.architecture import patch_features
+from app.demo_model.lookups import END_LAYER
 from app.demo_model.pictures_pool import drawn_pool
 from app.demo_model.scenes import random_scene
 
@@ -39,3 +40,18 @@ def take_decoder(model, finished, seed: int) -> float:
     first.bias.copy_(first.bias.double() + weight @ (shift - center @ turn))
     first.weight.copy_(weight @ turn.mT)
     return 1 - ((features @ turn - target).square().sum() / target.square().sum()).item()
+
+
+def keep_first_layers(model, count: int) -> None:
+    """Leave `model` the first `count` layers of its decoder: a shallower model, to be trained further.
+
+    Raises ValueError where the lessons ask a layer that would be gone, or where there are not so many.
+    """
+    layers = model.model.language_model.layers
+    if not END_LAYER < count <= len(layers):
+        raise ValueError(f"{count} layers; the lessons and this decoder allow {END_LAYER + 1} to {len(layers)}")
+    del layers[count:]
+    for config in (model.config.text_config, model.model.language_model.config):
+        config.num_hidden_layers = count
+        if getattr(config, "layer_types", None):
+            config.layer_types = config.layer_types[:count]

@@ -82,6 +82,21 @@ def test_a_decoder_moves_to_another_tower(untrained_mini, mini_tokenizer, monkey
     assert (given - wanted).norm() < 0.05 * wanted.norm()
 
 
+@torch.no_grad()
+def test_a_shallower_decoder_computes_what_the_first_layers_did(mini_tokenizer):
+    torch.manual_seed(5)
+    model = build_model(mini_tokenizer).eval()
+    ids = torch.arange(5, 25)[None]
+    entering = model.model.language_model(ids, output_hidden_states=True).hidden_states[8]
+    transplant.keep_first_layers(model, 8)
+    after = model.model.language_model(ids).last_hidden_state
+    torch.testing.assert_close(after, model.model.language_model.norm(entering))
+    assert model.config.text_config.num_hidden_layers == 8
+    for count in (6, 9):
+        with pytest.raises(ValueError, match=f"{count} layers; the lessons and this decoder allow 7 to 8"):
+            transplant.keep_first_layers(model, count)
+
+
 @pytest.mark.slow
 def test_the_program_trains_from_nothing_and_further(tmp_path, easy_vqa, monkeypatch, caplog):
     caplog.set_level("INFO")
@@ -91,8 +106,10 @@ def test_the_program_trains_from_nothing_and_further(tmp_path, easy_vqa, monkeyp
     train.main(["--run", str(tmp_path / "run"), *sizes, "--vision-steps", "2", "--steps", "2"])
     assert all(f"{stage} step 2" in caplog.text for stage in ("vision", "language"))
     further = ["--run", str(tmp_path / "more"), "--start-from", str(tmp_path / "run" / "checkpoint"), "--seed", "2"]
-    train.main([*further, *sizes, "--steps", "1"])
-    again = ["--run", str(tmp_path / "new"), "--decoder-from", str(tmp_path / "more" / "checkpoint"), "--bfloat16"]
+    train.main([*further, *sizes, "--steps", "1", "--decoder-layers", "11"])
+    shallow, _ = load_model(str(tmp_path / "more" / "checkpoint"))
+    assert len(shallow.model.language_model.layers) == 11
+    again = ["--run", str(tmp_path / "new"), "--decoder-from", str(tmp_path / "run" / "checkpoint"), "--bfloat16"]
     train.main([*again, *sizes, "--vision-steps", "1", "--steps", "1"])
     model, processor = load_model(str(tmp_path / "new" / "checkpoint"))
     inputs = build_inputs(processor, Image.new("RGB", (192, 192)), "What is it?")
