@@ -6,13 +6,16 @@ import argparse
 import logging
 import sys
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from fitprune_core import LoadOptions
 from fitprune_core.cli.options import BAD_INPUT, OneLineParser, complain
 
 PROGRAM = "python -m app.evidence"
 CACHE = Path("runs/evidence")
+RELATIVES = Path(__file__).parents[2] / "assets" / "evidence" / "models"
 
 
 class _Parser(OneLineParser):
@@ -25,6 +28,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--out", type=Path, required=True, metavar="FOLDER", help="where the report, its figures and raw rows go")
     add("--model", default="mini-llava", metavar="M", help="model folder or Hub id [%(default)s]")
+    also = "other models to ask: folders or Hub ids [for mini-llava its shallower relatives]"
+    add("--also", nargs="*", metavar="M", help=also)
     about = "questions with right answers, for another model than mini-llava: JSON Lines, CSV, or LLaVA's JSON array"
     add("--samples", type=Path, metavar="FILE", help=about)
     add(
@@ -59,14 +64,15 @@ def run(options: argparse.Namespace) -> None:
 
     if options.samples is None and not same_checkpoint(options.model, MINI_LLAVA):
         raise ValueError(f"{options.model} does not know the drawn world; --samples names a file of questions for it")
-    names = ("test", "few", "easy_vqa", "max_new_tokens")
-    counts = {name: value for name in names if (value := getattr(options, name)) is not None}
-    if bad := [name for name, value in counts.items() if value < 1]:
-        raise ValueError(f"--{bad[0].replace('_', '-')} is {counts[bad[0]]}; it must be a whole number from 1 up")
+    plan = replace(QUICK if options.quick else FULL, **_counts(options))
+    also = options.also
+    if also is None:
+        also = [str(folder) for folder in sorted(RELATIVES.iterdir())] if options.samples is None else []
     given = None if options.samples is None else SamplesFile(options.samples, options.images)
     with started_processes() as processes:
         loading = asdict(LoadOptions.of(options)) | {"device": processes.device(options.device)}
-        model, processor = processes.agree(lambda: load_model(options.model, **loading))
+        load = partial(load_model, **loading)
+        model, processor = processes.agree(partial(load, options.model))
         bar = tqdm(unit="sample", disable=None if processes.is_main else True)
         doing = ""
 
@@ -82,17 +88,28 @@ def run(options: argparse.Namespace) -> None:
             bench = Bench(
                 model,
                 processor,
-                replace(QUICK if options.quick else FULL, **counts),
+                plan,
                 options.out,
                 options.cache,
                 given=given,
                 processes=processes,
                 batch_size=options.batch_size,
                 progress=progress,
+                also=also,
+                load=load,
             )
             path = make(bench)
         if processes.is_main:
             print(path)
+
+
+def _counts(options: argparse.Namespace) -> dict[str, Any]:
+    """The plan's counts that were given, by their names in it."""
+    names = ("test", "few", "easy_vqa", "max_new_tokens")
+    counts = {name: value for name in names if (value := getattr(options, name)) is not None}
+    if bad := [name for name, value in counts.items() if value < 1]:
+        raise ValueError(f"--{bad[0].replace('_', '-')} is {counts[bad[0]]}; it must be a whole number from 1 up")
+    return counts
 
 
 def main(argv: list[str] | None = None) -> None:

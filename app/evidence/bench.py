@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import logging
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,7 @@ from fitprune_core import (
     fit_recipe,
     model_name,
 )
+from fitprune_core.models.loading import load_model
 from fitprune_core.models.provenance import conditions_of
 from fitprune_core.pruning.methods import find_method
 from fitprune_core.run.answer import Way, answer
@@ -78,6 +79,7 @@ class Bench:
         model, processor, plan: what is asked, and how much.
         geometry: sizes of the model's decoder.
         sets: the questions, by the names of `questions`; EASY_VQA only where the package is.
+        also: checkpoints of other models that are asked the same.
         has_world: whether the model knows the drawn world, so that sets may be drawn from it.
         out: the folder of the report; raw rows lie in `out / "raw"`.
         folder: what is remembered of this model.
@@ -96,10 +98,13 @@ class Bench:
         processes: Processes | None = None,
         batch_size: int | str = 1,
         progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+        also: Sequence[str] = (),
+        load: Callable[[str], tuple[PreTrainedModel, ProcessorMixin]] | None = None,
     ) -> None:
         """given: a samples file to ask instead of the drawn world. cache: folder for what is remembered of any model.
 
-        progress: called with what is being done, samples done and samples in all. Raises ValueError for a samples file
+        progress: called with what is being done, samples done and samples in all. also: checkpoints of other models to
+        ask, which `load` loads. Raises ValueError for a samples file
         that cannot be cut in three.
         """
         self.model, self.processor, self.plan, self.out = model, processor, plan, out
@@ -107,6 +112,7 @@ class Bench:
         self.geometry = DecoderGeometry.from_config(model.config)
         self.conditions = conditions_of(model, processor)
         self.has_world = given is None
+        self.also, self._load, self._cache = tuple(also), load or load_model, cache
         self.drawings = cache / "questions"
         self.folder = cache / f"{Path(model_name(model)).name}-{digest_of(self.conditions, plan.max_new_tokens)}"
         self._given = given
@@ -119,6 +125,23 @@ class Bench:
         found = world_sets(self.plan, self.drawings)
         easy = easy_vqa(self.plan.easy_vqa, self.drawings)
         return found if easy is None else {**found, EASY_VQA: easy}
+
+    def with_others(self) -> Iterator[Bench]:
+        """This bench, and one of each other model with the same questions; each is loaded when its turn comes."""
+        yield self
+        for name in self.also:
+            model, processor = self.processes.agree(partial(self._load, name))
+            yield Bench(
+                model,
+                processor,
+                self.plan,
+                self.out,
+                self._cache,
+                given=self._given,
+                processes=self.processes,
+                batch_size=self.batch_size,
+                progress=self.progress,
+            )
 
     def drawn(self, name: str, count: int, seed: int, worlds: Sequence[str]) -> Questions:
         """A set from the drawn world, of these kinds of scene alone."""

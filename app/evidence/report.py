@@ -20,6 +20,7 @@ from app.evidence.sections import (
     flips,
     layers,
     methods,
+    other_models,
     schedules,
     transfer,
     two_fits,
@@ -31,7 +32,19 @@ from fitprune_core.evaluation.significance import CONFIDENCE
 logger = logging.getLogger(__name__)
 
 # In the report's order; those that draw samples of their own need the demonstration world.
-SECTIONS = (methods, schedules, layers, calibration, transfer, flips, costs, two_fits, direction, combination)
+SECTIONS = (
+    methods,
+    schedules,
+    layers,
+    calibration,
+    transfer,
+    flips,
+    costs,
+    two_fits,
+    direction,
+    combination,
+    other_models,
+)
 NEED_WORLD = (calibration, transfer)
 REPORT = "report.md"
 

@@ -58,7 +58,8 @@ def made(tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("evidence")
 
     def make_bench() -> Bench:
-        return Bench(*tiny, SMALLEST, folder / "out", folder / "cache")
+        others = {"shallow": tiny_llava(num_layers=3, seed=1)}
+        return Bench(*tiny, SMALLEST, folder / "out", folder / "cache", also=others, load=others.__getitem__)
 
     with pytest.MonkeyPatch.context() as patch:
         put_easy_vqa(folder, patch)
@@ -100,6 +101,7 @@ class TestDrawnWorld:
         self.distances(found[3], rows_of(raw / "4-distances.csv"))
         self.savings(found[6], rows_of(raw / "7-costs.csv"))
         self.predictions(found[5], raw)
+        self.models(found[10], raw)
 
     def shares(self, text, path):
         counts = defaultdict(lambda: [0, 0, 0])
@@ -141,6 +143,15 @@ class TestDrawnWorld:
         if changed and same:
             wins = [(a > b) + 0.5 * (a == b) for a, b in product(changed, same)]
             assert cells[-1].startswith(f"{sum(wins) / len(wins):.2f} [")
+
+    def models(self, text, raw):
+        table = table_under(text, "model: way")
+        for number, layers in ((1, 4), (2, 3)):
+            rows = rows_of(raw / f"11-models-{number}.csv")
+            for method in {row["method"] for row in rows} - {"original"}:
+                right = [row["correct"] == "1" for row in rows if row["method"] == method]
+                (cells,) = (row for name, row in table.items() if name.endswith(f"({layers} layers): {method}, 80 %"))
+                assert cells[0].startswith(f"{100 * sum(right) / len(right):.1f} [")
 
     def test_inspect_opens_the_raw_answers(self, made):
         make_bench, _ = made
@@ -189,7 +200,7 @@ def test_another_model_takes_a_file_and_leaves_out_what_needs_the_drawn_world(ti
     assert capsys.readouterr().out.strip() == str(out / "report.md")
     found = list(sections_of(text).values())
     left_out = [number for number, part in enumerate(found, 1) if "Left out: " in part]
-    assert left_out == [4, 5] and len(found) == SECTIONS + 1
+    assert left_out == [4, 5, 11] and len(found) == SECTIONS + 1
     assert "easy-VQA was not asked" in text and "samples of samples.jsonl" in text
     right = table_under(found[0], "kind")
     assert right["odd, 4"][0].startswith("100.0 [") or right["odd, 4"][0] != right["even, 4"][0]

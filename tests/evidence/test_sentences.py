@@ -17,6 +17,7 @@ from app.evidence.sections import (
     flips,
     layers,
     methods,
+    other_models,
     schedules,
     transfer,
     two_fits,
@@ -152,6 +153,24 @@ def test_transfer_speaks_of_both_worlds(tmp_path):
     said = transfer.answer_of(boards, transfer.tests_of(boards))
     assert "on plain scenes their own is better than the recipe fitted on crowded scenes (30 questions to 0" in said
     assert f"on crowded scenes between the recipe fitted on plain scenes and their own there is {CHANCE}" in said
+
+
+def test_other_models_are_each_told_apart(tmp_path):
+    steep = {"fitprune+": MANY, "fitprune": FEW, "random": FEW}
+    flat = {"fitprune+": MANY, "random": MANY}
+    boards = {}
+    for name, marks in {"steep": steep, "flat": flat}.items():
+        (tmp_path / name).mkdir()
+        by_way = {(way, BUDGET): of_way for way, of_way in marks.items()}
+        boards[name] = board_of(tmp_path / name, {THE_ORIGINAL: MANY, **by_way})
+    said = other_models.answer_of(boards, other_models.tests_of(boards))
+    assert (
+        "in steep it is right on 100.0 % (91.2 to 100.0): fitprune+ is better than fitprune (30 questions to 0" in said
+    )
+    assert (
+        "in flat it is right on 100.0 % (91.2 to 100.0): fitprune+ and fitprune cannot be compared, and between" in said
+    )
+    assert said.endswith(f"there is {CHANCE} (0 questions to 0, p = 1.000).")
 
 
 class TestFlips:

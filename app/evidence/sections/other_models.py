@@ -1,0 +1,110 @@
+"""11. The same methods in other models."""
+
+from __future__ import annotations
+
+from app.evidence.bench import Bench, variant
+from app.evidence.board import Board, Way, corrected
+from app.evidence.figures import panels
+from app.evidence.plan import KEY_BUDGET
+from app.evidence.questions import CALIBRATION, FEW
+from app.evidence.section import Section, Table, left_out
+from app.evidence.ways import at_key_budget, bars_of_right, way_rows
+from app.evidence.words import budget, sentence, share_words, verdict
+from fitprune_core import PruningRecipe, model_name
+
+TITLE = "Other models"
+QUESTION = "Is what holds for one model true of others, each with recipes from its own statistics?"
+FIRST, RIVALS = "fitprune+", ("fitprune", "divprune", "random")
+Tests = dict[tuple[str, Way], float | None]
+
+
+def run(bench: Bench) -> Section:
+    """Answer the few questions with every model by every method; the bench's own model leads."""
+    if not bench.also:
+        return left_out(TITLE, QUESTION, "no other model was named (`--also`)")
+    section = Section(TITLE, QUESTION)
+    boards: dict[str, Board] = {}
+    recipes: dict[str, list[PruningRecipe]] = {}
+    for each in bench.with_others():
+        name = f"{model_name(each.model).rpartition('/')[2]} ({each.geometry.num_layers} layers)"
+        recipes[name] = each.recipes(each.statistics(each.sets[CALIBRATION]), bench.plan.section_budgets)
+        variants = [variant(method, recipe) for recipe in recipes[name] for method in (FIRST, *RIVALS)]
+        boards[name] = each.answers(f"11-models-{len(boards) + 1}", each.sets[FEW], variants)
+    p_values = tests_of(boards)
+    section.tables = [_table(boards, p_values), _recipes(recipes)]
+    section.figures["11-models"] = _figure(boards)
+    section.raw = [board.path for board in boards.values()]
+    section.answer = answer_of(boards, p_values)
+    spread = 100 * max(board.spread() for board in boards.values())
+    section.counted = f"the FLOPs, at a budget the same for all methods of a model to within {spread:.2f} points"
+    section.measured = "each model's attention over the questions to calibrate on, and its answers"
+    section.notes = [
+        f"{name}: {which} was left out: {why}."
+        for name, board in boards.items()
+        for which, why in board.refused.items()
+    ]
+    if bench.has_world:
+        section.notes.append(
+            "The other models keep the first layers of mini-llava's decoder and were trained further by the same "
+            "program, with seeds of their own (app/demo_model/README.md): relatives, not independent witnesses."
+        )
+    return section
+
+
+def tests_of(boards: dict[str, Board]) -> Tests:
+    """Each rival against fitprune+ at the same budget, by model and way; corrected together."""
+    return corrected(
+        {
+            (name, way): board.against(way, (FIRST, way[1]))
+            for name, board in boards.items()
+            for way in board.ways[1:]
+            if way[0] != FIRST
+        }
+    )
+
+
+def answer_of(boards: dict[str, Board], p_values: Tests, at: float = KEY_BUDGET) -> str:
+    """The sentence: in each model fitprune+ against fitprune and against random."""
+    found = []
+    for name, board in boards.items():
+        first = (FIRST, at)
+        said = [
+            verdict(FIRST, rival, board.against(first, (rival, at)), p_values.get((name, (rival, at))))
+            for rival in ("fitprune", "random")
+        ]
+        found.append(f"in {name} it is right on {share_words(board.right(first))}: {', and '.join(said)}")
+    return sentence(f"with {budget(at)} of the visual FLOPs saved by fitprune+, {'; '.join(found)}")
+
+
+def _table(boards: dict[str, Board], p_values: Tests) -> Table:
+    rows: list[list[str]] = []
+    for name, board in boards.items():
+        p_of = {way: p for (which, way), p in p_values.items() if which == name}.get
+        rows += way_rows(board, FIRST, p_of, f"{name}: ")
+    count = next(iter(boards.values())).count
+    about = (
+        f"{count} of the test questions: percent with 95 % intervals; questions won and lost against fitprune+ in the "
+        "same model at the same budget, p of McNemar's exact test, all of this table corrected together (Holm)."
+    )
+    return Table(["model: way", "right", "as the original", "against fitprune+"], rows, about)
+
+
+def _recipes(recipes: dict[str, list[PruningRecipe]]) -> Table:
+    rows = [
+        [name, budget(recipe.reduction), ", ".join(f"{count} after {layer}" for layer, count in dropping(recipe))]
+        for name, found in recipes.items()
+        for recipe in found
+    ]
+    return Table(["model", "budget", "fitprune drops"], rows, "Visual tokens dropped after a layer's attention.")
+
+
+def dropping(recipe: PruningRecipe) -> list[tuple[int, int]]:
+    """(layer, counted from 1, and tokens dropped after it), where any are."""
+    return [(layer, count) for layer, count in enumerate(recipe.removed, 1) if count]
+
+
+def _figure(boards: dict[str, Board]):
+    figure, found = panels([f"{name}, {budget(KEY_BUDGET)} saved" for name in boards])
+    for axes, board in zip(found, boards.values(), strict=True):
+        bars_of_right(axes, board, at_key_budget(board), "% right")
+    return figure
