@@ -60,10 +60,15 @@ bench-lmms: .venv-lmms/installed
 scenes: .venv/installed
 	$(BIN)/python -m app.demo_model.samples --out $(OUT) --count $(COUNT) --seed $(SEED)
 
-evidence: .venv/installed-dev
+evidence: .venv/installed-dev $(if $(QUICK),,$(EVIDENCE)/raw/7-whole-request.csv)
 	$(BIN)/python $(if $(filter-out 1,$(PROCESSES)),-m accelerate.commands.accelerate_cli launch --multi_gpu \
 		--num_processes $(PROCESSES) --num_machines 1 --mixed_precision no --dynamo_backend no --main_process_port 0) \
 		-m app.evidence --out $(EVIDENCE) $(if $(QUICK),--quick) $(EVIDENCE_FLAGS)
+
+$(EVIDENCE)/raw/7-whole-request.csv: .venv/installed-dev
+	$(BIN)/python -m tests.benchmarks --only whole-request --out runs/whole-request
+	mkdir -p $(@D)
+	cp runs/whole-request/whole-request.csv $@
 
 space: .venv/installed
 	@$(BIN)/python -m app.space --space "$(SPACE)" $(if $(DRY_RUN),--dry-run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import platform
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ class Report:
         tables: each a list of rows of text, the first of them the header.
         notes: what was measured and how, a sentence or two each.
         savings: for the plot, what was run to (share of prefill FLOPs saved, share of prefill time saved).
+        raw: name of a CSV file to its rows, for those who reckon on.
         budget_errors: for the plot, percent asked to the error of the recipe in percentage points.
     """
 
@@ -35,6 +37,7 @@ class Report:
     notes: list[str] = field(default_factory=list)
     savings: dict[str, tuple[float, float]] = field(default_factory=dict)
     budget_errors: dict[int, float] = field(default_factory=dict)
+    raw: dict[str, list[dict[str, object]]] = field(default_factory=dict)
 
     def markdown(self) -> str:
         """Heading, tables and notes."""
@@ -53,8 +56,14 @@ def machine() -> str:
 
 
 def write(reports: Sequence[Report], folder: Path, about: str) -> list[Path]:
-    """Write `benchmarks.md`, and `benchmarks.png` where there is something to draw; returns the files."""
+    """Write `benchmarks.md`, raw rows, and `benchmarks.png` where there is something to draw; returns the files."""
     folder.mkdir(parents=True, exist_ok=True)
+    for report in reports:
+        for name, rows in report.raw.items():
+            with (folder / name).open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, list(rows[0]))
+                writer.writeheader()
+                writer.writerows(rows)
     table = folder / "benchmarks.md"
     table.write_text("\n".join(["# Benchmarks", "", about, "", *(r.markdown() for r in reports)]), encoding="utf-8")
     savings = {label: shares for report in reports for label, shares in report.savings.items()}

@@ -12,7 +12,7 @@ from fitprune_core import RECIPES, prune_visual_tokens, request_flops
 from fitprune_core.models.devices import describe_device
 from fitprune_core.recipes.published import published_recipes
 from fitprune_core.run.timing import Clock, Side, Times, paired_rounds
-from tests.benchmarks.report import Report
+from tests.benchmarks.report import Report, machine
 from tests.benchmarks.wide_model import LLAVA, TEXT_AFTER, TEXT_BEFORE, TOWER, whole_llava, wide_inputs
 
 REDUCTION = 0.6
@@ -21,6 +21,7 @@ ANSWER = (1, 2, 3, 4, 5)  # what is said does not change what it costs
 
 def run(rounds: int = 2, **widths: int) -> Report:
     """Time `rounds` paired requests after one that warms up; a round takes some minutes. widths: for a trial."""
+    where = machine()
     model = whole_llava(**widths)
     inputs = wide_inputs(LLAVA, model.config.image_token_id, TOWER["patch_size"])
     (recipe,) = [one for one in published_recipes(LLAVA.recipes, RECIPES) if one.reduction == REDUCTION]
@@ -46,7 +47,15 @@ def run(rounds: int = 2, **widths: int) -> Report:
         f"{_spread(times, 1)} end to end. FLOPs are counted, 2 per multiply-add, with scoring.",
     ]
     saved = 1 - prefill[1] / prefill[0], 1 - _ms(times, 1, "prefill_ms") / _ms(times, 0, "prefill_ms")
-    return Report("A whole request to LLaVA-1.5-7B", [rows], notes, {"LLaVA-1.5-7B,\nwhole": saved})
+    raw = [
+        {"round": number, "way": way, "prefill_ms": one[side].prefill_ms, "decode_ms": one[side].decode_ms,
+         "new_tokens": len(ANSWER), "prefill_flops": prefill[side], "total_flops": flops[side].total,
+         "machine": where}
+        for number, one in enumerate(times, 1)
+        for side, way in enumerate(("original", "pruned"))
+    ]  # fmt: skip
+    title, drawn = "A whole request to LLaVA-1.5-7B", {"LLaVA-1.5-7B,\nwhole": saved}
+    return Report(title, [rows], notes, drawn, raw={"whole-request.csv": raw})
 
 
 def _ms(times: list[list[Times]], side: int, part: str) -> float:

@@ -155,6 +155,22 @@ def test_transfer_speaks_of_both_worlds(tmp_path):
     assert f"on crowded scenes between the recipe fitted on plain scenes and their own there is {CHANCE}" in said
 
 
+def test_a_whole_request_is_reckoned_from_its_rounds():
+    about = {"new_tokens": "5", "machine": "a machine."}
+    flops = {"original": {"prefill_flops": "9e12", "total_flops": "1e13"},
+             "pruned": {"prefill_flops": "4.5e12", "total_flops": "6e12"}}  # fmt: skip
+    times = {"original": [(20e3, 4e3), (10e3, 6e3), (12e3, 5e3)], "pruned": [(6e3, 4e3), (7e3, 4e3), (5e3, 5e3)]}
+    rows = [
+        about | flops[way] | {"way": way, "prefill_ms": str(prefill), "decode_ms": str(decode)}
+        for way, rounds in times.items()
+        for prefill, decode in rounds
+    ]
+    first, whole = costs.whole_request_table(rows).rows
+    assert first == ["to the first token", "12.0 s, 9.00 TFLOPs", "6.0 s, 4.50 TFLOPs", "50.0 %", "50.0 %", "1.00"]
+    assert whole[:3] == ["all 5 tokens", "17.0 s, 10.00 TFLOPs", "10.0 s, 6.00 TFLOPs"]
+    assert whole[3:] == ["41.2 %", "40.0 %", "1.03"]
+
+
 def test_other_models_are_each_told_apart(tmp_path):
     steep = {"fitprune+": MANY, "fitprune": FEW, "random": FEW}
     flat = {"fitprune+": MANY, "random": MANY}

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
+from statistics import median
 from typing import Any
 
 import torch
@@ -33,6 +34,9 @@ TITLE = "FLOPs, memory and time against the budget"
 QUESTION = "How much of a budget arrives: in a whole request's FLOPs, in the cache, in the time to the first token?"
 METHODS = ("fitprune", "fitprune+", "random")
 WARMUP = 2
+# What the benchmark of a 7B model writes, and where a report looks for it.
+WHOLE_REQUEST = "7-whole-request.csv"
+WHOLE_REQUEST_COMMAND = "python -m tests.benchmarks --only whole-request"
 COLUMNS = (
     "id",
     "method",
@@ -72,7 +76,39 @@ def run(bench: Bench) -> Section:
     )
     if not bench.plan.timed_rounds:
         section.notes.append("No time was taken: this run only checks the pipeline.")
+    whole = bench.out / "raw" / WHOLE_REQUEST
+    if whole.is_file():
+        section.tables.append(whole_request_table(list(read_rows(whole))))
+        section.raw.append(whole)
+    else:
+        section.notes.append(f"No whole request to a 7B model was timed here: `{WHOLE_REQUEST_COMMAND}` does it.")
     return section
+
+
+def whole_request_table(rows: Sequence[Mapping[str, str]]) -> Table:
+    """What one request to a 7B model takes; rows as the benchmark writes them, a round and way each."""
+    by_way = {way: [row for row in rows if row["way"] == way] for way in ("original", "pruned")}
+    cells = []
+    for label, columns, flops in (
+        ("to the first token", ("prefill_ms",), "prefill_flops"),
+        (f"all {rows[0]['new_tokens']} tokens", ("prefill_ms", "decode_ms"), "total_flops"),
+    ):
+        times = {
+            way: median(sum(float(row[column]) for column in columns) / 1e3 for row in of_way)
+            for way, of_way in by_way.items()
+        }
+        counted = {way: float(of_way[0][flops]) / 1e12 for way, of_way in by_way.items()}
+        saved, promised = (1 - each["pruned"] / each["original"] for each in (times, counted))
+        both = [f"{times[way]:.1f} s, {counted[way]:.2f} TFLOPs" for way in by_way]
+        cells.append([label, *both, percent(saved), percent(promised), f"{saved / promised:.2f}"])
+    about = (
+        "A request to a LLaVA-1.5-7B of full size with 576 visual tokens, whose 32 layers share the random weights of "
+        f"two, original and by the authors' 60 % recipe: medians of {len(by_way['original'])} rounds in turns "
+        f"({rows[0]['machine']}) From `{WHOLE_REQUEST_COMMAND}`. Decoding reads all weights for each token, pruned "
+        "or not."
+    )
+    header = ["LLaVA-1.5-7B on a CPU", "original", "pruned", "time saved", "FLOPs saved", "of the ideal"]
+    return Table(header, cells, about)
 
 
 def savings_of(rows: Sequence[Mapping[str, str]]) -> dict[tuple[str, float], dict[str, Estimate]]:
