@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> None:
     plan = replace(QUICK if options.quick else FULL, **_counts(options))
     also = options.also
     if also is None:
-        also = [str(folder) for folder in sorted(RELATIVES.iterdir())] if options.samples is None else []
+        also = [str(path.parent) for path in sorted(RELATIVES.glob("*/config.json"))] if options.samples is None else []
     given = None if options.samples is None else SamplesFile(options.samples, options.images)
     with started_processes() as processes:
         loading = asdict(LoadOptions.of(options)) | {"device": processes.device(options.device)}
