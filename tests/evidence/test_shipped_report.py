@@ -57,4 +57,9 @@ def test_it_is_of_the_weights_that_ship():
     model, _ = load_model("mini-llava", device="cpu")
     table = EVIDENCE / "raw" / "1-methods.csv"
     assert read_results(table).weights <= {weights_digest(model), ""}
+    relatives = sorted(path.parent for path in (EVIDENCE / "models").glob("*/config.json"))
+    assert len(relatives) == 2
+    for number, folder in enumerate(relatives, 2):
+        table = EVIDENCE / "raw" / f"11-models-{number}.csv"
+        assert read_results(table).weights == {weights_digest(load_model(str(folder), device="cpu")[0])}, folder.name
     assert "mini-llava" in (EVIDENCE / "report.md").read_text(encoding="utf-8")
