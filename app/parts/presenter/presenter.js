@@ -3,7 +3,10 @@ const BEAT = 420; // milliseconds a layer while playing
 const HINT = 5000; // milliseconds that the keys are told
 const SIZES = [6.4, 5.4, 4.6, 4, 3.6]; // of the answers, in hundredths of the height: the largest that fits
 
-const at = { board: null, traces: [], pictures: [], layer: 0, timer: 0, hint: 0, example: -1, scrolled: 0, isEntering: false };
+const at = {
+  board: null, traces: [], pictures: [], layer: 0, timer: 0, hint: 0, example: -1, scrolled: 0,
+  isEntering: false, leaving: null, // the promise of full screen that ends
+};
 
 function fit() {
   for (const size of SIZES) {
@@ -93,6 +96,7 @@ async function enter() {
   if (hall.open || at.isEntering) return;
   at.isEntering = true;
   at.scrolled = scrollY;
+  await at.leaving; // full screen that is still ending would end this one as well
   try { await document.documentElement.requestFullscreen(); } catch { /* the dialog fills what there is */ }
   at.isEntering = false;
   const asked = new URLSearchParams(location.search).get("example"), scrubber = document.querySelector(".scrubber");
@@ -116,7 +120,7 @@ function hint() {
 function leave() {
   play(false);
   if (hall.open) hall.close();
-  if (document.fullscreenElement) document.exitFullscreen().catch(() => {});
+  if (document.fullscreenElement) at.leaving = document.exitFullscreen().catch(() => {});
   scrollTo(scrollX, at.scrolled);
 }
 
