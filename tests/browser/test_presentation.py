@@ -132,7 +132,7 @@ def test_the_button_is_reached_by_keyboard_and_gets_the_focus_back(screen):
     screen.wait_for_selector(f"{HALL}[open]")
     screen.keyboard.press("Escape")
     screen.wait_for_selector(HALL, state="hidden")
-    assert screen.evaluate("document.activeElement.textContent") == "Present"
+    screen.wait_for_function("document.activeElement.textContent === 'Present'")
 
 
 def test_f_is_a_letter_where_one_types_and_other_pages_are_not_presented(screen):
@@ -147,15 +147,41 @@ def test_f_is_a_letter_where_one_types_and_other_pages_are_not_presented(screen)
 
 
 def test_it_is_there_without_the_right_to_fill_the_screen(screen):
-    refuse = "() => { document.documentElement.requestFullscreen = () => Promise.reject(new TypeError('no')); }"
+    refuse = """() => { window.granted = Element.prototype.requestFullscreen;
+      Element.prototype.requestFullscreen = () => Promise.reject(new TypeError('no')); }"""
     screen.evaluate(refuse)
     entered(screen)
     box = screen.locator(HALL).bounding_box()
     assert (box["x"], box["y"], box["width"], box["height"]) == (0, 0, *screen.viewport_size.values())
     screen.keyboard.press("Escape")
     screen.wait_for_selector(HALL, state="hidden")
-    screen.evaluate("delete document.documentElement.requestFullscreen")
+    screen.evaluate("() => { Element.prototype.requestFullscreen = window.granted; }")
     assert screen.problems == []
+
+
+def test_it_is_there_at_once_while_full_screen_begins_and_ends(screen):
+    """What an earlier full screen leaves behind, a late grant or a late end, does not decide over the next one."""
+    for _ in range(12):
+        screen.keyboard.press("f")
+        assert screen.is_visible(HALL)
+        screen.keyboard.press("Escape")
+        assert screen.is_hidden(HALL)
+    entered(screen)
+    screen.wait_for_timeout(1000)
+    assert screen.is_visible(HALL)
+    screen.keyboard.press("Escape")
+    screen.wait_for_function("document.fullscreenElement === null")
+    assert screen.is_hidden(HALL) and screen.problems == []
+
+
+def test_it_is_there_where_the_browser_never_answers(screen):
+    silent = """() => { window.granted = Element.prototype.requestFullscreen;
+      Element.prototype.requestFullscreen = () => new Promise(() => {}); }"""
+    screen.evaluate(silent)
+    entered(screen)
+    screen.keyboard.press("Escape")
+    screen.wait_for_selector(HALL, state="hidden")
+    screen.evaluate("() => { Element.prototype.requestFullscreen = window.granted; }")
 
 
 @SCREENS

@@ -1,11 +1,13 @@
-const hall = find(".hall"), words = find(".words"), keys = find(".keys");
+const hall = find(".hall"), stage = find(".stage"), words = find(".words"), keys = find(".keys");
 const BEAT = 420; // milliseconds a layer while playing
 const HINT = 5000; // milliseconds that the keys are told
 const SIZES = [6.4, 5.4, 4.6, 4, 3.6]; // of the answers, in hundredths of the height: the largest that fits
 
 const at = {
   board: null, traces: [], pictures: [], layer: 0, timer: 0, hint: 0, example: -1, scrolled: 0,
-  isEntering: false, leaving: null, // the promise of full screen that ends
+  isFull: false, // whether this presentation fills the screen, so that the end of that is its own end
+  ending: null, // the promise of full screen that ends
+  focused: document.body, // what had the focus before
 };
 
 function fit() {
@@ -90,15 +92,12 @@ function choose(index) {
   choices[at.example].click();
 }
 
-// Full screen first: what fills the screen lies over every dialog that was there before. Not everywhere: in a frame that
-// may not, the page's own area has to do.
-async function enter() {
-  if (hall.open || at.isEntering) return;
-  at.isEntering = true;
+// The area of the page at once, the screen when the browser grants it.
+function enter() {
+  if (hall.open) return;
   at.scrolled = scrollY;
-  await at.leaving; // full screen that is still ending would end this one as well
-  try { await document.documentElement.requestFullscreen(); } catch { /* the dialog fills what there is */ }
-  at.isEntering = false;
+  // Where the last presentation's full screen has not ended yet, the focus is still in the hall.
+  if (!hall.contains(document.activeElement)) at.focused = document.activeElement;
   const asked = new URLSearchParams(location.search).get("example"), scrubber = document.querySelector(".scrubber");
   if (asked !== null) at.example = Number(asked);
   take();
@@ -108,6 +107,23 @@ async function enter() {
   hint();
   show();
   paint();
+  fill();
+}
+
+// In a frame that may not, full screen is refused; what is still ending would end it, and may take its time. What fills the
+// screen stands inside the dialog, so that it lies over it.
+async function fill() {
+  await at.ending;
+  if (!hall.open) return;
+  try { await stage.requestFullscreen(); } catch { return; }
+  at.isFull = hall.open;
+  if (!hall.open) end();
+}
+
+function end() {
+  if (document.fullscreenElement !== stage) return;
+  // Until then nothing outside of it takes the focus.
+  at.ending = document.exitFullscreen().catch(() => {}).then(() => { if (!hall.open) at.focused.focus(); });
 }
 
 // The keys are told at first, and again to whoever moves the pointer or taps.
@@ -119,8 +135,10 @@ function hint() {
 
 function leave() {
   play(false);
+  at.isFull = false;
   if (hall.open) hall.close();
-  if (document.fullscreenElement) at.leaving = document.exitFullscreen().catch(() => {});
+  end();
+  at.focused.focus();
   scrollTo(scrollX, at.scrolled);
 }
 
@@ -128,9 +146,9 @@ find(".opener").addEventListener("click", enter);
 find(".leave").addEventListener("click", leave);
 hall.addEventListener("pointermove", hint);
 hall.addEventListener("pointerdown", hint);
-hall.addEventListener("close", leave);
+hall.addEventListener("close", () => { if (!hall.open) leave(); }); // it comes late: the hall may be open again
 hall.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (!hall.open || event.ctrlKey || event.metaKey || event.altKey) return;
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   const forward = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[key];
   const next = { n: 1, PageDown: 1, p: -1, PageUp: -1 }[key]; // remote controls send the pages
@@ -144,13 +162,13 @@ hall.addEventListener("keydown", (event) => {
 });
 onPage(document, "keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || event.key.toLowerCase() !== "f") return;
-  if (event.repeat || event.target.closest("input, textarea, select, [contenteditable=true], [role=dialog], dialog")) return;
+  if (event.repeat || event.target.closest("input, textarea, select, [contenteditable=true], [role=dialog], dialog[open]")) return;
   if (!element.offsetParent) return; // another page of the app is shown
   event.preventDefault();
   enter();
 });
 // Esc ends full screen before the page hears of it.
-onPage(document, "fullscreenchange", () => { if (!document.fullscreenElement && hall.open) leave(); });
+onPage(document, "fullscreenchange", () => { if (at.isFull && !document.fullscreenElement) leave(); });
 onPage(window, "fitprune:shown", take);
-new ResizeObserver(() => { show(); paint(); }).observe(hall);
+new ResizeObserver(() => { show(); paint(); }).observe(stage);
 new MutationObserver(paint).observe(document.body, { attributeFilter: ["class"] });
