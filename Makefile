@@ -67,7 +67,7 @@ evidence: .venv/installed-dev $(if $(QUICK),,$(EVIDENCE)/raw/7-whole-request.csv
 		--num_processes $(PROCESSES) --num_machines 1 --mixed_precision no --dynamo_backend no --main_process_port 0) \
 		-m app.evidence --out $(EVIDENCE) $(if $(QUICK),--quick) $(EVIDENCE_FLAGS)
 
-$(EVIDENCE)/raw/7-whole-request.csv: .venv/installed-dev
+$(EVIDENCE)/raw/7-whole-request.csv: | .venv/installed-dev
 	$(BIN)/python -m tests.benchmarks --only whole-request --out runs/whole-request
 	mkdir -p $(@D)
 	cp runs/whole-request/whole-request.csv $@

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from app.evidence.board import THE_ORIGINAL, Board, Way, corrected
-from app.evidence.figures import bars
+from app.evidence.figures import bars, panels
 from app.evidence.plan import KEY_BUDGET
 from app.evidence.words import budget, share_cell, test_cell
+
+PLUS, RIVALS = "fitprune+", ("fitprune", "divprune", "random")
+Tests = dict[tuple[str, Way], float | None]  # by the name of a board, and a way of it
 
 
 def tests_against(board: Board, base: str) -> dict[Way, float | None]:
@@ -44,3 +48,32 @@ def bars_of_right(axes: Axes, board: Board, names: Mapping[Way, str], unit: str 
 def at_key_budget(board: Board) -> dict[Way, str]:
     """The original, and every way at the budget that a section's sentence speaks of, by name."""
     return {way: way[0] for way in board.ways if way[1] in (0.0, KEY_BUDGET)}
+
+
+def tests_across(boards: Mapping[str, Board], base_of: Callable[[str], str]) -> Tests:
+    """As `tests_against` on several boards, by name, each against a base of its own; all corrected together."""
+    return corrected(
+        {
+            (name, way): board.against(way, (base_of(name), way[1]))
+            for name, board in boards.items()
+            for way in board.ways[1:]
+            if way[0] != base_of(name)
+        }
+    )
+
+
+def rows_across(boards: Mapping[str, Board], base_of: Callable[[str], str], p_values: Tests) -> list[list[str]]:
+    """`way_rows` of several boards below each other, each row behind the name of its board."""
+    rows: list[list[str]] = []
+    for name, board in boards.items():
+        p_of = {way: p for (which, way), p in p_values.items() if which == name}.get
+        rows += way_rows(board, base_of(name), p_of, f"{name}: ")
+    return rows
+
+
+def bars_across(boards: Mapping[str, Board], kind: str = "") -> Figure:
+    """A panel of bars for each board, at the budget that a sentence speaks of. kind: what follows their names."""
+    figure, found = panels([f"{name}{kind}, {budget(KEY_BUDGET)} saved" for name in boards])
+    for axes, board in zip(found, boards.values(), strict=True):
+        bars_of_right(axes, board, at_key_budget(board), "% right")
+    return figure

@@ -150,7 +150,7 @@ def test_transfer_speaks_of_both_worlds(tmp_path):
     (tmp_path / "crowded").mkdir()
     boards = {"plain": board_of(tmp_path / "plain", {THE_ORIGINAL: MANY, own: MANY, foreign: FEW}),
               "crowded": board_of(tmp_path / "crowded", {THE_ORIGINAL: MANY, own: MANY, foreign: MANY})}  # fmt: skip
-    said = transfer.answer_of(boards, transfer.tests_of(boards))
+    said = transfer.answer_of(boards, ways.tests_across(boards, transfer.own_recipe))
     assert "on plain scenes their own is better than the recipe fitted on crowded scenes (30 questions to 0" in said
     assert f"on crowded scenes between the recipe fitted on plain scenes and their own there is {CHANCE}" in said
 
@@ -179,7 +179,7 @@ def test_other_models_are_each_told_apart(tmp_path):
         (tmp_path / name).mkdir()
         by_way = {(way, BUDGET): of_way for way, of_way in marks.items()}
         boards[name] = board_of(tmp_path / name, {THE_ORIGINAL: MANY, **by_way})
-    said = other_models.answer_of(boards, other_models.tests_of(boards))
+    said = other_models.answer_of(boards, ways.tests_across(boards, other_models.base_of))
     assert (
         "in steep it is right on 100.0 % (91.2 to 100.0): fitprune+ is better than fitprune (30 questions to 0" in said
     )

@@ -8,7 +8,7 @@ from app.evidence.figures import panels
 from app.evidence.plan import KEY_BUDGET
 from app.evidence.questions import CALIBRATION, EASY_VQA, FEW, TEST
 from app.evidence.section import Section, Table
-from app.evidence.ways import at_key_budget, bars_of_right, tests_against, way_rows
+from app.evidence.ways import PLUS, RIVALS, at_key_budget, bars_of_right, tests_against, way_rows
 from app.evidence.words import budget, listed, sentence, share_words, verdict
 from fitprune_core import PruningRecipe
 
@@ -17,7 +17,6 @@ QUESTION = (
     "fitprune+ lets the most different tokens in, fewer and fewer of them go on, and none beyond half of the decoder. "
     "Does it beat what it is made of, and what is each part worth?"
 )
-PLUS, RIVALS = "fitprune+", ("fitprune", "divprune", "random")
 # What takes the place of the most different tokens, at the same schedule. Divprune is the other half of it alone.
 OTHERS_ENTER = {"random tokens enter": "random", "evenly spaced tokens enter": "uniform"}
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from app.evidence.bench import Bench, variant
-from app.evidence.board import Board, Way, corrected
-from app.evidence.figures import panels
+from app.evidence.board import Board
 from app.evidence.plan import KEY_BUDGET
 from app.evidence.questions import CALIBRATION, FEW
 from app.evidence.section import Section, Table, left_out
-from app.evidence.ways import at_key_budget, bars_of_right, way_rows
+from app.evidence.ways import PLUS, RIVALS, Tests, bars_across, rows_across, tests_across
 from app.evidence.words import budget, sentence, share_words, verdict
 from fitprune_core import PruningRecipe, model_name
 
 TITLE = "Other models"
 QUESTION = "Is what holds for one model true of others, each with recipes from its own statistics?"
-FIRST, RIVALS = "fitprune+", ("fitprune", "divprune", "random")
-Tests = dict[tuple[str, Way], float | None]
 
 
 def run(bench: Bench) -> Section:
@@ -28,11 +25,11 @@ def run(bench: Bench) -> Section:
     for each in bench.with_others():
         name = f"{model_name(each.model).rpartition('/')[2]} ({each.geometry.num_layers} layers)"
         recipes[name] = each.recipes(each.statistics(each.sets[CALIBRATION]), bench.plan.section_budgets)
-        variants = [variant(method, recipe) for recipe in recipes[name] for method in (FIRST, *RIVALS)]
+        variants = [variant(method, recipe) for recipe in recipes[name] for method in (PLUS, *RIVALS)]
         boards[name] = each.answers(f"11-models-{len(boards) + 1}", each.sets[FEW], variants)
-    p_values = tests_of(boards)
+    p_values = tests_across(boards, base_of)
     section.tables = [_table(boards, p_values), _recipes(recipes)]
-    section.figures["11-models"] = _figure(boards)
+    section.figures["11-models"] = bars_across(boards)
     section.raw = [board.path for board in boards.values()]
     section.answer = answer_of(boards, p_values)
     spread = 100 * max(board.spread() for board in boards.values())
@@ -51,25 +48,18 @@ def run(bench: Bench) -> Section:
     return section
 
 
-def tests_of(boards: dict[str, Board]) -> Tests:
-    """Each rival against fitprune+ at the same budget, by model and way; corrected together."""
-    return corrected(
-        {
-            (name, way): board.against(way, (FIRST, way[1]))
-            for name, board in boards.items()
-            for way in board.ways[1:]
-            if way[0] != FIRST
-        }
-    )
+def base_of(_: str) -> str:
+    """What the rivals are held against in every model."""
+    return PLUS
 
 
 def answer_of(boards: dict[str, Board], p_values: Tests, at: float = KEY_BUDGET) -> str:
     """The sentence: in each model fitprune+ against fitprune and against random."""
     found = []
     for name, board in boards.items():
-        first = (FIRST, at)
+        first = (PLUS, at)
         said = [
-            verdict(FIRST, rival, board.against(first, (rival, at)), p_values.get((name, (rival, at))))
+            verdict(PLUS, rival, board.against(first, (rival, at)), p_values.get((name, (rival, at))))
             for rival in ("fitprune", "random")
         ]
         found.append(f"in {name} it is right on {share_words(board.right(first))}: {', and '.join(said)}")
@@ -77,10 +67,7 @@ def answer_of(boards: dict[str, Board], p_values: Tests, at: float = KEY_BUDGET)
 
 
 def _table(boards: dict[str, Board], p_values: Tests) -> Table:
-    rows: list[list[str]] = []
-    for name, board in boards.items():
-        p_of = {way: p for (which, way), p in p_values.items() if which == name}.get
-        rows += way_rows(board, FIRST, p_of, f"{name}: ")
+    rows = rows_across(boards, base_of, p_values)
     count = next(iter(boards.values())).count
     about = (
         f"{count} of the test questions: percent with 95 % intervals; questions won and lost against fitprune+ in the "
@@ -101,10 +88,3 @@ def _recipes(recipes: dict[str, list[PruningRecipe]]) -> Table:
 def dropping(recipe: PruningRecipe) -> list[tuple[int, int]]:
     """(layer, counted from 1, and tokens dropped after it), where any are."""
     return [(layer, count) for layer, count in enumerate(recipe.removed, 1) if count]
-
-
-def _figure(boards: dict[str, Board]):
-    figure, found = panels([f"{name}, {budget(KEY_BUDGET)} saved" for name in boards])
-    for axes, board in zip(found, boards.values(), strict=True):
-        bars_of_right(axes, board, at_key_budget(board), "% right")
-    return figure
