@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from app.allowance import Asker
+from app.demo_model.easy_vqa import write_questions
 from app.demo_model.samples import write_samples
-from app.easy_vqa import write_questions
 from app.engine import Engine, check_percent
 from app.line import check_room
 from app.stored import make_room

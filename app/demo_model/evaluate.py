@@ -22,8 +22,8 @@ from tqdm import tqdm
 
 import fitprune_core as fp
 from app.demo_model.crowded import WORLDS, crowded_scene
+from app.demo_model.easy_vqa import spread_questions
 from app.demo_model.foreign import foreign_picture
-from app.demo_model.pictures_pool import easy_vqa_paths, easy_vqa_questions
 from app.demo_model.questions import KINDS, READING, UNKNOWN_ANSWER, ask
 from app.demo_model.samples import Item, write_items
 from app.demo_model.scenes import random_scene
@@ -85,9 +85,8 @@ def easy_vqa_items(most: int) -> Iterator[Item]:
     """Up to `most` questions of easy-VQA's untouched test split, evenly spread over it."""
     if most == 0:
         return
-    paths, questions = easy_vqa_paths("test"), easy_vqa_questions("test")
-    for text, answer, picture in questions[:: max(1, len(questions) // most)][:most]:
-        yield EASY_VQA, Image.open(paths[picture]).convert("RGB"), text, answer
+    for asked in spread_questions(most)[0]:
+        yield EASY_VQA, Image.open(asked.picture).convert("RGB"), asked.question, asked.answer
 
 
 def recipe_for(model, statistics: str | None = None) -> Callable[[float], fp.PruningRecipe]:

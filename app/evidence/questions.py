@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from app.demo_model.crowded import WORLDS
+from app.demo_model.easy_vqa import is_installed, spread_questions
 from app.demo_model.samples import write_samples
-from app.easy_vqa import is_installed, spread_questions
 from app.evidence.fingerprints import code_digest, digest_of, files_digest
 from app.evidence.plan import CALIBRATION_SEED, CHOICE_SEED, FURTHER_CALIBRATION_SEEDS, TEST_SEED, Plan
 from fitprune_core.samples.files import SamplesFile, check_samples, read_samples

@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.easy_vqa import MISSING, is_installed
+from app.demo_model.easy_vqa import MISSING, is_installed
 from app.engine import Engine
 from app.pages.compare import CLICK_RUN, ComparePage
 from app.pages.wiring import AT_ONCE, BUDGETS, LOOK, QUIET, told, told_number

@@ -6,7 +6,7 @@ import importlib.util
 
 import pytest
 
-from app.easy_vqa import MISSING, spread_questions
+from app.demo_model.easy_vqa import MISSING, spread_questions
 from app.pages.inspect import InspectPage
 from app.runs import EASY_VQA, Runs
 from fitprune_core.evaluation.outcomes import read_results
