@@ -12,7 +12,7 @@ import gradio as gr
 from app.allowance import Asker
 from app.asked import Asked
 from app.engine import Engine, check_ways
-from app.inputs import Names, Percent, Percents, Picture, Tokens, check_request
+from app.inputs import Listed, Percent, Picture, check_request
 from app.sides import Sides
 from app.uploads import Upload
 from app.visits import asker_of, visit
@@ -154,9 +154,9 @@ def create_api(engine: Engine) -> None:
     """The endpoints inside the current Blocks, on inputs of their own: a slider would cut a budget of 95 down to 90."""
     api = Api(engine)
     image, question, result = Picture(engine.limits, visible=False), gr.Textbox(visible=False), gr.JSON(visible=False)
-    reduction, reductions, methods = Percent(visible=False), Percents(visible=False), Names([FITPRUNE], visible=False)
+    reduction, reductions, methods = Percent(visible=False), Listed("number"), Listed("string", [FITPRUNE])
     method, against = gr.Textbox(FITPRUNE, visible=False), gr.Textbox(ORIGINAL, visible=False)
-    sides = [method, against, Percent(visible=False), Tokens([], visible=False), Tokens([], visible=False)]
+    sides = [method, against, Percent(visible=False), Listed("integer", []), Listed("integer", [])]
     at_any_time: dict[str, Any] = {"concurrency_limit": None}  # the line before the model sees to the order
     gr.Button(visible=False).click(
         api.compare, [image, question, reduction, *sides], result, api_name="compare", **at_any_time

@@ -47,31 +47,21 @@ class Percent(gr.Number):
         return payload
 
 
-class Percents(gr.JSON):
-    """A gr.JSON that says that it is a list of numbers, and yields whatever was sent; for the API."""
+class Listed(gr.JSON):
+    """A gr.JSON that says what it is a list of, a type of JSON, and yields whatever was sent; for the API."""
 
     is_template = True
 
-    def api_info(self) -> dict[str, Any]:
-        return {"type": "array", "items": {"type": "number"}}
+    def __init__(self, of: str, value: Any = None) -> None:
+        self.of = of
+        super().__init__(value, visible=False)
 
-
-class Names(gr.JSON):
-    """A gr.JSON that says that it is a list of texts, and yields whatever was sent; for the API."""
-
-    is_template = True
-
-    def api_info(self) -> dict[str, Any]:
-        return {"type": "array", "items": {"type": "string"}}
-
-
-class Tokens(gr.JSON):
-    """A gr.JSON that says that it is a list of visual tokens, and yields whatever was sent; for the API."""
-
-    is_template = True
+    def get_config(self) -> dict[str, Any]:  # type: ignore[override]
+        """All settings of gr.JSON; Gradio would read only the names in this class's own signature."""
+        return super().get_config(gr.JSON)
 
     def api_info(self) -> dict[str, Any]:
-        return {"type": "array", "items": {"type": "integer"}}
+        return {"type": "array", "items": {"type": self.of}}
 
 
 def check_request(picture: Upload | None, question: str, percent: Any, limits: Limits) -> tuple[Upload, str]:
