@@ -9,6 +9,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from app.settings import Limits
@@ -20,12 +21,18 @@ _OF_A_FILE = re.compile(r"[0-9a-f]{64}")
 _ARRIVING = 60.0
 
 
-def make_room(entries: Iterable[Path], most: int, is_needed: Callable[[Path], bool]) -> int:
+def make_room(
+    entries: Iterable[Path],
+    most: int,
+    is_needed: Callable[[Path], bool],
+    measured: Callable[[Path], tuple[float, int]] | None = None,
+) -> int:
     """Remove the oldest of some files and folders until they take no more than `most` bytes; what is needed stays.
 
+    measured: when an entry was changed last, and its bytes; all that is in it is looked at where nobody knows.
     Returns the bytes that are left: more than `most` where so many are needed.
     """
-    found = sorted((*_changed_and_size(entry), entry) for entry in entries)
+    found = sorted((*(measured or _changed_and_size)(entry), entry) for entry in entries)
     left = sum(size for _, size, _ in found)
     for _, size, entry in found:
         if left <= most:
@@ -67,6 +74,7 @@ class UploadsRoom:
         self.folder, self.limits = folder, limits
         self._own = set(folder.iterdir()) if folder.is_dir() else set()
         self._coming = 0  # bytes of uploads that are on their way
+        self._measured: dict[Path, tuple[int, tuple[float, int]]] = {}  # see `_measure`
         self._lock = threading.Lock()
 
     def expect(self, size: int) -> int:
@@ -98,7 +106,20 @@ class UploadsRoom:
             return 0
         entries = [entry for entry in self.folder.iterdir() if entry not in self._own]
         counted = [entry for entry in entries if _OF_A_FILE.fullmatch(entry.name) or entry.is_file()]
-        return make_room(counted, self.limits.stored_bytes - self._coming, _is_needed)
+        before, self._measured = self._measured, {}
+        return make_room(counted, self.limits.stored_bytes - self._coming, _is_needed, partial(self._measure, before))
+
+    def _measure(self, before: dict[Path, tuple[int, tuple[float, int]]], entry: Path) -> tuple[float, int]:
+        """As it was found `before`, unless something came into the entry or left it since: Gradio writes elsewhere and
+        moves. So an upload costs one look at each of thousands of pictures, not a walk through their folders."""
+        try:
+            changed = entry.lstat().st_mtime_ns
+        except OSError:  # another request removed it
+            return 0.0, 0
+        known = before.get(entry)
+        measured = known[1] if known is not None and known[0] == changed else _changed_and_size(entry)
+        self._measured[entry] = changed, measured
+        return measured
 
 
 def _is_needed(entry: Path) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+import app.stored
 from app.line import Line
 from app.runs import Runs
 from app.settings import Limits, Settings
@@ -65,6 +66,21 @@ def test_a_link_is_not_followed(tmp_path):
     assert make_room(list(folder.iterdir()), MB // 2, lambda entry: False) < MB // 2
     make_room(list(folder.iterdir()), 0, lambda entry: False)
     assert (outside / "mine.txt").exists() and not list(folder.iterdir())
+
+
+def test_what_was_counted_is_not_walked_through_again_unless_it_changed(tmp_path, monkeypatch):
+    room, walked = UploadsRoom(tmp_path, FEW), []
+    measure = app.stored._changed_and_size
+    monkeypatch.setattr(app.stored, "_changed_and_size", lambda entry: walked.append(entry.name) or measure(entry))
+    pictures = [stored(tmp_path, str(number), size=MB // 4, age=100 - number) for number in range(4)]
+    for number in range(4):
+        room.arrived(room.expect(MB // 8))
+        assert len(walked) == 4, number
+    pictures[0].with_suffix(".moved").write_bytes(bytes(MB // 4))  # the same picture comes again: it is the newest now
+    room.arrived(room.expect(MB))
+    assert walked[4:] == [pictures[0].parent.name]
+    assert pictures[0].exists() and not pictures[1].exists()
+    assert sizes(tmp_path) + MB <= 2 * MB
 
 
 def test_a_picture_that_somebody_works_with_stays_and_the_next_upload_is_refused_in_words(tmp_path):
