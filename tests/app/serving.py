@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import socket
+import subprocess
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import httpx
@@ -33,6 +36,26 @@ def served_demo(engine, **folders) -> Iterator[tuple[Any, str]]:
             yield demo, url
         finally:
             demo.close(verbose=False)
+
+
+def free_port() -> int:
+    """A port of this machine that nothing listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def wait_for(url: str, server: subprocess.Popen, patience: float = 120) -> None:
+    """Wait until a server, begun as a program, answers. Raises RuntimeError where it ends, or `patience` does (s)."""
+    end = time.monotonic() + patience
+    while time.monotonic() < end:
+        if server.poll() is not None:
+            raise RuntimeError(f"the server ended with status {server.returncode}")
+        with suppress(httpx.TransportError):
+            httpx.get(url, timeout=5)
+            return
+        time.sleep(0.05)
+    raise RuntimeError(f"the server did not answer within {patience:.0f} s")
 
 
 def call(url: str, fn_index: int, data: list, session: str | None = None, patience: float = 60) -> list[dict]:

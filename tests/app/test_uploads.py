@@ -22,7 +22,7 @@ from app.uploads import receive as receive_within
 from app.words import sentence
 from tests.app.fake_engine import FakeEngine
 from tests.app.pictures import bad_files, data_url, png
-from tests.app.serving import call, served_demo, upload
+from tests.app.serving import call, free_port, served_demo, upload, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMITS = Limits()
@@ -241,24 +241,3 @@ def test_a_server_that_is_terminated_removes_what_was_uploaded(tmp_path):
     finally:
         server.kill()
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
-def wait_for(url: str, server: subprocess.Popen) -> None:
-    import time
-
-    for _ in range(600):
-        try:
-            httpx.get(url, timeout=5)
-            return
-        except httpx.TransportError:
-            assert server.poll() is None
-            time.sleep(0.2)
-    pytest.fail("the server did not come up")

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import httpx
 
-from tests.benchmarks.serving import ROOT, free_port
+from tests.app.serving import free_port
+from tests.benchmarks.serving import ROOT
 
 _PATIENCE = 3_600.0  # seconds
 

@@ -11,13 +11,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import csv
-import shutil
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -25,13 +23,14 @@ from statistics import median
 from typing import Any
 
 import httpx
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 from tests.app.fake_engine import RESULTS
 from tests.benchmarks.crowd import MANY_REQUESTS, ask, questions, resident
 from tests.benchmarks.report import machine
 from tests.benchmarks.serving import running
-from tests.browser.conftest import BROWSERS, FLAGS
+from tests.browser.conftest import DESK, launched, opened
+from tests.browser.pages import to_tab
 
 RESPONSE_MS, FILTER_MS = 200.0, 100.0
 _PAUSE = 1.0  # seconds between two looks at a row
@@ -81,23 +80,11 @@ class Found:
     filters: dict[str, list[float]] = field(default_factory=dict)
 
 
-@contextmanager
-def chromium() -> Iterator[Any]:
-    """A browser; the first that is installed."""
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield browser
-        browser.close()
-
-
 def open_inspect(browser: Any, url: str) -> Page:
     """The Inspect page of a visitor who has just come."""
-    page = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
+    page = opened(browser, url, viewport=DESK)
     page.set_default_timeout(_FOREVER)
-    page.goto(url)
-    page.wait_for_selector(".board[data-state=done]")
-    page.click("button[role=tab]:has-text('Inspect')")
+    to_tab(page, "Inspect")
     return page
 
 
@@ -177,8 +164,8 @@ def measure_run(browser: Any, url: str, pid: int, options: argparse.Namespace, f
     end.set()
     passer_by.join()
     assert asker.inner_text("#table .count").startswith(f"{options.questions:,} of {options.questions:,}")
-    walker.close()
-    asker.close()
+    walker.context.close()
+    asker.context.close()
 
 
 def write_table(path: Path, rows: int, ways: Sequence[tuple[str, int]]) -> None:
@@ -213,7 +200,7 @@ def measure_filters(browser: Any, url: str, options: argparse.Namespace, found: 
     for _ in range(options.rounds):
         for name, step in [*shows, *letters, *kinds, *sides, *sorting]:
             found.filters.setdefault(name, []).append(page.evaluate(UNTIL_PAINTED, list(step)))
-    page.close()
+    page.context.close()
 
 
 def _usual(values: Sequence[float]) -> tuple[float, float, float]:
@@ -273,7 +260,7 @@ def main(arguments: list[str] | None = None) -> int:
     with (
         tempfile.TemporaryDirectory() as folder,
         running(*MANY_REQUESTS, "--runs", folder) as (url, pid),
-        chromium() as browser,
+        launched() as browser,
     ):
         measure_run(browser, url, pid, options, found)
         measure_filters(browser, url, options, found, Path(folder))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -18,12 +17,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from playwright.sync_api import sync_playwright
-
 import fitprune_core as fp
 from fitprune_core.report.export import export_comparison
 from tests.benchmarks.serving import running
-from tests.browser.conftest import BROWSERS, FLAGS
+from tests.browser.conftest import launched
 from tests.tiny import random_picture, save_tiny_llava
 
 USABLE_SECONDS, WORD_SECONDS, FRAMES = 2.0, 1.0, 60.0
@@ -129,16 +126,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.page", description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=9)
     rounds = parser.parse_args(arguments).rounds
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        parser.error(f"none of {', '.join(BROWSERS)} is installed")
-    with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory() as name, launched() as browser:
         tokens = write_large(Path(name))
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         with running("--gallery", f"{name}/gallery", "--max-requests", "100000") as (url, _):
             first = [first_page(browser, url) for _ in range(rounds)]
             frames = scrubbing(browser, url, rounds)
-        browser.close()
     usable = told("first page usable", [seconds for seconds, _ in first], "s", 2)
     word = told("first word after Run", [seconds for _, seconds in first], "s", 2)
     print(f"scrubbing {tokens:,} visual tokens of {_LAYERS} layers:")

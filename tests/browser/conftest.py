@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -49,23 +51,40 @@ def per_patch(value: str) -> str:
 
 # Mean brightness of each patch.
 BRIGHTNESS = per_patch("pixels[k]")
-LAPTOP = {"width": 1366, "height": 768}
+LAPTOP, DESK = {"width": 1366, "height": 768}, {"width": 1440, "height": 900}
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 PATIENCE = 120_000  # milliseconds; a busy machine is no failure
+
+
+class NoBrowser(RuntimeError):
+    """None of the browsers that are looked for is installed."""
+
+
+@contextmanager
+def launched() -> Iterator:
+    """Playwright's browser, the first that is installed; raises NoBrowser without one, and ImportError."""
+    from playwright.sync_api import sync_playwright
+
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        raise NoBrowser(f"none of {', '.join(BROWSERS)} is installed")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture(scope="session")
 def browser():
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        reason = f"none of {', '.join(BROWSERS)} is installed"
+    pytest.importorskip("playwright.sync_api")
+    try:
+        with launched() as chromium:
+            yield chromium
+    except NoBrowser as error:
+        reason = str(error)
         if os.environ.get("FITPRUNE_REQUIRE_BROWSER") == "1":
             pytest.fail(reason)
         pytest.skip(reason)
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="session")
@@ -79,12 +98,30 @@ def url(engine):
         yield address
 
 
-def new_page(browser, viewport=LAPTOP):
-    """An empty page that is patient, and counts results in `window.results`."""
-    page = browser.new_page(viewport=viewport)
+def prepared(page):
+    """A page that is patient, counts results in `window.results`, and has a list `page.problems` of its errors."""
     page.set_default_timeout(PATIENCE)
     page.add_init_script(COUNT_RESULTS)
+    page.problems = []
+    page.on("pageerror", lambda error: page.problems.append(str(error)))
     return page
+
+
+def new_page(browser, viewport=LAPTOP, **options):
+    """An empty page of a visitor of its own. options: of its context; `page.context.close()` ends both."""
+    return prepared(browser.new_context(viewport=viewport, **options).new_page())
+
+
+def arrived(page, url, theme="light"):
+    """The page with the app on it, once its first result is there."""
+    page.goto(f"{url}?__theme={theme}")
+    page.wait_for_selector(".board[data-state=done]")
+    return page
+
+
+def opened(browser, url, theme="light", **options):
+    """`new_page` with the app on it."""
+    return arrived(new_page(browser, **options), url, theme)
 
 
 @pytest.fixture(scope="module")
@@ -95,12 +132,8 @@ def viewport():
 
 @pytest.fixture(scope="module")
 def page(browser, url, viewport):
-    """The page with the first result on it; `page.problems` lists what the console complained about."""
-    page = new_page(browser, viewport)
-    page.problems = []
-    page.on("pageerror", lambda error: page.problems.append(str(error)))
-    page.goto(url + "?__theme=light")
-    page.wait_for_selector(".board[data-state=done]")
+    """The page with the first result on it."""
+    page = opened(browser, url, viewport=viewport)
     page.wait_for_selector(".scrubber[data-state=full]")
     yield page
-    page.close()
+    page.context.close()

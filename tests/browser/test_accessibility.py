@@ -8,7 +8,7 @@ from axe_playwright_python.base import AXE_SCRIPT
 from tests.app.exhibits import write_gallery
 from tests.app.fake_engine import FakeEngine
 from tests.app.serving import served
-from tests.browser.conftest import PATIENCE
+from tests.browser.conftest import new_page
 from tests.browser.pages import MENU, open_recipes, open_results, sweep_to_the_end, to_tab, write_results
 from tests.browser.test_layout import SIZES
 
@@ -168,8 +168,7 @@ STATES = (
 
 @pytest.mark.parametrize(("width", "theme"), WAYS)
 def test_no_page_breaks_a_rule(browser, waiting, results, width, theme):
-    page = browser.new_page(viewport={"width": width, "height": SIZES[width]})
-    page.set_default_timeout(PATIENCE)
+    page = new_page(browser, {"width": width, "height": SIZES[width]})
     broken = {}
     try:
         page.goto(f"{waiting}?__theme={theme}")
@@ -180,17 +179,17 @@ def test_no_page_breaks_a_rule(browser, waiting, results, width, theme):
             if found := page.evaluate(RUN):
                 broken[state.__name__] = found
     finally:
-        page.close()
+        page.context.close()
     assert broken == {}
 
 
 def test_a_broken_rule_is_found(browser, waiting):
-    page = browser.new_page()
+    page = new_page(browser)
     page.goto(f"{waiting}?__theme=light")
     compare_idle(page, None)
     page.evaluate(AXE_SCRIPT)
     pale = '<p style="color: #999">pale</p>'
     page.evaluate("(pale) => document.querySelector('#notice').insertAdjacentHTML('beforeend', pale)", pale)
     broken = [rule for rule, *_ in page.evaluate(RUN)]
-    page.close()
+    page.context.close()
     assert broken == ["color-contrast"]

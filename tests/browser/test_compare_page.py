@@ -10,7 +10,7 @@ from PIL import Image
 from app.scenes import load_examples
 from tests.app.fake_engine import TOKENS
 from tests.app.pictures import bad_files, odd_pictures
-from tests.browser.conftest import BRIGHTNESS, PATIENCE
+from tests.browser.conftest import BRIGHTNESS, PHONE, opened
 from tests.browser.pages import age, run_after, run_with, to_layer, upload, white_picture
 
 pytestmark = pytest.mark.browser
@@ -257,13 +257,10 @@ def test_every_figure_says_what_it_is(page):
 
 
 def test_a_phone_scrolls_one_way_only_and_a_tap_tells(browser, url):
-    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
-    phone = context.new_page()
-    phone.set_default_timeout(PATIENCE)
-    phone.goto(url + "?__theme=dark")
+    phone = opened(browser, url, "dark", **PHONE)
     phone.wait_for_selector(".scrubber[data-state=full]")
     assert phone.evaluate("document.documentElement.scrollWidth") <= 390
     phone.locator("#scrubber .frame canvas").scroll_into_view_if_needed()
     phone.locator("#scrubber .frame > canvas").tap(position={"x": 170, "y": 170})
     phone.wait_for_function("document.querySelector('#scrubber .detail').textContent.startsWith('Row')")
-    context.close()
+    phone.context.close()

@@ -7,16 +7,14 @@ import pytest
 from app.engine import Side
 from fitprune_core.pruning.paint import Paint
 from tests.app.fake_engine import tokens_of
-from tests.browser.conftest import BRIGHTNESS, PATIENCE, new_page
+from tests.browser.conftest import BRIGHTNESS, PHONE, new_page, opened
 from tests.browser.pages import age, run_after, run_with, to_layer
 
 pytestmark = pytest.mark.browser
 
 
 def test_other_sides_are_chosen_named_linked_and_scrubbed(browser, url, engine):
-    page = new_page(browser)
-    page.goto(url + "?__theme=light")
-    page.wait_for_function("window.results > 0")
+    page = opened(browser, url)
     page.click("#sides summary")
     page.select_option("#fp-left-method", "random")
     page.fill("#sides [data-side=left] .options", "seed=4")
@@ -42,7 +40,7 @@ def test_other_sides_are_chosen_named_linked_and_scrubbed(browser, url, engine):
     run_with(page, "#run")
     assert engine.sides[-1] == (Side("original", 60), "fitprune") and "left" not in page.url
     assert page.is_hidden("#scrubber .sides")
-    page.close()
+    page.context.close()
 
 
 def test_words_that_differ_are_marked_in_both_answers(page):
@@ -121,10 +119,7 @@ def test_patches_are_painted_by_mouse_and_keyboard_and_asked_again(page, engine)
 
 
 def test_a_finger_paints_and_does_not_scroll(browser, url, engine):
-    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
-    phone = context.new_page()
-    phone.set_default_timeout(PATIENCE)
-    phone.goto(url + "?__theme=dark")
+    phone = opened(browser, url, "dark", **PHONE)
     phone.wait_for_selector(".board[data-looks=true]")
     phone.click("button[data-mode=paint]")
     canvas = phone.locator("#scrubber .frame > canvas")
@@ -133,7 +128,7 @@ def test_a_finger_paints_and_does_not_scroll(browser, url, engine):
     phone.wait_for_function("document.querySelector('.painted').textContent === '1 must stay, 0 must go'")
     assert phone.evaluate("getComputedStyle(document.querySelector('#scrubber .frame canvas')).touchAction") == "none"
     assert phone.evaluate("document.documentElement.scrollWidth") <= 390
-    context.close()
+    phone.context.close()
 
 
 def test_the_address_leads_back_to_a_comparison(browser, url, engine):
@@ -152,4 +147,4 @@ def test_the_address_leads_back_to_a_comparison(browser, url, engine):
     page.wait_for_function(
         "(document.querySelector('#notice') || document.body).textContent.includes('no such example')"
     )
-    page.close()
+    page.context.close()

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from fitprune_core.report.drawing import LayerDrawing
-from tests.browser.conftest import PATIENCE
+from tests.browser.conftest import opened
 from tests.browser.pages import to_layer
 
 pytestmark = pytest.mark.browser
@@ -26,17 +26,13 @@ def saved(page, ending: str) -> bytes:
 
 
 def test_a_saved_page_works_offline(browser, url, tmp_path):
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
-    page = context.new_page()
-    page.set_default_timeout(PATIENCE)
-    page.goto(url + "?__theme=light")
-    page.wait_for_selector(".board[data-state=done]")
+    page = opened(browser, url)
     shown = page.inner_text("#scrubber .count")
     entries = json.loads(saved(page, ".json"))
     (tmp_path / "c.html").write_bytes(saved(page, ".html"))
-    context.set_offline(True)
+    page.context.set_offline(True)
     problems = []
-    alone = context.new_page()
+    alone = page.context.new_page()
     alone.on("pageerror", lambda error: problems.append(str(error)))
     alone.on("requestfailed", lambda request: problems.append(request.url))
     alone.goto(f"file://{tmp_path}/c.html")
@@ -48,15 +44,11 @@ def test_a_saved_page_works_offline(browser, url, tmp_path):
     assert f"{kept} of {len(entries['trace']['boxes'])}" in alone.inner_text("#scrubber .count")
     assert alone.evaluate("document.querySelector('#scrubber canvas').width") > 100
     assert alone.locator("#figures tr").count() == 6 and problems == []
-    context.close()
+    page.context.close()
 
 
 def test_a_saved_comparison_is_opened_without_a_run(browser, url, engine, tmp_path):
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
-    page = context.new_page()
-    page.set_default_timeout(PATIENCE)
-    page.goto(url + "?__theme=light")
-    page.wait_for_selector(".board[data-state=done]")
+    page = opened(browser, url)
     entries = json.loads(saved(page, ".json"))
     entries["comparison"] |= {"model": "some/llava-7b", "question": "Who?", "agree": True}
     entries["comparison"]["pruned"]["answer"] = entries["comparison"]["original"]["answer"] = "<b>nobody</b>"
@@ -70,7 +62,7 @@ def test_a_saved_comparison_is_opened_without_a_run(browser, url, engine, tmp_pa
     (tmp_path / "bad.json").write_text("{}")
     page.set_input_files("#exports input[type=file]", str(tmp_path / "bad.json"))
     page.wait_for_function("document.querySelector('#notice').textContent.includes('no exported comparison')")
-    context.close()
+    page.context.close()
 
 
 def test_the_layer_that_is_shown_and_all_layers_are_saved_as_pictures(page):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.browser.conftest import new_page
+from tests.browser.conftest import opened
 from tests.browser.pages import run_with, white_picture
 
 pytestmark = pytest.mark.browser
@@ -16,7 +16,7 @@ def remembered(page, count: int) -> None:
     page.wait_for_function(f"document.querySelector('{OPENER}')?.textContent === 'History ({count})'")
 
 
-def opened(page) -> None:
+def open_history(page) -> None:
     page.click(OPENER)
     page.wait_for_selector("#history dialog[open]")
 
@@ -36,7 +36,7 @@ def test_every_finished_comparison_is_remembered_the_newest_first(page):
     remembered(page, 2)
     ask(page, "What is newer?")
     remembered(page, 3)
-    opened(page)
+    open_history(page)
     assert names(page)[:2] == ["What is newer?", "What is new?"]
     page.keyboard.press("Escape")
     page.wait_for_selector("#history dialog", state="hidden")
@@ -44,7 +44,7 @@ def test_every_finished_comparison_is_remembered_the_newest_first(page):
 
 
 def test_one_is_pinned_and_named_and_stays_so_over_a_reload(page):
-    opened(page)
+    open_history(page)
     page.fill("#history li:nth-child(2) .name", "The one to show")
     page.keyboard.press("Tab")
     page.click("#history li:nth-child(2) .pin")
@@ -53,7 +53,7 @@ def test_one_is_pinned_and_named_and_stays_so_over_a_reload(page):
     assert page.evaluate("document.activeElement === document.querySelector('#history li:nth-child(1) .pin')")
     page.reload()
     remembered(page, 3)
-    opened(page)
+    open_history(page)
     assert names(page)[0] == "The one to show"
     page.click("#history .close")
 
@@ -63,7 +63,7 @@ def test_one_is_opened_again_without_a_run(page, engine):
     ask(page, "What came later?")
     remembered(page, 4)
     asked = len(engine.asked)
-    opened(page)
+    open_history(page)
     page.click("#history li:nth-child(1) .open")  # the pinned one, of the same example
     page.wait_for_function("document.querySelector('#notice').textContent.includes('Shown again')")
     page.wait_for_timeout(500)
@@ -81,13 +81,13 @@ def test_of_a_picture_that_is_still_there_it_keeps_the_picture(page, engine):
     page.wait_for_function("shown => document.querySelector('#picture img')?.src !== shown", arg=shown)
     ask(page, "Which one?")
     ask(page, "Which other?")
-    opened(page)
+    open_history(page)
     page.click("#history li:has([placeholder='Which one?']) .open")
     page.wait_for_function("document.querySelector('#question textarea').value === 'Which one?'")
     page.wait_for_function("document.querySelector('.board').dataset.stale === 'false'")
     assert page.is_visible("#picture img")
     run_with(page, ".picker button:nth-child(2)")
-    opened(page)
+    open_history(page)
     page.click("#history li:has([placeholder='Which one?']) .open")
     page.wait_for_function("document.querySelector('#question textarea').value === 'Which one?'")
     page.wait_for_selector("#picture img", state="detached")
@@ -95,7 +95,7 @@ def test_of_a_picture_that_is_still_there_it_keeps_the_picture(page, engine):
 
 
 def test_two_stand_side_by_side(page):
-    opened(page)
+    open_history(page)
     page.check("#history li:nth-child(2) input[type=checkbox]")
     assert page.is_disabled("#history .both")
     page.check("#history li:nth-child(3) input[type=checkbox]")
@@ -115,7 +115,7 @@ def test_two_stand_side_by_side(page):
 
 def test_one_is_removed_and_stays_so(page):
     count = int(page.inner_text(OPENER).strip("History ()"))
-    opened(page)
+    open_history(page)
     page.click("#history li:last-child .remove")
     remembered(page, count - 1)
     page.click("#history .close")
@@ -126,10 +126,8 @@ def test_one_is_removed_and_stays_so(page):
 
 
 def test_another_visitor_sees_nothing_of_it(page, browser, url):
-    other = new_page(browser)
-    other.goto(url + "?__theme=light")
-    other.wait_for_selector(".board[data-state=done]")
+    other = opened(browser, url)
     remembered(other, 1)
-    opened(other)
+    open_history(other)
     assert names(other) == [other.input_value("#question textarea")]
-    other.close()
+    other.context.close()

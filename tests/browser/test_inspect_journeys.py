@@ -9,7 +9,7 @@ import re
 import pytest
 from scipy.stats import binomtest
 
-from tests.browser.conftest import PATIENCE
+from tests.browser.conftest import DESK, arrived, opened, prepared
 from tests.browser.pages import open_results, to_tab, write_results
 
 pytestmark = pytest.mark.browser
@@ -17,14 +17,7 @@ pytestmark = pytest.mark.browser
 
 def visitor(browser, url):
     """The Inspect page of somebody who has just come, in a browser of his own."""
-    return come(browser.new_context(viewport={"width": 1440, "height": 900}, accept_downloads=True), url)
-
-
-def come(context, url):
-    page = context.new_page()
-    page.set_default_timeout(PATIENCE)
-    page.goto(url + "?__theme=light")
-    page.wait_for_selector(".board[data-state=done]")
+    page = opened(browser, url, viewport=DESK)
     to_tab(page, "Inspect")
     return page
 
@@ -98,7 +91,8 @@ def test_a_run_goes_on_without_its_page_and_is_its_visitors_alone(browser, url, 
     under_way = "/of 20|with 20/.test(document.querySelector('#inspect-notice').textContent)"
     page.wait_for_function(under_way)
     page.close()
-    page = come(context, url)
+    page = arrived(prepared(context.new_page()), url)
+    to_tab(page, "Inspect")
     page.wait_for_function(under_way)
     monkeypatch.setattr(engine, "delay", 0.0)
     other = visitor(browser, url)

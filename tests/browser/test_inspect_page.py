@@ -8,8 +8,8 @@ import json
 import pytest
 
 from tests.app.fake_engine import TOKENS
-from tests.browser.conftest import PATIENCE
-from tests.browser.pages import to_layer, to_tab, write_results
+from tests.browser.conftest import DESK, opened
+from tests.browser.pages import open_results, to_layer, to_tab, write_results
 
 pytestmark = pytest.mark.browser
 
@@ -36,19 +36,12 @@ def lost_among(numbers) -> list[int]:
 @pytest.fixture(scope="module")
 def inspect(browser, url, results):
     """The page with the results opened."""
-    context = browser.new_context(viewport={"width": 1440, "height": 900}, accept_downloads=True)
-    page = context.new_page()
-    page.set_default_timeout(PATIENCE)
-    page.problems = []
-    page.on("pageerror", lambda error: page.problems.append(str(error)))
+    page = opened(browser, url, viewport=DESK)
     page.on("dialog", lambda dialog: page.problems.append(dialog.message) or dialog.dismiss())
-    page.goto(url + "?__theme=light")
-    page.wait_for_selector(".board[data-state=done]")
-    page.click("button[role=tab]:has-text('Inspect')")
-    page.set_input_files("#results-file input[type=file]", str(results))
-    page.wait_for_selector(".inspect[data-state=full]")
+    to_tab(page, "Inspect")
+    open_results(page, results)
     yield page
-    context.close()
+    page.context.close()
 
 
 @pytest.fixture(autouse=True)
@@ -174,11 +167,8 @@ def test_an_exported_page_works_alone(inspect, tmp_path):
 
 
 def test_questions_are_asked_and_a_row_opens_in_compare(browser, url, engine):
-    page = browser.new_page(viewport={"width": 1440, "height": 900})
-    page.set_default_timeout(PATIENCE)
-    page.goto(url + "?__theme=light")
-    page.wait_for_selector(".board[data-state=done]")
-    page.click("button[role=tab]:has-text('Inspect')")
+    page = opened(browser, url, viewport=DESK)
+    to_tab(page, "Inspect")
     page.fill("#how-many input[type=number]", "10")
     page.keyboard.press("Tab")
     page.click("#ask")
@@ -205,15 +195,12 @@ def test_questions_are_asked_and_a_row_opens_in_compare(browser, url, engine):
     page.wait_for_function(
         "q => document.querySelector('#table .row-detail .question').textContent !== q", arg=question
     )
-    page.close()
+    page.context.close()
 
 
 def test_easy_vqa_is_asked_and_its_pictures_are_seen(browser, url):
     pytest.importorskip("easy_vqa")
-    page = browser.new_page(viewport={"width": 1440, "height": 900})
-    page.set_default_timeout(PATIENCE)
-    page.goto(url + "?__theme=light")
-    page.wait_for_selector(".board[data-state=done]")
+    page = opened(browser, url, viewport=DESK)
     to_tab(page, "Inspect")
     page.click("#source label:has-text('easy-VQA')")
     page.fill("#how-many input[type=number]", "20")
@@ -225,7 +212,7 @@ def test_easy_vqa_is_asked_and_its_pictures_are_seen(browser, url):
     assert set(kinds) == {"all", "color", "shape", "yes or no"}
     page.wait_for_selector("#row-picture img")
     page.wait_for_function("document.querySelector('#row-picture img').naturalWidth === 64")
-    page.close()
+    page.context.close()
 
 
 @pytest.mark.parametrize("width", [390, 1024, 1440])
@@ -256,12 +243,9 @@ def test_sums_stay_inside_the_page_and_keep_their_columns(inspect, width):
 )
 def test_what_is_no_result_is_told_in_a_sentence(browser, url, tmp_path, name, content, words):
     (tmp_path / name).write_text(content)
-    page = browser.new_page()
-    page.set_default_timeout(PATIENCE)
-    page.goto(url)
-    page.wait_for_selector(".board[data-state=done]")
-    page.click("button[role=tab]:has-text('Inspect')")
+    page = opened(browser, url)
+    to_tab(page, "Inspect")
     page.set_input_files("#results-file input[type=file]", str(tmp_path / name))
     page.wait_for_function("words => document.querySelector('#inspect-notice').textContent.includes(words)", arg=words)
     assert str(tmp_path) not in page.inner_text("#inspect-notice") and "/tmp" not in page.inner_text("#inspect-notice")
-    page.close()
+    page.context.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 
-from tests.browser.conftest import PATIENCE
+from tests.browser.conftest import opened
 from tests.browser.pages import MENU, open_recipes, open_results, sweep_to_the_end, to_tab
 from tests.browser.test_accessibility import results  # noqa: F401
 from tests.browser.test_layout import SIZES
@@ -52,10 +52,7 @@ FOCUSED = """() => {
 
 
 def open_page(browser, url, width=1440):
-    page = browser.new_page(viewport={"width": width, "height": SIZES[width]})
-    page.set_default_timeout(PATIENCE)
-    page.goto(url + "?__theme=light")
-    page.wait_for_selector(".board[data-state=done]")
+    page = opened(browser, url, viewport={"width": width, "height": SIZES[width]})
     page.wait_for_selector(".scrubber[data-state=full]")
     return page
 
@@ -105,7 +102,7 @@ def test_every_control_is_reached_and_shows_it(browser, url, results, what, widt
             if not shows:
                 unseen.append(controls.get(known, known))
     finally:
-        page.close()
+        page.context.close()
     assert [name for known, name in controls.items() if known not in reached] == []
     assert unseen == []
 
@@ -115,7 +112,7 @@ def keys(browser, url):
     """A page that tests touch by keys alone."""
     page = open_page(browser, url)
     yield page
-    page.close()
+    page.context.close()
 
 
 def reach(page, selector: str, most: int = 120) -> None:
@@ -223,7 +220,7 @@ def test_on_a_phone_pages_in_the_menu_are_reached(browser, url):
         press(page, ".overflow-dropdown button:last-of-type")
         page.wait_for_selector(".guide", state="visible")
     finally:
-        page.close()
+        page.context.close()
 
 
 def test_a_control_whose_focus_does_not_show_is_found(keys):

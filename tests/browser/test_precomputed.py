@@ -9,7 +9,7 @@ from app.precomputed import write_ready
 from app.scenes import load_examples
 from tests.app.fake_engine import FakeEngine, make_comparison
 from tests.app.serving import served
-from tests.browser.conftest import COUNT_RESULTS, PATIENCE
+from tests.browser.conftest import new_page
 from tests.browser.pages import run_with
 
 pytestmark = pytest.mark.browser
@@ -76,10 +76,7 @@ def test_whoever_runs_before_the_page_has_arrived_gets_his_result_and_it_looks_c
     browser, url, engine, monkeypatch, late
 ):
     """The page's own first event is held up on its way, there or back, and meanwhile somebody presses Run."""
-    context = browser.new_context(viewport={"width": 1366, "height": 768})
-    page, held = context.new_page(), []
-    page.set_default_timeout(PATIENCE)
-    page.add_init_script(COUNT_RESULTS)
+    page, held = new_page(browser), []
     config = httpx.get(f"{url}config", timeout=60).json()
     first = next(event["id"] for event in config["dependencies"] if event["api_name"] == "arrive")
 
@@ -108,4 +105,4 @@ def test_whoever_runs_before_the_page_has_arrived_gets_his_result_and_it_looks_c
     assert page.get_attribute(".board", "data-state") == "done" and len(engine.asked) == asked + 1
     assert page.inner_text(".card[data-side=pruned] .answer") == "a blue car"
     assert page.get_attribute(".board", "data-stale") == "false"
-    context.close()
+    page.context.close()

@@ -5,21 +5,18 @@ from __future__ import annotations
 import pytest
 
 from fitprune_core import PruningRecipe
-from tests.browser.conftest import PATIENCE
+from tests.browser.conftest import DESK, opened
+from tests.browser.pages import open_recipes
 
 pytestmark = pytest.mark.browser
 
 
 @pytest.fixture
 def recipes(browser, url):
-    page = browser.new_page(viewport={"width": 1440, "height": 900})
-    page.set_default_timeout(PATIENCE)
-    page.goto(url + "?__theme=light")
-    page.wait_for_selector(".board[data-state=done]")
-    page.click("button[role=tab]:has-text('Recipes')")
-    page.wait_for_selector("#curves .step")
+    page = opened(browser, url, viewport=DESK)
+    open_recipes(page)
     yield page
-    page.close()
+    page.context.close()
 
 
 def test_what_is_ticked_is_drawn(recipes):

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from tests.browser.conftest import PATIENCE
+from tests.browser.conftest import DESK, opened
 
 pytestmark = pytest.mark.browser
 
 
 @pytest.fixture
 def sweep(browser, url):
-    page = browser.new_page(viewport={"width": 1440, "height": 900})
-    page.set_default_timeout(PATIENCE)
-    page.problems = []
-    page.on("pageerror", lambda error: page.problems.append(str(error)))
-    page.goto(url + "?__theme=light")
-    page.wait_for_selector(".board[data-state=done]")
+    page = opened(browser, url, viewport=DESK)
     page.click("button[role=tab]:has-text('Sweep')")
     yield page
-    page.close()
+    page.context.close()
 
 
 def test_the_grid_fills_and_says_how_far_the_answer_holds(sweep):

@@ -15,7 +15,7 @@ import fitprune_core as fp
 from app.engine import Engine
 from fitprune_core.run.comparison import Comparison
 from tests.app.serving import served
-from tests.browser.conftest import COUNT_RESULTS, PATIENCE
+from tests.browser.conftest import new_page
 from tests.families.internvl import save_tiny_internvl
 from tests.families.llava_onevision import save_tiny_onevision
 from tests.families.pixtral import save_tiny_pixtral
@@ -71,9 +71,7 @@ def page(browser, engine):
     buffer = io.BytesIO()
     white().save(buffer, "PNG")
     with served(engine) as url:
-        page = browser.new_page(viewport={"width": 1366, "height": 768})
-        page.set_default_timeout(PATIENCE)
-        page.add_init_script(COUNT_RESULTS)
+        page = new_page(browser)
         page.goto(url + "?__theme=light")
         page.wait_for_selector("#picture img")
         shown = page.get_attribute("#picture img", "src")
@@ -87,7 +85,7 @@ def page(browser, engine):
         page.wait_for_selector(".scrubber[data-state=full]")
         page.wait_for_timeout(500)  # the browser decodes the picture in the background
         yield page
-        page.close()
+        page.context.close()
 
 
 @pytest.fixture(scope="module")
