@@ -28,7 +28,7 @@ from fitprune_core.checks.files import read_json
 from fitprune_core.checks.words import shown
 from fitprune_core.run.timing import Stopped
 from fitprune_core.samples.bundle import unpack
-from fitprune_core.samples.files import check_pictures, check_samples
+from fitprune_core.samples.files import check_pictures, check_samples, read_samples
 
 KEEP_SECONDS = 86_400
 MOST_QUESTIONS = 5_000
@@ -87,9 +87,16 @@ class Run:
     def is_busy(self) -> bool:
         return self.state in ("waiting", "running")
 
+    @property
+    def was_stopped(self) -> bool:
+        """Whether it was ended on purpose, not by the end of a server."""
+        return self._stop.is_set()
+
     def stop(self) -> None:
-        """End it after the batch that it is at; what was answered is kept."""
+        """End it after the batch that it is at; what was answered is kept. One that waits is over at once."""
         self._stop.set()
+        if self.state == "waiting":
+            self.state = "stopped"
 
     @property
     def progress(self) -> str:
@@ -125,7 +132,7 @@ class Runs:
         task: str = EVALUATE,
         asker: Asker = NOBODY,
     ) -> Run:
-        """Begin a visitor's run in a new folder; the one that he had on the way, of the token `before`, ends.
+        """Begin a visitor's run in a new folder; the one that he had on the way, of the token `before`, ends then.
 
         questions: a zip of pictures and a samples file, or None for `count` questions of a source: `SCENES`, those of
         a `seed` or such as nobody has seen, or `EASY_VQA`. percents, methods, task: as in `Plan`. Raises ValueError for
@@ -133,8 +140,7 @@ class Runs:
         """
         _check_lent(task)
         self.engine.line.allowance.take(asker.visitor, asker.address)
-        if (old := self.find(before)) is not None:
-            old.stop()
+        old = self.find(before)
         if not percents or (task == EVALUATE and not methods):
             raise ValueError("Choose at least one method and one budget.")
         busy = [run for run in list(self._runs.values()) if run.is_busy and run is not old]
@@ -143,6 +149,7 @@ class Runs:
         token = ""
         try:
             token, folder = self.new_folder()
+            self._make_room()
             budgets = tuple(float(check_percent(percent)) for percent in percents)
             if questions is not None:
                 samples, title = unpack(questions, folder / "set", MOST_BYTES), Path(questions).name
@@ -150,14 +157,17 @@ class Runs:
                 samples, title = _write(source, folder / source, count, token, seed)
             self._make_room()
             plan = Plan(str(samples.relative_to(folder)), title, budgets, tuple(methods), task)
-            return self.begin(token, plan, asker.address)
-        except (ValueError, OSError) as error:
+            run = self.begin(token, plan, asker.address)
+        except BaseException as error:
             if token:
                 self.remove(token)
             if isinstance(error, OSError):  # a disk that is full, or may not be written
                 reason = error.strerror or type(error).__name__
                 raise ValueError(f"the server cannot keep a run now: {reason}") from error
             raise
+        if old is not None:
+            old.stop()
+        return run
 
     def new_folder(self) -> tuple[str, Path]:
         """The token and the empty folder of a run to come; what is too old is removed."""
@@ -184,6 +194,7 @@ class Runs:
         total = check_samples(samples)
         if total > MOST_QUESTIONS:
             raise ValueError(f"there are {total:,} questions; a run here asks up to {MOST_QUESTIONS:,}")
+        _check_inside(samples, folder)
         check_pictures(samples)
         partial = folder / f"{_PLAN}.partial"
         partial.write_text(json.dumps(asdict(plan)), encoding="utf-8")
@@ -270,6 +281,14 @@ class Runs:
     def _is_on_the_way(self, folder: Path) -> bool:
         run = self._runs.get(folder.name)
         return folder.name in self._made or (run is not None and run.is_busy)
+
+
+def _check_inside(samples: Path, folder: Path) -> None:
+    """Raise ValueError for a picture outside of a run's folder, there or not: it did not come from the visitor."""
+    inside = folder.resolve()
+    for sample in read_samples(samples):
+        if not sample.image.resolve().is_relative_to(inside):
+            raise ValueError(f"{sample.place}: image must be the path of a picture that came with the questions")
 
 
 def _check_lent(task: str) -> None:

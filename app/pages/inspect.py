@@ -12,7 +12,7 @@ import gradio as gr
 from app.demo_model.easy_vqa import MISSING, is_installed
 from app.engine import Engine
 from app.pages.compare import CLICK_RUN, ComparePage
-from app.pages.wiring import AT_ONCE, BUDGETS, LOOK, QUIET, told, told_number
+from app.pages.wiring import AT_ONCE, BUDGETS, LOOK, QUIET, refused, told, told_number
 from app.parts.notice import Message, Notice
 from app.parts.sides import Chosen
 from app.parts.table import Table, TableData
@@ -92,7 +92,7 @@ class InspectPage:
             asker = asker_of(request)
             run = self.runs.ask(token, questions, int(count), budgets, methods, source=source, asker=asker)
         except ValueError as error:
-            return {self.parts.notice: Message(text=sentence(error), kind="error")}
+            return refused(error, self.runs.find(token), self.parts.notice, self.parts.timer)
         return {self.parts.token: run.token, **self._status(run)}
 
     def look_after(self, token: str) -> dict:
@@ -105,7 +105,8 @@ class InspectPage:
     def go_on(self, token: str) -> dict:
         """A visitor is back: his run is shown, and goes on where the server left it."""
         run = self.runs.find(token)
-        if run is not None and not run.is_busy and not run.results.is_file() and run.state != "failed":
+        is_left = run is not None and not run.is_busy and not run.was_stopped and run.state != "failed"
+        if run is not None and is_left and not run.results.is_file():
             try:
                 run = self.runs.begin(token, run.plan)
             except (ValueError, OSError) as error:
@@ -271,7 +272,7 @@ def _wire(page: InspectPage, compare: ComparePage, tabs: gr.Tabs) -> None:
     parts.run.click(page.begin, asked, [parts.token, *shown], **QUIET)
     parts.stop.click(page.stop, parts.token, shown, **AT_ONCE)
     parts.timer.tick(page.look_after, parts.token, shown, **AT_ONCE)
-    parts.table.look(page.look, parts.token, parts.picture, **AT_ONCE)
+    parts.table.look(page.look, parts.token, parts.picture, trigger_mode="multiple", **AT_ONCE)
 
     def open_row(token: str, event: gr.EventData) -> dict:
         return {tabs: gr.Tabs(selected="compare"), **page.open_row(token, event, compare)}

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from app.engine import LARGEST_PERCENT, Engine
-from app.pages.wiring import AT_ONCE, BUDGETS, LOOK, QUIET
+from app.pages.wiring import AT_ONCE, BUDGETS, LOOK, QUIET, refused
 from app.parts.curves import Curve, Curves, CurvesData, curve_of
 from app.parts.notice import Message, Notice
 from app.runs import CALIBRATE, Run, Runs
@@ -78,7 +78,7 @@ class RecipesPage:
             asker = asker_of(request)
             run = self.runs.ask(token, questions, int(scenes), [percent], seed=_SEED, task=CALIBRATE, asker=asker)
         except ValueError as error:
-            return {parts.notice: Message(text=sentence(error), kind="error")}
+            return refused(error, self.runs.find(token), parts.notice, parts.timer)
         return {parts.token: run.token, parts.notice: Message(text=run.progress), parts.timer: gr.Timer(active=True)}
 
     def look_after(self, token: str | None, own: list[dict[str, Any]]) -> dict:

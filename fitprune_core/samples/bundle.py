@@ -37,20 +37,25 @@ def unpack(archive: str | os.PathLike, folder: str | os.PathLike, most_bytes: in
                 target = _target(member, folder, archive)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 left -= _write(opened, member, target, left, archive, most_bytes)
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, EOFError) as error:
-        raise ValueError(f"{named(archive)} is no zip that can be read: {error}") from error
+    except (ValueError, MemoryError):
+        raise
     except OSError as error:
         raise ValueError(f"{named(archive)} cannot be unpacked: {error.strerror or error}") from error
+    except Exception as error:  # each way to compress has errors of its own
+        raise ValueError(f"{named(archive)} is no zip that can be read: {error}") from error
     return _samples_file(folder, archive)
 
 
 def _is_noise(member: zipfile.ZipInfo) -> bool:
-    return member.is_dir() or any(part in _NOISE for part in PurePosixPath(member.filename).parts)
+    # A directory's name ends in a slash; `is_dir` of Python 3.11 cannot be asked about an empty name.
+    return member.filename.endswith("/") or any(part in _NOISE for part in PurePosixPath(member.filename).parts)
 
 
 def _target(member: zipfile.ZipInfo, folder: Path, archive: str | os.PathLike) -> Path:
     """Where a file goes; zipfile would quietly put one that leads out of the folder somewhere inside it."""
     name = PurePosixPath(member.filename.replace("\\", "/"))
+    if not name.parts:
+        raise ValueError(f"{named(archive)} holds a file without a name, {shown(member.filename)}")
     if name.is_absolute() or ".." in name.parts or ":" in name.parts[0]:
         raise ValueError(f"{named(archive)} holds {shown(member.filename)}, which leads out of its folder")
     return folder / name

@@ -6,12 +6,15 @@ import json
 import os
 import threading
 import time
+import zipfile
+from types import SimpleNamespace
 
 import pytest
 
 import fitprune_core as fp
 from app import runs as runs_module
-from app.runs import Plan, Runs
+from app.pages.inspect import InspectPage
+from app.runs import CALIBRATE, EVALUATE, Plan, Runs
 from app.tables import table_of
 from fitprune_core.evaluation.outcomes import read_results
 from tests.tiny import random_picture
@@ -120,6 +123,70 @@ def test_bad_questions_are_told_at_once(engine, runs, monkeypatch):
     monkeypatch.setattr(runs_module, "MOST_QUESTIONS", 2)
     with pytest.raises(ValueError, match="3 questions; a run here asks up to 2"):
         begin(runs)
+
+
+def zipped(path, lines, picture=b""):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("set/q.jsonl", "\n".join(json.dumps(line) for line in lines))
+        archive.writestr("set/pictures/one.png", picture)
+    return str(path)
+
+
+@pytest.mark.parametrize("task", [EVALUATE, CALIBRATE])
+@pytest.mark.parametrize("image", ["{outside}", "{missing}", "../../../secret.png", "pictures/../../../../secret.png"])
+def test_a_picture_of_the_server_is_not_asked_about_and_nobody_learns_whether_it_is_there(
+    engine, runs, tmp_path, image, task
+):
+    """One sentence for all of them; the picture is not opened, and nothing stays of the questions."""
+    random_picture().save(tmp_path / "secret.png")
+    image = image.format(outside=tmp_path / "secret.png", missing=tmp_path / "missing.png")
+    good, bad = ({"id": name, "image": where, "question": "What is it?"} for name, where in
+                 (("1", "pictures/one.png"), ("2", image)))  # fmt: skip
+    path = zipped(tmp_path / "set.zip", [good, bad], (tmp_path / "secret.png").read_bytes())
+    with pytest.raises(ValueError, match=r"q\.jsonl, line 2: image must be the path of a picture that came with"):
+        runs.ask(None, path, 10, [60], ["fitprune"], task=task)
+    assert list(runs.folder.iterdir()) == []
+    path = zipped(tmp_path / "set.zip", [good], (tmp_path / "secret.png").read_bytes())
+    assert wait_for(runs.ask(None, path, 10, [60], ["fitprune"], task=task)).state == "done"
+
+
+def test_a_zip_that_fails_in_whatever_way_leaves_nothing_and_ends_nothing(engine, runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(engine, "evaluate", lambda *_, should_stop, **__: _until(should_stop))
+    old = begin(runs)
+    monkeypatch.setattr(runs_module, "unpack", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        runs.ask(old.token, "set.zip", 10, [60], ["fitprune"])
+    with pytest.raises(ValueError, match="at least one method"):
+        runs.ask(old.token, None, 10, [60], [])
+    assert [folder.name for folder in runs.folder.iterdir()] == [old.token]
+    assert old.is_busy and not runs._made
+    new = runs.ask(old.token, None, 10, [60], ["fitprune"])
+    assert wait_for(old).state == "stopped"
+    new.stop()
+    wait_for(new)
+
+
+def test_one_that_waits_is_over_as_soon_as_it_is_stopped_and_begins_no_more(engine, runs, monkeypatch):
+    asked = []
+    monkeypatch.setattr(engine, "evaluate", lambda *_, should_stop, **__: asked.append(1) or _until(should_stop))
+    first = begin(runs)
+    until = time.monotonic() + 10
+    while not asked and time.monotonic() < until:
+        time.sleep(0.01)
+    second = begin(runs)
+    second.stop()
+    assert second.state == "stopped" and not second.is_busy and first.is_busy
+    page = InspectPage(engine, runs)
+    page.parts = SimpleNamespace(notice="notice", timer="timer", stop="stop", table="table")
+    assert page.go_on(second.token)["notice"].text == "Stopped before the first answer."
+    first.stop()
+    wait_for(first)
+    assert asked == [1] and second.state == "stopped"
+
+
+def _until(should_stop):
+    while not should_stop():
+        time.sleep(0.01)
 
 
 def test_a_run_that_fails_says_why(engine, runs, monkeypatch):

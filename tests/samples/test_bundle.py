@@ -48,6 +48,26 @@ def test_nothing_is_written_outside(tmp_path, name):
     assert not list(tmp_path.rglob("evil*"))
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_what_does_not_decompress_is_told(tmp_path, method):
+    path = zipped(tmp_path, [("q.jsonl", LINE), ("noise.bin", bytes(range(256)) * 64)], compression=method)
+    with zipfile.ZipFile(path) as archive:
+        begins = archive.getinfo("noise.bin").header_offset + 30 + len("noise.bin")
+    broken = bytearray(path.read_bytes())
+    for at in range(begins + 12, begins + 60):
+        broken[at] ^= 0xFF
+    path.write_bytes(broken)
+    with pytest.raises(ValueError, match=r"set\.zip (is no zip that can be read|cannot be unpacked)"):
+        unpack(path, tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", [".", "./."])
+def test_a_file_without_a_name_is_refused(tmp_path, name):
+    path = zipped(tmp_path, [("q.jsonl", LINE), (name, b"x")])
+    with pytest.raises(ValueError, match="a file without a name"):
+        unpack(path, tmp_path / "out")
+
+
 def test_a_bomb_is_stopped_while_it_grows(tmp_path):
     path = zipped(tmp_path, [("q.jsonl", LINE), ("big.png", bytes(2**22))], compression=zipfile.ZIP_DEFLATED)
     assert path.stat().st_size < 2**16

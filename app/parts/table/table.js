@@ -1,9 +1,10 @@
 const ROW = 34; // pixels; the style sheet says the same
 const SPARE = 8; // rows drawn above and below what is seen
+const PAUSE = 120; // milliseconds that a row is chosen for before its picture is asked for
 const LABELS = { all: "All", lost: "Right → wrong", won: "Wrong → right", changed: "Changed", same: "Same" };
 const HEADS = { id: "#", kind: "Kind", question: "Question", expected: "Right answer", original: "Original", side: "", tags: "Tags" };
 const root = find(".inspect"), scroller = find(".scroll");
-const at = { side: 1, show: "all", kind: "", text: "", column: "", isDescending: false, rows: [], chosen: -1, notes: {} };
+const at = { side: 1, show: "all", kind: "", text: "", column: "", isDescending: false, rows: [], chosen: -1, look: 0, notes: {} };
 let data = null;
 
 // Tags and notes belong to the file, and stay in this browser.
@@ -12,6 +13,7 @@ function loadNotes() {
   try { return JSON.parse(localStorage.getItem(notesKey()) || "{}"); } catch (error) { return {}; }
 }
 function keepNote(id, note) {
+  at.notes = loadNotes(); // another tab may have written since
   if (note.tags || note.note) at.notes[id] = note; else delete at.notes[id];
   try { localStorage.setItem(notesKey(), JSON.stringify(at.notes)); } catch (error) { setText(find(".count"), "This browser keeps no notes."); }
 }
@@ -94,7 +96,8 @@ function choose(place) {
   find(".notes .note").value = note.note;
   find(".previous").disabled = place === 0;
   find(".next").disabled = place === at.rows.length - 1;
-  if (data.has_pictures) trigger("look", { index });
+  clearTimeout(at.look);
+  if (data.has_pictures) at.look = setTimeout(() => trigger("look", { index }), PAUSE);
 }
 
 function step(by) {
