@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from app.allowance import Asker
-from app.asked import Asked
+from app.asked import Asked, painted
 from app.engine import Engine, check_ways
 from app.inputs import Listed, Percent, Picture, check_request
 from app.sides import Sides
@@ -18,7 +18,6 @@ from app.uploads import Upload
 from app.visits import asker_of, visit
 from app.words import sentence
 from fitprune_core import Comparison
-from fitprune_core.pruning.paint import Paint
 from fitprune_core.run.results import ORIGINAL
 
 FITPRUNE = "fitprune"
@@ -101,7 +100,7 @@ class Api:
         """As `compare`, for whoever asks. Raises ValueError, in words, for whatever ends it before."""
         picture, question = check_request(image, question, reduction, self.engine.limits)
         sides = Sides(against, method, against_reduction)
-        asked = Asked(picture, question, reduction, None, sides, Paint(stay, go))
+        asked = Asked(picture, question, reduction, None, sides, painted(stay, go))
         work = partial(self.engine.compare, percent=reduction, **asked.ways())
         return (await self._ask(picture, question, work, 1, asker))[0]
 

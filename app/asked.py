@@ -14,6 +14,16 @@ from fitprune_core import Comparison
 from fitprune_core.pruning.paint import UNPAINTED, Paint
 from fitprune_core.run.results import ORIGINAL
 
+MOST_PAINTED = 100_000  # visual tokens; no model makes as many of one picture
+
+
+def painted(stay: Any, go: Any) -> Paint:
+    """What a visitor painted, whatever he sent. Raises ValueError for what cannot be."""
+    for given in (stay, go):
+        if isinstance(given, list | tuple | str) and len(given) > MOST_PAINTED:
+            raise ValueError(f"{len(given):,} painted patches are more than a picture has.")
+    return Paint(stay, go)
+
 
 @dataclass(frozen=True)
 class Asked:

@@ -44,6 +44,7 @@ from fitprune_core.run.results import ORIGINAL
 
 LARGEST_PERCENT = 90
 MOST_WAYS = 60  # of one sweep
+MOST_NAMED = 10 * MOST_WAYS  # budgets or methods in its lists, where some may come again
 
 # Half of what the GPU of a ZeroGPU Space reads in a second.
 _BYTES_A_SECOND = 0.7e12
@@ -330,6 +331,9 @@ def check_ways(percents: Any, methods: Any) -> tuple[tuple[float, ...], tuple[st
     """Budgets in percent and methods, each once. Raises ValueError for what cannot be, or is too much."""
     if not isinstance(percents, list | tuple) or not percents or not isinstance(methods, list | tuple) or not methods:
         raise ValueError("A sweep needs a list of budgets and a list of methods, neither of them empty.")
+    for what, given in (("budgets", percents), ("methods", methods)):
+        if len(given) > MOST_NAMED:  # before any of them is looked at
+            raise ValueError(f"{len(given):,} {what} are too many; a sweep has up to {MOST_WAYS} ways.")
     for method in methods:
         check_name(method)
     found = {find_method(method).label: method for method in methods}

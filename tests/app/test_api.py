@@ -13,7 +13,8 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-from app.engine import Side
+from app.asked import painted
+from app.engine import Side, check_ways
 from fitprune_core.pruning.paint import Paint
 from tests.app.fake_engine import TOKENS, FakeEngine
 from tests.app.pictures import bad_files, odd_pictures
@@ -150,6 +151,14 @@ def test_a_sweep_is_a_list_of_comparisons(client, picture):
     assert [item["reduction"] for item in found] == [0.6, 0.2, 0.6, 0.2]
     alone = ask(client, picture, reduction=20)
     assert found[1]["kept"] == alone["kept"] and set(found[1]) == set(alone)
+
+
+def test_a_list_without_end_is_refused_before_it_is_looked_at(monkeypatch):
+    monkeypatch.setattr("app.engine.find_method", lambda name: pytest.fail("looked at"))
+    with pytest.raises(ValueError, match=r"601 methods are too many; a sweep has up to 60 ways\."):
+        check_ways([60], ["fastv"] * 601)
+    with pytest.raises(ValueError, match=r"100,001 painted patches are more than a picture has\."):
+        painted(list(range(100_001)), [])
 
 
 @pytest.mark.parametrize(
