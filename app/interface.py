@@ -62,7 +62,7 @@ def build_demo(
                 with gr.Tab("About", id="about"):
                     Guide(GuideData(model=engine.model_name, is_demo=engine.is_demo), elem_classes="bare")
             create_api(engine)
-        demo.unload(page.end)
+        demo.unload(page.leave)
         inspect.welcome(demo)
         # The embedded model is quick, so a visitor meets a result, not an empty page; of another model he meets one
         # where the address asks for it, unless that took of his quota.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -38,6 +39,7 @@ def lens_of(looked: Looked, subject: Subject, side: int, index: int, clicked: bo
         divergence=round(looked.divergence, 5),
         looks=looks_of(looked.sights[side].attention),
         clicked=clicked,
+        number=time.monotonic_ns() if clicked else 0,
     )
 
 

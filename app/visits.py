@@ -69,6 +69,8 @@ async def _visit(line: Line, place: Place, work: Callable) -> AsyncGenerator[Any
                     return
                 if kind == "error":
                     raise item
+                if place.is_over():  # what comes late must not be shown over what was shown since
+                    return
                 yield item
     finally:
         if not begun:
@@ -128,6 +130,16 @@ def _listener() -> Callable[[], bool]:
 def asker_of(request: Any) -> Asker:
     """Who sent a request of Gradio's."""
     return Asker(str(request.session_hash), address_of(request))
+
+
+def looker(request: Any) -> str:
+    """A visitor in the line who looks at a token, beside his run, which goes on."""
+    return f"{request.session_hash} looks"
+
+
+def sweeper(request: Any) -> str:
+    """A visitor in the line who sweeps. His run on Compare ends then, and says so, and the other way round."""
+    return f"{request.session_hash} sweeps"
 
 
 def address_of(request: Any) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import logging
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from functools import partial
+from pathlib import Path
 
 import gradio as gr
 
@@ -20,7 +21,7 @@ from app.presentation import data_uri
 from app.scenes import true_answer
 from app.sides import original_and
 from app.uploads import Upload
-from app.visits import Waiting, address_of, visit
+from app.visits import Waiting, address_of, sweeper, visit
 from app.words import sentence
 from fitprune_core import Comparison
 
@@ -34,8 +35,9 @@ logger = logging.getLogger(__name__)
 class SweepPage:
     """What the page's events do."""
 
-    grid: Grid  # both set by `create_sweep`
+    grid: Grid  # these are set by `create_sweep`
     notice: Notice
+    asked: gr.State  # what the grid is about: the path of its picture, its question, and the seed of its scene
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -49,18 +51,21 @@ class SweepPage:
         percents: Sequence[float],
         request: gr.Request,
     ) -> AsyncGenerator[dict, None]:
-        """Answer in every way, showing each as it comes. What the visitor ran before ends."""
-        line, visitor = self.engine.line, str(request.session_hash)
-        line.end(visitor, replaced=True)
+        """Answer in every way, showing each as it comes. What the visitor ran before ends, here and on Compare."""
+        line, grid = self.engine.line, GridData()
+        line.end(sweeper(request), replaced=True)
         try:
             percents, methods = check_ways(sorted(percents), list(methods))
             picture, question = check_request(picture, question, percents[0], self.engine.limits)
-            place = line.join(visitor, address_of(request))
+            line.end(str(request.session_hash))
+            place = line.join(sweeper(request), address_of(request))
+            asked = (str(picture.path), question, seed)
             work = partial(self._work, picture, question, seed, methods, percents)
             async with contextlib.aclosing(visit(line, place, work, picture.held())) as items:
                 async for item in items:
                     if isinstance(item, GridData):
-                        yield {self.grid: item, self.notice: Message(text="Answering…")}
+                        grid = item
+                        yield {self.grid: item, self.asked: asked, self.notice: Message(text="Answering…")}
                     elif isinstance(item, Waiting) and item.ahead:
                         yield {self.notice: Message(text=place_in_words(item))}
         except (ValueError, MemoryError) as error:
@@ -71,7 +76,9 @@ class SweepPage:
             yield {self.notice: Message(text=f"The model failed: {sentence(error)}", kind="error")}
             return
         if not place.is_replaced:
-            yield {self.notice: Message(text="Done. Decoding is greedy; each answer was given once.")}
+            is_done = all(cell is not None for line in grid.cells for cell in line)
+            words = "Done. Decoding is greedy; each answer was given once." if grid.cells and is_done else "Stopped."
+            yield {self.notice: Message(text=words)}
 
     def _work(
         self,
@@ -105,15 +112,22 @@ class SweepPage:
 
     def stop(self, request: gr.Request) -> None:
         """End the visitor's sweep; what was answered stays."""
-        self.engine.line.end(str(request.session_hash))
+        self.engine.line.end(sweeper(request))
 
-    def open_cell(self, compare: ComparePage, event: gr.EventData) -> dict:
-        """A cell is to be seen in Compare, which has the picture and the question already."""
+    def open_cell(self, compare: ComparePage, event: gr.EventData, asked: tuple[str, str, int | None] | None) -> dict:
+        """A cell is to be seen in Compare, with the picture and the question that were swept."""
         method = told(event, "method")
         if method not in self.engine.methods:
             raise gr.Error(NOT_OURS, print_exception=False)
         percent = told_number(event, "percent", LARGEST_PERCENT + 1)
-        return {compare.parts.percent: percent, compare.parts.sides: Chosen.of(original_and(method))}
+        parts = compare.parts
+        ways = {parts.percent: percent, parts.sides: Chosen.of(original_and(method))}
+        if asked is None:
+            return ways
+        path, question, seed = asked
+        if not Path(path).is_file():
+            raise gr.Error("The picture of this sweep is not kept any more: sweep again.", print_exception=False)
+        return {**ways, parts.picture: path, parts.question: question, parts.seed: seed}
 
 
 def _cell(item: Comparison) -> Cell:
@@ -141,20 +155,21 @@ def create_sweep(engine: Engine, compare: ComparePage, tabs: gr.Tabs) -> SweepPa
             page.notice = Notice(Message(text=_READY), elem_id="sweep-notice", elem_classes="bare")
         with gr.Column(elem_classes="page-results", scale=1):
             page.grid = Grid(GridData(), elem_id="grid", elem_classes="bare")
+    page.asked = gr.State(None)
     of_compare = [compare.parts.picture, compare.parts.question, compare.parts.seed]
     run.click(
         page.run,
         [*of_compare, methods, budgets],
-        [page.grid, page.notice],
+        [page.grid, page.notice, page.asked],
         trigger_mode="multiple",
         concurrency_limit=None,
         **QUIET,
     )
     stop.click(page.stop, None, None, **AT_ONCE)
 
-    def open_cell(event: gr.EventData) -> dict:
-        return {tabs: gr.Tabs(selected="compare"), **page.open_cell(compare, event)}
+    def open_cell(event: gr.EventData, asked: tuple[str, str, int | None] | None) -> dict:
+        return {tabs: gr.Tabs(selected="compare"), **page.open_cell(compare, event, asked)}
 
-    filled = [compare.parts.percent, compare.parts.sides]
-    page.grid.open(open_cell, None, [tabs, *filled], **AT_ONCE).success(None, js=CLICK_RUN)
+    filled = [compare.parts.percent, compare.parts.sides, *of_compare]
+    page.grid.open(open_cell, page.asked, [tabs, *filled], **AT_ONCE).success(None, js=CLICK_RUN)
     return page

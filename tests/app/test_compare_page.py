@@ -278,6 +278,9 @@ def test_answers_come_before_the_times_and_stay_when_these_are_stopped(page, pic
     assert {row.word for row in kept.rows if row.label in timed} == {"not measured"}
     assert last[parts.notice].text == "Stopped before the times were measured."
     assert measuring[parts.shown] == kept.model_dump()
+    assert measuring[parts.found] is measuring[parts.subject] is None  # what was saved before is not this comparison
+    assert last[parts.found]["comparison"]["pruned"]["answer"] == "a blue car"
+    assert last[parts.found]["comparison"]["question"] == last[parts.subject].asked.question == "What?"
 
 
 def wait_until(holds) -> bool:

@@ -13,10 +13,10 @@ from app.asked import Asked, Subject
 from app.lens import look_at, looks_of
 from app.pages.compare import create_compare
 from app.pages.compare.looking import Looking
-from app.pages.compare.page import looker
 from app.presentation import idle_board
 from app.sides import Sides
 from app.uploads import Upload
+from app.visits import looker
 from fitprune_core import prune_visual_tokens
 from fitprune_core.pruning.paint import Paint
 from fitprune_core.run.answer import UNPRUNED, Way

@@ -74,6 +74,30 @@ def test_errors_are_raised_to_whoever_waits_for_the_work():
     asyncio.run(main())
 
 
+def test_what_comes_after_the_place_is_over_is_not_shown():
+    """A model looks whether it is to stop after each token: the one that it was at still comes."""
+
+    async def main():
+        line = Line()
+        place = line.join("a")
+
+        def work(should_stop):
+            yield "early"
+            while not should_stop():
+                time.sleep(0.01)
+            yield "late"
+
+        found = []
+        async for item in visit(line, place, work):
+            found.append(item)
+            if item == "early":
+                asyncio.get_running_loop().call_later(0.02, line.end, "a")
+        assert found == [Waiting(0, None), "early"]
+
+    for _ in range(5):
+        asyncio.run(main())
+
+
 @pytest.mark.parametrize("how", ["close", "cancel", "end"])
 def test_the_loop_goes_on_while_the_work_of_somebody_who_left_ends(how):
     """A model that takes long for a step: whoever leaves is rid of it at once, and the next has his turn after it."""

@@ -117,8 +117,9 @@ def _wire(page: ComparePage) -> None:
     gr.on([parts.run.click, parts.question.submit], page.run, asked, found, **at_once)
     parts.scrubber.paint(page.run_painted, asked, found, **at_once)
     parts.stop.click(page.stop, None, None, **AT_ONCE)
-    picked = parts.picker.pick(page.pick, parts.sides, page.all_shown, **AT_ONCE)
-    drawn = parts.new_scene.click(page.draw_scene, None, page.all_shown, **AT_ONCE)
+    # The last of several quick choices counts, not the first.
+    picked = parts.picker.pick(page.pick, parts.sides, page.all_shown, trigger_mode="multiple", **AT_ONCE)
+    drawn = parts.new_scene.click(page.draw_scene, None, page.all_shown, trigger_mode="multiple", **AT_ONCE)
     for begun in (picked, drawn):
         begun.then(None, parts.is_ready, None, js=RUN_BEGUN)
     # A picture of the visitor's own: nobody knows its true answers.

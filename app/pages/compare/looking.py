@@ -11,11 +11,11 @@ import gradio as gr
 
 from app.asked import Subject
 from app.lens import look_at
-from app.pages.compare.page import ComparePage, looker, place_in_words
+from app.pages.compare.page import ComparePage, place_in_words
 from app.pages.wiring import QUIET, told
 from app.parts.lens import Lens
 from app.parts.notice import Message
-from app.visits import Waiting, address_of, visit
+from app.visits import Waiting, address_of, looker, visit
 from app.words import sentence
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.asked import Asked, Subject
+from app.asked import Asked, Subject, painted
 from app.engine import Engine
 from app.gallery import Exhibit
 from app.inputs import Picture, check_request
@@ -40,7 +40,7 @@ from app.presentation import (
 from app.scenes import Example, linked, new_scene, true_answer
 from app.sides import Sides, sides_asked
 from app.uploads import Upload
-from app.visits import Waiting, address_of, visit
+from app.visits import Waiting, address_of, looker, sweeper, visit
 from app.words import sentence
 from app.zero_gpu import is_zero_gpu
 from fitprune_core import Answered, Comparison, Partial
@@ -85,20 +85,27 @@ class Parts:
 
 
 @dataclass(frozen=True)
-class Result:
-    """What a run has found. kept, ended: the board to show and the words to say should nothing more come.
+class Found:
+    """A comparison as it is exported, and what its tokens are looked at by."""
 
-    found: the object that is exported, once all is known; subject: what its tokens are looked at by; lens: the first
-    that was.
+    entries: dict[str, Any]
+    subject: Subject
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run has found. kept, ended: the board to show and the words to say should nothing more come; no words
+    where all has come.
+
+    found: what is saved of it, once nothing more comes; lens: the first token that was looked at.
     """
 
     board: Board
     kept: Board
     message: Message
+    found: Found
     trace: Trace | None = None
     ended: str = ""
-    found: dict[str, Any] | None = None
-    subject: Subject | None = None
     lens: Lens | None = None
 
 
@@ -145,8 +152,9 @@ class ComparePage:
 
         A visitor has one run: what he began before ends here, and says no more. paint: patches that must stay, or go.
         """
-        kept, ended = Board(**shown), "Stopped."
+        kept, ended, found = Board(**shown), "Stopped.", None
         self.end(request, replaced=True)
+        self.engine.line.end(sweeper(request))
         try:
             picture, question = check_request(picture, question, percent, self.engine.limits)
             asked = Asked(picture, question, percent, seed, chosen.sides() if chosen else Sides(), paint)
@@ -155,7 +163,7 @@ class ComparePage:
             async with contextlib.aclosing(visit(self.engine.line, place, work, picture.held())) as items:
                 async for item in items:
                     if isinstance(item, Result):
-                        kept, ended = item.kept, item.ended
+                        kept, ended, found = item.kept, item.ended, item.found
                     yield self._update(item, asked)
         except (ValueError, MemoryError) as error:
             yield self._restore(kept, Message(text=sentence(error), kind="error"))
@@ -165,7 +173,7 @@ class ComparePage:
             yield self._restore(kept, Message(text=f"The model failed: {sentence(error)} {_BEFORE}", kind="error"))
             return
         if ended and not place.is_replaced:
-            yield self._restore(kept, Message(text=ended))
+            yield {**self._restore(kept, Message(text=ended)), **self._saveable(found)}
 
     async def run_painted(
         self,
@@ -180,8 +188,8 @@ class ComparePage:
     ) -> AsyncGenerator[dict, None]:
         """Answer once more, with patches that were painted on the picture."""
         try:
-            painted = {name: tokens for name in ("stay", "go") if (tokens := told(event, name)) is not None}
-            paint = Paint(**painted)
+            stay, go = ([] if (tokens := told(event, name)) is None else tokens for name in ("stay", "go"))
+            paint = painted(stay, go)
         except ValueError as error:
             yield {self.parts.notice: Message(text=sentence(error), kind="error")}
             return
@@ -194,9 +202,11 @@ class ComparePage:
         """What a visit yields, as it is shown."""
         parts = self.parts
         if isinstance(item, Result):
-            more: dict = {parts.scrubber: item.trace, parts.lens: Lens()} if item.trace else {}
-            if item.found is not None:
-                more |= {parts.found: item.found, parts.subject: item.subject}
+            more: dict = {}
+            if item.trace is not None:  # until it can be saved and looked at, nothing can
+                more = {parts.scrubber: item.trace, parts.lens: Lens(), parts.found: None, parts.subject: None}
+            if not item.ended:
+                more |= self._saveable(item.found)
             if item.lens is not None:
                 more |= {parts.lens: item.lens}
             return {parts.board: item.board, parts.notice: item.message, parts.shown: item.kept.model_dump(), **more}
@@ -205,6 +215,10 @@ class ComparePage:
             return {parts.board: board, parts.notice: Message(text=place_in_words(item))}
         board = running_board(item if isinstance(item, Partial) else None, asked.percent, asked.sides)
         return {parts.board: board, parts.notice: Message(text="Answering…")}
+
+    def _saveable(self, found: Found | None) -> dict:
+        """What is saved, remembered, and looked at from now on, if anything is."""
+        return {} if found is None else {self.parts.found: found.entries, self.parts.subject: found.subject}
 
     def _work(self, asked: Asked, should_stop: Callable[[], bool]) -> Generator[Partial | Result, None, None]:
         """What is done when it is the visitor's turn, on a thread of its own."""
@@ -225,17 +239,21 @@ class ComparePage:
                 early, kept = (board(item.comparison, times=times) for times in (MEASURING, UNMEASURED))
                 trace = trace_of(item.comparison, image, self.engine.geometry)
                 trace = with_asked_object(trace, asked.seed, asked.question)
-                yield Result(early, kept, Message(text=_MEASURING), trace, "Stopped before the times were measured.")
+                found = self._found(item.comparison, image, asked)
+                ended = "Stopped before the times were measured."
+                yield Result(early, kept, Message(text=_MEASURING), found, trace, ended)
             elif isinstance(item, Comparison):
                 done = board(item, times=MEASURED)
                 done = done.model_copy(update={"link": asked.link(self.examples), "can_look": True})
-                found = to_entries(item, image, self.engine.geometry)
-                subject = Subject.of(asked, item)
-                lens = self._first_look(item, image, subject, should_stop)
-                yield Result(done, done, closing_words(item), found=found, subject=subject, lens=lens)
+                found = self._found(item, image, asked)
+                lens = self._first_look(item, image, found.subject, should_stop)
+                yield Result(done, done, closing_words(item), found, lens=lens)
             elif time.monotonic() - last >= _BEAT:
                 last = time.monotonic()
                 yield item
+
+    def _found(self, comparison: Comparison, image: Any, asked: Asked) -> Found:
+        return Found(to_entries(comparison, image, self.engine.geometry), Subject.of(asked, comparison))
 
     def _first_look(
         self, comparison: Comparison, image: Any, subject: Subject, should_stop: Callable[[], bool]
@@ -256,9 +274,14 @@ class ComparePage:
         self.end(request)
 
     def end(self, request: gr.Request, *, replaced: bool = False) -> None:
-        """The visitor stopped, has left, or (`replaced`) has other plans: nothing runs for him any more."""
+        """The visitor stopped, or (`replaced`) has other plans: nothing that this page began runs for him any more."""
         for visitor in (str(request.session_hash), looker(request)):
             self.engine.line.end(visitor, replaced=replaced)
+
+    def leave(self, request: gr.Request) -> None:
+        """The visitor is gone: nothing runs for him any more, on whatever page he began it."""
+        self.end(request)
+        self.engine.line.end(sweeper(request))
 
     def arrive(self, request: gr.Request) -> dict:
         """Somebody opens the page: what its address asks for is set up."""
@@ -296,11 +319,6 @@ class ComparePage:
         if ready is None:
             return {**begun, parts.is_ready: False}
         return {**begun, **showing_ready(parts, self.examples, example, ready, self.engine.geometry)}
-
-
-def looker(request: gr.Request) -> str:
-    """A visitor in the line who looks at a token, beside his run, which goes on."""
-    return f"{request.session_hash} looks"
 
 
 def place_in_words(waiting: Waiting) -> str:

@@ -10,10 +10,15 @@ function kept() {
   return window.fpHistory;
 }
 
-function keep(list) {
+// Without drawing the list anew: a button that is being pressed must stay where it is.
+function store(list) {
   window.fpHistory = list;
   try { sessionStorage.setItem(KEY, JSON.stringify(list)); } catch { sessionStorage.removeItem(KEY); /* no room: until a reload */ }
   setText(find(".opener"), list.length ? "History (" + list.length + ")" : "History");
+}
+
+function keep(list) {
+  store(list);
   if (dialog.open) showList();
 }
 
@@ -26,15 +31,19 @@ function choose() {
 }
 
 function makeEntry(entry) {
-  const { comparison, trace } = JSON.parse(entry.text), line = make("li"), label = entry.name || comparison.question;
+  const { comparison, trace } = JSON.parse(entry.text), line = make("li");
   line.dataset.id = entry.id;
   const box = Object.assign(make("input"), { type: "checkbox", value: entry.id });
-  box.setAttribute("aria-label", "Choose " + label);
   box.addEventListener("change", choose);
   const picture = Object.assign(make("img"), { src: trace.image, alt: "" });
   const name = Object.assign(make("input", "name"), { value: entry.name, placeholder: comparison.question, maxLength: 80 });
-  name.setAttribute("aria-label", "Name of " + label);
-  name.addEventListener("change", () => keep(changed(kept(), entry.id, { name: name.value.trim() })));
+  const label = () => {
+    const called = name.value.trim() || comparison.question;
+    box.setAttribute("aria-label", "Choose " + called);
+    name.setAttribute("aria-label", "Name of " + called);
+  };
+  label();
+  name.addEventListener("change", () => { store(changed(kept(), entry.id, { name: name.value.trim() })); label(); });
   const when = new Date(entry.at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
   const about = make("p", "about", [when, comparison.model, titleOf(comparison), comparison.agree ? "same answer" : "different answers"].join(" · "));
   const answers = make("p", "about", comparison.original.answer + " | " + comparison.pruned.answer);

@@ -37,7 +37,7 @@ class Lens(GradioModel):
 
     side, index: the token, of the left answer (0) or the right; token: its text, "" for the answer's end; before: the
     answer up to it. divergence: of both sides' next tokens, Jensen-Shannon, bits. clicked: whether somebody asked for
-    this token.
+    this token; number: another for every click, so that the same token can be looked at twice.
     """
 
     side: int = 0
@@ -48,6 +48,7 @@ class Lens(GradioModel):
     divergence: float = 0.0
     looks: Looks = Looks()
     clicked: bool = False
+    number: int = 0
 
 
 class TokenLens(BrowserComponent):

@@ -162,7 +162,7 @@ hall.addEventListener("keydown", (event) => {
 });
 onPage(document, "keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || event.key.toLowerCase() !== "f") return;
-  if (event.repeat || event.target.closest("input, textarea, select, [contenteditable=true], [role=dialog], dialog[open]")) return;
+  if (event.repeat || isForOthers(event)) return;
   if (!element.offsetParent) return; // another page of the app is shown
   event.preventDefault();
   enter();

@@ -1,0 +1,136 @@
+"""The Sweep page's handlers, called as plain Python; above all, how it and Compare end each other."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+
+import gradio as gr
+import pytest
+from PIL import Image
+
+from app.pages.compare import ComparePage, create_compare
+from app.pages.sweep import SweepPage, create_sweep
+from app.parts.notice import Message
+from app.presentation import idle_board
+from app.uploads import Upload
+from tests.app.fake_engine import FakeEngine
+
+VISITOR = SimpleNamespace(session_hash="visitor", client=None)
+
+
+@pytest.fixture(scope="module")
+def laid_out():
+    """Both pages over components that all tests share."""
+    engine = FakeEngine()
+    with gr.Blocks():
+        with gr.Tabs() as tabs:
+            compare = create_compare(engine)
+            sweep = create_sweep(engine, compare, tabs)
+        return compare, sweep
+
+
+@pytest.fixture
+def pages(laid_out):
+    """Both pages of one engine that takes its time."""
+    engine = FakeEngine(("a red car", "a blue car"), delay=0.1)
+    compare, sweep = ComparePage(engine, laid_out[0].examples), SweepPage(engine)
+    compare.parts = laid_out[0].parts
+    sweep.grid, sweep.notice, sweep.asked = laid_out[1].grid, laid_out[1].notice, laid_out[1].asked
+    return compare, sweep
+
+
+@pytest.fixture
+def picture(tmp_path):
+    Image.new("RGB", (96, 96), "red").save(tmp_path / "scene.png")
+    return Upload("scene.png", tmp_path / "scene.png")
+
+
+def sweeping(sweep, picture, methods=("fitprune", "random"), percents=(20, 60)):
+    return sweep.run(picture, "What is it?", 5, methods, percents, VISITOR)
+
+
+def comparing(compare, picture):
+    return compare.run(picture, "What is it?", 60, None, idle_board(60).model_dump(), VISITOR)
+
+
+def test_a_sweep_fills_the_grid_and_is_done(pages, picture):
+    compare, sweep = pages
+
+    async def main():
+        return [update async for update in sweeping(sweep, picture)]
+
+    updates = asyncio.run(main())
+    cells = [cell for line in updates[-2][sweep.grid].cells for cell in line]
+    assert len(cells) == 4 and all(cell.answer == "a red car" for cell in cells)
+    assert updates[-1][sweep.notice].text.startswith("Done.")
+
+
+def test_a_stop_is_not_called_done(pages, picture):
+    compare, sweep = pages
+
+    async def main():
+        found = []
+        async for update in sweeping(sweep, picture):
+            found.append(update)
+            grid = update.get(sweep.grid)
+            if grid and any(cell for line in grid.cells for cell in line):
+                sweep.stop(VISITOR)
+        return found
+
+    assert asyncio.run(main())[-1] == {sweep.notice: Message(text="Stopped.")}
+
+
+@pytest.mark.parametrize("first", ["compare", "sweep"])
+def test_whichever_page_ends_the_other_s_run_that_one_says_so(pages, picture, first):
+    compare, sweep = pages
+
+    async def main():
+        begun, after = comparing(compare, picture), sweeping(sweep, picture)
+        if first == "sweep":
+            begun, after = after, begun
+        started = [await anext(begun)]
+        later = asyncio.ensure_future(all_of(after))
+        return started + await all_of(begun), await later
+
+    ended, went_on = asyncio.run(main())
+    if first == "sweep":
+        assert ended[-1][sweep.notice].text == "Stopped."
+        assert went_on[-1][compare.parts.board].state == "done"
+    else:
+        assert ended[-1][compare.parts.notice].text == "Stopped."
+        assert ended[-1][compare.parts.board].state == idle_board(60).state
+        assert went_on[-1][sweep.notice].text.startswith("Done.")
+
+
+async def all_of(updates):
+    return [update async for update in updates]
+
+
+def test_whoever_leaves_ends_both(pages, picture):
+    compare, sweep = pages
+
+    async def main():
+        updates = sweeping(sweep, picture)
+        await anext(updates)
+        compare.leave(VISITOR)
+        return await all_of(updates)
+
+    assert asyncio.run(main())[-1][sweep.notice].text == "Stopped."
+
+
+def test_a_cell_opens_with_the_picture_and_question_that_were_swept(pages, picture):
+    compare, sweep = pages
+
+    async def main():
+        return await all_of(sweeping(sweep, picture))
+
+    [asked] = {update[sweep.asked] for update in asyncio.run(main()) if sweep.asked in update}
+    event = SimpleNamespace(_data={"method": "random", "percent": 20})
+    opened = sweep.open_cell(compare, event, asked)
+    parts = compare.parts
+    assert (opened[parts.picture], opened[parts.question], opened[parts.seed]) == (str(picture.path), "What is it?", 5)
+    assert opened[parts.percent] == 20 and opened[parts.sides].right == "random"
+    picture.path.unlink()
+    with pytest.raises(gr.Error, match="not kept any more"):
+        sweep.open_cell(compare, event, asked)
