@@ -61,6 +61,12 @@ function onPage(target, type, listener, capture = false) {
   target.addEventListener(type, guarded, capture);
 }
 
+// Whether a key means something else: where one types or slides, or while a dialog lies over the page.
+function isForOthers(event) {
+  const fields = "input, textarea, select, [contenteditable=true], [role=slider], [role=dialog]";
+  return event.target.closest(fields) !== null || document.querySelector("dialog[open]") !== null;
+}
+
 // A small "i" that says what a figure is: on hover, on focus, and on a tap.
 function infoButton(label, about) {
   const button = make("button", "fp-info", "i");

@@ -212,9 +212,7 @@ for (const button of element.querySelectorAll("button[data-mode]")) button.addEv
 
 // Keys work anywhere on the page except where they mean something else: in a field, on a button, on a slider.
 onPage(document, "keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
-  const target = event.target;
-  if (target.closest("input, textarea, select, [contenteditable=true], [role=slider], [role=dialog], dialog")) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || isForOthers(event)) return;
   if (event.key === "r" || event.key === "R") {
     const run = document.querySelector("#run");
     if (run && !event.repeat) run.click(); // a key that is held down runs once
@@ -223,7 +221,7 @@ onPage(document, "keydown", (event) => {
     event.preventDefault();
     play(false);
     goTo(at.layer + (event.key === "ArrowRight" ? 1 : -1));
-  } else if (event.key === " " && !target.closest("button, a, summary")) {
+  } else if (event.key === " " && !event.target.closest("button, a, summary")) {
     if (!at.trace) return;
     event.preventDefault();
     play(!at.timer);
