@@ -58,6 +58,9 @@ def test_a_token_that_is_clicked_or_chosen_by_keyboard_is_looked_at(page, engine
     shown = page.evaluate(BRIGHTNESS)
     page.click(".card[data-side=pruned] .piece:nth-child(3)")
     page.wait_for_selector(".scrubber[data-mode=looks]")
+    page.click("button[data-mode=patches]")
+    page.click(".card[data-side=pruned] .piece:nth-child(3)")  # the same once more
+    page.wait_for_selector(".scrubber[data-mode=looks]")
     assert engine.looked[-1] == tokens_of("a", "blue")
     assert page.inner_text(".card[data-side=pruned] .piece[aria-current]").strip() == "car"
     assert page.locator(".lens li").count() == 10 and "“a blue”" in page.inner_text(".lens .words")

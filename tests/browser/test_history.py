@@ -58,6 +58,30 @@ def test_one_is_pinned_and_named_and_stays_so_over_a_reload(page):
     page.click("#history .close")
 
 
+def test_a_click_right_after_a_name_was_typed_counts(page):
+    """The field's change comes with the click that leaves it, and must not draw the button anew under the pointer."""
+    open_history(page)
+    page.fill("#history li:nth-child(3) .name", "Another")
+    page.click("#history li:nth-child(3) .pin")
+    page.wait_for_function("document.querySelectorAll('#history .pin[aria-pressed=true]').length === 2")
+    assert "Another" in names(page)[:2]
+    line = page.locator("#history li", has=page.locator(".name[aria-label='Name of Another']"))
+    assert line.locator("[type=checkbox]").get_attribute("aria-label") == "Choose Another"
+    line.locator(".pin").click()
+    page.click("#history .close")
+
+
+def test_keys_of_the_page_wait_while_the_list_is_open(page, engine):
+    open_history(page)
+    page.evaluate("document.activeElement.blur()")
+    asked = len(engine.asked)
+    for key in ("r", "f", "ArrowLeft"):
+        page.keyboard.press(key)
+    page.wait_for_timeout(300)
+    assert len(engine.asked) == asked and page.is_hidden("#presenter .hall")
+    page.click("#history .close")
+
+
 def test_one_is_opened_again_without_a_run(page, engine):
     page.wait_for_selector(".board[data-state=done]")
     ask(page, "What came later?")

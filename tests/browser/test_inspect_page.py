@@ -8,7 +8,7 @@ import json
 import pytest
 
 from tests.app.fake_engine import TOKENS
-from tests.browser.conftest import DESK, opened
+from tests.browser.conftest import DESK, arrived, opened, prepared
 from tests.browser.pages import open_results, to_layer, to_tab, write_results
 
 pytestmark = pytest.mark.browser
@@ -196,6 +196,45 @@ def test_questions_are_asked_and_a_row_opens_in_compare(browser, url, engine):
         "q => document.querySelector('#table .row-detail .question').textContent !== q", arg=question
     )
     page.context.close()
+
+
+def test_the_picture_is_that_of_the_row_however_quickly_one_walks(browser, url):
+    page = opened(browser, url, viewport=DESK)
+    to_tab(page, "Inspect")
+    page.fill("#how-many input[type=number]", "20")
+    page.keyboard.press("Tab")
+    page.click("#ask")
+    page.wait_for_selector(".inspect[data-state=full]")
+    page.focus("#table .scroll")
+
+    def shown_after(*keys) -> str:
+        for key in keys:
+            page.keyboard.press(key)
+        page.wait_for_timeout(1000)
+        return page.get_attribute("#row-picture img", "src")
+
+    slowly = [shown_after("Home"), *(shown_after("ArrowDown") for _ in range(8))]
+    assert len(set(slowly)) > 4  # one picture has two questions now and then
+    for count in (8, 5, 2):
+        assert shown_after("Home", *["ArrowDown"] * count) == slowly[count]
+    page.context.close()
+
+
+def test_notes_of_two_tabs_are_all_kept(browser, url, results):
+    first = opened(browser, url, viewport=DESK)
+    second = arrived(prepared(first.context.new_page()), url)
+    for page in (first, second):
+        to_tab(page, "Inspect")
+        open_results(page, results)
+    for page, row in ((first, 1), (second, 3)):
+        page.click(f"#table .line[data-place='{row}']")
+        page.fill("#table .notes .note", f"note {row}")
+        page.keyboard.press("Tab")
+    second.click("#table .line[data-place='1']")
+    assert second.input_value("#table .notes .note") == "note 1"
+    second.click("#table .line[data-place='3']")
+    assert second.input_value("#table .notes .note") == "note 3"
+    first.context.close()
 
 
 def test_easy_vqa_is_asked_and_its_pictures_are_seen(browser, url):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from urllib.parse import parse_qs
+
 import pytest
 
 from tests.browser.conftest import DESK, opened
+from tests.browser.pages import run_with, to_tab
 
 pytestmark = pytest.mark.browser
 
@@ -42,6 +45,23 @@ def test_a_cell_opens_in_compare_at_its_budget(sweep, engine):
     while len(engine.asked) == asked:
         sweep.wait_for_timeout(50)
     assert engine.asked[-1][2] == 40 and engine.sides[-1][1] == "random"
+
+
+def test_a_cell_opens_with_what_was_swept_though_compare_went_on(sweep, engine):
+    sweep.click("#sweep")
+    sweep.wait_for_function("document.querySelector('#grid .status').textContent.startsWith('All')")
+    swept, shown = sweep.inner_text("#grid .question"), sweep.evaluate("location.search")
+    to_tab(sweep, "Compare")
+    run_with(sweep, ".picker button:nth-child(4)")
+    assert sweep.input_value("#question textarea") != swept
+    to_tab(sweep, "Sweep")
+    sweep.click("#grid tbody tr:first-child td:nth-child(5) button")
+    sweep.wait_for_selector("#answers", state="visible")
+    sweep.wait_for_function("text => document.querySelector('#question textarea').value === text", arg=swept)
+    sweep.wait_for_selector(".board[data-state=done][data-stale=false]")
+    assert engine.asked[-1][1:] == (swept, 80)
+    example = parse_qs(shown.lstrip("?"))["example"]
+    sweep.wait_for_function("wanted => new URLSearchParams(location.search).get('example') === wanted", arg=example[0])
 
 
 def test_a_sweep_without_a_method_is_told_in_a_sentence(sweep):
