@@ -13,13 +13,14 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedModel, ProcessorMixin
+from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
 
 from app.evidence.board import Board
-from app.evidence.fingerprints import digest_of, method_digest, room_digest
+from app.evidence.fingerprints import ANSWERS, OBSERVED, digest_of, method_digest, room_digest
 from app.evidence.plan import Plan
 from app.evidence.questions import EASY_VQA, Questions, drawn, easy_vqa, further_calibrations, parts_of, world_sets
 from fitprune_core import (
@@ -32,13 +33,14 @@ from fitprune_core import (
     fit_recipe,
     model_name,
 )
+from fitprune_core.checks.files import written_whole
 from fitprune_core.models.loading import load_model
 from fitprune_core.models.provenance import conditions_of
 from fitprune_core.pruning.methods import find_method
 from fitprune_core.run.answer import Way, answer
 from fitprune_core.run.decoding import Decoding
 from fitprune_core.run.results import ORIGINAL
-from fitprune_core.samples.files import SamplesFile, read_samples
+from fitprune_core.samples.files import Sample, SamplesFile, read_samples
 from fitprune_core.samples.journal import journal_path
 from fitprune_core.samples.loop import prompt_of
 from fitprune_core.samples.processes import Processes
@@ -157,7 +159,7 @@ class Bench:
 
     def statistics(self, questions: Questions) -> AttentionStatistics:
         """The statistics of the model over a set."""
-        key = digest_of(questions.digest, room_digest("calibration/observe.py", "pruning/attention.py"))
+        key = digest_of(questions.digest, room_digest(*OBSERVED))
         path = self.folder / "statistics" / f"{key}.npz"
         if not self.once(path.is_file):
             what = f"statistics of {questions.name}"
@@ -208,9 +210,27 @@ class Bench:
     def _table(self, questions: Questions, each: Variant | None) -> Path:
         folder = self.folder / "answers" / questions.digest
         if each is None:
-            return folder / "original.csv"
+            return folder / f"original-{room_digest(*ANSWERS)}.csv"
         key = digest_of(each.recipe.removed, each.recipe.num_visual_tokens, each.reduction, method_digest(each.method))
         return folder / f"{each.method.name}-{key}.csv"
+
+    def prompts(self, questions: Questions) -> Iterator[tuple[Sample, BatchFeature]]:
+        """The samples of a set with their prompts (CPU), but for those that cannot be asked: a damaged picture, say."""
+        for sample in read_samples(questions.file):
+            try:
+                prompt = prompt_of(self.model, self.processor, sample)
+            except (ValueError, MemoryError) as error:
+                logger.warning("left out sample %s (%s): %s", sample.id, sample.place, error)
+                continue
+            yield sample, prompt
+
+    def misfit(self, each: Variant) -> str:
+        """Why no prompt of the model can be answered by a variant, or nothing."""
+        try:
+            Way(each.recipe, each.method).warnings_on(self.model, self.processor)
+        except ValueError as error:
+            return str(error)
+        return ""
 
     def _refusal(self, questions: Questions, each: Variant) -> str:
         """Why a variant cannot answer at all, or nothing: found by asking it for one token of the first question."""
@@ -218,14 +238,15 @@ class Bench:
         def tried() -> str:
             if self._table(questions, each).is_file():
                 return ""
-            prompt = prompt_of(self.model, self.processor, next(read_samples(questions.file)))
+            way = Way(each.recipe, each.method)
             try:
-                answer(self.model, self.processor, [prompt], Way(each.recipe, each.method), Decoding(1))
+                for _, prompt in islice(self.prompts(questions), 1):
+                    answer(self.model, self.processor, [prompt], way, Decoding(1))
             except ValueError as error:
                 return str(error)
             return ""
 
-        return self.once(tried)
+        return self.misfit(each) or self.once(tried)
 
     def _rows(self, questions: Questions, each: Variant | None) -> Iterable[dict[str, str]]:
         """The rows of one variant, or of the original, answered now where they are not remembered."""
@@ -260,18 +281,14 @@ def read_rows(path: Path) -> Iterable[dict[str, str]]:
 
 def write_rows(path: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
     """Write rows as CSV, of each only these columns; a file is replaced whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial_path = path.with_name(f"{path.name}.partial")
-    with partial_path.open("w", encoding="utf-8", newline="") as file:
+    with written_whole(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    partial_path.replace(path)
 
 
 def _copy(original: Path, journal: Path) -> None:
     """Begin a journal with what the original answered, so that it is asked once and not for every variant."""
     if not journal.exists():
-        partial_path = journal.with_name(f"{journal.name}.partial")
-        shutil.copyfile(original, partial_path)
-        partial_path.replace(journal)
+        with original.open("rb") as source, written_whole(journal) as file:
+            shutil.copyfileobj(source, file)

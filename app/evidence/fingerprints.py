@@ -13,6 +13,15 @@ import fitprune_core
 from fitprune_core.pruning.methods import Method
 
 LENGTH = 12
+# The rooms and files of the library whose code decides what a prompt is and what a model makes of it; what an answer
+# is, as the model is and pruned; and what statistics are. A change in any of them answers, or observes, anew.
+PROMPTS = (
+    "models", "models/families", "models/llava_hr", "run/pictures.py", "run/pixels.py", "run/orientation.py",
+    "run/questions.py",
+)  # fmt: skip
+ANSWERS = (*PROMPTS, "run/answer.py", "run/batch.py", "run/decoding.py", "run/generation.py")
+PRUNED = (*ANSWERS, "pruning", "recipes/budget.py", "recipes/recipe.py", "recipes/schedules.py")
+OBSERVED = (*PROMPTS, "calibration/observe.py", "pruning/attention.py")
 _LIBRARY = Path(fitprune_core.__file__).parent
 
 
@@ -37,7 +46,7 @@ def method_digest(method: Method) -> str:
     """A digest of a method: its options, the code of its class and of those above it, and of what runs any method."""
     classes = [each for each in type(method).__mro__ if issubclass(each, Method)]
     files = {Path(inspect.getfile(each)) for each in classes}
-    return digest_of(method.label, code_digest(*files), room_digest("pruning", "recipes/schedules.py"))
+    return digest_of(method.label, code_digest(*files), room_digest(*PRUNED))
 
 
 def files_digest(paths: Iterable[Path]) -> str:

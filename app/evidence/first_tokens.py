@@ -13,21 +13,20 @@ from app.evidence.fingerprints import digest_of, method_digest
 from app.evidence.questions import Questions
 from fitprune_core.run.answer import UNPRUNED, Way
 from fitprune_core.run.next_tokens import divergence, margin, next_token
-from fitprune_core.samples.files import read_samples
 from fitprune_core.samples.journal import Journal, Record
 from fitprune_core.samples.journal import digest_of as sample_digest
-from fitprune_core.samples.loop import prompt_of
 
 # Of every variant and question: the margins of both first tokens and how far the distributions lie apart.
 COLUMNS = ("id", "variant", "budget", "margin_original", "margin_pruned", "divergence")
 
 
 def first_tokens(bench: Bench, questions: Questions, variants: Sequence[Variant]) -> list[dict[str, object]]:
-    """Rows of `COLUMNS` for every variant and question."""
+    """Rows of `COLUMNS` for every question, and every variant that can answer at all."""
     keys = {
         f"{each.name} {each.reduction!r} "
         f"{digest_of(each.recipe.removed, each.recipe.num_visual_tokens, method_digest(each.method))}": each
         for each in variants
+        if not bench.misfit(each)
     }
     path = bench.folder / "first-tokens" / f"{questions.digest}.journal"
     return bench.once(partial(_looked_up, bench, questions, keys, path))
@@ -36,10 +35,9 @@ def first_tokens(bench: Bench, questions: Questions, variants: Sequence[Variant]
 def _looked_up(bench: Bench, questions: Questions, keys: Mapping[str, Variant], path: Path) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     with Journal(path, bench.conditions) as journal:
-        for done, sample in enumerate(read_samples(questions.file), 1):
+        for done, (sample, prompt) in enumerate(bench.prompts(questions), 1):
             missing = {key: each for key, each in keys.items() if (sample.id, key) not in journal}
             if missing:
-                prompt = prompt_of(bench.model, bench.processor, sample)
                 notes = _notes(bench.model, prompt, missing)
                 digest = sample_digest(sample)
                 journal.add([Record(sample.id, digest, key, values) for key, values in notes.items()])

@@ -27,6 +27,7 @@ from app.evidence.sections import (
 )
 from app.evidence.words import listed
 from fitprune_core import describe_device, fit_recipe
+from fitprune_core.checks.files import write_whole
 from fitprune_core.evaluation.significance import CONFIDENCE
 
 logger = logging.getLogger(__name__)
@@ -73,9 +74,7 @@ def _write(bench: Bench, sections: Sequence[Section], path: Path) -> None:
         figures.save(section.figures, bench.out)
     numbered = [section.markdown(number, bench.out) for number, section in enumerate(sections, 1)]
     text = "\n".join([_head(bench, sections), *numbered, elsewhere.markdown(len(sections) + 1)])
-    partial_path = path.with_name(f"{path.name}.partial")
-    partial_path.write_text(text, encoding="utf-8")
-    partial_path.replace(path)
+    write_whole(path, text)
 
 
 def _head(bench: Bench, sections: Sequence[Section]) -> str:

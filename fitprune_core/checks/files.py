@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from fitprune_core.checks.words import named, shown
 
@@ -53,6 +55,33 @@ def check_output(path: str | os.PathLike) -> None:
     folder = next(parent for parent in path.absolute().parents if parent.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise ValueError(f"{named(path)} cannot be written: {named(folder)} is no folder that may be written to")
+
+
+@contextmanager
+def written_whole(path: str | os.PathLike, mode: str = "wb", **options: Any) -> Iterator[IO[Any]]:
+    """A file to write, which takes the place of `path` when the block ends, on the disk from end to end.
+
+    Until then, and where the block fails, what is at `path` stays as it is. Folders are made as needed. mode, options:
+    as for `open`.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        with partial.open(mode, **options) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def write_whole(path: str | os.PathLike, content: str | bytes) -> None:
+    """Write a file whole or not at all, text in UTF-8; see `written_whole`."""
+    with written_whole(path) as file:
+        file.write(content.encode("utf-8") if isinstance(content, str) else content)
 
 
 def read_json(path: str | os.PathLike, what: str) -> Any:

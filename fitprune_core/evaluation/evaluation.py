@@ -14,7 +14,6 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from fitprune_core.evaluation.table import Score, check_table, export, mark, on_one_line
 from fitprune_core.models.exclusive import free_model
-from fitprune_core.models.loading import model_name
 from fitprune_core.models.provenance import conditions_of
 from fitprune_core.pruning.methods import Method, find_method
 from fitprune_core.recipes.recipe import PruningRecipe, check_share
@@ -79,8 +78,11 @@ def evaluate(
     sizes, decoding = BatchSize(batch_size), Decoding(max_new_tokens)
 
     def prepared() -> tuple[list[Job], int, dict[str, str]]:
-        jobs = jobs_of(model, reductions, recipe_for, [find_method(method) for method in methods])
-        _warn_of(jobs, model, conditions := conditions_of(model, processor))
+        jobs = jobs_of(reductions, recipe_for, [find_method(method) for method in methods])
+        warnings = [warning for job in jobs for warning in job.way.warnings_on(model, processor)]
+        for warning in dict.fromkeys(warnings):
+            logger.warning(warning)
+        conditions = conditions_of(model, processor)
         conditions |= {"max_new_tokens": str(max_new_tokens)} | {f"recipe of {job}": job.counts for job in jobs}
         check_table(out)
         return jobs, check_samples(file), conditions
@@ -142,31 +144,19 @@ class Job:
 
 
 def jobs_of(
-    model: PreTrainedModel,
-    reductions: Sequence[float],
-    recipe_for: Callable[[float], PruningRecipe],
-    methods: Sequence[Method],
+    reductions: Sequence[float], recipe_for: Callable[[float], PruningRecipe], methods: Sequence[Method]
 ) -> list[Job]:
     """The original model, then every method at every budget above 0, without repetitions.
 
-    Raises ValueError for a budget that cannot be, and for recipes of another depth.
+    Raises ValueError for a budget that cannot be.
     """
     jobs = [Job(0.0)]
     for reduction in dict.fromkeys(check_share("reduction", reduction) for reduction in reductions):
         if reduction == 0.0:
             continue
         recipe = recipe_for(reduction)
-        recipe.check_model(model.config.text_config.num_hidden_layers, model_name(model))
         jobs += [Job(reduction, Way(recipe, method)) for method in {each.label: each for each in methods}.values()]
     return jobs
-
-
-def _warn_of(jobs: Sequence[Job], model: PreTrainedModel, conditions: Mapping[str, str]) -> None:
-    """Say once what speaks against the recipes."""
-    recipes = [job.way.recipe for job in jobs if job.way.recipe is not None]
-    found = [recipe.warnings_for(model_name(model), conditions["image_aspect"]) for recipe in recipes]
-    for warning in dict.fromkeys(warning for warnings in found for warning in warnings):
-        logger.warning(warning)
 
 
 def _answer_all(

@@ -14,7 +14,6 @@ from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
 
 from fitprune_core.cost.decoder import DecoderGeometry
 from fitprune_core.lmms_eval_plugin.arguments import Arguments
-from fitprune_core.models.layout import image_aspect
 from fitprune_core.models.loading import load_model, model_name
 from fitprune_core.models.options import LoadOptions
 from fitprune_core.pruning.methods import find_method
@@ -59,7 +58,7 @@ class Answerer:
     """A model and the budget that it runs at.
 
     recipe: what goes at each layer, or None for the model as it is. method: what ranks the tokens. batch_size: how many
-    requests go at once. Raises ValueError for a recipe of a model of another depth.
+    requests go at once. Raises ValueError as `Way.warnings_on` does.
     """
 
     def __init__(
@@ -73,10 +72,8 @@ class Answerer:
         self.model, self.processor, self.recipe = model, processor, recipe
         self.batch_size = BatchSize(batch_size)
         self.way = UNPRUNED if recipe is None else Way(recipe, find_method(method))
-        if recipe is not None:
-            recipe.check_model(model.config.text_config.num_hidden_layers, model_name(model))
-            for warning in recipe.warnings_for(model_name(model), image_aspect(model.config, processor)):
-                logger.warning(warning)
+        for warning in self.way.warnings_on(model, processor):
+            logger.warning(warning)
 
     @classmethod
     def load(cls, arguments: Arguments, device: str) -> Answerer:

@@ -71,6 +71,27 @@ def prune_visual_tokens(
         yield trace
 
 
+def check_prunable(model: PreTrainedModel, recipe: PruningRecipe, method: Method) -> None:
+    """Raise ValueError, before there is a prompt, for a recipe of another depth, a budget that the method cannot meet,
+    a drop where none may be, and a vision tower that the method cannot read. The model may be in use."""
+    try:
+        _block(uncompiled(model), recipe, method)
+    except ValueError as error:  # of several methods, which
+        words = str(error)
+        raise ValueError(words if method.label in words else f"{method.label}: {words}") from error
+
+
+def _block(
+    model: PreTrainedModel,
+    recipe: PruningRecipe,
+    method: Method,
+    make_request: Callable[..., Request] = Request,
+    paint: Paint = UNPAINTED,
+) -> Block:
+    recipe.check_model(len(decoder_layers(model)), model_name(model))
+    return Block(model, recipe, method, make_request, paint)
+
+
 @contextmanager
 def pruned(
     model: PreTrainedModel,
@@ -85,9 +106,7 @@ def pruned(
     make_request: called with the arguments of `Request`, once for every prompt with an image.
     """
     with borrowed(model) as undo:
-        model = uncompiled(model)
-        recipe.check_model(len(decoder_layers(model)), model_name(model))
-        block = Block(model, recipe, method, make_request, paint)
+        block = _block(uncompiled(model), recipe, method, make_request, paint)
         undo.callback(block.close)
         replace(undo, block.replacements())
         yield block.trace

@@ -13,9 +13,11 @@ from PIL import Image
 from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
 
 from fitprune_core.cost.decoder import DecoderGeometry
-from fitprune_core.models.exclusive import as_it_is, exclusive_use, free_model
+from fitprune_core.models.exclusive import as_it_is, exclusive_use, free_model, uncompiled
+from fitprune_core.models.layout import image_aspect
+from fitprune_core.models.loading import model_name
 from fitprune_core.models.prompts import build_inputs
-from fitprune_core.pruning.context import PruningTrace, pruned
+from fitprune_core.pruning.context import PruningTrace, check_prunable, pruned
 from fitprune_core.pruning.methods import Method, find_method
 from fitprune_core.pruning.paint import UNPAINTED, Paint
 from fitprune_core.recipes.recipe import PruningRecipe
@@ -33,8 +35,8 @@ class Way:
 
     paint: what must stay or go whatever the method thinks of it.
 
-    The recipe must be for the model's depth (`PruningRecipe.check_model`). Whoever makes a way says what speaks against
-    its recipe (`PruningRecipe.warnings_for`); `answer` says nothing.
+    Whoever makes a way asks what speaks against it (`warnings_on`) before the first prompt, and says so; `answer` says
+    nothing.
     """
 
     recipe: PruningRecipe | None = None
@@ -68,6 +70,17 @@ class Way:
         if self.recipe is None or self.method is None:
             return as_it_is(model)
         return pruned(model, self.recipe, self.method, paint=self.paint)
+
+    def warnings_on(self, model: PreTrainedModel, processor: ProcessorMixin) -> tuple[str, ...]:
+        """What speaks against the way's recipe for a model, in words.
+
+        Raises ValueError for a way that no prompt of the model can be answered in, see `check_prunable`.
+        """
+        if self.recipe is None or self.method is None:
+            return ()
+        check_prunable(model, self.recipe, self.method)
+        model = uncompiled(model)
+        return self.recipe.warnings_for(model_name(model), image_aspect(model.config, processor))
 
     def check(self, geometry: DecoderGeometry, num_visual_tokens: int) -> None:
         """Raise ValueError for what was painted and cannot be, of a picture with so many visual tokens."""

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 from fitprune_core.cost.decoder import DecoderGeometry, visual_reduction
 from fitprune_core.models.devices import describe_device
 from fitprune_core.models.family import visual_mask
-from fitprune_core.models.layout import image_aspect, visual_layout
+from fitprune_core.models.layout import visual_layout
 from fitprune_core.models.loading import model_name
 from fitprune_core.recipes.recipe import PruningRecipe
 from fitprune_core.run.answer import Answer, Way, prepare
@@ -54,15 +54,11 @@ class Request:
             way.check(geometry, self.num_visual)
 
     def _take(self, ways: tuple[Way, Way]) -> None:
-        name, aspect = model_name(self.model), image_aspect(self.model.config, self.processor)
-        warnings: dict[str, None] = {}
-        for recipe in (way.recipe for way in ways if way.recipe is not None):
-            recipe.check_model(self.model.config.text_config.num_hidden_layers, name)
-            warnings |= dict.fromkeys(recipe.warnings_for(name, aspect))
-        self.ways, self.warnings = ways, tuple(warnings)
+        found = [warning for way in ways for warning in way.warnings_on(self.model, self.processor)]
+        self.ways, self.warnings = ways, tuple(dict.fromkeys(found))
 
     def in_ways(self, ways: tuple[Way, Way]) -> Request:
-        """The same request in other ways. Raises ValueError for a recipe of another depth."""
+        """The same request in other ways. Raises ValueError for ways that the model cannot be answered in."""
         other = copy.copy(self)
         other._take(ways)
         return other

@@ -7,7 +7,15 @@ import socket
 
 import pytest
 
-from fitprune_core.checks.files import LARGEST_JSON, check_output, check_plain_file, parse_json, read_json
+from fitprune_core.checks.files import (
+    LARGEST_JSON,
+    check_output,
+    check_plain_file,
+    parse_json,
+    read_json,
+    write_whole,
+    written_whole,
+)
 
 
 @pytest.fixture
@@ -22,6 +30,16 @@ def odd_places(tmp_path):
             tmp_path: "a folder",
             "/dev/zero": "a device",
         }
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "new" / "a.txt"
+    write_whole(path, "ä")
+    assert path.read_bytes() == "ä".encode()
+    with pytest.raises(KeyboardInterrupt), written_whole(path) as file:
+        file.write(b"half")
+        raise KeyboardInterrupt
+    assert path.read_bytes() == "ä".encode() and [each.name for each in path.parent.iterdir()] == ["a.txt"]
 
 
 def test_only_plain_files_are_read(tmp_path, odd_places):

@@ -87,11 +87,18 @@ class TestEvaluate:
             ({"methods": ("best",)}, "'best'"),
             ({"reductions": (0.5, 60)}, "60 % is written 0.6"),
             ({"max_new_tokens": 5000}, "none of the 3 samples"),
+            ({"max_new_tokens": "8"}, "max_new_tokens must be a whole number from 1 up, not '8'"),
         ],
     )
     def test_what_cannot_be_is_refused(self, run, tmp_path, options, message):
         with pytest.raises(ValueError, match=message):
             run(**options)
+
+    def test_a_method_that_no_sample_can_be_answered_by_is_refused_before_the_first(self, run, tmp_path, caplog):
+        """Not blamed on every sample, which would silence the methods behind it as well."""
+        with pytest.raises(ValueError, match="fastv"):
+            run((0.3, 0.6), methods=("fastv:layer=3", "fitprune"))
+        assert not (tmp_path / "out" / "results.csv").exists() and "left out" not in caplog.text
 
     def test_recipes_of_another_depth_are_refused(self, run, tiny, samples, recipe_for, tmp_path):
         deeper = replace(recipe_for(0.5), num_layers=5, removed=(0,) * 5)

@@ -63,6 +63,12 @@ def test_what_cannot_be_is_refused_at_once(tiny, recipes, methods, words):
         sweep(*tiny, random_picture(), "What?", recipes, methods)
 
 
+def test_a_way_that_the_model_cannot_go_is_refused_at_once(tiny, recipes):
+    """Not in the middle of the sweep: its generator is not even begun."""
+    with pytest.raises(ValueError, match="fastv"):
+        sweep(*tiny, random_picture(), "What?", recipes, ("fitprune", "fastv:layer=3"))
+
+
 def test_a_recipe_of_another_depth_is_refused_at_once(tiny, recipes):
     other = replace(recipes[0], num_layers=2, removed=(1, 1))
     with pytest.raises(ValueError, match="2"):

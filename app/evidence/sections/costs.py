@@ -23,12 +23,11 @@ from app.evidence.questions import CALIBRATION, TEST
 from app.evidence.section import Section, Table
 from app.evidence.words import NOTHING, budget, estimate_cell, percent, sentence
 from fitprune_core import describe_device
+from fitprune_core.checks.files import write_whole
 from fitprune_core.models.exclusive import exclusive_use
 from fitprune_core.run.answer import UNPRUNED, Way, answer
 from fitprune_core.run.decoding import Decoding
 from fitprune_core.run.timing import Clock, Side, paired_rounds
-from fitprune_core.samples.files import read_samples
-from fitprune_core.samples.loop import prompt_of
 
 TITLE = "FLOPs, memory and time against the budget"
 QUESTION = "How much of a budget arrives: in a whole request's FLOPs, in the cache, in the time to the first token?"
@@ -63,6 +62,8 @@ def run(bench: Bench) -> Section:
     budgets = sorted({*bench.plan.budgets, *bench.plan.curve_budgets})
     recipes = bench.recipes(bench.statistics(bench.sets[CALIBRATION]), budgets)
     variants = [variant(method, recipe) for recipe in recipes for method in METHODS]
+    refused = {each: why for each in variants if (why := bench.misfit(each))}
+    variants = [each for each in variants if each not in refused]
     found = bench.once(partial(_remembered, bench, variants))
     path = bench.write("7-costs", COLUMNS, found["rows"])
     section = Section(TITLE, QUESTION, raw=[path])
@@ -74,6 +75,7 @@ def run(bench: Bench) -> Section:
     section.measured = "the bytes of the cache" + (
         f", and times: {found['machine']}" if bench.plan.timed_rounds else ""
     )
+    section.notes = [f"{each.name} at {budget(each.reduction)} was left out: {why}." for each, why in refused.items()]
     if not bench.plan.timed_rounds:
         section.notes.append("No time was taken: this run only checks the pipeline.")
     whole = bench.out / "raw" / WHOLE_REQUEST
@@ -163,16 +165,14 @@ def _remembered(bench: Bench, variants: Sequence[Variant]) -> dict[str, Any]:
             f"{plan.timed_rounds} rounds of each question, the original and all others in turns, after "
             f"{WARMUP} that warm up"
         )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"machine": machine, "rows": rows}), encoding="utf-8")
+        write_whole(path, json.dumps({"machine": machine, "rows": rows}))
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _measured(bench: Bench, variants: Sequence[Variant], number: int) -> list[dict[str, Any]]:
     """The rows of one question."""
     model, rounds = bench.model, bench.plan.timed_rounds
-    sample = next(islice(read_samples(bench.sets[TEST].file), number, None))
-    prompt = prompt_of(model, bench.processor, sample)
+    sample, prompt = next(islice(bench.prompts(bench.sets[TEST]), number, None))
     ways = {("original", 0.0): UNPRUNED, **{(v.name, v.reduction): Way(v.recipe, v.method) for v in variants}}
     decoding = Decoding(bench.plan.max_new_tokens)
     answers = {key: answer(model, bench.processor, [prompt], way, decoding)[0] for key, way in ways.items()}

@@ -12,7 +12,7 @@ from typing import Any
 from app.evidence.bench import Bench, variant
 from app.evidence.board import Board, Way
 from app.evidence.figures import panels
-from app.evidence.fingerprints import digest_of, room_digest
+from app.evidence.fingerprints import OBSERVED, PRUNED, digest_of, room_digest
 from app.evidence.numbers import recipe_distance
 from app.evidence.plan import KEY_BUDGET
 from app.evidence.questions import CALIBRATION, FEW
@@ -20,6 +20,7 @@ from app.evidence.section import Section, Table
 from app.evidence.ways import bars_of_right, name_of, tests_against, way_rows
 from app.evidence.words import budget, percent, sentence, verdict
 from fitprune_core import PruningRecipe, fit_recipe, fit_recipe_sequential, open_picture
+from fitprune_core.checks.files import write_whole
 from fitprune_core.samples.files import Sample, read_samples
 
 TITLE = "The fit from statistics beside the sequential one"
@@ -80,7 +81,7 @@ def answer_of(
 
 
 def _sequential(bench: Bench, samples: Sequence[Sample], reduction: float) -> Searched:
-    code = room_digest("calibration/sequential.py", "calibration/observe.py", "pruning", "recipes/budget.py")
+    code = room_digest("calibration/sequential.py", *OBSERVED, *PRUNED)
     key = digest_of(bench.sets[CALIBRATION].digest, len(samples), reduction, code)
     path = bench.folder / "sequential" / f"{key}.json"
     if not path.is_file():
@@ -93,8 +94,7 @@ def _sequential(bench: Bench, samples: Sequence[Sample], reduction: float) -> Se
             reduction,
             progress=lambda trial: trials.append(trial.alpha),
         )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"recipe": recipe.to_dict(), "trials": trials}), encoding="utf-8")
+        write_whole(path, json.dumps({"recipe": recipe.to_dict(), "trials": trials}))
         bench.progress(f"sequential fit, {budget(reduction)}", 1, 1)
     known = json.loads(path.read_text(encoding="utf-8"))
     return Searched(PruningRecipe.from_dict(known["recipe"]), known["trials"])
