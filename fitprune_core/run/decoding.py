@@ -5,6 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from fitprune_core.checks.numbers import whole
+
+# What else a checkpoint's generation_config may say by which another token wins than the likeliest, or sampling draws
+# from other tokens (transformers' `_get_logits_processor`). Some penalise repetition.
+_CHANGES_LOGITS = (
+    "repetition_penalty", "encoder_repetition_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size",
+    "min_new_tokens", "bad_words_ids", "forced_bos_token_id", "forced_eos_token_id", "suppress_tokens",
+    "begin_suppress_tokens", "sequence_bias", "exponential_decay_length_penalty", "guidance_scale",
+    "watermarking_config", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Decoding:
@@ -17,7 +28,7 @@ class Decoding:
         top_p, top_k: what sampling chooses from; None for everything.
         until: the answer ends before the first of these.
 
-    Raises ValueError for an answer that may not have one token.
+    Raises ValueError for what is no whole number from 1 up where it should be.
     """
 
     max_new_tokens: int = 64
@@ -28,8 +39,8 @@ class Decoding:
     until: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.max_new_tokens < 1:
-            raise ValueError(f"max_new_tokens={self.max_new_tokens}: an answer has at least one token")
+        for name in ("max_new_tokens", "num_beams"):
+            object.__setattr__(self, name, whole(name, getattr(self, name), 1))
 
     @property
     def is_greedy(self) -> bool:
@@ -37,8 +48,10 @@ class Decoding:
         return self.temperature is None and self.num_beams == 1
 
     def arguments(self) -> dict[str, Any]:
-        """Arguments of `model.generate`. None where sampling is off, so that no checkpoint's own settings come in."""
+        """Arguments of `model.generate`. What is None or 0 here would otherwise be as the checkpoint has it."""
         return {
+            **dict.fromkeys(_CHANGES_LOGITS),
+            "min_length": 0,
             "max_new_tokens": self.max_new_tokens,
             "num_beams": self.num_beams,
             "do_sample": self.temperature is not None,

@@ -31,6 +31,24 @@ def test_tokens_are_those_of_generate(tiny, inputs):
     assert seen == [tuple(plain[: count + 1]) for count in range(len(plain))]
 
 
+def test_a_checkpoint_s_own_settings_change_no_greedy_answer(tiny, inputs, monkeypatch):
+    """Each setting by itself would; `Decoding` says that every token is the likeliest one."""
+    model, processor = tiny
+    plain = generate(model, processor.tokenizer, inputs, Decoding(8)).token_ids
+    first = plain[0][0]
+    own = {"repetition_penalty": 0.01, "no_repeat_ngram_size": 1, "suppress_tokens": [first], "min_length": 5000,
+           "bad_words_ids": [[first]], "begin_suppress_tokens": [first], "forced_eos_token_id": 0, "temperature": 0.1,
+           "sequence_bias": [[[first], -100.0]]}  # fmt: skip
+    changed = []
+    for name, value in own.items():
+        monkeypatch.setattr(model.generation_config, name, value)
+        assert generate(model, processor.tokenizer, inputs, Decoding(8)).token_ids == plain, name
+        theirs = model.generate(**inputs, max_new_tokens=8, do_sample=False)[:, inputs["input_ids"].shape[1] :]
+        changed += [name] if (tuple(theirs[0].tolist()),) != plain else []
+        monkeypatch.undo()
+    assert {"suppress_tokens", "bad_words_ids", "sequence_bias"} <= set(changed)
+
+
 def test_cache_is_measured(tiny, inputs):
     model, processor = tiny
     run = generate(model, processor.tokenizer, inputs, Decoding(5))
