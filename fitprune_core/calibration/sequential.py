@@ -96,10 +96,16 @@ def fit_recipe_sequential(
         trials.append(trial)
         if progress is not None:
             progress(trial)
-    best = min((trial for trial in trials if trial.meets), key=lambda trial: trial.alpha)
+    first = family_of(model.config).first_drop_layer(model.config)
+    best = min((trial for trial in trials if trial.meets), key=lambda trial: trial.alpha, default=None)
+    if best is None:
+        raise ValueError(
+            f"reduction is {reduction:g}, but dropping from layer {first} (from 0) on does not save as much of "
+            f"{geometry.num_layers} layers"
+        )
     tokens = int(best.num_visual_tokens.max())
     wanted = trim_to_budget(geometry, best.mean_removed(tokens), tokens, reduction)
-    removed = round_to_budget(geometry, wanted, tokens, reduction)
+    removed = round_to_budget(geometry, wanted, tokens, reduction, range(first, geometry.num_layers))
     return PruningRecipe(
         model=model_name(model),
         num_layers=geometry.num_layers,
@@ -176,6 +182,9 @@ class _WalkRequest(Request):
 
     def choose(self, layer: int, attended: Attended) -> tuple[torch.Tensor, torch.Tensor]:
         """As `Request.choose`, for one prompt: the tokens in the low runs of all kinds."""
+        if not self.visual.shape[1]:
+            nothing = self.visual.new_zeros(1, 0)
+            return nothing, nothing
         received_by_kind = self.attention_of(0, attended).self_and_cross()
         low = torch.ones(self.visual.shape[1], dtype=torch.bool, device=attended.query.device)
         for kind, total in zip(self.kinds, self.totals[:, layer], strict=True):

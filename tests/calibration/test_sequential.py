@@ -14,7 +14,8 @@ from fitprune_core import AttentionStatistics, build_inputs, collect_statistics,
 from fitprune_core.calibration.observe import observe
 from fitprune_core.calibration.sequential import search
 from fitprune_core.cost.decoder import DecoderGeometry, visual_reduction
-from fitprune_core.recipes.budget import trim_to_budget
+from fitprune_core.models.family import family_of
+from fitprune_core.recipes.budget import largest_reduction, trim_to_budget
 from tests.formula import formula_llava, inputs_of
 from tests.marks import slow
 from tests.tiny import random_picture, tiny_llava
@@ -108,6 +109,20 @@ class TestRecipe:
         assert recipe.achieved_reduction == pytest.approx(reduction, abs=0.004)
         assert (recipe.procedure, recipe.num_samples, recipe.num_visual_tokens) == ("sequential", 4, 36)
         assert 0 < recipe.alpha < 1
+
+    def test_the_largest_budget_there_is_can_be_met(self, tiny, tiny_samples):
+        """No alpha of the grid meets it; the last trial drops everything, and later layers see no visual token."""
+        most = largest_reduction(DecoderGeometry.from_config(tiny[0].config), 36)
+        recipe = fit_recipe_sequential(*tiny, tiny_samples, most - 1e-6)
+        assert recipe.removed == (36, 0, 0, 0) and recipe.alpha == 1.0
+
+    def test_layers_that_may_not_drop_stay_whole_and_what_they_bar_is_named(self, tiny, tiny_samples, monkeypatch):
+        family = type(family_of(tiny[0].config))
+        monkeypatch.setattr(family, "first_drop_layer", lambda self, config: 2)
+        recipe = fit_recipe_sequential(*tiny, tiny_samples, 0.3)
+        assert recipe.removed[:2] == (0, 0) and recipe.achieved_reduction == pytest.approx(0.3, abs=0.01)
+        with pytest.raises(ValueError, match=r"reduction is 0\.6, but dropping from layer 2 \(from 0\) on"):
+            fit_recipe_sequential(*tiny, tiny_samples, 0.6)
 
     def test_zero_removes_nothing(self, tiny, tiny_samples):
         assert set(fit_recipe_sequential(*tiny, tiny_samples, 0).removed) == {0}
