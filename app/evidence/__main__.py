@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from fitprune_core import LoadOptions
-from fitprune_core.cli.options import BAD_INPUT, OneLineParser, complain
+from fitprune_core.cli.options import OneLineParser
+from fitprune_core.cli.status import exit_status
 
 PROGRAM = "python -m app.evidence"
 CACHE = Path("runs/evidence")
@@ -112,16 +113,12 @@ def _counts(options: argparse.Namespace) -> dict[str, Any]:
     return counts
 
 
-def main(argv: list[str] | None = None) -> None:
-    """The program: bad input ends it with exit status 2 and one line that says what is wrong."""
+def main(argv: list[str] | None = None) -> int:
+    """The program; returns its exit status: bad input is 2, after one line that says what is wrong."""
     options = parse(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        run(options)
-    except (ValueError, OSError, MemoryError) as error:
-        complain(str(error), PROGRAM)
-        sys.exit(BAD_INPUT)
+    return exit_status(partial(run, options), PROGRAM)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

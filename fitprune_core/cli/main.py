@@ -15,33 +15,22 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from fitprune_core.checks.files import check_output
-from fitprune_core.cli.options import BAD_INPUT, command_parser, complain
+from fitprune_core.cli.options import ORIGINAL, command_parser
+from fitprune_core.cli.status import exit_status
 from fitprune_core.models.options import LoadOptions
 from fitprune_core.recipes.recipe import PruningRecipe
-from fitprune_core.samples.processes import FailedElsewhere, started_processes
-
-FAILED, INTERRUPTED = 1, 130
+from fitprune_core.samples.processes import started_processes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 0, 1 (the machine gave up), 2 (bad input), 130 (interrupted)."""
     options = command_parser(COMMANDS).parse_args(arguments)
     _quiet_libraries()
-    try:
-        options.run(options)
-    except (ValueError, OSError) as error:
-        return _failed(options, error, BAD_INPUT)
-    except MemoryError as error:
-        return _failed(options, error, FAILED)
-    except FailedElsewhere:
-        return FAILED
-    except KeyboardInterrupt:
-        complain("interrupted")
-        return INTERRUPTED
-    return 0
+    return exit_status(partial(options.run, options), debug=options.debug)
 
 
 def run_compare(options: argparse.Namespace) -> None:
@@ -54,12 +43,14 @@ def run_compare(options: argparse.Namespace) -> None:
     recipe = PruningRecipe.load(options.recipe) if options.recipe else None
     if options.export is not None:
         check_output(options.export)
+    if options.against_reduction is not None and options.against == ORIGINAL:
+        raise ValueError(f"--against-reduction {options.against_reduction:g} goes with --against, which is {ORIGINAL}")
     if options.layer is not None and (options.export is None or options.export.suffix.casefold() != ".png"):
         raise ValueError(f"--layer {options.layer} is for --export FILE.png alone")
     _import_models()
     from fitprune_core.cost.decoder import DecoderGeometry
     from fitprune_core.run.answer import Way
-    from fitprune_core.run.comparison import compare
+    from fitprune_core.run.comparison import Answered, Comparison, stream_comparison
 
     model, processor = _load(options, options.device)
     geometry = DecoderGeometry.from_config(model.config)
@@ -67,7 +58,9 @@ def run_compare(options: argparse.Namespace) -> None:
         raise ValueError(f"--layer {options.layer}: the model has {geometry.num_layers} layers")
     recipe, share = recipe or _recipes_of(model, options)(options.reduction), options.against_reduction
     against = Way.of(recipe if share is None else _recipes_of(model, options)(share), options.against)
-    comparison = compare(
+    if not options.json:
+        from fitprune_core.cli.tables import answers_in_words, figures_table
+    for item in stream_comparison(
         model,
         processor,
         image,
@@ -78,18 +71,17 @@ def run_compare(options: argparse.Namespace) -> None:
         stay=options.stay,
         go=options.go,
         max_new_tokens=options.max_new_tokens,
-    )
+    ):
+        if isinstance(item, Answered) and not options.json:
+            print(answers_in_words(item.comparison), flush=True)  # the times take seconds more
+        elif isinstance(item, Comparison):
+            comparison = item
     if options.export is not None:
         from fitprune_core.report.export import export_comparison
 
         layer = None if options.layer is None else options.layer - 1
         export_comparison(comparison, image, geometry, options.export, layer)
-    if options.json:
-        print(json.dumps(comparison.to_json(), ensure_ascii=False))
-    else:
-        from fitprune_core.cli.tables import comparison_table
-
-        print(comparison_table(comparison))
+    print(json.dumps(comparison.to_json(), ensure_ascii=False) if options.json else figures_table(comparison))
 
 
 @contextmanager
@@ -237,10 +229,3 @@ def _quiet_libraries() -> None:
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-
-
-def _failed(options: argparse.Namespace, error: Exception, status: int) -> int:
-    if options.debug:
-        logging.getLogger(__name__).error("", exc_info=error)
-    complain(str(error) or type(error).__name__)
-    return status

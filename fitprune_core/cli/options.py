@@ -16,6 +16,7 @@ from fitprune_core.recipes.recipe import ATTENTIONS, check_share
 
 PROGRAM = "python -m fitprune_core"
 BAD_INPUT = 2
+ORIGINAL = "original"  # as in run.results, which takes seconds to import
 
 
 def complain(message: str, program: str = PROGRAM) -> None:
@@ -55,7 +56,7 @@ def _add_compare(adding: argparse.ArgumentParser) -> None:
     about = "what chooses the tokens, with options as in random:seed=1 [%(default)s]"
     adding.add_argument("--method", default="fitprune", metavar="NAME", help=about)
     about = "another first way than the original, named as in --method; original is the model as it is [%(default)s]"
-    adding.add_argument("--against", default="original", metavar="NAME", help=about)
+    adding.add_argument("--against", default=ORIGINAL, metavar="NAME", help=about)
     about = "share of visual FLOPs that --against saves [what the second way saves]"
     adding.add_argument("--against-reduction", type=_share, metavar="R", help=about)
     about = "visual tokens, numbered from 0 in reading order, that --method keeps at every layer, at the same cost"

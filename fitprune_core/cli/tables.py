@@ -10,12 +10,12 @@ from fitprune_core.run.results import Comparison, Pruning, Run
 from fitprune_core.run.timing import Paired
 
 
-def comparison_table(comparison: Comparison) -> str:
-    """A comparison as some twenty lines of text."""
+def answers_in_words(comparison: Comparison) -> str:
+    """What was asked and answered, and what went for it: some ten lines of text, which no time is needed for."""
     original, pruned = comparison.original, comparison.pruned
     sides = [comparison] if comparison.against is None else [comparison.against, comparison]
-    names = ("original", "pruned") if comparison.against is None else ("first", "second")
-    head = [
+    names = _names(comparison)
+    lines = [
         f"model     {comparison.model}, {comparison.device.replace(' · ', ', ')}",
         f"question  {comparison.question}",
         *(line for side in sides for line in _side_lines(side, comparison.layout.num_tokens)),
@@ -25,12 +25,22 @@ def comparison_table(comparison: Comparison) -> str:
         f"          {'the same answer' if comparison.agree else 'another answer'}",
         "",
     ]
-    rows = [("", *names, "")]
+    return "\n".join(lines)
+
+
+def figures_table(comparison: Comparison) -> str:
+    """What both answers cost, as a table, and how the times were taken."""
+    original, pruned = comparison.original, comparison.pruned
+    rows = [("", *_names(comparison), "")]
     rows += [
         _row(label, write, value(original), value(pruned), times, comparison.paired.get(times))
         for label, write, value, times in _FIGURES
     ]
-    return "\n".join([*head, *_aligned(rows), "", f"Times: {comparison.timing}"])
+    return "\n".join([*_aligned(rows), "", f"Times: {comparison.timing}"])
+
+
+def _names(comparison: Comparison) -> tuple[str, str]:
+    return ("original", "pruned") if comparison.against is None else ("first", "second")
 
 
 def _side_lines(side: Pruning, num_visual_tokens: int) -> list[str]:

@@ -105,6 +105,27 @@ def test_compare_prints_a_table(compare, capsys):
     assert any(words in prefill for words in ("no measurable difference", "faster (", "slower (", "too few"))
 
 
+def test_the_answers_are_printed_before_the_times_are_measured(compare, capsys, monkeypatch):
+    """The terminal has them while the model is still being timed; as JSON all comes at once."""
+    from fitprune_core.run import comparison
+
+    said, measure = [], comparison.paired_rounds
+    monkeypatch.setattr(
+        comparison, "paired_rounds", lambda *a, **k: said.append(capsys.readouterr().out) or measure(*a, **k)
+    )
+    assert compare() == 0
+    after = capsys.readouterr().out
+    assert "question  What is this?" in said[0] and "original  " in said[0] and "Times: " not in said[0]
+    assert "Times: " in after and "question" not in after
+    assert compare(json=True) == 0
+    assert said[1] == ""
+
+
+def test_a_share_for_no_way_is_refused(compare, capsys):
+    assert compare(against_reduction=0.4) == 2
+    assert "--against-reduction 0.4 goes with --against, which is original" in complaint(capsys)
+
+
 @pytest.mark.slow
 def test_compare_takes_another_first_way(compare, capsys):
     assert compare(against="random:seed=2", json=True) == 0
@@ -350,7 +371,7 @@ def test_running_out_of_memory_is_no_bad_input(compare, capsys, monkeypatch):
     def fail(*args, **kwargs):
         raise MemoryError("cpu ran out of memory on a prompt")
 
-    monkeypatch.setattr("fitprune_core.run.comparison.compare", fail)
+    monkeypatch.setattr("fitprune_core.run.comparison.stream_comparison", fail)
     assert compare() == 1
     assert "ran out of memory" in complaint(capsys)
 
