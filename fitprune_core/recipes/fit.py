@@ -16,10 +16,12 @@ have received over what is left, text included; the fit scales the stored attent
 from __future__ import annotations
 
 import weakref
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from fitprune_core.checks.numbers import whole
 from fitprune_core.checks.words import shown
 from fitprune_core.cost.decoder import DecoderGeometry, visual_reduction
 from fitprune_core.recipes.budget import (
@@ -132,7 +134,7 @@ class Fitter:
             raise ValueError(f"self- and cross-attention must have one shape, not {shapes}")
         provenance = getattr(statistics, "provenance", None) or {}
         where, self._image_aspect = provenance.get("source"), provenance.get("image_aspect")
-        self._least_first_layer = int(provenance.get("first_drop_layer", 0))
+        self._least_first_layer = _own_first_layer(provenance, statistics.model, statistics.geometry.num_layers)
         self._source = f"attention statistics of {len(attention['self'])} samples" + (f" ({where})" if where else "")
         self.geometry = statistics.geometry
         self.model = statistics.model
@@ -163,7 +165,7 @@ class Fitter:
         first_drop_layer = self._first_layer(first_drop_layer)
         layers = tuple(range(first_drop_layer, self.num_layers))
         if max_drop_layers is not None:
-            _check_drop_layers(max_drop_layers)
+            whole("max_drop_layers", max_drop_layers, 1)
             layers = self._busiest_layers(reduction, attention, layers, max_drop_layers)
         alpha, removed = 0.0, (0,) * self.num_layers
         if reduction > 0.0:
@@ -274,7 +276,7 @@ class Fitter:
         """The first layer that may drop: as asked, or the first that the model allows."""
         if asked is None:
             return self._least_first_layer
-        first = _check_first_layer(asked, self.num_layers)
+        first = whole("first_drop_layer", asked, 0, self.num_layers - 1)
         if first < self._least_first_layer:
             raise ValueError(
                 f"first_drop_layer is {first}, but the layers of {self.model} before {self._least_first_layer} add "
@@ -296,15 +298,16 @@ class Fitter:
         return share
 
 
-def _check_first_layer(layer: Any, num_layers: int) -> int:
-    if not hasattr(layer, "__index__") or isinstance(layer, bool) or not 0 <= layer < num_layers:
-        raise ValueError(f"first_drop_layer must be a whole number from 0 to {num_layers - 1}, not {shown(layer)}")
-    return int(layer)
-
-
-def _check_drop_layers(count: Any) -> None:
-    if not hasattr(count, "__index__") or isinstance(count, bool) or count < 1:
-        raise ValueError(f"max_drop_layers must be a whole number from 1 up, or None, not {shown(count)}")
+def _own_first_layer(provenance: Mapping[str, str], model: str, num_layers: int) -> int:
+    """What statistics say of the first layer that may drop, 0 where they say nothing."""
+    said = provenance.get("first_drop_layer", "0")
+    try:
+        return whole("first_drop_layer", int(said), 0, num_layers - 1)
+    except ValueError as error:
+        raise ValueError(
+            f"the statistics of {model} say that first_drop_layer is {shown(said)}; it must be a whole number "
+            f"from 0 to {num_layers - 1}"
+        ) from error
 
 
 def _check_values(name: str, values: np.ndarray, num_layers: int) -> None:

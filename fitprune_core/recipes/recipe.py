@@ -9,10 +9,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import accumulate, pairwise
-from pathlib import Path
 from typing import Any
 
-from fitprune_core.checks.files import read_json
+from fitprune_core.checks.files import read_json, write_whole
 from fitprune_core.checks.words import named, shown
 from fitprune_core.cost.decoder import LARGEST_SIZE, check_removed, visual_reduction
 
@@ -128,12 +127,8 @@ class PruningRecipe:
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the recipe as JSON, one field a line; folders are made as needed. A file is replaced whole."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         lines = [f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in self.to_dict().items()]
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
-        partial.replace(path)
+        write_whole(path, "{\n" + ",\n".join(lines) + "\n}\n")
 
     def scaled_to(self, num_visual_tokens: int, model_config: Any = None) -> PruningRecipe:
         """The same recipe for pictures of another number of visual tokens, by fractions.

@@ -8,12 +8,11 @@ import os
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fitprune_core.checks.files import check_plain_file, parse_json
+from fitprune_core.checks.files import check_plain_file, parse_json, written_whole
 from fitprune_core.checks.words import cut, named, shown
 from fitprune_core.cost.decoder import DecoderGeometry
 from fitprune_core.recipes.token_groups import check_token_counts
@@ -210,23 +209,16 @@ def write_statistics(
 
     Folders are made as needed, and a file that is there is replaced whole, once the new one is on the disk.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     width = arrays["self_attention"].shape[-1]
     is_unequal = token_counts is not None and bool((token_counts < width).any())
     about = {"schema": SCHEMA_WITH_COUNTS if is_unequal else SCHEMA, "model": model, "geometry": asdict(geometry)}
     members: dict[str, Any] = {**arrays, **({"token_counts": token_counts} if is_unequal else {})}
     members["about"] = np.array(json.dumps(about | dict(provenance)))
-    partial_path = path.with_name(path.name + ".partial")
-    with open(partial_path, "wb") as file:
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, array in members.items():
-                # As numpy does it: the final size is not known yet when a member begins.
-                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                    _write_array(member, array)
-        file.flush()
-        os.fsync(file.fileno())
-    partial_path.replace(path)
+    with written_whole(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in members.items():
+            # As numpy does it: the final size is not known yet when a member begins.
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                _write_array(member, array)
 
 
 def _write_array(member: Any, array: np.ndarray | Rows) -> None:

@@ -14,6 +14,7 @@ two that say what sort of question it is (another type is no kind).
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Iterator
@@ -99,6 +100,7 @@ def read_samples(samples: str | os.PathLike | SamplesFile) -> Iterator[Sample]:
     try:
         for where, entry in entries_of(samples.path):
             place = f"{samples}, {where}"
+            _check_characters(entry, place)
             if "conversations" in entry:
                 if not entry.get("image"):
                     continue
@@ -155,6 +157,17 @@ class _FreshNames:
             count += 1
         self._counts[name] = count + 1
         return fresh
+
+
+def _check_characters(entry: dict[str, Any], place: str) -> None:
+    """Raise ValueError for half a character, as JSON may hold it ("\\ud800"): no file of results could be written."""
+    for name in ("id", "image", "question", "answer", "kind", "conversations"):
+        value = entry.get(name)
+        try:
+            (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)).encode("utf-8")
+        except UnicodeEncodeError as error:
+            found = error.object[error.start]
+            raise ValueError(f"{place}: {name} holds {shown(found)}, which is half a character") from error
 
 
 def _of_conversations(entry: dict[str, Any], place: str) -> dict[str, Any]:

@@ -45,12 +45,10 @@ class Processes:
         return range(self.rank, total, self.count)
 
     def device(self, asked: str) -> str:
-        """The device to load a model on: every process of a machine takes a GPU of its own, as far as there are any."""
-        import torch
+        """The device to load a model on: every process of a machine takes a GPU of its own; see `device_of_process`."""
+        from fitprune_core.models.devices import device_of_process  # brings torch, which reading samples does not need
 
-        if self.count == 1 or asked not in ("auto", "cuda") or not torch.cuda.is_available():
-            return asked
-        return f"cuda:{self.local_rank % torch.cuda.device_count()}"
+        return device_of_process(asked, self.count, self.local_rank)
 
     def agree(self, work: Callable[[], Result]) -> Result:
         """Do `work` in every process, wait for all of them, and go on only if all could.

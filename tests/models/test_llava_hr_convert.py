@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -103,6 +105,35 @@ def test_it_can_be_pruned(converted):
         pruned = model(**inputs).logits.shape[1]
     assert [len(kept) for kept in trace.kept] == [276, 276]
     assert pruned == model(**inputs).logits.shape[1] - 300
+
+
+@pytest.mark.parametrize(("config", "words"), [("[1]", "no object"), ('{"mm_vision_tower_slow": "x"', "not JSON")])
+def test_a_configuration_that_is_none_is_told_in_one_line(tmp_path, capsys, config, words):
+    write_checkpoint(tmp_path / "source")
+    (tmp_path / "source" / "config.json").write_text(config)
+    assert main([str(tmp_path / "source"), str(tmp_path / "here")]) == 2
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1
+
+
+def test_sizes_that_are_missing_are_named_and_a_disk_that_fills_leaves_nothing(tmp_path, capsys, monkeypatch):
+    write_checkpoint(tmp_path / "source")
+    path = tmp_path / "source" / "config.json"
+    entries = json.loads(path.read_text())
+    path.write_text(json.dumps({name: value for name, value in entries.items() if name != "vocab_size"}))
+    assert main([str(tmp_path / "source"), str(tmp_path / "here")]) == 2
+    assert "vocab_size" in capsys.readouterr().err
+    path.write_text(json.dumps(entries))
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fitprune_core.models.llava_hr.convert._processor", full)
+        assert main([str(tmp_path / "source"), str(tmp_path / "here")]) == 2
+        assert "No space left" in capsys.readouterr().err
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["source"]
+    assert main([str(tmp_path / "source"), str(tmp_path / "here")]) == 0
 
 
 def rename(old, new):

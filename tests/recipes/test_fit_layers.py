@@ -81,6 +81,13 @@ class TestFirstDropLayer:
         with pytest.raises(ValueError, match="first_drop_layer is 2, but the layers of .* before 3"):
             fit_recipe(statistics, 0.5, first_drop_layer=2)
 
+    @pytest.mark.parametrize("said", ["99", "-3", "x", "1.5"])
+    def test_what_statistics_cannot_say_of_it_is_refused(self, shapes, said):
+        statistics = copy(shapes["mini"])
+        statistics.provenance = {"first_drop_layer": said}
+        with pytest.raises(ValueError, match=f"first_drop_layer is '{said}'; it must be a whole number from 0 to 11"):
+            fit_recipe(statistics, 0.5)
+
 
 def gradual(width: int = 160):
     """Attention that is nearly even in the first layers and ever more peaked, so that every layer has some to drop."""

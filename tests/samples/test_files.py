@@ -55,6 +55,18 @@ def test_byte_order_mark_and_windows_line_ends(tmp_path):
         ({**GOOD, "id": "a\nb"}, r"line 2: id must be on one line and printable, not 'a\\nb'"),
         ({**GOOD, "id": "2", "image": ""}, "line 2: image must be a text, not ''"),
         ({**GOOD, "id": "2", "question": "  "}, "line 2: question must be a text"),
+        (
+            r'{"id": "2", "image": "a.png", "question": "Q?", "answer": "\ud800"}',
+            "line 2: answer holds .* half a character",
+        ),
+        (
+            r'{"id": "2", "image": "a.png", "question": "Q?", "kind": "\udfff"}',
+            "line 2: kind holds .* half a character",
+        ),
+        (
+            r'{"id": "\ud800", "image": "a.png", "conversations": [{"from": "human", "value": "Q?"}]}',
+            "line 2: id holds",
+        ),
         ({**GOOD, "id": "2", "answer": ["a"]}, r"line 2: answer must be a text, not \['a'\]"),
         (GOOD, "line 2: the id '1' is that of line 1"),
         ("x" * 1000, r"line 2: not a JSON object: 'x{70,80}\.\.\.$"),

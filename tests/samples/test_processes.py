@@ -36,7 +36,11 @@ class TestProcesses:
     def test_each_takes_a_gpu_of_its_own(self, monkeypatch):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-        assert [Processes(rank, 3, rank).device("auto") for rank in range(3)] == ["cuda:0", "cuda:1", "cuda:0"]
+        for asked in ("auto", "cuda"):
+            assert [Processes(rank, 3, rank).device(asked) for rank in range(3)] == ["cuda:0", "cuda:1", "cuda:0"]
+        with pytest.raises(ValueError, match="'cuda:1' for 3 processes, which would share it"):
+            Processes(1, 3, 1).device("cuda:1")
+        assert Processes().device("cuda:1") == "cuda:1"
         assert Processes(1, 3, 1).device("cpu") == "cpu"
         assert Processes().device("auto") == "auto"
 

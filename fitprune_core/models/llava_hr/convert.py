@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from pickle import UnpicklingError
+from tempfile import TemporaryDirectory
 
 import torch
 from safetensors import SafetensorError
@@ -32,6 +33,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from fitprune_core.checks.files import read_json
+from fitprune_core.checks.numbers import whole
 from fitprune_core.checks.words import shown
 from fitprune_core.models import llava_hr
 from fitprune_core.models.checkpoint import NO_CODE
@@ -65,23 +68,31 @@ def convert(source: Path, destination: Path) -> None:
     """
     if destination.exists():
         raise ValueError(f"{destination} exists already; name a new folder")
-    original = _read_json(source / "config.json")
+    original = read_json(source / "config.json", "configuration")
+    if not isinstance(original, dict):
+        raise ValueError(f"{source / 'config.json'} holds no object of settings, but {shown(original)}")
     if not is_original(original):
         raise ValueError(f"{source} is no checkpoint of LLaVA-HR's authors: its config.json names no vision_tower_slow")
     if original.get("mm_projector_type") != "mlp2x_gelu":
         raise ValueError(f"mm_projector_type is {shown(original.get('mm_projector_type'))}; only mlp2x_gelu is known")
+    whole(f"vocab_size of {source / 'config.json'}", original.get("vocab_size"), 1)
     tower = source / "tower.json"
     llava_hr.register()
-    vision = vision_config_of(original, _read_json(tower) if tower.is_file() else None)
+    vision = vision_config_of(original, read_json(tower, "configuration of the tower") if tower.is_file() else None)
     tokenizer = _tokenizer(source)
     config = _config(original, vision, tokenizer)
     shards = _shards(source)
     config.dtype = _check_weights(shards, config)
-    destination.mkdir(parents=True)
-    _write_weights(shards, config, destination)
-    config.save_pretrained(destination)
-    GenerationConfig.from_model_config(config).save_pretrained(destination)
-    _processor(config, tokenizer).save_pretrained(destination)
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    # Whole or not at all: what a full disk leaves does not stand in the way of the next run.
+    with TemporaryDirectory(dir=destination.parent, prefix=f"{destination.name}.partial-") as name:
+        unfinished = Path(name) / destination.name
+        unfinished.mkdir()
+        _write_weights(shards, config, unfinished)
+        config.save_pretrained(unfinished)
+        GenerationConfig.from_model_config(config).save_pretrained(unfinished)
+        _processor(config, tokenizer).save_pretrained(unfinished)
+        unfinished.rename(destination)
     logger.info("wrote %s", destination)
 
 
@@ -199,13 +210,6 @@ def _grown(name: str, weight: Tensor, config: LlavaConfig) -> Tensor:
     return torch.cat([weight, mean.expand(new, -1)])
 
 
-def _read_json(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
-
-
 def main(arguments: list[str] | None = None) -> int:
     """The command line. Returns the exit status: 2 for bad input, after one line on standard error."""
     parser = argparse.ArgumentParser(description="Turn a checkpoint of LLaVA-HR's authors into one for transformers.")
@@ -215,7 +219,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         convert(options.source, options.destination)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
