@@ -24,7 +24,7 @@ from app.engine import Engine, check_percent
 from app.line import check_room
 from app.stored import make_room
 from app.zero_gpu import is_zero_gpu
-from fitprune_core.checks.files import read_json
+from fitprune_core.checks.files import read_json, write_whole
 from fitprune_core.checks.words import shown
 from fitprune_core.run.timing import Stopped
 from fitprune_core.samples.bundle import unpack
@@ -196,9 +196,7 @@ class Runs:
             raise ValueError(f"there are {total:,} questions; a run here asks up to {MOST_QUESTIONS:,}")
         _check_inside(samples, folder)
         check_pictures(samples)
-        partial = folder / f"{_PLAN}.partial"
-        partial.write_text(json.dumps(asdict(plan)), encoding="utf-8")
-        partial.replace(folder / _PLAN)  # whole or not at all, whenever the server is killed
+        write_whole(folder / _PLAN, json.dumps(asdict(plan)))
         run = self._runs[token] = Run(token, folder, plan, "waiting", total=total, address=address)
         self._made.discard(token)
         threading.Thread(target=self._work, args=(run,), daemon=True, name=f"run {token[:6]}").start()

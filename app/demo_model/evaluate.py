@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import random
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 from tqdm import tqdm
@@ -139,7 +141,8 @@ def by_kind(outcomes: Outcomes) -> dict[str, list[int]]:
 
 @torch.no_grad()
 def survivors_overlap(model, processor, recipe: fp.PruningRecipe, scenes: int, method: str = "fitprune") -> float:
-    """Mean Jaccard overlap of what is left in the last layer for two reading questions about one crowded scene."""
+    """Mean Jaccard overlap of what is left in the last layer for two reading questions about one crowded scene; NaN
+    where no scene has two."""
     overlaps = []
     for number in range(scenes):
         scene, rng = crowded_scene(TEST_SEED + number), random.Random(f"overlap-{number}")
@@ -149,10 +152,10 @@ def survivors_overlap(model, processor, recipe: fp.PruningRecipe, scenes: int, m
         kept = []
         for question in list(asked.values())[:2]:
             with fp.prune_visual_tokens(model, recipe, method=method) as trace:
-                model(**fp.build_inputs(processor, scene.draw(), question))
+                model(**fp.build_inputs(processor, scene.draw(), question).to(model.device), logits_to_keep=1)
             kept.append(set(trace.kept[-1].tolist()))
         overlaps.append(len(kept[0] & kept[1]) / len(kept[0] | kept[1]))
-    return sum(overlaps) / len(overlaps)
+    return float(np.mean(overlaps)) if overlaps else math.nan
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -170,7 +173,7 @@ def main(argv: list[str] | None = None) -> None:
         outcomes = answered(model, processor, items, folder, args.reductions, recipes, args.methods)
     for method in dict.fromkeys(side.method for side in outcomes.sides[1:]) or (None,):
         print(f"\n{method or ORIGINAL}\n\n{table(outcomes, method)}", flush=True)
-    if args.overlap:
+    if args.overlap and args.reductions:
         overlap = survivors_overlap(model, processor, recipes(OVERLAP_REDUCTION), args.overlap)
         print(f"\nOverlap of the survivors of two reading questions at {OVERLAP_REDUCTION:.0%}: {overlap:.2f}")
 
@@ -182,7 +185,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--worlds", nargs="+", choices=WORLDS, default=tuple(WORLDS), help="kinds of scene, by turns")
     parser.add_argument("--easy-vqa", type=int, default=1000, help="questions of easy-VQA's test split")
     parser.add_argument("--foreign", type=int, default=100, help="pictures that show nothing")
-    parser.add_argument("--overlap", type=int, default=100, help="scenes to compare the survivors of two questions on")
+    parser.add_argument(
+        "--overlap",
+        type=int,
+        default=100,
+        help="scenes to compare the survivors of two questions on, where there are reductions",
+    )
     parser.add_argument(
         "--statistics", help="AttentionStatistics (.npz) to fit recipes from, instead of the model's own"
     )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from itertools import accumulate
 from typing import Any
 
+from fitprune_core.checks.numbers import is_integer, whole
 from fitprune_core.checks.words import shown
 from fitprune_core.cost.tower import field_of
 
@@ -79,10 +80,8 @@ def check_removed(
     `removed[l]` is the number of visual tokens that layer l removes; `removed_before` went before the first layer.
     Counts are whole and not negative, there is one for each layer, and together they are at most `num_visual_tokens`.
     """
-    if not is_integer(num_visual_tokens) or num_visual_tokens < 0:
-        raise ValueError(f"the number of visual tokens must be a whole number from 0 up, not {num_visual_tokens!r}")
-    if not is_integer(removed_before) or removed_before < 0:
-        raise ValueError(f"removed_before must be a whole number from 0 up, not {removed_before!r}")
+    whole("the number of visual tokens", num_visual_tokens, 0)
+    whole("removed_before", removed_before, 0)
     for layer, count in enumerate(removed):
         if not is_integer(count):
             raise ValueError(f"removed[{layer}] is {count!r}; the count at each layer must be a whole number")
@@ -138,8 +137,3 @@ def visual_reduction(
         raise ValueError("there are 0 visual tokens, so there is no visual compute of which a share could be saved")
     full = visual_flops(geometry, [0] * geometry.num_layers, num_visual_tokens)
     return (full - visual_flops(geometry, removed, num_visual_tokens, removed_before)) / full
-
-
-def is_integer(value: Any) -> bool:
-    """Whether a value is a whole number of an integer type: Python's or numpy's, but neither a bool nor 3.0."""
-    return hasattr(value, "__index__") and not isinstance(value, bool)

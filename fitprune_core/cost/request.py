@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fitprune_core.checks.numbers import whole
 from fitprune_core.checks.words import shown
-from fitprune_core.cost.decoder import DecoderGeometry, check_removed, is_integer, tokens_per_layer
+from fitprune_core.cost.decoder import DecoderGeometry, check_removed, tokens_per_layer
 from fitprune_core.cost.tower import field_of, projector_multiply_adds, tower_scoring_multiply_adds, view_multiply_adds
 
 SCORE_KINDS = ("both", "self", "cross", "last", "none")
@@ -173,5 +174,4 @@ def _scored_pairs(heads: int, text: tuple[int, int, int], visual: int, scores: s
 
 def _check_counts(**counts: int) -> None:
     for name, count in counts.items():
-        if not is_integer(count) or count < 0:
-            raise ValueError(f"{name} must be a whole number from 0 up, not {shown(count)}")
+        whole(name, count, 0)

@@ -16,7 +16,7 @@ from statistics import fmean
 from fitprune_core.checks.files import check_plain_file
 from fitprune_core.checks.words import named, shown
 from fitprune_core.evaluation.significance import McNemar, Share, mcnemar, share_of
-from fitprune_core.run.results import ORIGINAL, normalised
+from fitprune_core.run.results import ORIGINAL, normalised, title_of
 
 _NEEDED = ("id", "reduction", "method", "answer", "expected", "correct")
 _LONGEST_CELL = 131_072
@@ -58,9 +58,7 @@ class Side:
     @property
     def name(self) -> str:
         """ "original", or "fitprune 60 %"."""
-        if self.method == ORIGINAL or self.reduction is None:
-            return self.method
-        return f"{self.method} {100 * self.reduction:.3g} %"
+        return self.method if self.reduction is None else title_of(self.method, self.reduction)
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,11 @@ import csv
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass, fields
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from fitprune_core.checks.files import written_whole
 from fitprune_core.run.results import ORIGINAL, normalised
 from fitprune_core.samples.files import SamplesFile, read_samples
 from fitprune_core.samples.journal import Journal, Record, journal_path
@@ -104,20 +106,17 @@ def export(
     What is of a sample that is not in the file any more comes last. Right answers are those of the samples file now. A
     file is replaced whole; none is written where there is no answer.
     """
-    partial = out.with_name(f"{out.name}.partial")
     sums: dict[tuple[float, str], _Sum] = {}
-    with partial.open("w", encoding="utf-8", newline="") as file:
+    rows = _rows(journal, SamplesFile.of(samples), conditions)
+    first = next(rows, None)
+    if first is None:
+        return []
+    with written_whole(out, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
-        for row in _rows(journal, SamplesFile.of(samples), conditions):
+        for row in chain([first], rows):
             writer.writerow(astuple(row))
             sums.setdefault((row.reduction, row.method), _Sum()).add(row)
-        file.flush()
-        os.fsync(file.fileno())
-    if sums:
-        partial.replace(out)
-    else:
-        partial.unlink()
     ordered = sorted(sums.items(), key=lambda item: item[0][1] != ORIGINAL)
     return [total.score(*key) for key, total in ordered]
 

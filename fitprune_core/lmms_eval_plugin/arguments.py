@@ -6,9 +6,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from fitprune_core.checks.words import shown
 from fitprune_core.models.loading import HUB_DEFAULT
 from fitprune_core.models.options import LoadOptions
 from fitprune_core.pruning.methods import find_method
@@ -62,15 +59,3 @@ class Arguments(LoadOptions):
         if unknown:
             raise ValueError(f"model_args has {', '.join(unknown)}; known are {', '.join(known)}")
         return cls(**given)
-
-
-def device_of_rank(device: str, num_processes: int, local_rank: int) -> str:
-    """The device of one of several processes: each CUDA process has the device of its own number.
-
-    device: as the user named it. Raises ValueError for a device with a number, which all processes would share.
-    """
-    if num_processes == 1 or device == "cpu":
-        return device
-    if device not in ("auto", "cuda"):
-        raise ValueError(f"device is {shown(device)} for {num_processes} processes; use auto, cuda or cpu")
-    return f"cuda:{local_rank}" if device == "cuda" or torch.cuda.is_available() else "cpu"

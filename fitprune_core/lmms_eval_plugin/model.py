@@ -15,10 +15,10 @@ from tqdm import tqdm
 
 from fitprune_core.lmms_eval_plugin import MODEL_NAME
 from fitprune_core.lmms_eval_plugin.answering import Answerer, Asked
-from fitprune_core.lmms_eval_plugin.arguments import Arguments, device_of_rank
+from fitprune_core.lmms_eval_plugin.arguments import Arguments
 from fitprune_core.lmms_eval_plugin.decoding import decoding_of_task
 from fitprune_core.lmms_eval_plugin.summary import Summary
-from fitprune_core.models.devices import describe_device
+from fitprune_core.models.devices import describe_device, device_of_process
 from fitprune_core.models.loading import model_name
 
 
@@ -36,7 +36,7 @@ class FitPruneLlava(lmms):
         arguments = Arguments.from_given(given)
         self.accelerator = Accelerator()
         self._rank, self._world_size = self.accelerator.process_index, self.accelerator.num_processes
-        device = device_of_rank(arguments.device, self._world_size, self.accelerator.local_process_index)
+        device = device_of_process(arguments.device, self._world_size, self.accelerator.local_process_index)
         self._answerer: Answerer | None = Answerer.load(arguments, device)
         self._batch_size = arguments.batch_size
         self._summary = Summary()

@@ -40,6 +40,20 @@ def choose_device(device: str | torch.device) -> torch.device:
     return chosen
 
 
+def device_of_process(asked: str, count: int, local_rank: int) -> str:
+    """The device of one of `count` processes: each on a machine takes a GPU of its own, in turns where these are fewer.
+
+    asked: as the user named it, for all of them. Raises ValueError for a GPU with a number, which all would share.
+    """
+    if count == 1 or asked == "cpu":
+        return asked
+    if asked not in ("auto", "cuda"):
+        raise ValueError(f"device is {shown(asked)} for {count} processes, which would share it; use auto, cuda or cpu")
+    if not torch.cuda.is_available():
+        return "cpu" if asked == "auto" else asked
+    return f"cuda:{local_rank % torch.cuda.device_count()}"
+
+
 def choose_dtype(dtype: str | torch.dtype, device: torch.device, on_cuda: str = "float16") -> torch.dtype:
     """The number format that is meant: "auto" is `on_cuda` there, else float32. Raises ValueError for another.
 

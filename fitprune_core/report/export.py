@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from fitprune_core.checks.files import EXPORTS, check_output
+from fitprune_core.checks.files import EXPORTS, check_output, write_whole
 from fitprune_core.cost.decoder import DecoderGeometry
 from fitprune_core.report.picture import animation_of, png_of
 from fitprune_core.report.trace import trace_of
@@ -49,7 +49,7 @@ def export_comparison(
     OSError for what the disk refuses.
     """
     path = check_export(path)
-    path.write_bytes(exported(to_entries(comparison, image, geometry), path.suffix.casefold(), layer))
+    write_whole(path, exported(to_entries(comparison, image, geometry), path.suffix.casefold(), layer))
 
 
 def exported(entries: dict[str, Any], ending: str, layer: int | None = None) -> bytes:

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from transformers import PreTrainedModel, ProcessorMixin
 
+from fitprune_core.checks.numbers import whole
 from fitprune_core.models.exclusive import exclusive_use, free_model
 from fitprune_core.models.memory import with_memory_explained
 from fitprune_core.pruning.methods import Method
@@ -86,8 +87,7 @@ def stream_comparison(
     ValueError for a question, picture, recipe or method that cannot be, and inside a block that prunes the model;
     later, MemoryError when the device runs out of memory, and whatever the model raises.
     """
-    if warmup < 0 or repeats < 0:
-        raise ValueError(f"warmup={warmup}, repeats={repeats}: neither may be less than 0")
+    warmup, repeats = whole("warmup", warmup, 0), whole("repeats", repeats, 0)
     ways = (against, Way.of(recipe, method, Paint(tuple(stay), tuple(go))))
     request = Request(free_model(model), processor, image, question, ways, max_new_tokens)
     for warning in request.warnings:

@@ -16,7 +16,7 @@ from fitprune_core import build_inputs
 from fitprune_core.cost.decoder import visual_flops, visual_reduction
 from fitprune_core.cost.request import request_flops
 from fitprune_core.lmms_eval_plugin.answering import Answerer, question_of
-from fitprune_core.lmms_eval_plugin.arguments import Arguments, device_of_rank
+from fitprune_core.lmms_eval_plugin.arguments import Arguments
 from fitprune_core.lmms_eval_plugin.decoding import MAX_NEW_TOKENS, decoding_of_task
 from fitprune_core.lmms_eval_plugin.summary import Summary
 from fitprune_core.models.layout import image_aspect
@@ -97,18 +97,6 @@ def test_arguments_that_cannot_be(given, words):
     with pytest.raises(ValueError, match=words) as raised:
         Arguments.from_given(given)
     assert "\n" not in str(raised.value)
-
-
-def test_each_process_has_its_device(monkeypatch):
-    assert device_of_rank("cuda:1", 1, 0) == "cuda:1"
-    assert device_of_rank("cuda", 4, 3) == "cuda:3"
-    assert device_of_rank("cpu", 4, 3) == "cpu"
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert device_of_rank("auto", 2, 1) == "cuda:1"
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert device_of_rank("auto", 2, 1) == "cpu"
-    with pytest.raises(ValueError, match="'cuda:0' for 2 processes"):
-        device_of_rank("cuda:0", 2, 1)
 
 
 # What the tasks of the ten benchmarks ask for, in lmms-eval's yaml files and with what it fills in.

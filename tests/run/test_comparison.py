@@ -294,7 +294,11 @@ def test_what_cannot_be_is_refused_at_once(tiny, recipe):
         ((picture, "x" * 100_000, recipe), {}, "100,000 characters"),
         ((picture, QUESTION, deeper), {}, "5 layers"),
         ((picture, QUESTION, recipe), {"method": "guess"}, "guess"),
-        ((picture, QUESTION, recipe), {"max_new_tokens": 0}, "max_new_tokens=0"),
+        ((picture, QUESTION, recipe), {"max_new_tokens": 0}, "max_new_tokens must be a whole number from 1 up, not 0"),
+        ((picture, QUESTION, recipe), {"max_new_tokens": "8"}, "max_new_tokens must be .*, not '8'"),
+        ((picture, QUESTION, recipe), {"warmup": "1"}, "warmup must be a whole number from 0 up, not '1'"),
+        ((picture, QUESTION, recipe), {"repeats": -1}, "repeats must be a whole number from 0 up, not -1"),
+        ((picture, QUESTION, recipe), {"method": "fastv:layer=4"}, "fastv"),
         ((picture, QUESTION, recipe), {"max_new_tokens": 5000}, "reads 4096 in all"),
     ]
     for arguments, options, words in cases:

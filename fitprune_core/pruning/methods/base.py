@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 import torch
 
-from fitprune_core.checks.words import shown
 from fitprune_core.cost.decoder import DecoderGeometry
 from fitprune_core.pruning.attention import LayerAttention
 from fitprune_core.recipes.recipe import PruningRecipe
@@ -110,9 +109,3 @@ def option_defaults(method: Method | type[Method]) -> dict[str, Any]:
     """The options of a method and their defaults."""
     kind = method if isinstance(method, type) else type(method)
     return {name: parameter.default for name, parameter in inspect.signature(kind).parameters.items()}
-
-
-def check_whole(name: str, value: Any, smallest: int) -> None:
-    """Raise ValueError unless an option is a whole number from `smallest` up."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < smallest:
-        raise ValueError(f"{name} must be a whole number from {smallest} up, not {shown(value)}")

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import torch
 
+from fitprune_core.checks.numbers import whole
 from fitprune_core.cost.decoder import DecoderGeometry
 from fitprune_core.pruning.attention import LayerAttention
-from fitprune_core.pruning.methods.base import Candidates, check_whole
+from fitprune_core.pruning.methods.base import Candidates
 from fitprune_core.pruning.methods.divprune import DivPrune
 from fitprune_core.recipes.recipe import PruningRecipe
 from fitprune_core.recipes.schedules import Drops, budget_of, withdrawal
@@ -39,7 +40,7 @@ class FitPrunePlus(DivPrune):
 
     def __post_init__(self) -> None:
         if self.layer is not None:
-            check_whole("layer", self.layer, 1)
+            object.__setattr__(self, "layer", whole("layer", self.layer, 1))
 
     def drops(self, recipe: PruningRecipe, geometry: DecoderGeometry, num_visual_tokens: int) -> Drops:
         return withdrawal(geometry, num_visual_tokens, budget_of(recipe, geometry, num_visual_tokens), self.layer)

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import torch
 
+from fitprune_core.checks.numbers import whole
 from fitprune_core.cost.decoder import DecoderGeometry
 from fitprune_core.pruning.attention import LayerAttention
-from fitprune_core.pruning.methods.base import Candidates, Method, check_whole
+from fitprune_core.pruning.methods.base import Candidates, Method
 from fitprune_core.recipes.recipe import PruningRecipe
 from fitprune_core.recipes.schedules import Drops, budget_of, staircase
 
@@ -33,7 +34,7 @@ class PyramidDrop(Method):
 
     def __post_init__(self) -> None:
         if self.stages is not None:
-            check_whole("stages", self.stages, 2)
+            object.__setattr__(self, "stages", whole("stages", self.stages, 2))
 
     @property
     def follows_recipe(self) -> bool:
