@@ -23,6 +23,7 @@ from app.demo_model.samples import write_samples
 from app.engine import Engine, check_percent
 from app.line import check_room
 from app.stored import make_room
+from app.words import duration
 from app.zero_gpu import is_zero_gpu
 from fitprune_core.checks.files import read_json, write_whole
 from fitprune_core.checks.words import shown
@@ -106,8 +107,7 @@ class Run:
         if not self.done:
             return f"Beginning with {self.total:,} questions…"
         left = (time.monotonic() - self.began) / self.done * (self.total - self.done)
-        words = f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s"
-        return f"{self.done:,} of {self.total:,} questions, about {words} left"
+        return f"{self.done:,} of {self.total:,} questions, about {duration(left)} left"
 
 
 class Runs:

@@ -1,4 +1,4 @@
-"""What visitors read when something went wrong: a sentence, without the server's folders in it."""
+"""What visitors read: an error as a sentence, without the server's folders in it, and how long something takes."""
 
 from __future__ import annotations
 
@@ -14,3 +14,8 @@ def sentence(error: BaseException | str) -> str:
     first = text.split()[0]
     begin = first.capitalize() if first.islower() and first.isalpha() else first  # a file keeps its name
     return begin + text[len(first) :] + ("" if text.endswith((".", "!", "?")) else ".")
+
+
+def duration(seconds: float) -> str:
+    """ "12 s", or "3 min" from a minute and a half on."""
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

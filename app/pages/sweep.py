@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,7 @@ from app.scenes import true_answer
 from app.sides import original_and
 from app.uploads import Upload
 from app.visits import Waiting, address_of, sweeper, visit
-from app.words import sentence
+from app.words import duration, sentence
 from fitprune_core import Comparison
 
 _METHODS = ("fitprune", "random", "uniform", "cross-only", "fastv")
@@ -52,7 +53,7 @@ class SweepPage:
         request: gr.Request,
     ) -> AsyncGenerator[dict, None]:
         """Answer in every way, showing each as it comes. What the visitor ran before ends, here and on Compare."""
-        line, grid = self.engine.line, GridData()
+        line, grid, began = self.engine.line, GridData(), 0.0
         line.end(sweeper(request), replaced=True)
         try:
             percents, methods = check_ways(sorted(percents), list(methods))
@@ -64,8 +65,8 @@ class SweepPage:
             async with contextlib.aclosing(visit(line, place, work, picture.held())) as items:
                 async for item in items:
                     if isinstance(item, GridData):
-                        grid = item
-                        yield {self.grid: item, self.asked: asked, self.notice: Message(text="Answering…")}
+                        grid, began = item, began or time.monotonic()
+                        yield {self.grid: item, self.asked: asked, self.notice: Message(text=progress(item, began))}
                     elif isinstance(item, Waiting) and item.ahead:
                         yield {self.notice: Message(text=place_in_words(item))}
         except (ValueError, MemoryError) as error:
@@ -106,7 +107,8 @@ class SweepPage:
             row, column = divmod(number, len(percents))
             cells = [list(line) for line in grid.cells]
             cells[row][column] = _cell(item)
-            original = {"original": item.original.answer, "gflops": item.original.visual_gflops}
+            run = item.original
+            original = {"original": run.answer, "gflops": run.visual_gflops, "margin": run.margin, "ms": run.total_ms}
             grid = grid.model_copy(update={"cells": cells, **original})
             yield grid
 
@@ -130,12 +132,24 @@ class SweepPage:
         return {**ways, parts.picture: path, parts.question: question, parts.seed: seed}
 
 
+def progress(grid: GridData, began: float) -> str:
+    """How far a sweep is, in words, with the time that is left by its pace since it `began`."""
+    cells = [cell for line in grid.cells for cell in line]
+    done = sum(cell is not None for cell in cells)
+    if not done:
+        return "Answering…"
+    left = (time.monotonic() - began) / done * (len(cells) - done)
+    return f"{done} of {len(cells)} answered, about {duration(left)} left"
+
+
 def _cell(item: Comparison) -> Cell:
     return Cell(
         answer=item.pruned.answer,
         same=item.agree,
         left=len(item.kept[-1]),
         gflops=item.pruned.visual_gflops,
+        margin=item.pruned.margin,
+        ms=item.pruned.total_ms,
     )
 
 

@@ -98,7 +98,7 @@ def _pruning(entries: Mapping[str, Any]) -> Pruning:
 def _run(entries: Mapping[str, Any]) -> Run:
     flops = RequestFlops(**{field.name: int(entries["flops"][field.name]) for field in fields(RequestFlops)})
     numbers = ("prefill_ms", "decode_ms", "visual_gflops", "total_gflops", "total_ms")
-    per_token = entries["per_token_ms"]
+    per_token, margin = entries["per_token_ms"], entries.get("margin")
     return Run(
         answer=str(entries["answer"]),
         new_tokens=int(entries["new_tokens"]),
@@ -107,6 +107,7 @@ def _run(entries: Mapping[str, Any]) -> Run:
         flops=flops,
         token_ids=tuple(map(int, entries.get("token_ids", ()))),
         pieces=tuple(map(str, entries.get("pieces", ()))),
+        margin=None if margin is None else float(margin),
         **{name: float(entries[name]) for name in numbers},
     )
 

@@ -101,6 +101,7 @@ class Answer:
         prompt_tokens: tokens of the prompt, visual ones included.
         removed: visual tokens that each layer dropped.
         cost: counted, as if the prompt had been alone; with beams, of one beam.
+        margin: how much likelier its least sure token was than the next likeliest, 0 to 1; None but for greedy answers.
         times, kv_cache_bytes: of the batch that it was part of, as a whole; measured.
         trace: what happened to the visual tokens of that batch; None for the model as it is.
     """
@@ -113,6 +114,7 @@ class Answer:
     times: Times
     kv_cache_bytes: int
     trace: PruningTrace | None
+    margin: float | None = None
 
 
 def prepare(
@@ -192,6 +194,7 @@ def answer(
             times=run.times,
             kv_cache_bytes=run.kv_cache_bytes,
             trace=trace,
+            margin=margin,
         )
-        for prompt, token_ids in zip(prompts, run.token_ids, strict=True)
+        for prompt, token_ids, margin in zip(prompts, run.token_ids, run.margins or [None], strict=True)
     ]

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 import torch
 from transformers import (
     EosTokenCriteria,
+    LogitsProcessor,
+    LogitsProcessorList,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     StoppingCriteria,
@@ -31,11 +33,14 @@ class Generated:
         token_ids: for each prompt all new tokens, the end-of-sequence token included where it ended by itself.
         kv_cache_bytes: keys and values of all layers and prompts at the end of the run, as they lie in memory.
         times: to the first token and from there to the last, of all prompts together.
+        margins: for each prompt how much likelier its least sure token was than the next likeliest, 0 to 1; none where
+            tokens are not simply the likeliest.
     """
 
     token_ids: tuple[tuple[int, ...], ...]
     kv_cache_bytes: int
     times: Times
+    margins: tuple[float, ...] = ()
 
 
 def generate(
@@ -56,8 +61,12 @@ def generate(
     clock = clock or Clock(model.device)
     batch, length = inputs["input_ids"].shape
     watch = _Watch(length, _ends(model, tokenizer, decoding), clock, on_token, should_stop)
+    margins = _Margins() if decoding.is_greedy else None
+    options: dict[str, Any] = {"logits_processor": LogitsProcessorList([margins])} if margins else {}
     started = clock.now()
-    output = model.generate(**inputs, **decoding.arguments(), return_dict_in_generate=True, stopping_criteria=[watch])
+    output = model.generate(
+        **inputs, **decoding.arguments(), **options, return_dict_in_generate=True, stopping_criteria=[watch]
+    )
     if watch.stopped:
         raise Stopped
     rows = output.sequences[:, length:].tolist()
@@ -67,7 +76,8 @@ def generate(
         counts = watch.counts.tolist()
     times = Times(1e3 * (watch.times[0] - started), 1e3 * (watch.times[-1] - watch.times[0]))
     token_ids = tuple(tuple(row[:count]) for row, count in zip(rows, counts, strict=True))
-    return Generated(token_ids, cache_bytes(output.past_key_values), times)
+    least = margins.least(counts) if margins else ()
+    return Generated(token_ids, cache_bytes(output.past_key_values), times, least)
 
 
 def _ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, decoding: Decoding) -> list[StoppingCriteria]:
@@ -111,6 +121,23 @@ def iterate_in_thread(work: Callable[[Callable[[Any], None]], None], stop: threa
     finally:
         stop.set()
         thread.join()
+
+
+class _Margins(LogitsProcessor):
+    """Notes of each token how much likelier it was than the next likeliest, and changes nothing."""
+
+    def __init__(self) -> None:
+        self.by_step: list[torch.Tensor] = []  # (batch,) each, on the model's device: nothing waits for them
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        first, second = scores.float().softmax(dim=-1).topk(2, dim=-1).values.unbind(dim=-1)
+        self.by_step.append(first - second)
+        return scores
+
+    def least(self, counts: Sequence[int]) -> tuple[float, ...]:
+        """The smallest of each prompt's answer, of so many tokens."""
+        found = torch.stack(self.by_step).cpu()
+        return tuple(float(found[:count, row].min()) for row, count in enumerate(counts))
 
 
 class _Watch(StoppingCriteria):

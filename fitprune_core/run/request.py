@@ -132,6 +132,7 @@ class Request:
             flops=cost.request,
             token_ids=answer.token_ids,
             pieces=pieces_of(answer.token_ids, self.text_of),
+            margin=answer.margin,
         )
 
 

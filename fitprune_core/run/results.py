@@ -18,6 +18,7 @@ CONVENTIONS = {
     "total_gflops": "counted: vision tower, projector, prefill with text, scoring and decoding, 1e9 FLOPs, 2 per "
     "multiply-add, matrix products only",
     "kv_cache_bytes": "measured: keys and values of all layers after the last token",
+    "margin": "how much likelier the answer's least sure token was than the next likeliest, 0 to 1",
     "new_tokens": "counted: the end-of-sequence token included",
     "prefill_ms": "measured: from pixels and token ids to the first new token",
     "decode_ms": "measured: from the first new token to the last",
@@ -36,7 +37,8 @@ class Run:
     """One answer and what it cost. The conventions are those of `CONVENTIONS`.
 
     `per_token_ms` is None for an answer of one token; `flops` are the parts of `total_gflops`, in FLOPs. `token_ids`:
-    all new tokens, the end-of-sequence token included; `pieces`: the text that each adds, "" for such a token.
+    all new tokens, the end-of-sequence token included; `pieces`: the text that each adds, "" for such a token. `margin`
+    is None in comparisons that were saved before it was noted.
     """
 
     answer: str
@@ -51,6 +53,7 @@ class Run:
     flops: RequestFlops
     token_ids: tuple[int, ...] = ()
     pieces: tuple[str, ...] = ()
+    margin: float | None = None
 
 
 @dataclass(frozen=True)

@@ -288,4 +288,5 @@ def _run(answer: str, prefill_ms: float, removed) -> Run:
         flops=flops,
         token_ids=tokens_of(*answer.split(), ""),
         pieces=(*re.findall(r"\s*\S+", answer), ""),
+        margin=round(0.2 + 0.7 * visual / visual_flops(GEOMETRY, [0] * GEOMETRY.num_layers, TOKENS), 4),
     )

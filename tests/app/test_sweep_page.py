@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from types import SimpleNamespace
 
 import gradio as gr
@@ -14,7 +15,7 @@ from app.pages.sweep import SweepPage, create_sweep
 from app.parts.notice import Message
 from app.presentation import idle_board
 from app.uploads import Upload
-from tests.app.fake_engine import FakeEngine
+from tests.app.fake_engine import FakeEngine, make_comparison
 
 VISITOR = SimpleNamespace(session_hash="visitor", client=None)
 
@@ -64,6 +65,12 @@ def test_a_sweep_fills_the_grid_and_is_done(pages, picture):
     cells = [cell for line in updates[-2][sweep.grid].cells for cell in line]
     assert len(cells) == 4 and all(cell.answer == "a red car" for cell in cells)
     assert updates[-1][sweep.notice].text.startswith("Done.")
+    said = [update[sweep.notice].text for update in updates if sweep.grid in update]
+    assert said[0] == "Answering…" and re.fullmatch(r"2 of 4 answered, about \d+ s left", said[2])
+    last = updates[-2][sweep.grid]
+    run = make_comparison((96, 96), "What is it?", sweep.engine.recipe_for(60), ("a red car", "a red car"))
+    assert (last.cells[0][1].margin, last.cells[0][1].ms) == (run.pruned.margin, run.pruned.total_ms)
+    assert (last.margin, last.ms) == (run.original.margin, run.original.total_ms)
 
 
 def test_a_stop_is_not_called_done(pages, picture):

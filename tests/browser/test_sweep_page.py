@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import parse_qs
 
 import pytest
@@ -27,6 +28,11 @@ def test_the_grid_fills_and_says_how_far_the_answer_holds(sweep):
     assert sweep.inner_text("#grid tbody tr:first-child .holds") == "up to 60 %"
     differing = sweep.locator("#grid tbody tr:first-child .cell.differs")
     assert differing.count() == 2 and "≠ a blue car" in differing.first.inner_text()
+    facts = sweep.locator("#grid tbody tr:first-child .cell .facts").all_inner_texts()
+    assert len(facts) == 10 and all(re.fullmatch(r"margin 0\.\d\d · \d+ ms", text) for text in facts[1::2])
+    assert sweep.locator("#grid svg .line").count() == 2  # a method each
+    assert sweep.locator("#grid svg .mark").count() == 10 and sweep.locator("#grid svg .mark.other").count() == 4
+    assert "margin" in sweep.locator("#grid svg .mark title").first.text_content()
     assert sweep.problems == []
 
 

@@ -5,15 +5,20 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
+from contextlib import nullcontext
+from functools import partial
 
 import pytest
 import torch
 
 from fitprune_core.models.memory import with_memory_explained
 from fitprune_core.models.prompts import build_inputs
+from fitprune_core.pruning.context import prune_visual_tokens
 from fitprune_core.run.decoding import Decoding
 from fitprune_core.run.generation import cache_bytes, generate, iterate_in_thread
+from fitprune_core.run.next_tokens import distribution_of, margin
 from fitprune_core.run.timing import Clock, Stopped
+from tests.pruned import recipe_of
 from tests.tiny import random_picture
 
 
@@ -47,6 +52,21 @@ def test_a_checkpoint_s_own_settings_change_no_greedy_answer(tiny, inputs, monke
         changed += [name] if (tuple(theirs[0].tolist()),) != plain else []
         monkeypatch.undo()
     assert {"suppress_tokens", "bad_words_ids", "sequence_bias"} <= set(changed)
+
+
+def test_the_margin_is_that_of_the_least_sure_token(tiny, inputs):
+    """Against plain transformers' own logits, step by step; of a pruned answer as well."""
+    model, processor = tiny
+    prompt = inputs["input_ids"].shape[1]
+    for block in (nullcontext, partial(prune_visual_tokens, model, recipe_of())):
+        with block():
+            plain = model.generate(**inputs, max_new_tokens=6, do_sample=False, output_logits=True,
+                                   return_dict_in_generate=True)  # fmt: skip
+            run = generate(model, processor.tokenizer, inputs, Decoding(6))
+        assert run.token_ids == (tuple(plain.sequences[0, prompt:].tolist()),)
+        margins = [margin(distribution_of(logits[0])) for logits in plain.logits]
+        assert run.margins == (pytest.approx(min(margins), abs=1e-6),)
+    assert generate(model, processor.tokenizer, inputs, Decoding(4, num_beams=2)).margins == ()
 
 
 def test_cache_is_measured(tiny, inputs):

@@ -10,19 +10,26 @@ from app.parts.component import BrowserComponent
 
 
 class Cell(GradioModel):
-    """One answer. same: it is the original's; left: visual tokens at the end; gflops: visual FLOPs, 1e9."""
+    """One answer. same: it is the original's; left: visual tokens at the end; gflops: visual FLOPs, 1e9.
+
+    margin: how much likelier its least sure token was than the next likeliest; None where that is not known. ms: what
+    it took, once.
+    """
 
     answer: str
     same: bool
     left: int
     gflops: float
+    margin: float | None = None
+    ms: float = 0.0
 
 
 class GridData(GradioModel):
     """All that the component shows.
 
-    question, picture: what was asked about what (a data URI); original: the unpruned answer; gflops: its visual FLOPs,
-    1e9. cells: one row a method of `methods`, one cell a budget of `percents`; None for what is not answered yet.
+    question, picture: what was asked about what (a data URI); original: the unpruned answer; gflops, margin, ms: as in
+    `Cell`, of that. cells: one row a method of `methods`, one cell a budget of `percents`; None for what is not
+    answered yet.
     """
 
     question: str = ""
@@ -30,6 +37,8 @@ class GridData(GradioModel):
     original: str = ""
     truth: str = ""
     gflops: float = 0.0
+    margin: float | None = None
+    ms: float = 0.0
     methods: list[str] = []
     percents: list[float] = []
     cells: list[list[Cell | None]] = []
@@ -37,5 +46,5 @@ class GridData(GradioModel):
 
 class Grid(BrowserComponent):
     folder = Path(__file__).resolve().parent
-    scripts = ("holds.js",)
+    scripts = ("holds.js", "plot.js")
     data_model = GridData

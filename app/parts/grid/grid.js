@@ -1,3 +1,9 @@
+// "margin 0.42 · 38 ms"; of an answer that was noted before margins were, the time alone.
+function sureInWords({ margin, ms }) {
+  const time = ms >= 1000 ? (ms / 1000).toFixed(1) + " s" : Math.round(ms) + " ms";
+  return (margin === null ? "" : "margin " + margin.toFixed(2) + " · ") + time;
+}
+
 function cellOf(data, row, column) {
   const cell = data.cells[row][column], method = data.methods[row], percent = data.percents[column];
   const holder = make("td");
@@ -7,7 +13,7 @@ function cellOf(data, row, column) {
   }
   const box = make("button", "cell" + (cell.same ? "" : " differs"));
   box.append(make("span", "said", (cell.same ? "" : "≠ ") + (cell.answer || "(empty answer)")),
-    make("span", "facts", cell.left + " left · " + writeGflops(cell.gflops)));
+    make("span", "facts", cell.left + " left · " + writeGflops(cell.gflops)), make("span", "facts", sureInWords(cell)));
   box.title = cell.answer;
   box.type = "button";
   const what = cell.answer + ", " + (cell.same ? "the same answer" : "another answer");
@@ -31,7 +37,7 @@ onValue((data) => {
   if (find("img").getAttribute("src") !== data.picture) find("img").src = data.picture;
   setText(find(".question"), data.question);
   const truth = data.truth ? " · true answer: " + data.truth : "";
-  setText(find(".original"), data.original ? "Original: " + data.original + " · " + writeGflops(data.gflops) + " visual FLOPs" + truth : "…");
+  setText(find(".original"), data.original ? "Original: " + data.original + " · " + writeGflops(data.gflops) + " visual FLOPs · " + sureInWords(data) + truth : "…");
   const all = data.methods.length * data.percents.length, done = data.cells.flat().filter(Boolean).length;
   setText(find(".status"), done < all ? done + " of " + all + " answered" : "All " + all + " answered");
   const head = make("tr");
@@ -41,7 +47,9 @@ onValue((data) => {
   find("tbody").replaceChildren(...data.methods.map((method, row) => {
     const line = make("tr"), name = make("th", "", method);
     name.scope = "row";
+    name.prepend(make("span", "swatch " + styleOf(row)));
     line.append(name, ...data.percents.map((_, column) => cellOf(data, row, column)), make("td", "holds", heldInWords(data, row)));
     return line;
   }));
+  paintMargins(find("svg"), data);
 });

@@ -1,10 +1,10 @@
 const ROW = 34; // pixels; the style sheet says the same
 const SPARE = 8; // rows drawn above and below what is seen
-const PAUSE = 120; // milliseconds that a row is chosen for before its picture is asked for
+const PAUSE = 120; // milliseconds between two pictures that are asked for; of rows in between only the last has its own
 const LABELS = { all: "All", lost: "Right → wrong", won: "Wrong → right", changed: "Changed", same: "Same" };
 const HEADS = { id: "#", kind: "Kind", question: "Question", expected: "Right answer", original: "Original", side: "", tags: "Tags" };
 const root = find(".inspect"), scroller = find(".scroll");
-const at = { side: 1, show: "all", kind: "", text: "", column: "", isDescending: false, rows: [], chosen: -1, look: 0, notes: {} };
+const at = { side: 1, show: "all", kind: "", text: "", column: "", isDescending: false, rows: [], chosen: -1, look: 0, looked: 0, notes: {} };
 let data = null;
 
 // Tags and notes belong to the file, and stay in this browser.
@@ -96,8 +96,15 @@ function choose(place) {
   find(".notes .note").value = note.note;
   find(".previous").disabled = place === 0;
   find(".next").disabled = place === at.rows.length - 1;
+  if (data.has_pictures) look(index);
+}
+
+function look(index) {
   clearTimeout(at.look);
-  if (data.has_pictures) at.look = setTimeout(() => trigger("look", { index }), PAUSE);
+  at.look = setTimeout(() => {
+    at.looked = performance.now();
+    trigger("look", { index });
+  }, Math.max(0, at.looked + PAUSE - performance.now()));
 }
 
 function step(by) {
