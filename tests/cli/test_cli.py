@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 
 import pytest
@@ -110,9 +111,17 @@ def test_the_answers_are_printed_before_the_times_are_measured(compare, capsys, 
     from fitprune_core.run import comparison
 
     said, measure = [], comparison.paired_rounds
-    monkeypatch.setattr(
-        comparison, "paired_rounds", lambda *a, **k: said.append(capsys.readouterr().out) or measure(*a, **k)
-    )
+
+    def measured(*arguments, **options):
+        """On the model's thread: the terminal's has what it needs already, and may take a moment to print it."""
+        until, text = time.monotonic() + (0 if said else 10), ""
+        while not text and time.monotonic() < until:
+            time.sleep(0.01)
+            text += capsys.readouterr().out
+        said.append(text)
+        return measure(*arguments, **options)
+
+    monkeypatch.setattr(comparison, "paired_rounds", measured)
     assert compare() == 0
     after = capsys.readouterr().out
     assert "question  What is this?" in said[0] and "original  " in said[0] and "Times: " not in said[0]
