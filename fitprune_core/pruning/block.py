@@ -69,7 +69,6 @@ class Block:
         self.generation: _Generation | None = None
         self.running: Call | None = None  # the call whose layers run
         self.coming: Call | None = None  # known already, from the head outside
-        self.asked: Any = 0  # `logits_to_keep`, where it has to be told in rows that are left
         self.names = {
             module: list(inspect.signature(module.forward).parameters)
             for module in (model, model.model, model.get_decoder())
@@ -135,24 +134,24 @@ class Block:
         if is_plain or self.coming is not None:
             return original(**kwargs)
         try:
-            self.coming = self.look_at(kwargs)
-            if self.coming.request is None or not self.coming.is_prefill:
+            self.coming = call = self.look_at(kwargs)
+            if call.request is None or not call.is_prefill:
                 return original(**kwargs)
-            self.asked = asked
-            return self.score(original, self.coming.request, kwargs)
+            call.asked = asked
+            return self.score(original, call.request, asked, kwargs)
         finally:
-            self.coming, self.asked = None, 0
+            self.coming = None
 
-    def score(self, original: Callable[..., Any], request: Request, kwargs: dict[str, Any]) -> Any:
+    def score(self, original: Callable[..., Any], request: Request, asked: Any, kwargs: dict[str, Any]) -> Any:
         """The forward of the whole model on a prompt that loses tokens: logits of what is asked for, and the loss."""
         as_tuple = not kwargs.pop("return_dict", self.model.config.return_dict)
         labels = {name: kwargs.pop(name, None) for name in ("labels", "shift_labels")}
         output = original(**{**kwargs, "logits_to_keep": 0, "return_dict": True})
-        if isinstance(self.asked, torch.Tensor) and self.asked.dtype == torch.bool and self.asked.dim() == 2:
+        if isinstance(asked, torch.Tensor) and asked.dtype == torch.bool and asked.dim() == 2:
             output.logits = output.logits[0]  # such a mask makes one row of all samples
         if labels["labels"] is not None:
             options = {name: value for name, value in kwargs.items() if name not in self.names[self.model]}
-            if isinstance(self.asked, int) and self.asked == 0:
+            if isinstance(asked, int) and asked == 0:
                 ignored, left = options.get("ignore_index", -100), request.rows_left
                 for name, given in labels.items():
                     if given is not None:
@@ -170,9 +169,9 @@ class Block:
         output = self.run(call, original, kwargs)
         if call.request is not None and call.is_prefill:
             call.trace.finish(call.request.rows_left)
-            if not (isinstance(self.asked, int) and self.asked == 0):
+            if not (isinstance(call.asked, int) and call.asked == 0):
                 left, length = call.request.rows_left, call.request.length
-                output.last_hidden_state = select_rows(output.last_hidden_state, self.asked, left, length)
+                output.last_hidden_state = select_rows(output.last_hidden_state, call.asked, left, length)
         return output
 
     def call_decoder(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

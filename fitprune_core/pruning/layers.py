@@ -27,6 +27,7 @@ class Call:
         trace: where drops are noted.
         of_cache: the request that filled each cache; a dropping layer enters it.
         text_config: the decoder's configuration.
+        asked: `logits_to_keep`, where it is told in positions of a prompt that loses rows.
     """
 
     request: Request | None
@@ -35,6 +36,7 @@ class Call:
     trace: PruningTrace
     of_cache: Any
     text_config: Any
+    asked: Any = 0
     masks: dict[int, Any] = field(default_factory=dict)  # by the id of the rows that arrive
 
     def layer(
