@@ -34,8 +34,6 @@ _FILE_OF_THE_WEB = ("/file=http:", "/file=https:", "/file/http:", "/file/https:"
 _OF_DEVELOPERS = ("/gradio_api/dev/", "/gradio_api/vibe-")
 _UNKNOWN = (KeyError, FnIndexInferError)  # what Gradio raises for an event that it does not have
 _UNUSABLE = (TypeError, ValueError, OSError)  # and for a name that no file can have, or what an event does not take
-
-
 _UPLOAD = "/gradio_api/upload"
 _TIDY = 60.0  # seconds
 
@@ -115,7 +113,10 @@ async def _tidy(room: UploadsRoom) -> None:
     """Once a minute: pictures that the app draws for visitors come without an upload."""
     while True:
         await asyncio.sleep(_TIDY)
-        await asyncio.to_thread(room.tidy)
+        try:
+            await asyncio.to_thread(room.tidy)
+        except OSError:  # a folder that went meanwhile; the next minute may find it whole
+            logger.exception("the uploads could not be tidied")
 
 
 def app_options(engine: Engine) -> dict[str, Any]:

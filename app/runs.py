@@ -215,7 +215,7 @@ class Runs:
             except (ValueError, KeyError, TypeError, OSError):
                 logger.warning("the plan of a run is damaged")
                 return None
-            self._runs[token] = Run(token, self.folder / token, plan)
+            self._runs.setdefault(token, Run(token, self.folder / token, plan))
         return self._runs.get(token)
 
     def remove(self, token: str) -> None:

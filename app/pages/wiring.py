@@ -26,7 +26,7 @@ def refused(error: Exception, run: Run | None, notice: Notice, timer: gr.Timer) 
     notice each second, the browser tells it apart."""
     if run is not None and run.is_busy:
         gr.Warning(sentence(error))
-        return {}
+        return {timer: gr.Timer(active=True)}
     return {notice: Message(text=sentence(error), kind="error"), timer: gr.Timer(active=False)}
 
 

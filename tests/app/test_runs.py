@@ -166,6 +166,23 @@ def test_a_zip_that_fails_in_whatever_way_leaves_nothing_and_ends_nothing(engine
     wait_for(new)
 
 
+def test_what_cannot_begin_is_told_without_a_word_over_the_progress_of_what_runs(engine, runs, monkeypatch):
+    told = []
+    monkeypatch.setattr("app.pages.wiring.gr.Warning", told.append)
+    monkeypatch.setattr(engine, "evaluate", lambda *_, should_stop, **__: _until(should_stop))
+    page = InspectPage(engine, runs)
+    page.parts = SimpleNamespace(notice="notice", timer="timer", token="token", stop="stop", table="table")
+    request = SimpleNamespace(session_hash="visitor", client=None)
+    asked = (None, "scenes", 10, [], [60])
+    alone = page.begin(*asked, "", request)
+    assert alone["notice"].text == "Choose at least one method and one budget." and told == []
+    run = begin(runs)
+    assert list(page.begin(*asked, run.token, request)) == ["timer"]
+    assert told == ["Choose at least one method and one budget."] and run.is_busy
+    run.stop()
+    wait_for(run)
+
+
 def test_one_that_waits_is_over_as_soon_as_it_is_stopped_and_begins_no_more(engine, runs, monkeypatch):
     asked = []
     monkeypatch.setattr(engine, "evaluate", lambda *_, should_stop, **__: asked.append(1) or _until(should_stop))

@@ -33,7 +33,7 @@ class Remembering:
     def remember(self, found: dict[str, Any] | None, shown: dict[str, Any]) -> dict:
         """Hand what is shown now to the visitor's browser."""
         if found is None:
-            return {}
+            return {self.history: gr.skip()}
         text = json.dumps(found, ensure_ascii=False)
         return {self.history: Finished(text=text, link=shown["link"], picture=shown["picture"])}
 
