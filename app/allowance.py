@@ -52,6 +52,12 @@ class Allowance:
             self._counts[mine] += 1
             self._counts[ours] += 1
 
+    def has_asked(self, visitor: str) -> bool:
+        """Whether a visitor had a request counted within the last minute."""
+        with self._lock:
+            self._forget()
+            return self._counts["visitor", visitor] > 0
+
     def _forget(self) -> float:
         """Forget what is a minute old; returns the time."""
         now = self._clock()

@@ -86,11 +86,6 @@ class Line:
                     place.is_replaced |= replaced
                     place.end()
 
-    def has(self, visitor: str) -> bool:
-        """Whether a visitor waits or runs."""
-        with self._lock:
-            return any(place.visitor == visitor and not place.is_over() for place in self._places)
-
     def leave(self, place: Place) -> None:
         """Give a place up: nobody waits in it or works for it any more. A second time it does nothing."""
         with self._lock:

@@ -32,6 +32,9 @@ def test_a_visitor_is_refused_by_a_sentence_that_names_the_limit_and_let_in_agai
     allowance.take("me", "here")
     with pytest.raises(ValueError, match="in 20 s"):
         allowance.take("me", "here")
+    assert allowance.has_asked("me") and allowance.has_asked("you") and not allowance.has_asked("nobody")
+    clock.now = 121.0
+    assert not allowance.has_asked("me")
 
 
 def test_names_that_are_made_up_are_bound_by_their_address():

@@ -71,7 +71,7 @@ def test_what_was_not_made_beforehand_runs(page, engine):
     assert is_shown(page, 0) and len(engine.asked) == 3
 
 
-@pytest.mark.parametrize("late", ["answer", "request"])
+@pytest.mark.parametrize("late", ["answer", "request", "request after the run"])
 def test_whoever_runs_before_the_page_has_arrived_gets_his_result_and_it_looks_current(
     browser, url, engine, monkeypatch, late
 ):
@@ -95,6 +95,8 @@ def test_whoever_runs_before_the_page_has_arrived_gets_his_result_and_it_looks_c
     monkeypatch.setattr(engine, "delay", 1.0)  # the run goes on while the first event arrives
     page.click("#run")
     page.wait_for_selector(".board[data-state=running]")
+    if late == "request after the run":
+        page.wait_for_function("window.results >= 1 && document.querySelector('.board').dataset.state === 'done'")
     route, answer = held[0]
     route.continue_() if answer is None else route.fulfill(response=answer)
     page.wait_for_timeout(1500)

@@ -291,8 +291,8 @@ class ComparePage:
             example, sides = linked(self.examples, asked), sides_asked(asked)
         except ValueError as error:
             return {parts.notice: Message(text=sentence(error), kind="error")}
-        if example is None and self.engine.line.has(str(request.session_hash)):
-            return {parts.is_ready: True}  # he was quicker than his page, and runs what it begins with
+        if example is None and self.engine.line.allowance.has_asked(str(request.session_hash)):
+            return {parts.is_ready: True}  # he was quicker than his page, and runs, or ran, what it begins with
         if example is None and self.examples and self.examples[0] in self.ready:
             example = self.examples[0]
         if example is None:
