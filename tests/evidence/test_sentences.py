@@ -123,17 +123,31 @@ def test_layers_speak_of_correlation_and_search():
     assert "too few layers" in layers.answer_of(None, asked, [])
 
 
-def test_calibration_tells_sizes_apart_only_by_intervals_that_are():
+def test_calibration_says_how_far_recipes_are_and_with_how_many_seeds_it_shows():
     distances = {
         (calibration.PLAIN, 8, BUDGET): Estimate(0.3, 0.2, 0.4),
         (calibration.PLAIN, 64, BUDGET): Estimate(0.1, 0.05, 0.15),
         (calibration.PLAIN, 4, 0.6): Estimate(1, 1, 1),
         (calibration.SHIPPED, 8, BUDGET): Estimate(1, 1, 1),
     }
-    said = calibration.answer_of(distances, {8: Estimate(0.7, 0.6, 0.8), 64: Estimate(0.75, 0.7, 0.8)})
-    assert "from 8 samples have 30.0 % (20.0 to 40.0)" in said and "from 64 samples 10.0 %" in said and CHANCE in said
-    said = calibration.answer_of(distances, {8: Estimate(0.5, 0.4, 0.6), 64: Estimate(0.75, 0.7, 0.8)})
-    assert "the answers tell 8 samples from 64" in said and CHANCE not in said
+    right = {8: Estimate(0.7, 0.7, 0.7), 64: Estimate(0.75, 0.75, 0.75)}  # the same with every seed
+    said = calibration.answer_of(distances, right, [False] * 5)
+    assert "from 8 samples 30.0 % (20.0 to 40.0), as shipped 100.0 %" in said and "from 64 samples 10.0 %" in said
+    assert said.endswith("(70.0 % right from 8 samples and 75.0 % from 64) differ beyond chance with 0 of 5 seeds.")
+    assert "with 1 of 2 seeds" in calibration.answer_of(distances, right, [True, False])
+
+
+def test_sizes_are_told_apart_by_questions_not_by_seeds_that_agree(tmp_path):
+    """One question of 40 that every seed loses is no difference, though no seed has another count."""
+    by_size = {"8": "0" + "1" * 39, "64": "1" * 40}
+    marks = {
+        (f"{size} samples of seed {seed}", BUDGET): of_size for seed in (1, 2) for size, of_size in by_size.items()
+    }
+    assert calibration.apart_of(board_of(tmp_path, {THE_ORIGINAL: MANY, **marks}), (1, 2), (8, 64)) == [False, False]
+    marks |= {("8 samples of seed 1", BUDGET): "0" * 40}
+    (tmp_path / "apart").mkdir()
+    board = board_of(tmp_path / "apart", {THE_ORIGINAL: MANY, **marks})
+    assert calibration.apart_of(board, (1, 2), (8, 64)) == [True, False]
 
 
 def test_calibration_distances_are_means_over_the_seeds():
@@ -184,7 +198,8 @@ def test_other_models_are_each_told_apart(tmp_path):
         "in steep it is right on 100.0 % (91.2 to 100.0): fitprune+ is better than fitprune (30 questions to 0" in said
     )
     assert (
-        "in flat it is right on 100.0 % (91.2 to 100.0): fitprune+ and fitprune cannot be compared, and between" in said
+        "in flat it is right on 100.0 % (91.2 to 100.0): fitprune+ and fitprune cannot be compared, fitprune+ and "
+        "divprune cannot be compared and between" in said
     )
     assert said.endswith(f"there is {CHANCE} (0 questions to 0, p = 1.000).")
 
@@ -240,6 +255,8 @@ class TestCosts:
         assert "saves 40.0 % of the time to the first token, 0.80 of what its FLOPs promise" in said
         assert "costs" in costs.answer_of(costs.savings_of(self.rows([-2.0, -2.1])))
         assert CHANCE in costs.answer_of(costs.savings_of(self.rows([-1.0, 1.0, 0.5])))
+        busy = costs.answer_of(costs.savings_of(self.rows([4.0, 4.1, 3.9])), is_busy=True)
+        assert "it saves, on a busy machine, 40.0 % of the time" in busy
         assert "no time was taken" in costs.answer_of(costs.savings_of(self.rows([])))
 
 

@@ -6,14 +6,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from app.evidence.bench import Bench, Variant, read_rows, variant
-from app.evidence.board import Board
+from app.evidence.board import Board, corrected
 from app.evidence.figures import curves, panels
 from app.evidence.numbers import Estimate, mean_share, recipe_distance
 from app.evidence.plan import FURTHER_CALIBRATION_SEEDS, KEY_BUDGET
 from app.evidence.questions import CALIBRATION, CHOICE
 from app.evidence.section import Section, Table
-from app.evidence.words import budget, estimate_cell, sentence
+from app.evidence.words import budget, estimate_cell, percent, sentence
 from fitprune_core import AttentionStatistics, PruningRecipe, fit_recipe
+from fitprune_core.evaluation.significance import SIGNIFICANT
 
 TITLE = "How many calibration samples"
 QUESTION = "How far do recipes from a few samples lie from one of many, and does it show in the answers?"
@@ -69,7 +70,7 @@ def section_of(bench: Bench, reference: AttentionStatistics, by_seed: dict[int, 
     distances, right = distances_of(list(read_rows(path))), right_of(board, plan.answered_sizes)
     section.tables = [_table(distances, right, plan.section_budgets, reference.num_samples)]
     section.figures["4-calibration"] = _figure(distances, plan.section_budgets)
-    section.answer = answer_of(distances, right)
+    section.answer = answer_of(distances, right, apart_of(board, tuple(by_seed), plan.answered_sizes))
     section.counted = "the distances"
     section.measured = f"attention over the samples, and answers to the {board.count} questions to choose by"
     section.quoted = "the authors used 655 samples, and found 65 about as good (arXiv 2409.10197)"
@@ -101,21 +102,37 @@ def right_of(board: Board, sizes: Sequence[int]) -> dict[int, Estimate]:
     return found
 
 
-def answer_of(distances: Distances, right: dict[int, Estimate], at: float = KEY_BUDGET) -> str:
-    """The sentence: the distances at the smallest and the largest size, and whether the answers tell them apart."""
+def apart_of(board: Board, seeds: Sequence[int], sizes: Sequence[int], at: float = KEY_BUDGET) -> list[bool]:
+    """For each seed whether the answers by its fewest and by its most samples differ beyond chance: McNemar's test over
+    the questions, corrected together."""
+    few, many = min(sizes), max(sizes)
+    named = {seed: [(f"{size} samples of seed {seed}", at) for size in (few, many)] for seed in seeds}
+    p_values = corrected({seed: board.against(*ways) for seed, ways in named.items()})
+    return [p < SIGNIFICANT for p in p_values.values() if p is not None]
+
+
+def answer_of(
+    distances: Distances, right: dict[int, Estimate], apart: Sequence[bool] = (), at: float = KEY_BUDGET
+) -> str:
+    """The sentence: the distances at the smallest and the largest size, and whether the answers tell them apart.
+
+    apart: as `apart_of` finds it.
+    """
     sizes = sorted({size for _, size, each in distances if each == at})
-    few, many = (distances[PLAIN, size, at] for size in (sizes[0], sizes[-1]))
+    from_each = []
+    for size in (sizes[0], sizes[-1]):
+        shipped = distances.get((SHIPPED, size, at))
+        also = "" if shipped is None else f", as shipped {_percent(shipped)}"
+        from_each.append(f"from {size} samples {_percent(distances[PLAIN, size, at])}{also}")
     words = (
-        f"at {budget(at)} recipes by the paper's rule from {sizes[0]} samples have {_percent(few)} of the dropped "
-        f"tokens at another layer than the reference, and from {sizes[-1]} samples {_percent(many)}"
+        f"at {budget(at)} recipes by the paper's rule have so many of the dropped tokens at another layer than the "
+        f"reference: {'; '.join(from_each)}"
     )
-    if len(right) > 1:
+    if len(right) > 1 and apart:
         first, last = min(right), max(right)
-        apart = right[first].high < right[last].low or right[last].high < right[first].low
         words += (
-            f"; the answers {'tell' if apart else 'do not tell'} {first} samples from {last} "
-            f"({_percent(right[first])} right and {_percent(right[last])}"
-            f"{'' if apart else ', no difference beyond chance'})"
+            f"; the answers by recipes as shipped ({percent(right[first].value)} right from {first} samples and "
+            f"{percent(right[last].value)} from {last}) differ beyond chance with {sum(apart)} of {len(apart)} seeds"
         )
     return sentence(words)
 

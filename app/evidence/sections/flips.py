@@ -69,8 +69,10 @@ def answer_of(found: Mapping[tuple[Way, str], Estimate | None], at: float = KEY_
         )
     telling = [f"{name} (AUC {estimate_cell(each)})" for name, each in known.items() if each.low > 0.5]
     silent = [f"{name} (AUC {estimate_cell(each)})" for name, each in known.items() if each.low <= 0.5]
-    found_by = listed(telling) if telling else "nothing"
-    words = f"with {budget(at)} saved by fitprune, which answers change is told by {found_by}"
+    words = f"with {budget(at)} saved by fitprune, "
+    if not telling:
+        return sentence(f"{words}nothing tells better than chance which answers change: {listed(silent)}")
+    words += f"which answers change is told by {listed(telling)}"
     return sentence(words + (f", and no better than by chance by {listed(silent)}" if silent else ""))
 
 

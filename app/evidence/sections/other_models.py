@@ -8,7 +8,7 @@ from app.evidence.plan import KEY_BUDGET
 from app.evidence.questions import CALIBRATION, FEW
 from app.evidence.section import Section, Table, left_out
 from app.evidence.ways import PLUS, RIVALS, Tests, bars_across, rows_across, tests_across
-from app.evidence.words import budget, sentence, share_words, verdict
+from app.evidence.words import budget, listed, sentence, share_words, verdict
 from fitprune_core import PruningRecipe, model_name
 
 TITLE = "Other models"
@@ -54,15 +54,15 @@ def base_of(_: str) -> str:
 
 
 def answer_of(boards: dict[str, Board], p_values: Tests, at: float = KEY_BUDGET) -> str:
-    """The sentence: in each model fitprune+ against fitprune and against random."""
+    """The sentence: in each model fitprune+ against each rival."""
     found = []
     for name, board in boards.items():
         first = (PLUS, at)
         said = [
             verdict(PLUS, rival, board.against(first, (rival, at)), p_values.get((name, (rival, at))))
-            for rival in ("fitprune", "random")
+            for rival in RIVALS
         ]
-        found.append(f"in {name} it is right on {share_words(board.right(first))}: {', and '.join(said)}")
+        found.append(f"in {name} it is right on {share_words(board.right(first))}: {listed(said)}")
     return sentence(f"with {budget(at)} of the visual FLOPs saved by fitprune+, {'; '.join(found)}")
 
 
