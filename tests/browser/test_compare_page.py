@@ -249,6 +249,17 @@ def test_a_result_of_another_picture_looks_old(page, tmp_path):
     page.wait_for_function("document.querySelector('.board').dataset.stale === 'false'")
 
 
+def test_how_much_of_the_asked_object_is_left_is_said_of_a_scene(page):
+    run_with(page, ".picker button:nth-child(1)")
+    left = []
+    for layer in (1, 6, 12):
+        to_layer(page, layer)
+        told = re.search(r"Of the sign: (\d+) of (\d+) patches left", page.inner_text("#scrubber"))
+        left.append((int(told[1]), int(told[2])))
+    (first, whole), *later = left
+    assert whole > 4 and whole >= first >= later[0][0] >= later[1][0] and {count for _, count in left} == {whole}
+
+
 def test_every_figure_says_what_it_is(page):
     page.hover("#answers .hero .fp-info")
     page.wait_for_selector("#fp-tip:not([hidden])")
