@@ -106,8 +106,12 @@ def apart_of(board: Board, seeds: Sequence[int], sizes: Sequence[int], at: float
     """For each seed whether the answers by its fewest and by its most samples differ beyond chance: McNemar's test over
     the questions, corrected together."""
     few, many = min(sizes), max(sizes)
-    named = {seed: [(f"{size} samples of seed {seed}", at) for size in (few, many)] for seed in seeds}
-    p_values = corrected({seed: board.against(*ways) for seed, ways in named.items()})
+    p_values = corrected(
+        {
+            seed: board.against((f"{few} samples of seed {seed}", at), (f"{many} samples of seed {seed}", at))
+            for seed in seeds
+        }
+    )
     return [p < SIGNIFICANT for p in p_values.values() if p is not None]
 
 
