@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from app.demo_model.questions import READING
 from app.evidence.board import THE_ORIGINAL, Board
 from fitprune_core import load_model
 from fitprune_core.evaluation.outcomes import read_results
@@ -44,13 +45,20 @@ def test_readme_says_how_many_were_asked_and_what_the_original_gets(board):
 
 def test_readme_has_every_figure_of_the_evaluation_that_ships():
     outcomes = read_results(ROOT / "recipes" / "mini-llava" / "evaluation.csv")
-    sides = sorted((side for side in outcomes.sides if side.method == "fitprune"), key=lambda side: side.reduction)
-    shares = [
-        100 * sum(each.right for each in side.answers) / len(side.answers) for side in (outcomes.sides[0], *sides)
-    ]
-    (row,) = (cells for cells in rows_of("budgets") if cells[0] == "all kinds: FitPrune")
-    assert row[1:] == [f"{share:.1f}" for share in shares]
-    assert f"{len(outcomes.questions)} questions" in " ".join(README.split())
+    reading = [at for at, asked in enumerate(outcomes.questions) if asked.kind in READING]
+    told = " ".join(README.split())
+    assert f"{len(outcomes.questions):,} questions (of them {len(reading)} to read something)" in told
+    ways = {"FitPrune": "fitprune", "as many tokens at random": "random"}
+    for name, *cells in rows_of("budgets"):
+        kinds, way = name.split(": ")
+        among = {"all kinds": range(len(outcomes.questions)), "reading": reading}[kinds]
+        sides = sorted((side for side in outcomes.sides if side.method == ways[way]), key=lambda side: side.reduction)
+        shares = [
+            f"{100 * sum(side.answers[at].right for at in among) / len(among):.1f}"
+            for side in (outcomes.sides[0], *sides)
+        ]
+        assert cells == ([""] if way != "FitPrune" else shares[:1]) + shares[1:], name
+    assert len(rows_of("budgets")) == 4
 
 
 def test_it_is_of_the_weights_that_ship():
