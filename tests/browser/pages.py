@@ -68,6 +68,14 @@ def open_results(page, results) -> None:
     page.wait_for_selector(".inspect[data-state=full]")
 
 
+def ask_many(page, count: int) -> None:
+    """Have so many questions asked in Inspect, which is shown already, and wait for their table."""
+    page.fill("#how-many input[type=number]", str(count))
+    page.keyboard.press("Tab")
+    page.click("#ask")
+    page.wait_for_selector(".inspect[data-state=full]")
+
+
 def open_recipes(page) -> None:
     to_tab(page, "Recipes")
     page.wait_for_selector("#curves .step")

@@ -17,7 +17,7 @@ from PIL import Image
 
 from tests.benchmarks.serving import ROOT, running
 from tests.browser.conftest import DESK, PHONE, launched, opened
-from tests.browser.pages import open_recipes, run_with, sweep_to_the_end, to_layer, to_tab
+from tests.browser.pages import ask_many, open_recipes, run_with, sweep_to_the_end, to_layer, to_tab
 
 QUALITY = 82
 _EXAMPLE = 0  # of the picker
@@ -62,10 +62,7 @@ def sweep(page) -> None:
 def inspect(page) -> None:
     """Questions about scenes, those that pruning broke, and one of them."""
     to_tab(page, "Inspect")
-    page.fill("#how-many input[type=number]", "60")
-    page.keyboard.press("Tab")
-    page.click("#ask")
-    page.wait_for_selector(".inspect[data-state=full]")
+    ask_many(page, 60)
     page.click("#table .shows [data-show=lost]")
     page.click("#table .line[data-place='1']")
     page.wait_for_selector("#row-picture img", state="attached")

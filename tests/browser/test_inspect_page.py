@@ -9,7 +9,7 @@ import pytest
 
 from tests.app.fake_engine import TOKENS
 from tests.browser.conftest import DESK, arrived, opened, prepared
-from tests.browser.pages import open_results, to_layer, to_tab, write_results
+from tests.browser.pages import ask_many, open_results, to_layer, to_tab, write_results
 
 pytestmark = pytest.mark.browser
 
@@ -169,10 +169,7 @@ def test_an_exported_page_works_alone(inspect, tmp_path):
 def test_questions_are_asked_and_a_row_opens_in_compare(browser, url, engine):
     page = opened(browser, url, viewport=DESK)
     to_tab(page, "Inspect")
-    page.fill("#how-many input[type=number]", "10")
-    page.keyboard.press("Tab")
-    page.click("#ask")
-    page.wait_for_selector(".inspect[data-state=full]")
+    ask_many(page, 10)
     assert count(page) == "10 of 10 questions"
     page.click("#table .shows [data-show=lost]")
     assert count(page) == "5 of 10 questions"
@@ -201,10 +198,7 @@ def test_questions_are_asked_and_a_row_opens_in_compare(browser, url, engine):
 def test_the_picture_is_that_of_the_row_however_quickly_one_walks(browser, url):
     page = opened(browser, url, viewport=DESK)
     to_tab(page, "Inspect")
-    page.fill("#how-many input[type=number]", "20")
-    page.keyboard.press("Tab")
-    page.click("#ask")
-    page.wait_for_selector(".inspect[data-state=full]")
+    ask_many(page, 20)
     page.focus("#table .scroll")
 
     def shown_after(*keys) -> str:
@@ -242,10 +236,7 @@ def test_easy_vqa_is_asked_and_its_pictures_are_seen(browser, url):
     page = opened(browser, url, viewport=DESK)
     to_tab(page, "Inspect")
     page.click("#source label:has-text('easy-VQA')")
-    page.fill("#how-many input[type=number]", "20")
-    page.keyboard.press("Tab")
-    page.click("#ask")
-    page.wait_for_selector(".inspect[data-state=full]")
+    ask_many(page, 20)
     assert count(page) == "20 of 20 questions" and page.inner_text("#table .line .c-id").startswith("easy-")
     kinds = page.locator("#table .tools .kind option").all_inner_texts()
     assert set(kinds) == {"all", "color", "shape", "yes or no"}

@@ -4,7 +4,6 @@ const known = new Set();
 
 const keyOf = (curve) => curve.group + "\n" + curve.name + "\n" + curve.file.length;
 const percent = (share) => (100 * share).toFixed(1) + " %";
-const styleOf = (order) => "c" + order % 6 + (order >= 6 ? " dashed" : "");
 
 function stepsOf(curve) {
   const { width, height, left, right, top, bottom } = AREA, count = curve.left.length;

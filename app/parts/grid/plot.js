@@ -39,6 +39,4 @@ function paintMargins(svg, data) {
   });
 }
 
-const styleOf = (order) => "c" + order % 6 + (order >= 6 ? " dashed" : "");
-
 if (typeof module !== "undefined") module.exports = { marginLines };

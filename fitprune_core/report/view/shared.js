@@ -34,6 +34,9 @@ function writeGflops(gflops) {
   return scaled.toFixed(factor === 1 || scaled >= 100 ? 0 : scaled >= 10 ? 1 : 2) + " " + prefix;
 }
 
+// The classes of a line among many: six colours, then the same dashed.
+const styleOf = (order) => "c" + order % 6 + (order >= 6 ? " dashed" : "");
+
 // Texts are set only where they changed, so that screen readers are not told twice.
 function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
