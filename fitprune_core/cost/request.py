@@ -76,8 +76,8 @@ def request_flops(
         normaliser_known: whether the attention's kernel tells what its softmax divides by
             (`decoder.tells_normaliser`): scoring then needs no columns but the visual ones.
         removed_before: visual tokens that are dropped before the first layer.
-        scores_before: what chooses those: "pairs" (every token of the picture compared with every other), "tower" (the
-            attention of one layer of the vision tower, in `num_tiles` views) or "none".
+        scores_before: what is computed before it to choose by: "pairs" (every token of the picture compared with every
+            other), "tower" (the attention of one layer of the vision tower, in `num_tiles` views) or "none".
 
     The language-model head is counted once for each new token, as `generate` runs it; a bare `model(**inputs)` without
     `logits_to_keep=1` would run it on every row. Raises ValueError for counts that cannot be.
@@ -119,9 +119,10 @@ def request_flops(
         if count
     )
     choosing = 0
-    if removed_before and scores_before == "pairs":
+    any_dropped = removed_before + sum(counts)
+    if any_dropped and scores_before == "pairs":
         choosing = num_visual_tokens**2 * geometry.hidden_size
-    elif removed_before and scores_before == "tower":
+    elif any_dropped and scores_before == "tower":
         choosing = tiles * tower_scoring_multiply_adds(model_config)
     if tower_multiply_adds is None:
         tower_multiply_adds = tiles * view_multiply_adds(model_config) if tiles else 0

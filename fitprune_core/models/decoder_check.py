@@ -52,6 +52,11 @@ def check_decoder(model: PreTrainedModel) -> None:
     devices = {str(device) for device in (getattr(model, "hf_device_map", None) or {}).values()}
     if len(devices) > 1:
         raise ValueError(f"the model is spread over {', '.join(sorted(devices))}; load it on one device")
+    # Each process would score by its own heads alone, and drop other tokens than the next.
+    if (parts := model.tp_size or 1) > 1:
+        raise ValueError(
+            f"the model is split among {parts} processes (tensor parallelism); load it whole on one device"
+        )
     if model.training and model.is_activation_checkpointing:
         raise ValueError("the model is training with gradient checkpointing; call model.eval() or switch it off")
     if not model.training and _probed.get(model) != text._attn_implementation:  # dropout would differ by itself

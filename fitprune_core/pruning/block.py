@@ -24,6 +24,7 @@ from fitprune_core.pruning.methods import Method
 from fitprune_core.pruning.paint import Paint
 from fitprune_core.pruning.positions import labels_of_rows, loss_of, select_rows
 from fitprune_core.pruning.prompt import PruningTrace, Request
+from fitprune_core.pruning.refusing import check_packing, check_padding, refuse_video
 from fitprune_core.pruning.tower import TowerAttention
 from fitprune_core.recipes.recipe import PruningRecipe
 from fitprune_core.recipes.schedules import Drops
@@ -61,7 +62,8 @@ class Block:
         self.paint = paint
         self.geometry = DecoderGeometry.from_config(model.config.text_config)
         # A budget that the method cannot meet is refused here, before any prompt, and a drop where none may be.
-        self.drops = bool(self.drops_for(recipe.num_visual_tokens))
+        self.planned = self.drops_for(recipe.num_visual_tokens)
+        self.drops = bool(self.planned)
         reads_tower = self.drops and method.scores_before == "tower"
         self.tower = TowerAttention(model) if reads_tower else None
         self.trace = PruningTrace()
@@ -82,10 +84,15 @@ class Block:
         early = next((index for index, count in enumerate(drops.removed[:first]) if count), None)
         if early is not None or (drops.before and first):
             place = "before the decoder" if drops.before else f"at layer {early}"
+            if self.method.follows_recipe:
+                way_out = "see first_drop_layer of the fit"
+            elif "layer" in self.method.options and not drops.before:
+                way_out = f"{self.method.name}:layer={first + 1} drops there (the option counts layers from 1)"
+            else:
+                way_out = f"{self.method.name} cannot do that; choose a method that ranks inside the layers"
             raise ValueError(
                 f"{self.method.label} drops visual tokens {place}, but {family.name} adds features of the picture to "
-                f"all of them up to layer {first - 1}; layer {first} (from 0) is the first that may drop, see "
-                "first_drop_layer of the fit"
+                f"all of them up to layer {first - 1}; layer {first} (from 0) is the first that may drop: {way_out}"
             )
         return drops
 
@@ -107,8 +114,9 @@ class Block:
         if self.tower is not None:
             yield from self.tower.replacements()
         first = 0
-        if self.method.follows_recipe:
-            first = next(index for index, count in enumerate(self.recipe.removed) if count)
+        if self.method.follows_recipe and not self.planned.before:
+            both = zip(self.recipe.removed, self.planned.removed, strict=True)
+            first = next(index for index, counts in enumerate(both) if any(counts))
         for index, layer in list(enumerate(decoder_layers(model)))[first:]:
             yield layer, "forward", StandIn(layer.forward, partial(self.call_layer, index, layer))
 
@@ -222,7 +230,7 @@ class Block:
                 "inputs_embeds hold no placeholder of an image, so visual tokens cannot be told from text; give "
                 "input_ids and pixel_values, or embeddings of the placeholders and pixel_values"
             )
-        return self.start(is_visual if has_image else torch.zeros_like(is_visual), ids, padding, cache)
+        return self.start(is_visual if has_image else torch.zeros_like(is_visual), kwargs)
 
     def visual_rows(self, given: torch.Tensor) -> torch.Tensor:
         """Which rows are visual tokens, (batch, length) bool; of embeddings those that are the placeholder's."""
@@ -232,12 +240,13 @@ class Block:
         is_placeholder = (given == self.model.get_input_embeddings()(placeholder)).all(dim=-1)
         return visual_mask(self.model.config, torch.where(is_placeholder, placeholder, -1))
 
-    def start(
-        self, is_visual: torch.Tensor, ids: torch.Tensor | None, padding: torch.Tensor | None, cache: Any
-    ) -> Call:
+    def start(self, is_visual: torch.Tensor, kwargs: dict[str, Any]) -> Call:
         """A new prompt: begin its trace and its request. is_visual: (batch, length)."""
+        ids, padding, cache = (kwargs.get(name) for name in ("input_ids", "attention_mask", "past_key_values"))
         generation, trace = self.generation or _Generation(), self.trace
         again = generation.comes_again(ids, cache)
+        if self.drops and not again:
+            refuse_video(self.model.config, kwargs)
         if generation.has_begun:
             trace = PruningTrace()
         if again and generation.is_visual is not None:
@@ -252,7 +261,7 @@ class Block:
         drops = self.drops_for(counts[0]) if counts[0] else None
         request: Request | None = None
         if drops:
-            self.check_prompt(cache, padding)
+            self.check_prompt(cache, padding, kwargs)
             self.paint.check(drops, counts[0])
             request = self.make_request(is_visual, padding, drops, self.method)
             request.tower, request.paint = self.tower, self.paint
@@ -281,7 +290,7 @@ class Block:
         """A call that brings no prompt with an image."""
         return Call(None, False, padding, self.trace, self.of_cache, self.model.config.text_config)
 
-    def check_prompt(self, cache: Any, padding: torch.Tensor | None) -> None:
+    def check_prompt(self, cache: Any, padding: torch.Tensor | None, kwargs: dict[str, Any]) -> None:
         """Refuse what a prompt that loses tokens cannot come with; let a cache be used anew that was emptied."""
         if getattr(cache, "is_compileable", False):
             raise ValueError("a static cache keeps every layer at one length; pruning needs the dynamic cache")
@@ -290,9 +299,4 @@ class Block:
         if self.model.training:
             check_decoder(self.model)
         check_padding(padding)
-
-
-def check_padding(padding: torch.Tensor | None) -> None:
-    """Refuse a mask that is not the 2-D one of a processor."""
-    if padding is not None and padding.dim() != 2:
-        raise ValueError(f"the attention mask has {padding.dim()} dimensions; give the 2-D one of the processor")
+        check_packing(padding, kwargs)

@@ -184,8 +184,19 @@ class Request(Prompt):
         trace.drop_before(self.tokens, dropped)
         return self._go_on_with(BEFORE, gone, staying, rows)
 
+    def look_before(self, hidden_states: torch.Tensor) -> None:
+        """Find the importance by which layers will drop, where nothing goes before them. hidden_states: of all rows."""
+        with torch.no_grad(), without_autocast(hidden_states.device):
+            self.found_before = self.importance_before(hidden_states)
+
     def choose_before(self, hidden_states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """As `choose`, from the rows that would enter the decoder."""
+        self.found_before = self.importance_before(hidden_states)
+        order = self._order(self.found_before)
+        return order[:, : self.count_before], order[:, self.count_before :].sort(dim=1).values
+
+    def importance_before(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Importance before the decoder, (batch, visual tokens)."""
         num_kept = self.num_visual_tokens - self.count_before
         in_tower = None if self.tower is None else self.tower.of_prompts(*self.visual.shape).to(hidden_states.device)
         importance = []
@@ -193,9 +204,7 @@ class Request(Prompt):
             seen = None if in_tower is None else in_tower[sample]
             candidates = Candidates(self.tokens[sample], self.num_visual_tokens, num_kept, in_tower=seen)
             importance.append(self.method.importance_before(hidden_states[sample, visual], candidates))
-        self.found_before = torch.stack(importance)
-        order = self._order(self.found_before)
-        return order[:, : self.count_before], order[:, self.count_before :].sort(dim=1).values
+        return torch.stack(importance)
 
     def choose(self, layer: int, attended: Attended) -> tuple[torch.Tensor, torch.Tensor]:
         """Positions in `visual`, (batch, count): what goes at `layer`, least important first; what stays, ascending."""

@@ -65,6 +65,10 @@ class Way:
         """
         return self.method.scores_after(removed_before) if self.method else "none"
 
+    def computes_before(self, removed_before: int) -> str:
+        """What is computed before the decoder where so many tokens went there, see `Method.scores_entering`."""
+        return self.method.scores_entering(removed_before) if self.method else "none"
+
     def applied_to(self, model: PreTrainedModel):
         """The block to run the model in; yields the trace, or None for the model as it is."""
         if self.recipe is None or self.method is None:
@@ -189,7 +193,7 @@ def answer(
                 len(token_ids),
                 way.reads(removed_before),
                 removed_before=removed_before,
-                scores_before=way.method.scores_before if way.method else "none",
+                scores_before=way.computes_before(removed_before),
             ),
             times=run.times,
             kv_cache_bytes=run.kv_cache_bytes,

@@ -44,7 +44,7 @@ def request_cost(
 
     inputs: of one prompt with at most one picture, as `build_inputs` makes them. removed: visual tokens that each layer
     dropped. new_tokens: tokens of the answer. scores: what the method read, see `cost.request.request_flops`.
-    removed_before, scores_before: the same of what was dropped before the first layer.
+    removed_before: of what was dropped before the first layer; scores_before: what was computed there.
 
     Scoring is counted as if no kernel told its softmax's normaliser, so that a figure is the same on every device.
     """

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fitprune_core import build_inputs, compare, prune_visual_tokens, request_flops, visual_reduction
+from fitprune_core import (
+    DecoderGeometry,
+    build_inputs,
+    compare,
+    prune_visual_tokens,
+    request_flops,
+    visual_reduction,
+)
 from fitprune_core.pruning.methods import Candidates, find_method
 from tests.flop_counting import counted_flops
 from tests.marks import slow
@@ -178,6 +185,24 @@ def test_counted_flops_are_what_torch_counts(method):
         scores_before=find_method(method).scores_before,
     )
     assert counted == pytest.approx(expected.total, rel=0.005)
+
+
+@pytest.mark.parametrize("method", ["divprune", "visionzip-dominant"])
+def test_a_small_budget_is_met_inside_layers_by_what_was_found_before_them(tiny, method):
+    """Where less than half a token should go before the decoder."""
+    model, processor = tiny
+    inputs, recipe = build_inputs(processor, random_picture(), "what?"), recipe_of((0, 0, 0, 1))
+    drops = find_method(method).drops(recipe, DecoderGeometry.from_config(model.config.text_config), 36)
+    assert not drops.before and sum(drops.removed)
+    with prune_visual_tokens(model, recipe, method=method) as trace:
+        model(**inputs)
+    assert trace.kept_before is None and len(trace.kept[-1]) == 36 - sum(drops.removed)
+    (gone,) = {*range(36)} - {*trace.kept[-1].tolist()}
+    with prune_visual_tokens(model, recipe_of((9, 0, 0, 0)), method=method) as trace:
+        model(**inputs)
+    assert gone in trace.dropped_before.tolist()  # the same order, further down
+    found = compare(model, processor, random_picture(), "what?", recipe, method=method, max_new_tokens=1, repeats=0)
+    assert found.pruned.flops.scoring > 0
 
 
 def test_a_comparison_tells_what_never_reached_the_first_layer(tiny):

@@ -1,11 +1,14 @@
 import pytest
 import torch
 
+from fitprune_core import prune_visual_tokens
 from fitprune_core.cost.request import SCORE_KINDS
 from fitprune_core.pruning.attention import LayerAttention
 from fitprune_core.pruning.methods import METHODS, Candidates, Method, find_method
 from fitprune_core.pruning.methods.fitprune import FitPrune
 from fitprune_core.pruning.methods.random import Random
+from fitprune_core.recipes.schedules import Drops
+from tests.pruned import recipe_of
 
 
 @pytest.fixture
@@ -85,6 +88,27 @@ def test_each_candidate_gets_one_importance(attention, name):
     found_before = Candidates(torch.arange(40), 40, 15, before=torch.arange(40.0))
     importance = METHODS[name]().importance(attention, found_before)
     assert importance.shape == (40,)
+
+
+@pytest.mark.usefixtures("no_grad")
+@pytest.mark.parametrize("planned", [Drops(12, (0, 0, 0, 0)), Drops(0, (3, 0, 0, 0))])
+def test_a_method_of_ones_own_is_followed_where_it_drops_before_its_recipe(tiny, inputs, planned):
+    class Earlier(Method):
+        name, scores = "earlier", "none"
+
+        def drops(self, recipe, geometry, num_visual_tokens):
+            return planned
+
+        def importance_before(self, features, candidates):
+            return candidates.tokens.float()
+
+        def importance(self, attention, candidates):
+            return candidates.tokens.float()
+
+    with prune_visual_tokens(tiny[0], recipe_of((0, 0, 12, 9)), method=Earlier()) as trace:
+        tiny[0](**inputs)
+    gone = planned.before + sum(planned.removed)
+    assert [kept.tolist() for kept in trace.kept] == [list(range(gone, 36))] * 4
 
 
 def test_fitprune_is_the_product(attention):

@@ -5,8 +5,17 @@ import logging
 import pytest
 import torch
 
-from fitprune_core import collect_statistics, fit_recipe, fit_recipe_sequential, load_model, prune_visual_tokens
-from fitprune_core.models.family import Family
+from fitprune_core import (
+    build_inputs,
+    collect_statistics,
+    fit_recipe,
+    fit_recipe_sequential,
+    load_model,
+    prune_visual_tokens,
+)
+from fitprune_core.models.family import Family, family_of
+from tests.families.qwen_vl import save_tiny_qwen
+from tests.marks import slow
 from tests.pruned import recipe_of, state_of
 from tests.tiny import random_picture, tiny_llava
 
@@ -51,6 +60,9 @@ def test_models_that_cannot_be_pruned():
     model, _ = tiny_llava()
     model.hf_device_map = {"model.language_model": 0, "lm_head": "cpu"}
     refused(model, "spread over 0, cpu")
+    model, _ = tiny_llava()
+    model._tp_size = 2  # as transformers notes it
+    refused(model, "split among 2 processes")
     model, _ = tiny_llava()
     model.activation_checkpointing_enable()
     model.train()
@@ -100,13 +112,47 @@ def test_calls_that_cannot_work(tiny, inputs):
         model(input_ids=torch.tensor([[70]]), past_key_values=cache)
 
 
+def test_packed_sequences_are_refused(tiny, inputs):
+    """After a drop there is one mask for the whole row, by which they would see each other."""
+    model, _ = tiny
+    ids = torch.cat([inputs["input_ids"]] * 2, dim=1)
+    pictures = torch.cat([inputs["pixel_values"]] * 2)
+    positions = torch.arange(ids.shape[1] // 2).repeat(2)[None]
+    with prune_visual_tokens(model, recipe_of(), method="uniform"):
+        for told in ({"position_ids": positions}, {"cu_seq_lens_q": torch.tensor([0, 40, 80])}):
+            with pytest.raises(ValueError, match="several packed sequences"):
+                model(input_ids=ids, pixel_values=pictures, use_cache=False, **told)
+        model(**inputs, position_ids=torch.arange(inputs["input_ids"].shape[1])[None])
+
+
+@pytest.mark.parametrize("kind", ["qwen2_vl", *slow("qwen3_vl")])
+def test_videos_are_refused(tmp_path, kind):
+    """Their tokens would be taken for text, and what was measured would be the model as it is."""
+    model, processor = load_model(save_tiny_qwen(tmp_path / kind, kind), device="cpu")
+    inputs = build_inputs(processor, random_picture(), "what is this?")
+    first = family_of(model.config).first_drop_layer(model.config)
+    recipe = recipe_of([0] * first + [1] + [0] * (4 - first))
+    ids = inputs["input_ids"].clone()
+    ids[ids == model.config.image_token_id] = model.config.video_token_id
+    with prune_visual_tokens(model, recipe):
+        model(**inputs)
+        with pytest.raises(ValueError, match="holds a video"):
+            model(input_ids=ids)
+        with pytest.raises(ValueError, match="holds a video"):
+            model(**inputs, pixel_values_videos=inputs["pixel_values"])
+    with prune_visual_tokens(model, recipe_of([0] * 5)):
+        model(input_ids=ids)  # where nothing is pruned nothing is refused
+
+
 def test_no_drop_before_the_first_layer_that_may(tiny, inputs, monkeypatch):
     """As in Qwen3-VL, whose first layers add features of the picture after they ran."""
     model, processor = tiny
     monkeypatch.setattr(Family, "first_drop_layer", lambda self, config: 2)
     words = "drops visual tokens at layer 1, but LLaVA-1.5 .* layer 2 .from 0. is the first"
     refused(model, f"fitprune {words}", recipe_of((0, 1, 0, 0)))
-    refused(model, f"fastv.* {words}", recipe_of((0, 0, 9, 9)), method="fastv:layer=2")
+    refused(model, f"fastv.* {words}.*fastv:layer=3 drops there", recipe_of((0, 0, 9, 9)), method="fastv:layer=2")
+    refused(model, "before the decoder.*divprune cannot do that", recipe_of((0, 0, 9, 9)), method="divprune")
+    refused(model, "first_drop_layer of the fit", recipe_of((0, 1, 0, 0)))
     with prune_visual_tokens(model, recipe_of((0, 0, 9, 9))) as trace:
         model(**inputs)
     assert [len(kept) for kept in trace.kept] == [36, 36, 27, 18]

@@ -21,8 +21,8 @@ class Candidates:
 
     tokens: their numbers in the image, ascending, LongTensor (count,); num_visual_tokens: how many the image had;
     num_kept: how many of `tokens` will stay. before: the importance that they were given before the decoder, (count,),
-    where a method chose there. in_tower: the attention that they received in the vision tower, (count,), before the
-    decoder, where the method's `scores_before` is "tower".
+    where a method chose there, or ranks by it. in_tower: the attention that they received in the vision tower,
+    (count,), before the decoder, where the method's `scores_before` is "tower".
     """
 
     tokens: torch.Tensor
@@ -58,12 +58,15 @@ class Method(ABC):
             "self", "cross", "last" (one query) or "none".
         scores_before: what it computes before the decoder, in the same function's words: "pairs", "tower" (attention in
             the vision tower, read while it runs) or "none".
+        ranks_by_before: whether what it drops inside layers goes by what it found before the decoder, so that this is
+            computed also where nothing goes there.
     """
 
     name: ClassVar[str]
     paper: ClassVar[str] = ""
     scores: ClassVar[str]
     scores_before: ClassVar[str] = "none"
+    ranks_by_before: ClassVar[bool] = False
 
     @property
     def label(self) -> str:
@@ -95,6 +98,10 @@ class Method(ABC):
         features: the tokens of one sample as they enter the decoder, (count, width).
         """
         raise ValueError(f"{self.name} ranks by attention inside the layers, so nothing can go before the decoder")
+
+    def scores_entering(self, removed_before: int) -> str:
+        """What is computed before the decoder where so many tokens go there: `scores_before`, or "none"."""
+        return self.scores_before if removed_before or self.ranks_by_before else "none"
 
     def scores_after(self, removed_before: int) -> str:
         """The attention that layers are read for where so many tokens went before the decoder: `scores`."""

@@ -19,6 +19,7 @@ class ChosenBefore(Method):
     """
 
     scores = "none"
+    ranks_by_before = True
 
     @property
     def follows_recipe(self) -> bool:

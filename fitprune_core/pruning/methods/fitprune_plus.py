@@ -37,6 +37,7 @@ class FitPrunePlus(DivPrune):
     name = "fitprune+"
     paper = "arXiv 2409.10197, 2405.05803 and 2503.02175, combined here"
     scores = "both"
+    ranks_by_before = False  # where nothing goes before the decoder, attention chooses
 
     def __post_init__(self) -> None:
         if self.layer is not None:
