@@ -20,6 +20,7 @@ from fitprune_core.models.loading import model_name
 from fitprune_core.models.memory import with_memory_explained
 from fitprune_core.models.prompts import build_inputs
 from fitprune_core.models.provenance import provenance_of
+from fitprune_core.pruning.attention import without_autocast
 from fitprune_core.pruning.prompt import Prompt
 from fitprune_core.recipes.statistics import AttentionStatistics
 
@@ -121,5 +122,6 @@ def _attend_and_reduce(
     """Stands in for an attention's forward: the same output, and its visual tokens' scores on the side."""
     output, weights, attended = attend(attention, hidden_states, **kwargs)
     samples = range(attended.query.shape[0])
-    layers.append([prompt.attention_of(sample, attended).observed() for sample in samples])
+    with without_autocast(attended.query.device):
+        layers.append([prompt.attention_of(sample, attended).observed() for sample in samples])
     return attention.o_proj(output), weights

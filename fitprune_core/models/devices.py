@@ -22,9 +22,10 @@ FLASH_ATTENTION = "flash_attention_2"
 ATTENTIONS = ("auto", "sdpa", "eager", FLASH_ATTENTION)
 QUANTIZATIONS = ("none", "4bit", "8bit")
 
-# Modules that stay as they are in a quantised model, by their whole names: the layers of the decoder hold nearly all
-# weights, and the rest is sensitive to errors.
-_NOT_QUANTIZED = ["model.vision_tower", "model.multi_modal_projector", "lm_head"]
+# Modules that stay as they are in a quantised model, by the whole names that the families give them: the layers of the
+# decoder hold nearly all weights, and the rest is sensitive to errors.
+_TOWERS = ["model.vision_tower", "model.visual", "model.vision_model"]
+NOT_QUANTIZED = [*_TOWERS, "model.multi_modal_projector", "model.connector", "lm_head"]
 
 
 def choose_device(device: str | torch.device) -> torch.device:
@@ -108,14 +109,14 @@ def quantization_options(quantization: str, device: torch.device, dtype: torch.d
     if missing := _missing(device, packages):
         raise ValueError(f"{quantization} weights need {missing}; leave quantization at none.")
     if quantization == "8bit":
-        config = BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=_NOT_QUANTIZED)
+        config = BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=NOT_QUANTIZED)
     else:
         config = BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=dtype,
-            llm_int8_skip_modules=_NOT_QUANTIZED,
+            llm_int8_skip_modules=NOT_QUANTIZED,
         )
     return {"quantization_config": config, "device_map": {"": device.index or 0}}
 

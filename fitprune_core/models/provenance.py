@@ -36,7 +36,7 @@ def provenance_of(model: PreTrainedModel, processor: ProcessorMixin) -> dict[str
 
 
 def conditions_of(model: PreTrainedModel, processor: ProcessorMixin) -> dict[str, str]:
-    """All that decides what a model says to a prompt, name to value: its provenance, weights and processor."""
+    """All that decides what a model says to a prompt, but for rounding: its provenance, weights and processor."""
     return {
         "model": model_name(model),
         **provenance_of(model, processor),

@@ -16,7 +16,7 @@ from fitprune_core.models.decoder import decoder_layers, query_and_key
 from fitprune_core.models.exclusive import exclusive_use, free_model
 from fitprune_core.models.family import visual_mask
 from fitprune_core.models.memory import with_memory_explained
-from fitprune_core.pruning.attention import products
+from fitprune_core.pruning.attention import products, without_autocast
 from fitprune_core.pruning.prompt import PruningTrace
 from fitprune_core.run.answer import Way
 from fitprune_core.run.next_tokens import distribution_of, divergence, likeliest, margin, read_up_to
@@ -116,7 +116,8 @@ def _note_in(rows: dict[int, torch.Tensor]) -> Callable[..., None]:
         query, key = query_and_key(attention, hidden, (cos, sin))
         cache = kwargs.get("past_key_values")
         keys = key if cache is None else cache.layers[attention.layer_idx].keys
-        logits = products(query[0, :, -1:], keys[0].float().transpose(1, 2)) * attention.scaling
+        with without_autocast(query.device):
+            logits = products(query[0, :, -1:], keys[0].float().transpose(1, 2)) * attention.scaling
         rows[attention.layer_idx] = torch.softmax(logits, dim=-1).mean(dim=(0, 1)).cpu()
 
     return note

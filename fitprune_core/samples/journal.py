@@ -216,8 +216,8 @@ def journal_path(out: Path) -> Path:
 def shared_journal(out: Path, conditions: Mapping[str, str], processes: Processes) -> Iterator[Journal]:
     """The journal of an output, for each of the processes that work on it; call it inside `processes.sole_run`.
 
-    One process writes to it. Several look up there what was done before and write to a part each, beside it, and
-    `gathered` puts those together: at the end of the block, or when a run that was stopped is gone on with.
+    One process writes to it. Several look up there what was done before and write to a part each, beside it; the parts
+    are put together at the end of the block, or when a run that was stopped is gone on with.
     """
     path = journal_path(out)
     processes.on_main(partial(_gather, out, conditions))

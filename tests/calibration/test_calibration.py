@@ -15,7 +15,7 @@ import pytest
 import torch
 from transformers import BatchFeature
 
-from fitprune_core import AttentionStatistics, collect_statistics, load_model
+from fitprune_core import AttentionStatistics, LayerAttention, collect_statistics, load_model
 from fitprune_core.calibration import calibration
 from fitprune_core.calibration.calibration import Calibration, calibrate
 from fitprune_core.samples import journal as journal_module
@@ -137,6 +137,16 @@ class TestOutcome:
             tracemalloc.stop()
         # Less than one sample's attention, although there are 45 more.
         assert peaks[1] - peaks[0] < received.nbytes / 2
+
+
+def test_statistics_are_float32_whatever_the_layers_products_are(tiny, monkeypatch):
+    own, on = LayerAttention.observed, []
+    monkeypatch.setattr(
+        LayerAttention, "observed", lambda self: on.append(torch.is_autocast_enabled("cpu")) or own(self)
+    )
+    with torch.autocast("cpu", torch.bfloat16):
+        collect_statistics(*tiny, [(random_picture(), "what?")])
+    assert len(on) == 4 and not any(on)
 
 
 class TestGoingOn:
@@ -322,7 +332,7 @@ class TestBadSamples:
         (folder / "0.png").unlink()
         (folder / "1.png").write_bytes((folder / "1.png").read_bytes()[:60])
         lines = samples.read_text().splitlines()
-        lines[2] = lines[2].replace("What is 2?", "x" * 2_001)
+        lines[2] = lines[2].replace("What is 2?", "x" * 100_001)
         samples.write_text("\n".join(lines))
         observe, calls = calibration.observe, []
 
@@ -335,7 +345,7 @@ class TestBadSamples:
         monkeypatch.setattr(calibration, "observe", observe_until_memory_is_full)
         with caplog.at_level(logging.WARNING):
             assert calibrate(*tiny, samples, out) == Calibration(2, 4, 36, 36)
-        words = ["0.png", "1.png is damaged", "2,001 characters", "cpu ran out of memory"]
+        words = ["0.png", "1.png is damaged", "100,001 characters", "cpu ran out of memory"]
         for record, number, word in zip(caplog.records, (1, 2, 3, 5), words, strict=True):
             assert f"{samples}, line {number}" in record.getMessage()
             assert word in record.getMessage()

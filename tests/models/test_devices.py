@@ -11,6 +11,7 @@ from transformers.quantizers.quantizers_utils import should_convert_module
 
 from fitprune_core import build_inputs, describe_device, load_model
 from fitprune_core.models import devices, loading
+from tests.families.every import CASES
 from tests.families.qwen_vl import save_tiny_qwen
 from tests.tiny import random_picture, tiny_llava
 
@@ -128,6 +129,16 @@ def test_only_the_layers_of_the_decoder_are_quantised(tiny, tiny_folder, gpu):
     quantised = [name for name in linear if should_convert_module(name, skipped)]
     assert quantised == [name for name in linear if "language_model.layers" in name]
     assert len(quantised) == 4 * 7
+
+
+@pytest.mark.parametrize("case", CASES[5:], ids=str)  # those before are LLaVA's
+def test_so_it_is_in_every_family(tmp_path, case):
+    case.write(tmp_path / "model")
+    model, _ = load_model(tmp_path / "model", device="cpu")
+    linear = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
+    quantised = [name for name in linear if should_convert_module(name, devices.NOT_QUANTIZED)]
+    decoder = ("language_model.layers", "text_model.layers")
+    assert quantised and quantised == [name for name in linear if any(part in name for part in decoder)]
 
 
 @pytest.mark.parametrize(
