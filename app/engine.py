@@ -28,6 +28,7 @@ from fitprune_core import (
     evaluate,
     load_model,
     model_name,
+    recipe_source,
     stream_comparison,
     sweep,
     tokens_per_layer,
@@ -37,7 +38,6 @@ from fitprune_core.models.loading import resolve_name
 from fitprune_core.models.provenance import weights_digest
 from fitprune_core.pruning.methods import find_method
 from fitprune_core.pruning.paint import UNPAINTED, Paint
-from fitprune_core.recipes.store import recipe_source
 from fitprune_core.run.comparison import MEASURING_SECONDS
 from fitprune_core.run.looking import Looked, look
 from fitprune_core.run.results import ORIGINAL

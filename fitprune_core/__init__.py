@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from fitprune_core.recipes.recipe import PruningRecipe as PruningRecipe
     from fitprune_core.recipes.statistics import AttentionStatistics as AttentionStatistics
     from fitprune_core.recipes.store import recipe_for as recipe_for
+    from fitprune_core.recipes.store import recipe_source as recipe_source
     from fitprune_core.run.answer import Way as Way
     from fitprune_core.run.comparison import Answered as Answered
     from fitprune_core.run.comparison import Comparison as Comparison
@@ -77,6 +78,7 @@ _HOME = {
     "fit_recipe_sequential": "calibration.sequential",
     "PruningRecipe": "recipes.recipe",
     "recipe_for": "recipes.store",
+    "recipe_source": "recipes.store",
     "prune_visual_tokens": "pruning.context",
     "PruningTrace": "pruning.prompt",
     "METHODS": "pruning.methods",

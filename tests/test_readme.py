@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from app.demo_model.samples import write_samples
 from fitprune_core.cli.main import COMMANDS, main
 from fitprune_core.cli.options import command_parser
 from fitprune_core.models.loading import MINI_LLAVA, MINI_LLAVA_FOLDER
@@ -104,15 +105,20 @@ NEEDED = (MINI_LLAVA_FOLDER / "config.json", RECIPES / MINI_LLAVA / STATISTICS)
 
 
 @pytest.mark.skipif(not all(path.is_file() for path in NEEDED), reason="needs the embedded model and its statistics")
-def test_its_python_runs(monkeypatch, capsys):
+def test_its_python_runs(monkeypatch, capsys, tmp_path):
     """That of the library; tests/app/test_server_guide.py runs what talks to a server."""
     monkeypatch.chdir(ROOT)
-    (code,) = blocks("python", (ROOT / "assets" / "guide" / "library.md").read_text(encoding="utf-8"))
-    exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
+    code, more = blocks("python", (ROOT / "assets" / "guide" / "library.md").read_text(encoding="utf-8"))
+    names = {"__name__": "readme"}
+    exec(compile(code, "library.md", "exec"), names)
     answer, left = capsys.readouterr().out.splitlines()
     assert answer
     counts = [int(number) for number in left.strip("[]").split(", ")]
     assert counts == sorted(counts, reverse=True)
+    write_samples(tmp_path, 2, 0)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(more, "library.md", "exec"), names)
+    assert [score.method for score in names["scores"]] == ["original", "fitprune", "random"]
 
 
 @pytest.mark.slow

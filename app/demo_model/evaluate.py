@@ -29,11 +29,8 @@ from app.demo_model.foreign import foreign_picture
 from app.demo_model.questions import KINDS, READING, UNKNOWN_ANSWER, ask
 from app.demo_model.samples import Item, write_items
 from app.demo_model.scenes import random_scene
-from fitprune_core.cost.decoder import DecoderGeometry
 from fitprune_core.evaluation.outcomes import Outcomes, read_results
 from fitprune_core.evaluation.table import ORIGINAL
-from fitprune_core.models.loading import model_name
-from fitprune_core.recipes.store import recipe_source
 
 TEST_SEED = 2_000_000_000
 EASY_VQA = "easy-VQA test"
@@ -100,7 +97,7 @@ def recipe_for(model, statistics: str | None = None) -> Callable[[float], fp.Pru
     @cache
     def source() -> Callable[[float], fp.PruningRecipe]:
         if statistics is None:
-            return recipe_source(model_name(model), DecoderGeometry.from_config(model.config))
+            return fp.recipe_source(fp.model_name(model), fp.DecoderGeometry.from_config(model.config))
         return partial(fp.fit_recipe, fp.AttentionStatistics.load(statistics))
 
     return lambda reduction: source()(reduction)

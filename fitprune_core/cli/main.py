@@ -118,6 +118,7 @@ def _over_samples(options: argparse.Namespace) -> Iterator[tuple]:
 
 def run_evaluate(options: argparse.Namespace) -> None:
     """Answer a samples file with the original model and with methods at several budgets."""
+    recipe = PruningRecipe.load(options.recipe) if options.recipe else None
     _import_models()
     from fitprune_core.cli.tables import scores_table
     from fitprune_core.evaluation.evaluation import evaluate
@@ -127,8 +128,8 @@ def run_evaluate(options: argparse.Namespace) -> None:
             model,
             processor,
             options.samples,
-            options.reduction,
-            processes.agree(lambda: _recipes_of(model, options)),
+            options.reduction if recipe is None else [recipe.reduction],
+            processes.agree(lambda: _recipes_of(model, options)) if recipe is None else lambda _: recipe,
             options.out,
             methods=options.method,
             max_new_tokens=options.max_new_tokens,

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from fitprune_core.checks.files import EXPORTS
 from fitprune_core.checks.words import cut, shown
@@ -28,6 +28,9 @@ class OneLineParser(argparse.ArgumentParser):
     """An argument parser whose complaint is one line, without the usage above it."""
 
     program = PROGRAM
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)  # --recipe is not --recipes
 
     def error(self, message: str) -> NoReturn:
         complain(message, self.program)
@@ -99,9 +102,9 @@ def _add_fit(adding: argparse.ArgumentParser) -> None:
 def _add_evaluate(adding: argparse.ArgumentParser) -> None:
     _add_model(adding)
     _add_samples(adding)
-    adding.add_argument(
-        "--reduction", required=True, nargs="+", type=_share, metavar="R", help="shares of visual FLOPs to save"
-    )
+    budget = adding.add_mutually_exclusive_group(required=True)
+    budget.add_argument("--reduction", nargs="+", type=_share, metavar="R", help="shares of visual FLOPs to save")
+    budget.add_argument("--recipe", type=Path, metavar="FILE", help="a recipe file instead of shares")
     about = "what chooses the tokens, one or several, with options as in random:seed=1 [fitprune]"
     adding.add_argument("--method", nargs="+", default=["fitprune"], metavar="NAME", help=about)
     _add_running(adding)

@@ -12,11 +12,14 @@ from typing import Any
 
 from transformers import PreTrainedModel, ProcessorMixin
 
+from fitprune_core.cost.decoder import DecoderGeometry
 from fitprune_core.evaluation.table import Score, check_table, export, mark, on_one_line
 from fitprune_core.models.exclusive import free_model
+from fitprune_core.models.loading import model_name
 from fitprune_core.models.provenance import conditions_of
 from fitprune_core.pruning.methods import Method, find_method
 from fitprune_core.recipes.recipe import PruningRecipe, check_share
+from fitprune_core.recipes.store import recipe_source
 from fitprune_core.run.answer import UNPRUNED, Answer, Way, answer
 from fitprune_core.run.batch import BatchSize
 from fitprune_core.run.decoding import Decoding
@@ -33,11 +36,11 @@ def evaluate(
     model: PreTrainedModel,
     processor: ProcessorMixin,
     samples: str | os.PathLike | SamplesFile,
-    reductions: Sequence[float],
-    recipe_for: Callable[[float], PruningRecipe],
+    reductions: Sequence[float] | float,
+    recipe_for: Callable[[float], PruningRecipe] | None,
     out: str | os.PathLike,
     *,
-    methods: Sequence[str | Method] = ("fitprune",),
+    methods: Sequence[str | Method] | str | Method = ("fitprune",),
     max_new_tokens: int = 64,
     images: str | os.PathLike | None = None,
     batch_size: int | str = 1,
@@ -49,13 +52,14 @@ def evaluate(
 
     Args:
         samples: a samples file, see `samples.files`. It is checked as a whole before the first answer.
-        reductions: shares of visual compute to save, 0 <= reduction < 1. The original model, reduction 0, always runs.
-        recipe_for: the recipe for a reduction.
+        reductions: shares of visual compute to save, 0 <= reduction < 1, one or several. The original model, reduction
+            0, always runs.
+        recipe_for: the recipe for a reduction; None for those of the model, see `recipes.store.recipe_source`.
         out: CSV file, see `table.Row`, written when the run ends. What was answered so far is in a journal beside it
             (`journal.journal_path`) and is not answered again: a run that was stopped, at whatever point, goes on where
             it stopped, and another budget or method adds its answers alone.
-        methods: as `registry.find_method` takes them: names in `METHODS`, with options ("random:seed=1"), or instances.
-            Their labels are what tells their answers apart.
+        methods: one or several, as `registry.find_method` takes them: names in `METHODS`, with options
+            ("random:seed=1"), or instances. Their labels are what tells their answers apart.
         max_new_tokens: longest answer. Decoding is greedy.
         images: the folder that pictures are relative to, if not the samples file's own.
         batch_size: how many samples are answered at once, from 1 up, or "auto"; see `batch.BatchSize`. Answers do not
@@ -78,7 +82,8 @@ def evaluate(
     sizes, decoding = BatchSize(batch_size), Decoding(max_new_tokens)
 
     def prepared() -> tuple[list[Job], int, dict[str, str]]:
-        jobs = jobs_of(reductions, recipe_for, [find_method(method) for method in methods])
+        source = recipe_for or recipe_source(model_name(model), DecoderGeometry.from_config(model.config))
+        jobs = jobs_of(_several(reductions), source, [find_method(method) for method in _several(methods)])
         warnings = [warning for job in jobs for warning in job.way.warnings_on(model, processor)]
         for warning in dict.fromkeys(warnings):
             logger.warning(warning)
@@ -141,6 +146,11 @@ class Job:
 
     def __str__(self) -> str:
         return f"{self.method} at {self.reduction:g}"
+
+
+def _several(given: Any) -> Sequence[Any]:
+    """One budget or method as a list of it, several as they are."""
+    return [given] if isinstance(given, int | float | str | Method) else given
 
 
 def jobs_of(

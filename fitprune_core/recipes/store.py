@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from fitprune_core.checks.words import shown
 from fitprune_core.cost.decoder import DecoderGeometry
 from fitprune_core.recipes.fit import fit_recipe
 from fitprune_core.recipes.published import RECIPES, interpolate_published, published_recipes, recipe_folder
@@ -48,6 +49,8 @@ def recipe_source(
     recipes: folder that holds a folder for each model, with its `statistics.npz` or its `published-*.json`. Raises
     ValueError where there is neither, or the statistics are of another model.
     """
+    if not isinstance(model_name, str):
+        raise ValueError(f"model_name is {shown(model_name)}; give the model's name, as `model_name(model)` tells it")
     folder = recipe_folder(model_name, recipes)
     if folder is not None and (folder / STATISTICS).is_file():
         statistics = AttentionStatistics.load(folder / STATISTICS)

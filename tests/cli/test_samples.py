@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 
 import numpy as np
 import pytest
 
-from fitprune_core import AttentionStatistics
+from fitprune_core import AttentionStatistics, PruningRecipe
 from fitprune_core.cli.main import main
 from tests.tiny import random_picture
 
@@ -50,6 +51,27 @@ def test_every_form_calibrates_to_the_same_statistics(files, tiny_folder, capsys
     for other in found[1:]:
         assert np.array_equal(other.self_attention, found[0].self_attention)
         assert np.array_equal(other.cross_attention, found[0].cross_attention)
+
+
+def test_what_was_fitted_is_evaluated(files, tiny_folder, capsys):
+    model = ["--model", str(tiny_folder), "--samples", str(files / "s.json"), "--images", str(files / "pictures")]
+    assert main(["calibrate", *model, "--out", str(files / "s.npz")]) == 0
+    fitted = ["fit", "--statistics", str(files / "s.npz"), "--reduction", "0.4", "--first-drop-layer", "2"]
+    assert main([*fitted, "--out", str(files / "recipe.json")]) == 0
+    recipe, out = PruningRecipe.load(files / "recipe.json"), files / "results.csv"
+    running = ["evaluate", *model, "--max-new-tokens", "1", "--out", str(out)]
+    assert main([*running, "--recipe", str(files / "recipe.json")]) == 0
+    rows = list(csv.DictReader(out.open(encoding="utf-8")))
+    pruned = [row for row in rows if row["method"] == "fitprune"]
+    assert len(pruned) == 2 and {row["reduction"] for row in pruned} == {"0.4"}
+    counts = " ".join(map(str, recipe.removed))
+    assert counts.startswith("0 0 ") and all(row["recipe"].startswith(counts) for row in pruned)
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main([*running, "--recipe", str(files / "recipe.json"), "--reduction", "0.4"])
+    with pytest.raises(SystemExit):
+        main(["fit", "--stat", str(files / "s.npz"), "--reduction", "0.4", "--out", "x.json"])
+    assert "not allowed with" in (told := capsys.readouterr().err) and "--statistics" in told
 
 
 def test_evaluate_reads_llavas_form(files, tiny_folder, capsys):

@@ -107,6 +107,22 @@ class TestEvaluate:
         assert not (tmp_path / "x.csv").exists()
 
 
+def test_a_model_with_recipes_of_its_own_needs_no_others(tiny, samples, recipe_for, tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr("fitprune_core.evaluation.evaluation.recipe_source", lambda *_: made.append(1) or recipe_for)
+    scores = evaluate(*tiny, samples, 0.5, None, tmp_path / "r.csv", methods="random", max_new_tokens=1)
+    assert made and [(score.method, score.reduction) for score in scores] == [("original", 0.0), ("random", 0.5)]
+
+
+def test_a_question_may_be_as_long_as_the_model_reads(tiny, recipe_for, tmp_path):
+    """What visitors of a page may ask is bounded there."""
+    random_picture().save(tmp_path / "p.png")
+    line = {"id": "long", "image": "p.png", "question": "what? " * 400}
+    (tmp_path / "samples.jsonl").write_text(json.dumps(line) + "\n")
+    scores = evaluate(*tiny, tmp_path / "samples.jsonl", 0.5, recipe_for, tmp_path / "r.csv", max_new_tokens=1)
+    assert [score.samples for score in scores] == [1, 1]
+
+
 class TestBadSamples:
     def test_are_reported_and_left_out(self, run, samples, tmp_path, caplog):
         (tmp_path / "0.png").write_text("no picture")

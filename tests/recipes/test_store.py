@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
+import torch
 
 from fitprune_core import AttentionStatistics, fit_recipe, recipe_for
 from fitprune_core.recipes.published import RECIPES
@@ -27,6 +28,12 @@ def recipes(tmp_path):
 
 def test_recipes_are_fitted_from_statistics_that_are_there(recipes, statistics):
     assert recipe_source("mini-llava", statistics.geometry, recipes)(0.6) == fit_recipe(statistics, 0.6)
+
+
+def test_a_model_is_not_its_name():
+    with pytest.raises(ValueError, match="give the model's name") as told:
+        recipe_for(torch.nn.Linear(400, 400), 0.5)
+    assert len(str(told.value)) < 300
 
 
 def test_one_budget_is_what_the_source_gives(recipes, statistics):
