@@ -47,7 +47,11 @@ class Asked:
         return {"method": self.sides.right, "against": against, "paint": right}
 
     def link(self, examples: Sequence[Example]) -> str:
-        """What an address must ask for to show it again; "" for a picture that nobody else has."""
+        """What an address must ask for to show it again; "" for a picture that nobody else has, and for what was
+        painted, which no address tells.
+        """
+        if self.paint:
+            return ""
         link = link_of(examples, self.seed, self.question, self.percent)
         return "&".join(filter(None, (link, urlencode(self.sides.asked())))) if link else ""
 

@@ -29,9 +29,9 @@ class Evaluated:
     asked: int
 
     def sentence(self) -> str:
-        """ "Evaluated at 80 %: 91.2 % of 2,000 answers right; 97.1 % without pruning."."""
+        """ "FitPrune evaluated at 80 %: 91.2 % of 2,000 answers right; 97.1 % without pruning."."""
         return (
-            f"Evaluated at {self.percent:.3g} %: {100 * self.right:.1f} % of {self.asked:,} answers right; "
+            f"FitPrune evaluated at {self.percent:.3g} %: {100 * self.right:.1f} % of {self.asked:,} answers right; "
             f"{100 * self.original:.1f} % without pruning."
         )
 

@@ -96,7 +96,7 @@ def conditions_of(engine: Engine, example: Example) -> dict[str, Any]:
     return {"model": engine.model_name, "weights": engine.weights, "picture": picture, "tokens": engine.max_new_tokens}
 
 
-def _percent_of(example: Example) -> int:
+def _percent_of(example: Example) -> float:
     if example.percent is None:
         raise ValueError(f"the example {example.name} has no budget")
     return example.percent

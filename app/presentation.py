@@ -78,16 +78,23 @@ def running_board(partial: Partial | None, percent: float, sides: Sides = _USUAL
 
 
 def done_board(
-    comparison: Comparison, truth: str | None, *, times: str = MEASURED, picture: str = "", sides: Sides = _USUAL
+    comparison: Comparison,
+    truth: str | None,
+    *,
+    times: str = MEASURED,
+    picture: str = "",
+    sides: Sides = _USUAL,
+    percent: float | None = None,
 ) -> Board:
     """The result. truth: the answer that is known to be right, or None; picture: the key of the picture.
 
+    percent: the page's budget; None for the comparison's own, that of the side that prunes.
     times: MEASURING or UNMEASURED leave out those of the comparison, which nothing was measured for yet.
     """
     cards = _cards(comparison, truth)
     return Board(
         state="measuring" if times == MEASURING else "done",
-        percent=round(100 * comparison.reduction, 2),
+        percent=_percent_of(comparison) if percent is None else percent,
         question=comparison.question,
         picture=picture,
         sides=sides.key,
@@ -161,7 +168,7 @@ def _cards(comparison: Comparison, truth: str | None) -> list[Card]:
         marks = [False] * len(pieces) if comparison.agree else differing(pieces, run.answer, other.answer)
         cards.append(
             Card(
-                name=side_name(side.method if side is not None else ORIGINAL) + _painted(side),
+                name=side_name(side.method if side is not None else ORIGINAL) + ", painted" * is_painted(side),
                 percent=round(100 * side.reduction, 2) if side is not None and is_pruned else None,
                 answer=run.answer,
                 state="done",
@@ -173,8 +180,15 @@ def _cards(comparison: Comparison, truth: str | None) -> list[Card]:
     return cards
 
 
-def _painted(side: Pruning | None) -> str:
-    return ", painted" if side is not None and (side.stay or side.go) else ""
+def is_painted(*sides: Pruning | None) -> bool:
+    """Whether a visitor told patches of one of these sides to stay or to go."""
+    return any(side is not None and (side.stay or side.go) for side in sides)
+
+
+def _percent_of(comparison: Comparison) -> float:
+    first = comparison.against
+    pruning = first if first is not None and comparison.method == ORIGINAL else comparison
+    return round(100 * pruning.reduction, 2)
 
 
 def _who(comparison: Comparison) -> tuple[str, str]:
@@ -206,7 +220,7 @@ def _sentence(comparison: Comparison) -> str:
         on_the_left = first.num_dropped if first else 0
         what = f"{on_the_left} of {total} visual tokens were dropped on the left, {dropped} on the right"
         the_first = "the right's first token"
-    painted = next((side for side in (comparison, first) if side is not None and _painted(side)), None)
+    painted = next((side for side in (comparison, first) if side is not None and is_painted(side)), None)
     if painted is not None:
         what = f"{len(painted.stay)} were told to stay and {len(painted.go)} to go; {what}"
     paired = comparison.paired.get("prefill")
@@ -225,6 +239,7 @@ __all__ = [
     "data_uri",
     "done_board",
     "idle_board",
+    "is_painted",
     "queued_board",
     "running_board",
     "trace_of",

@@ -31,6 +31,7 @@ _FIRST_SEED, _LAST_SEED = 2**40, 2**41
 _DRAWS = 3_000
 _POLITENESS = re.compile(r"^(?:(?:please|hello|so) )+| please$")
 _PICTURE = re.compile(r"\b(?:the|this) (?:picture|image|scene)\b")
+_PERCENT = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,9})?")
 _PLAIN = re.compile(r"[A-Z][^?!.]*[^?!.\s]\?")  # one question mark, after the last word
 _AT_PLACE = re.compile(rf" (?:at|in|on) the ({'|'.join(sorted(PLACES, key=len, reverse=True))}) ")
 _ANSWERABLE = tuple(ask for kind, ask in KINDS.items() if kind != "unknown")
@@ -44,7 +45,7 @@ class Example:
     picture: Path | None
     question: str
     seed: int
-    percent: int | None = None
+    percent: float | None = None
 
     @property
     def name(self) -> str:
@@ -109,11 +110,17 @@ def linked(examples: Sequence[Example], asked: Mapping[str, str]) -> Example | N
         return None
     if example is None:
         raise ValueError("There is no such example or scene as this link asks for.")
-    percent = _whole(asked.get("budget", ""), 0, LARGEST_PERCENT)
+    percent = percent_in(asked.get("budget", ""))
     question = asked.get("question", "")[:MAX_QUESTION_CHARACTERS]
     return replace(
         example, question=question or example.question, percent=example.percent if percent is None else percent
     )
+
+
+def percent_in(text: str) -> float | None:
+    """A budget in percent as addresses have it, "60" or "62.5"; None for what is none."""
+    number = float(text) if _PERCENT.fullmatch(text) else -1.0
+    return number if 0 <= number <= LARGEST_PERCENT else None
 
 
 def _whole(text: str, smallest: int, largest: int) -> int | None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from app.engine import LARGEST_PERCENT, Side, check_name, check_percent
+from app.scenes import percent_in
 from fitprune_core.checks.words import shown
 from fitprune_core.pruning.methods import find_method
 from fitprune_core.run.results import ORIGINAL, Comparison, Pruning
@@ -67,10 +68,11 @@ def side_name(label: str) -> str:
 
 def sides_asked(asked: Mapping[str, str]) -> Sides:
     """The sides that an address asks for. Raises ValueError for what is no method or no budget."""
-    percent = asked.get("left_budget", "")
-    if percent and not (percent.isdecimal() and len(percent) < 4):
-        raise ValueError(f"the left side's budget is a percentage from 0 to {LARGEST_PERCENT}, not {shown(percent)}")
-    return Sides(asked.get("left", Sides.left), asked.get("right", Sides.right), int(percent) if percent else None)
+    text = asked.get("left_budget", "")
+    percent = percent_in(text)
+    if text and percent is None:
+        raise ValueError(f"the left side's budget is a percentage from 0 to {LARGEST_PERCENT}, not {shown(text)}")
+    return Sides(asked.get("left", Sides.left), asked.get("right", Sides.right), percent)
 
 
 def sides_of(first: Pruning | None, second: Pruning) -> Sides:

@@ -31,7 +31,11 @@ _READY = "Open results that exist, or ask many questions here."
 
 @dataclass(frozen=True)
 class Parts:
-    """The components that events read and write. `token` is that of the visitor's run, kept in his browser."""
+    """The components that events read and write.
+
+    `token` is that of the visitor's run, kept in his browser; `shown` that of the run whose table is shown, which stays
+    while another one runs.
+    """
 
     results: gr.File
     pruned_log: gr.File
@@ -46,6 +50,7 @@ class Parts:
     table: Table
     picture: gr.Image
     token: gr.BrowserState
+    shown: gr.State
     timer: gr.Timer
 
 
@@ -120,12 +125,12 @@ class InspectPage:
             run.stop()
         return self.look_after(token)
 
-    def look(self, token: str, event: gr.EventData) -> dict:
+    def look(self, token: str | None, event: gr.EventData) -> dict:
         """A row was chosen: show its picture."""
         path = self._picture_of(token, told(event, "index"))
         return {self.parts.picture: gr.Image(open_picture(path) if path else None, visible=path is not None)}
 
-    def open_row(self, token: str, event: gr.EventData, compare: ComparePage) -> dict:
+    def open_row(self, token: str | None, event: gr.EventData, compare: ComparePage) -> dict:
         """A row is to be compared: its picture, its question, and its side's method and budget."""
         index = told(event, "index")
         path, outcomes = self._picture_of(token, index), self._outcomes_of(token)
@@ -158,17 +163,17 @@ class InspectPage:
             return {**over, parts.notice: Message(text=sentence(error), kind="error")}
         stopped = "Stopped; these are the answers so far." if run.state == "stopped" else ""
         text = " ".join(filter(None, (f"{len(outcomes.questions):,} questions.", stopped, left_out)))
-        return {**over, parts.table: table, parts.notice: Message(text=text)}
+        return {**over, parts.table: table, parts.shown: run.token, parts.notice: Message(text=text)}
 
-    def _picture_of(self, token: str, index: Any) -> Path | None:
-        """The picture of a row of the visitor's own run, inside its folder; None where there is none."""
+    def _picture_of(self, token: str | None, index: Any) -> Path | None:
+        """The picture of a row of a run, inside its folder; None where there is none."""
         run, outcomes = self.runs.find(token), self._outcomes_of(token)
         if run is None or outcomes is None or not isinstance(index, int) or not 0 <= index < len(outcomes.questions):
             return None
         path = (run.pictures / outcomes.questions[index].picture).resolve()
         return path if path.is_relative_to(run.folder.resolve()) and path.is_file() else None
 
-    def _outcomes_of(self, token: str) -> Outcomes | None:
+    def _outcomes_of(self, token: str | None) -> Outcomes | None:
         """The answers of a run that is over; None for one that is not."""
         run = self.runs.find(token)
         if run is None or run.is_busy or not run.results.is_file():
@@ -178,7 +183,7 @@ class InspectPage:
     def welcome(self, demo: gr.Blocks) -> None:
         """What happens when somebody opens the page; events of a page belong to the Blocks around it."""
         parts = self.parts
-        shown = [parts.notice, parts.table, parts.timer, parts.stop]
+        shown = [parts.notice, parts.table, parts.shown, parts.timer, parts.stop]
         demo.load(self.go_on, parts.token, shown, **AT_ONCE)
 
 
@@ -206,7 +211,9 @@ def create_inspect(
             controls = _create_controls(engine)
         with gr.Column(elem_classes="page-results", scale=1):
             table = Table(TableData(), elem_id="table", elem_classes="bare")
-    page.parts = Parts(**controls, table=table, picture=picture, token=token, timer=gr.Timer(LOOK, active=False))
+    page.parts = Parts(
+        **controls, table=table, picture=picture, token=token, shown=gr.State(None), timer=gr.Timer(LOOK, active=False)
+    )
     _wire(page, compare, tabs)
     return page
 
@@ -260,7 +267,7 @@ def _create_controls(engine: Engine) -> dict[str, Any]:
 
 def _wire(page: InspectPage, compare: ComparePage, tabs: gr.Tabs) -> None:
     parts = page.parts
-    shown = [parts.notice, parts.table, parts.timer, parts.stop]
+    shown = [parts.notice, parts.table, parts.shown, parts.timer, parts.stop]
     gr.on(
         [parts.results.change, parts.pruned_log.change],
         page.open_results,
@@ -272,11 +279,11 @@ def _wire(page: InspectPage, compare: ComparePage, tabs: gr.Tabs) -> None:
     parts.run.click(page.begin, asked, [parts.token, *shown], **QUIET)
     parts.stop.click(page.stop, parts.token, shown, **AT_ONCE)
     parts.timer.tick(page.look_after, parts.token, shown, **AT_ONCE)
-    parts.table.look(page.look, parts.token, parts.picture, trigger_mode="multiple", **AT_ONCE)
+    parts.table.look(page.look, parts.shown, parts.picture, trigger_mode="multiple", **AT_ONCE)
 
-    def open_row(token: str, event: gr.EventData) -> dict:
-        return {tabs: gr.Tabs(selected="compare"), **page.open_row(token, event, compare)}
+    def open_row(shown: str | None, event: gr.EventData) -> dict:
+        return {tabs: gr.Tabs(selected="compare"), **page.open_row(shown, event, compare)}
 
     of = compare.parts
     filled = [of.picture, of.question, of.percent, of.sides, of.seed]
-    parts.table.open(open_row, parts.token, [tabs, *filled], **AT_ONCE).success(None, js=CLICK_RUN)
+    parts.table.open(open_row, parts.shown, [tabs, *filled], **AT_ONCE).success(None, js=CLICK_RUN)

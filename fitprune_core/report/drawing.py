@@ -150,7 +150,9 @@ class LayerDrawing:
         self.top = _MARGIN + 28 * len(self.question) + 8 + (24 if self.panels[0].title else 0)
         self.under = self.top + self.shape[1] + _GAP
         c, ways = self.comparison, ways_of(self.comparison)
-        names = [title_of(way["method"], way["reduction"]) for way in ways]
+        names = [
+            title_of(way["method"], way["reduction"], is_painted=bool(way.get("stay") or way.get("go"))) for way in ways
+        ]
         answers = [c["original"]["answer"] or "(empty answer)", c["pruned"]["answer"] or "(empty answer)"]
         self.answers = [f"{name}: {answer}" for name, answer in zip(names, answers, strict=True)]
         saved = [

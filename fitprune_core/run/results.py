@@ -102,8 +102,8 @@ class Pruning:
 
     @property
     def title(self) -> str:
-        """ "original", or "fitprune 60 %"."""
-        return title_of(self.method, self.reduction)
+        """ "original", "fitprune 60 %", or "fitprune 60 %, painted"."""
+        return title_of(self.method, self.reduction, is_painted=bool(self.stay or self.go))
 
     @property
     def num_dropped_before(self) -> int:
@@ -187,9 +187,10 @@ class Comparison(Pruning):
         }
 
 
-def title_of(method: str, reduction: float) -> str:
+def title_of(method: str, reduction: float, *, is_painted: bool = False) -> str:
     """What a side of a comparison is called, see `Pruning.title`."""
-    return ORIGINAL if method == ORIGINAL else f"{method} {100 * reduction:.4g} %"
+    painted = ", painted" if is_painted else ""
+    return ORIGINAL if method == ORIGINAL else f"{method} {100 * reduction:.4g} %{painted}"
 
 
 def normalised(answer: str) -> str:

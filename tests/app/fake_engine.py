@@ -104,7 +104,8 @@ class FakeEngine:
     def _compare(
         self, image, question, percent, should_stop, method, against, paint
     ) -> Iterator[Partial | Answered | Comparison]:
-        question, recipe = check_question(question), self.recipe_for(percent)
+        # As the engine does: of the model as it is no recipe is known, and nothing is saved.
+        question, recipe = check_question(question), self.recipe_for(0 if method == "original" else percent)
         self.asked.append((image.size, question, percent))
         original, pruned = self.answers
         for stage, words in (("original", original.split()), ("pruned", pruned.split())):

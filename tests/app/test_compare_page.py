@@ -17,6 +17,7 @@ from app.parts.sides import Chosen
 from app.presentation import idle_board
 from app.sides import Sides
 from app.uploads import Upload
+from fitprune_core import Comparison
 from fitprune_core.pruning.paint import Paint
 from tests.app.fake_engine import FakeEngine
 
@@ -278,9 +279,31 @@ def test_answers_come_before_the_times_and_stay_when_these_are_stopped(page, pic
     assert {row.word for row in kept.rows if row.label in timed} == {"not measured"}
     assert last[parts.notice].text == "Stopped before the times were measured."
     assert measuring[parts.shown] == kept.model_dump()
+    assert kept.can_look
     assert measuring[parts.found] is measuring[parts.subject] is None  # what was saved before is not this comparison
     assert last[parts.found]["comparison"]["pruned"]["answer"] == "a blue car"
     assert last[parts.found]["comparison"]["question"] == last[parts.subject].asked.question == "What?"
+
+
+def test_what_fails_while_times_are_measured_is_kept_and_said_to_be_this_one(page, picture, monkeypatch):
+    compare = page.engine.compare
+
+    def failing(*args, **options):
+        for item in compare(*args, **options):
+            if isinstance(item, Comparison):
+                raise RuntimeError("the clock is gone")
+            yield item
+
+    monkeypatch.setattr(page.engine, "compare", failing)
+    last, parts = results(page, picture)[-1], page.parts
+    assert last[parts.board].pruned.answer == "a blue car" == last[parts.found]["comparison"]["pruned"]["answer"]
+    assert "clock is gone" in last[parts.notice].text and "times were not measured" in last[parts.notice].text
+
+
+def test_nothing_runs_over_what_is_said_of_a_link_that_leads_nowhere(page):
+    request = SimpleNamespace(query_params={"example": "99", "question": "x"}, session_hash="visitor", client=None)
+    update = page.arrive(request)
+    assert "no such example" in update[page.parts.notice].text and update[page.parts.is_ready] is True
 
 
 def wait_until(holds) -> bool:

@@ -39,8 +39,8 @@ def test_the_nearest_evaluated_budget_is_told(tmp_path):
     write(tmp_path, SIDES)
     found = evidence(tmp_path)
     assert [each.percent for each in found] == [40, 80]
-    at_80 = "Evaluated at 80 %: 50.0 % of 8 answers right; 100.0 % without pruning."
-    at_40 = "Evaluated at 40 %: 87.5 % of 8 answers right; 100.0 % without pruning."
+    at_80 = "FitPrune evaluated at 80 %: 50.0 % of 8 answers right; 100.0 % without pruning."
+    at_40 = "FitPrune evaluated at 40 %: 87.5 % of 8 answers right; 100.0 % without pruning."
     assert {percent: note_at(found, percent) for percent in (0, 10, 59, 61, 90)} == {
         0: "", 10: at_40, 59: at_40, 61: at_80, 90: at_80,
     }  # fmt: skip

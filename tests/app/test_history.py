@@ -12,6 +12,7 @@ from PIL import Image
 
 from app.pages.compare import create_compare
 from app.pages.compare.history import create_history
+from app.pages.compare.showing import key_of
 from app.scenes import link_of
 from app.uploads import Upload
 from fitprune_core.report.export import to_entries
@@ -72,6 +73,26 @@ def test_an_example_or_scene_comes_with_its_picture_truth_and_link(history, foun
     else:
         name = examples[index].picture.name
         assert update[parts.picture].endswith(name) and update[parts.board].picture.endswith(f"/{name}")
+
+
+def test_what_was_painted_has_no_link_and_of_an_example_its_picture(history, comparison):
+    image, parts, example = Image.new("RGB", (120, 90), "green"), history.page.parts, history.page.examples[0]
+    for painted in (
+        replace(comparison, stay=(1, 2)),
+        replace(comparison, method="original", against=replace(comparison, go=(3,))),
+    ):
+        update = reopen(history, json.dumps(to_entries(painted, image, GEOMETRY)), picture=key_of(example.picture))
+        board = update[parts.board]
+        assert board.link == "" and board.picture == key_of(example.picture)
+        assert update[parts.picture].endswith(example.picture.name) and update[parts.seed] == example.seed
+        assert any(card.name.endswith(", painted") for card in (board.original, board.pruned))
+
+
+def test_what_spoke_against_a_recipe_is_said_again(history, comparison):
+    warned = replace(comparison, warnings=("the recipe is another model's",))
+    update = reopen(history, json.dumps(to_entries(warned, Image.new("RGB", (120, 90)), GEOMETRY)))
+    said = update[history.page.parts.notice]
+    assert said.kind == "warning" and "The recipe is another model's. Timing:" in said.text
 
 
 def test_the_picture_stays_only_where_it_is_the_one_that_was_asked_about(history, found, tmp_path):

@@ -13,6 +13,7 @@ from app.asked import Asked, Subject
 from app.lens import look_at, looks_of
 from app.pages.compare import create_compare
 from app.pages.compare.looking import Looking
+from app.parts.notice import Message
 from app.presentation import idle_board
 from app.sides import Sides
 from app.uploads import Upload
@@ -109,9 +110,9 @@ def page():
         return create_compare(FakeEngine(("a red car", "a blue car")))
 
 
-def looked(page, subject, **event):
+def looked(page, subject, before=None, **event):
     async def main():
-        run = Looking(page).look(SimpleNamespace(_data=event), subject, VISITOR)
+        run = Looking(page).look(SimpleNamespace(_data=event), subject, before, VISITOR)
         return [update async for update in run]
 
     return asyncio.run(main())
@@ -136,6 +137,26 @@ def test_a_run_looks_where_the_answers_part_and_a_click_where_it_says(page, tmp_
     lens = update[parts.lens]
     assert page.engine.looked[-1] == tokens_of("a", "blue")
     assert (lens.side, lens.index, lens.token, lens.clicked) == (1, 2, "car", True)
+
+
+def test_words_about_waiting_and_an_earlier_failure_go_when_there_is_something_to_see(page, tmp_path):
+    subject, notice = run_of(page, tmp_path)[-1][page.parts.subject], page.parts.notice
+    (update,) = looked(page, subject, Message(text="Timing: so."), side=1, index=2)
+    assert notice not in update
+    (update,) = looked(page, subject, Message(text="No such token.", kind="error"), side=1, index=2)
+    assert update[notice].text == ""
+    place = page.engine.line.join("somebody else")
+
+    async def main():
+        event = SimpleNamespace(_data={"side": 1, "index": 2})
+        found = []
+        async for update in Looking(page).look(event, subject, Message(text="Timing: so."), VISITOR):
+            found.append(update)
+            page.engine.line.leave(place)
+        return found
+
+    waiting, last = asyncio.run(main())
+    assert "before you" in waiting[notice].text and last[notice].text == "Timing: so." and last[page.parts.lens].token
 
 
 NOWHERE = [{"side": 2, "index": 0}, {"side": 0, "index": "1"}, {}]

@@ -171,7 +171,9 @@ def test_what_cannot_begin_is_told_without_a_word_over_the_progress_of_what_runs
     monkeypatch.setattr("app.pages.wiring.gr.Warning", told.append)
     monkeypatch.setattr(engine, "evaluate", lambda *_, should_stop, **__: _until(should_stop))
     page = InspectPage(engine, runs)
-    page.parts = SimpleNamespace(notice="notice", timer="timer", token="token", stop="stop", table="table")
+    page.parts = SimpleNamespace(
+        notice="notice", timer="timer", token="token", stop="stop", table="table", shown="shown"
+    )
     request = SimpleNamespace(session_hash="visitor", client=None)
     asked = (None, "scenes", 10, [], [60])
     alone = page.begin(*asked, "", request)
@@ -199,6 +201,22 @@ def test_one_that_waits_is_over_as_soon_as_it_is_stopped_and_begins_no_more(engi
     first.stop()
     wait_for(first)
     assert asked == [1] and second.state == "stopped"
+
+
+def test_rows_keep_their_pictures_while_another_run_is_on_the_way(engine, runs, monkeypatch):
+    page = InspectPage(engine, runs)
+    names = ("notice", "timer", "token", "stop", "table", "shown", "picture")
+    page.parts = SimpleNamespace(**{name: name for name in names})
+    first = wait_for(begin(runs))
+    assert page.look_after(first.token)["shown"] == first.token
+    monkeypatch.setattr(engine, "evaluate", lambda *_, should_stop, **__: _until(should_stop))
+    second = begin(runs)
+    assert second.is_busy and "shown" not in page.look_after(second.token)
+    event = SimpleNamespace(_data={"index": 0, "side": 1})
+    assert page.look(first.token, event)["picture"].visible and not page.look(second.token, event)["picture"].visible
+    second.stop()
+    wait_for(second)
+    assert "shown" not in page.look_after(second.token)  # it was stopped before its first answer
 
 
 def _until(should_stop):

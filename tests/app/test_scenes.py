@@ -75,6 +75,7 @@ class TestLinks:
         assert linked(self.EXAMPLES, {"__theme": "dark"}) is None
         assert linked(self.EXAMPLES, {"example": "1"}) == self.EXAMPLES[1]
         assert linked(self.EXAMPLES, {"example": "0", "budget": "400"}).percent is None
+        assert linked(self.EXAMPLES, {"example": "0", "budget": "62.5"}).percent == 62.5
 
     @pytest.mark.parametrize(
         "asked", [{"example": "2"}, {"example": "-1"}, {"example": "x"}, {"scene": "9" * 30}, {"scene": "²"}]

@@ -23,6 +23,10 @@ SIDES = [
 ]
 
 
+def test_an_address_may_have_a_part_of_a_percent():
+    assert sides_asked({"left": "random", "left_budget": "33.3"}).left_percent == 33.3
+
+
 @pytest.mark.parametrize("sides", SIDES)
 def test_an_address_and_the_controls_lead_back_to_the_sides(sides):
     assert sides_asked(dict(parse_qsl(urlencode(sides.asked())))) == sides
@@ -40,6 +44,8 @@ def test_the_usual_sides_leave_an_address_alone():
         ({"right": "random:size=3"}, "no option"),
         ({"left": "random", "left_budget": "95"}, "from 0 to 90"),
         ({"left": "random", "left_budget": "1e3"}, "from 0 to 90"),
+        ({"left": "random", "left_budget": "nan"}, "from 0 to 90"),
+        ({"left": "random", "left_budget": "-1"}, "from 0 to 90"),
         ({"left": "random:seed=-1"}, "seed"),
         ({"right": "x" * 100_000}, "200 characters"),
     ],
@@ -92,6 +98,12 @@ def test_the_board_names_both_sides():
         ("FitPrune", 40),
         ("Original", None),
     ]
+
+
+def test_with_the_original_on_the_right_the_budget_is_the_left_ones():
+    found = replace(compared("random(seed=0)", "original", percent=0.0, first_percent=80.0))
+    assert done_board(found, None).percent == 80 and done_board(found, None, percent=40).percent == 40
+    assert done_board(compared("random(seed=0)", first_percent=40.0), None).percent == 60
 
 
 def test_the_left_side_has_the_right_ones_budget_unless_it_has_its_own():

@@ -99,6 +99,17 @@ def test_budget_tells_at_once_what_it_will_do(page):
     page.keyboard.press("Tab")
 
 
+def test_what_is_fitprunes_is_not_said_of_another_method(page):
+    page.wait_for_function("document.querySelector('#preview .prediction').textContent.includes('tokens left')")
+    page.click("#sides summary")
+    page.select_option("#sides .side[data-side=right] .method", "random")
+    page.wait_for_function("!document.querySelector('#preview .prediction').textContent.includes('tokens left')")
+    assert "% visual FLOPs" in page.inner_text("#preview .prediction") and not page.is_visible("#preview .plot")
+    page.select_option("#sides .side[data-side=right] .method", "fitprune")
+    page.wait_for_selector("#preview .plot", state="visible")
+    page.click("#sides summary")
+
+
 def test_example_runs_and_cropped_sides_are_marked(page, engine):
     wide = next(at for at, example in enumerate(load_examples(), 1) if example.name == "wide")
     run_with(page, f".picker button:nth-child({wide})")

@@ -150,4 +150,7 @@ def test_the_address_leads_back_to_a_comparison(browser, url, engine):
     page.wait_for_function(
         "(document.querySelector('#notice') || document.body).textContent.includes('no such example')"
     )
+    asked = len(engine.asked)
+    page.wait_for_timeout(1000)
+    assert len(engine.asked) == asked and "no such example" in page.inner_text("#notice")
     page.context.close()

@@ -137,6 +137,15 @@ def test_tags_stay_with_their_row_and_are_found(inspect):
     assert [(row["id"], row["tags"], row["note"]) for row in exported] == [(identity, "small-text", "the tail is cut")]
 
 
+def test_a_click_right_after_a_tag_was_typed_counts(inspect):
+    inspect.fill("#table .notes .tags", "odd")
+    inspect.click("#table .line[data-place='2']")
+    assert inspect.inner_text("#table .place").startswith("Row 3 of")
+    assert inspect.inner_text("#table .line[data-place='0'] .c-tags") == "odd"
+    chosen = inspect.locator("#table .line[aria-selected=true]")
+    assert chosen.count() == 1 and chosen.get_attribute("data-place") == "2"
+
+
 def download(inspect, kind: str) -> str:
     with inspect.expect_download() as waiting:
         inspect.click(f"#table [data-export={kind}]")
@@ -171,6 +180,10 @@ def test_questions_are_asked_and_a_row_opens_in_compare(browser, url, engine):
     to_tab(page, "Inspect")
     ask_many(page, 10)
     assert count(page) == "10 of 10 questions"
+    # Lines of the plot are named in the table beside it.
+    swatches = page.locator("#table .sums .swatch").evaluate_all("nodes => nodes.map((node) => node.className)")
+    lines = page.locator("#table .plot .line").evaluate_all("nodes => nodes.map((node) => node.getAttribute('class'))")
+    assert [name.split()[1] for name in swatches] == [name.split()[1] for name in lines] and len({*swatches}) == 3
     page.click("#table .shows [data-show=lost]")
     assert count(page) == "5 of 10 questions"
     page.click("#table .line[data-place='2']")

@@ -135,15 +135,33 @@ def test_the_button_is_reached_by_keyboard_and_gets_the_focus_back(screen):
     screen.wait_for_function("document.activeElement.textContent === 'Present'")
 
 
-def test_f_is_a_letter_where_one_types_and_other_pages_are_not_presented(screen):
+def test_f_is_a_letter_where_one_types(screen):
     screen.focus("#question textarea")
     screen.keyboard.press("f")
     assert screen.is_hidden(HALL)
-    screen.get_by_role("tab", name="About").click()
+
+
+@pytest.mark.parametrize("name", ["Sweep", "Inspect", "Recipes", "About"])
+def test_keys_of_compare_mean_nothing_on_another_page(screen, engine, name):
+    to_layer(screen, 5)
+    asked = len(engine.asked)
+    screen.get_by_role("tab", name=name).click()
     screen.evaluate("document.activeElement.blur()")
-    screen.keyboard.press("f")
-    assert screen.is_hidden(HALL)
+    for key in ("f", "r", "ArrowRight", " "):
+        screen.keyboard.press(key)
+    screen.wait_for_timeout(300)
+    assert screen.is_hidden(HALL) and len(engine.asked) == asked
+    assert screen.get_attribute("#scrubber .scrubber", "data-layer") == "5"
     screen.get_by_role("tab", name="Compare").click()
+    screen.wait_for_selector("#answers", state="visible")
+
+
+def test_the_button_to_leave_shows_where_it_has_the_focus(screen):
+    entered(screen)
+    screen.evaluate("document.querySelector('#presenter .keys').classList.add('past')")
+    screen.keyboard.press("Tab")
+    assert screen.evaluate("document.activeElement.className") == "leave"
+    screen.wait_for_function("getComputedStyle(document.querySelector('#presenter .keys')).opacity === '1'")
 
 
 def test_it_is_there_without_the_right_to_fill_the_screen(screen):

@@ -36,6 +36,21 @@ def test_the_grid_fills_and_says_how_far_the_answer_holds(sweep):
     assert sweep.problems == []
 
 
+def test_what_was_answered_stays_while_the_rest_comes(sweep, engine):
+    """Whoever has it in focus, or is about to click it, keeps it."""
+    engine.delay = 0.4
+    try:
+        sweep.click("#sweep")
+        sweep.wait_for_selector("#grid button.cell")
+        sweep.focus("#grid button.cell")
+        sweep.evaluate("window.held = document.activeElement")
+        sweep.wait_for_function("document.querySelectorAll('#grid button.cell').length > 2")
+        assert sweep.evaluate("document.activeElement === window.held && window.held.isConnected")
+    finally:
+        engine.delay = 0.05
+    sweep.wait_for_function("document.querySelector('#grid .status').textContent.startsWith('All')")
+
+
 def test_a_cell_opens_in_compare_at_its_budget(sweep, engine):
     sweep.click("#sweep")
     sweep.wait_for_function("document.querySelector('#grid .status').textContent.startsWith('All')")

@@ -10,13 +10,13 @@ from urllib.parse import parse_qsl, urlencode
 import gradio as gr
 
 from app.pages.compare.page import ComparePage
-from app.pages.compare.showing import key_of, showing
+from app.pages.compare.showing import closing_words, key_of, showing
 from app.pages.wiring import AT_ONCE, told
 from app.parts.answers import Board
 from app.parts.history import Finished, History
 from app.parts.notice import Message
 from app.parts.sides import Chosen
-from app.presentation import done_board
+from app.presentation import done_board, is_painted
 from app.scenes import Example, link_of, linked, true_answer
 from app.sides import Sides, sides_if_known
 from app.uploads import Upload
@@ -47,15 +47,16 @@ class Remembering:
         text, link, key = (str(told(event, name) or "") for name in ("text", "link", "picture"))
         try:
             comparison, trace = parse_export(text)
-            example = self._example_of(link, comparison.question)
+            example = self._example_of(link, comparison.question) or self._example_shown(key, comparison.question)
             truth = None if example is None else true_answer(example.seed, comparison.question)
             sides = sides_if_known(comparison)
-            board, begun = self._begin(done_board(comparison, truth, sides=sides), sides, example, picture, key)
-            words = f"Shown again, by {comparison.model} on {comparison.device}. Timing: {comparison.timing}"
+            board = done_board(comparison, truth, sides=sides)
+            board, begun = self._begin(board, sides, example, picture, key, is_painted(comparison, comparison.against))
+            words = closing_words(comparison, f"Shown again, by {comparison.model} on {comparison.device}.")
             shown = showing(parts, comparison, trace, board, words)
         except ValueError as error:  # pydantic's errors are such, too
-            words = sentence(f"This comparison cannot be shown again: {str(error).splitlines()[0]}")
-            return {parts.notice: Message(text=words, kind="error")}
+            reason = sentence(f"This comparison cannot be shown again: {str(error).splitlines()[0]}")
+            return {parts.notice: Message(text=reason, kind="error")}
         return {
             **shown,
             **begun,
@@ -65,13 +66,14 @@ class Remembering:
         }
 
     def _begin(
-        self, board: Board, sides: Sides, example: Example | None, picture: Upload | None, key: str
+        self, board: Board, sides: Sides, example: Example | None, picture: Upload | None, key: str, painted: bool
     ) -> tuple[Board, dict]:
         """The board with its link and its picture's key, and the picture to set. picture: the one that is there now."""
         parts = self.page.parts
         if example is not None:
             address = link_of(self.page.examples, example.seed, board.question, board.percent)
-            link = "&".join(filter(None, (address, urlencode(sides.asked()))))
+            # No address tells what was painted.
+            link = "" if painted else "&".join(filter(None, (address, urlencode(sides.asked()))))
             board = board.model_copy(update={"link": link, "picture": key_of(example.picture) or key})
             return board, {parts.picture: example.shown, parts.seed: example.seed}
         if picture is not None and picture.key and picture.key == key:
@@ -82,6 +84,11 @@ class Remembering:
         """The example or scene that a link leads to. Raises ValueError as `linked` does."""
         example = linked(self.page.examples, dict(parse_qsl(link)))
         return None if example is None else replace(example, question=question)
+
+    def _example_shown(self, key: str, question: str) -> Example | None:
+        """The example whose picture has a key: of what was painted there is no link."""
+        found = (each for each in self.page.examples if key and key_of(each.picture) == key)
+        return next((replace(each, question=question) for each in found), None)
 
 
 def create_history(page: ComparePage) -> Remembering:

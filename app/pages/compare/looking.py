@@ -28,10 +28,16 @@ class Looking:
         self.page = page
 
     async def look(
-        self, event: gr.EventData, subject: Subject | None, request: gr.Request
+        self, event: gr.EventData, subject: Subject | None, before: Message | None, request: gr.Request
     ) -> AsyncGenerator[dict, None]:
-        """Look at the token that was clicked, of what is shown, when it is the visitor's turn."""
+        """Look at the token that was clicked, of what is shown, when it is the visitor's turn.
+
+        before: what the notice said; it comes back after words about waiting, unless it told of a failure.
+        """
         parts, line = self.page.parts, self.page.engine.line
+        failed = before is not None and before.kind == "error"
+        after = {parts.notice: Message(text="") if before is None or failed else before}
+        has_waited = False
         try:
             if subject is None:
                 raise ValueError("this comparison came from a file: run it here to look at its tokens")
@@ -42,8 +48,9 @@ class Looking:
             async with contextlib.aclosing(visit(line, place, work, picture.held())) as items:
                 async for item in items:
                     if isinstance(item, Lens):
-                        yield {parts.lens: item}
+                        yield {parts.lens: item, **(after if failed or has_waited else {})}
                     elif isinstance(item, Waiting) and item.ahead:
+                        has_waited = True
                         yield {parts.notice: Message(text=place_in_words(item))}
         except (ValueError, MemoryError) as error:
             yield {parts.notice: Message(text=sentence(error), kind="error")}
@@ -72,7 +79,7 @@ def create_looking(page: ComparePage) -> None:
     parts = page.parts
     parts.board.look(
         Looking(page).look,
-        parts.subject,
+        [parts.subject, parts.notice],
         [parts.lens, parts.notice],
         trigger_mode="multiple",
         concurrency_limit=None,

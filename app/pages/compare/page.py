@@ -19,7 +19,7 @@ from app.gallery import Exhibit
 from app.inputs import Picture, check_request
 from app.lens import look_at
 from app.objects import with_asked_object
-from app.pages.compare.showing import showing_ready
+from app.pages.compare.showing import closing_words, showing_ready
 from app.pages.wiring import told, told_number
 from app.parts.answers import Answers, Board
 from app.parts.lens import Lens, TokenLens
@@ -52,6 +52,7 @@ _BEAT = 0.06  # seconds between two updates of a streaming answer, so that the b
 READY = "Pick an example, or give a picture of your own and ask about it."
 _MEASURING = "The times are being measured…"
 _BEFORE = "The result shown is the one from before."
+_UNTIMED = "Both answers are there, but the times were not measured."
 
 logger = logging.getLogger(__name__)
 
@@ -166,11 +167,14 @@ class ComparePage:
                         kept, ended, found = item.kept, item.ended, item.found
                     yield self._update(item, asked)
         except (ValueError, MemoryError) as error:
-            yield self._restore(kept, Message(text=sentence(error), kind="error"))
+            words = Message(text=sentence(error), kind="error")
+            yield {**self._restore(kept, words), **self._saveable(found)}
             return
         except Exception as error:
             logger.exception("a comparison failed")
-            yield self._restore(kept, Message(text=f"The model failed: {sentence(error)} {_BEFORE}", kind="error"))
+            which = _BEFORE if found is None else _UNTIMED
+            words = Message(text=f"The model failed: {sentence(error)} {which}", kind="error")
+            yield {**self._restore(kept, words), **self._saveable(found)}
             return
         if ended and not place.is_replaced:
             yield {**self._restore(kept, Message(text=ended)), **self._saveable(found)}
@@ -226,7 +230,8 @@ class ComparePage:
         if should_stop():
             return
         truth = true_answer(asked.seed, asked.question)
-        board = partial(done_board, truth=truth, picture=asked.picture.key, sides=sides)
+        board = partial(done_board, truth=truth, picture=asked.picture.key, sides=sides, percent=asked.percent)
+        linked = {"link": asked.link(self.examples), "can_look": True}
         items = self.engine.compare(
             image,
             asked.question,
@@ -236,15 +241,15 @@ class ComparePage:
         )
         for item in items:
             if isinstance(item, Answered):
-                early, kept = (board(item.comparison, times=times) for times in (MEASURING, UNMEASURED))
+                early = board(item.comparison, times=MEASURING)
+                kept = board(item.comparison, times=UNMEASURED).model_copy(update=linked)
                 trace = trace_of(item.comparison, image, self.engine.geometry)
                 trace = with_asked_object(trace, asked.seed, asked.question)
                 found = self._found(item.comparison, image, asked)
                 ended = "Stopped before the times were measured."
                 yield Result(early, kept, Message(text=_MEASURING), found, trace, ended)
             elif isinstance(item, Comparison):
-                done = board(item, times=MEASURED)
-                done = done.model_copy(update={"link": asked.link(self.examples), "can_look": True})
+                done = board(item, times=MEASURED).model_copy(update=linked)
                 found = self._found(item, image, asked)
                 lens = self._first_look(item, image, found.subject, should_stop)
                 yield Result(done, done, closing_words(item), found, lens=lens)
@@ -290,7 +295,8 @@ class ComparePage:
             asked = dict(request.query_params)
             example, sides = linked(self.examples, asked), sides_asked(asked)
         except ValueError as error:
-            return {parts.notice: Message(text=sentence(error), kind="error")}
+            # Nothing runs over what it says.
+            return {parts.notice: Message(text=sentence(error), kind="error"), parts.is_ready: True}
         if example is None and self.engine.line.allowance.has_asked(str(request.session_hash)):
             return {parts.is_ready: True}  # he was quicker than his page, and runs, or ran, what it begins with
         if example is None and self.examples and self.examples[0] in self.ready:
@@ -327,11 +333,3 @@ def place_in_words(waiting: Waiting) -> str:
     if waiting.seconds is None:
         return f"{who} before you."
     return f"{who} before you: your turn comes in about {max(waiting.seconds, 1):.0f} s."
-
-
-def closing_words(comparison: Comparison) -> Message:
-    """How a result was measured; before that, what speaks against its recipe."""
-    timing = f"Timing: {comparison.timing}"
-    if not comparison.warnings:
-        return Message(text=timing)
-    return Message(text=" ".join([*map(sentence, comparison.warnings), timing]), kind="warning")

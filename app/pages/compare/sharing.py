@@ -10,7 +10,7 @@ import gradio as gr
 
 from app.pages.compare.history import create_history
 from app.pages.compare.page import ComparePage
-from app.pages.compare.showing import showing
+from app.pages.compare.showing import closing_words, showing
 from app.pages.wiring import AT_ONCE, QUIET, told
 from app.parts.answers import Board
 from app.parts.notice import Message
@@ -73,7 +73,7 @@ class Sharing:
             comparison, trace = read_export(path)
             sides = sides_if_known(comparison)
             board = _marked(done_board(comparison, None, sides=sides), f"{origin}, by {comparison.model}")
-            words = f"{origin}, by {comparison.model} on {comparison.device}. Timing: {comparison.timing}"
+            words = closing_words(comparison, f"{origin}, by {comparison.model} on {comparison.device}.")
             shown = showing(parts, comparison, trace, board, words)
         except ValueError as error:  # pydantic's errors are such, too
             return {parts.notice: Message(text=sentence(str(error).splitlines()[0]), kind="error")}

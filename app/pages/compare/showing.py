@@ -15,12 +15,19 @@ from app.parts.scrubber import Trace
 from app.precomputed import Ready
 from app.presentation import UNMEASURED, done_board
 from app.scenes import Example, link_of, true_answer
+from app.words import sentence
 from fitprune_core import Comparison, DecoderGeometry
 from fitprune_core.report.export import entries_of
 from fitprune_core.report.trace import trace_of
 
 
-def showing(parts: Any, comparison: Comparison, trace: dict[str, Any], board: Board, words: str) -> dict:
+def closing_words(comparison: Comparison, origin: str = "") -> Message:
+    """Where a result comes from, if not from here, what speaks against its recipe, and how it was measured."""
+    words = [origin, *map(sentence, comparison.warnings), f"Timing: {comparison.timing}"]
+    return Message(text=" ".join(filter(None, words)), kind="warning" if comparison.warnings else "info")
+
+
+def showing(parts: Any, comparison: Comparison, trace: dict[str, Any], board: Board, message: Message) -> dict:
     """What to set of the page's `parts`. Raises ValueError (pydantic's are such) for a trace that cannot be drawn."""
     return {
         parts.board: board,
@@ -29,7 +36,7 @@ def showing(parts: Any, comparison: Comparison, trace: dict[str, Any], board: Bo
         parts.found: entries_of(comparison, trace),
         parts.subject: None,
         parts.lens: Lens(),
-        parts.notice: Message(text=words),
+        parts.notice: message,
     }
 
 
@@ -47,7 +54,7 @@ def showing_ready(
     board = board.model_copy(update={"link": link, "sentence": f"Made beforehand. {board.sentence}"})
     words = f"Made beforehand, on {ready.made}, on {comparison.device}. Press Run to answer here, and to measure times."
     trace = trace_of(comparison, example.open(), geometry)
-    shown = showing(parts, comparison, trace, board, words)
+    shown = showing(parts, comparison, trace, board, Message(text=words))
     marked = with_asked_object(shown[parts.scrubber], example.seed, example.question)
     return {**shown, parts.scrubber: marked, parts.is_ready: True}
 

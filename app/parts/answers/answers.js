@@ -131,7 +131,8 @@ function tellAge() {
   };
   stale = other.question || other.picture || other.percent || other.sides;
   board.dataset.stale = String(stale);
-  const whose = "This result is for " + (other.picture ? "the earlier picture, " : "") + "“" + (isResult ? words(value.question) : "") +
+  const asked = isResult ? words(value.question) : "", short = asked.length > 60 ? asked.slice(0, 59) + "…" : asked;
+  const whose = "This result is for " + (other.picture ? "the earlier picture, " : "") + "“" + short +
     "” at " + (isResult ? value.percent : 0) + " %" + (other.sides ? ", " + value.original.name + " and " + value.pruned.name : "") + ". Run to answer what is asked now.";
   setText(find(".age"), stale ? whose : "");
   window.dispatchEvent(new CustomEvent("fitprune:stale", { detail: stale }));
@@ -184,6 +185,7 @@ onValue((value) => {
   const waiting = value.original.state === "queued" ? "In line" : value.state === "running" ? "Answering" : "No run yet";
   setText(find(".verdict .word"), verdicts[value.verdict] || waiting);
   setText(find(".truth"), value.truth);
+  find(".truth").title = value.truth;
   const hint = value.state === "running" ? "Both runs use the same weights, one after the other."
     : "Press Run, or R, to answer in both ways, one after the other.";
   setText(find(".sentence"), value.sentence || hint);

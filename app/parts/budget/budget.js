@@ -1,4 +1,5 @@
 const WIDTH = 300, HEIGHT = 54;
+let isFitPrune = true; // on one of the sides
 
 function steps(tokens, most) {
   const across = WIDTH / tokens.length;
@@ -15,12 +16,20 @@ function show(percent) {
   find(".line").setAttribute("d", line);
   find(".area").setAttribute("d", line + "V" + HEIGHT + "H0Z");
   setText(find(".last"), "layer " + tokens.length);
+  const saved = "Predicted: −" + (100 * plans.saving[at]).toFixed(1) + " % visual FLOPs";
   setText(find(".prediction"), at === 0 ? "Keeps all " + all + " visual tokens in every layer."
-    : "Predicted: −" + (100 * plans.saving[at]).toFixed(1) + " % visual FLOPs, " + last + " of " + all + " tokens left at the end.");
-  setText(find(".note"), plans.notes[at]);
+    : saved + (isFitPrune ? ", " + last + " of " + all + " tokens left at the end." : ". Which tokens go where is the method's own plan."));
+  setText(find(".note"), isFitPrune ? plans.notes[at] : "");
   find(".note").hidden = !plans.notes.some(Boolean); // a slot only where a budget has something to say
+  find(".budget").classList.toggle("other", !isFitPrune);
   element.dataset.percent = at;
 }
 
 onPage(window, "fitprune:budget", (event) => show(event.detail));
+// The plan and the evaluation are FitPrune's: they say nothing of another method.
+onPage(window, "fitprune:asked", ({ detail }) => {
+  if (!("sides" in detail)) return;
+  isFitPrune = detail.sides.split("|").slice(0, 2).includes("fitprune");
+  if ("percent" in element.dataset) show(Number(element.dataset.percent));
+});
 onValue((plans) => show(plans.percent));

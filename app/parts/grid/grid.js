@@ -4,12 +4,16 @@ function sureInWords({ margin, ms }) {
   return (margin === null ? "" : "margin " + margin.toFixed(2) + " · ") + time;
 }
 
-function cellOf(data, row, column) {
+// What a cell shows. One that shows it already stays: somebody may be about to click it, or have it in focus.
+function fillCell(holder, data, row, column) {
   const cell = data.cells[row][column], method = data.methods[row], percent = data.percents[column];
-  const holder = make("td");
+  const key = JSON.stringify([method, percent, cell]);
+  if (holder.dataset.shows === key) return;
+  holder.dataset.shows = key;
+  holder.replaceChildren();
   if (!cell) {
     holder.append(make("span", "cell waiting"));
-    return holder;
+    return;
   }
   const box = make("button", "cell" + (cell.same ? "" : " differs"));
   box.append(make("span", "said", (cell.same ? "" : "≠ ") + (cell.answer || "(empty answer)")),
@@ -20,7 +24,24 @@ function cellOf(data, row, column) {
   box.setAttribute("aria-label", what + ", " + method + ", " + percent + " %. Open in Compare");
   box.addEventListener("click", () => trigger("open", { method, percent }));
   holder.append(box);
-  return holder;
+}
+
+// The rows of these methods and budgets, made anew where they are others.
+function makeRows(data) {
+  const key = JSON.stringify([data.methods, data.percents]), body = find("tbody");
+  if (body.dataset.rows === key) return;
+  body.dataset.rows = key;
+  const head = make("tr");
+  head.append(make("th", "", "method"), ...data.percents.map((percent) => make("th", "", percent + " %")), make("th", "", "the answer holds"));
+  for (const cell of head.children) cell.scope = "col";
+  find("thead").replaceChildren(head);
+  body.replaceChildren(...data.methods.map((method, row) => {
+    const line = make("tr"), name = make("th", "", method);
+    name.scope = "row";
+    name.prepend(make("span", "swatch " + styleOf(row)));
+    line.append(name, ...data.percents.map(() => make("td")), make("td", "holds"));
+    return line;
+  }));
 }
 
 function heldInWords(data, row) {
@@ -40,16 +61,11 @@ onValue((data) => {
   setText(find(".original"), data.original ? "Original: " + data.original + " · " + writeGflops(data.gflops) + " visual FLOPs · " + sureInWords(data) + truth : "…");
   const all = data.methods.length * data.percents.length, done = data.cells.flat().filter(Boolean).length;
   setText(find(".status"), done < all ? done + " of " + all + " answered" : "All " + all + " answered");
-  const head = make("tr");
-  head.append(make("th", "", "method"), ...data.percents.map((percent) => make("th", "", percent + " %")), make("th", "", "the answer holds"));
-  for (const cell of head.children) cell.scope = "col";
-  find("thead").replaceChildren(head);
-  find("tbody").replaceChildren(...data.methods.map((method, row) => {
-    const line = make("tr"), name = make("th", "", method);
-    name.scope = "row";
-    name.prepend(make("span", "swatch " + styleOf(row)));
-    line.append(name, ...data.percents.map((_, column) => cellOf(data, row, column)), make("td", "holds", heldInWords(data, row)));
-    return line;
-  }));
+  makeRows(data);
+  data.methods.forEach((_, row) => {
+    const cells = find("tbody").children[row].children;
+    data.percents.forEach((_, column) => fillCell(cells[1 + column], data, row, column));
+    setText(cells[cells.length - 1], heldInWords(data, row));
+  });
   paintMargins(find("svg"), data);
 });

@@ -1,7 +1,7 @@
 // Two remembered comparisons side by side: texts, figures, and the pictures at the same depth of both models.
 
 const share = (value) => (100 * value).toFixed(1).replace("-", "−") + " %";
-const titleOf = (side) => (side.method === "original" ? "Original" : side.method + " " + Number((100 * side.reduction).toPrecision(4)) + " %");
+const titleOf = (side) => (side.method === "original" ? "Original" : side.method + " " + Number((100 * side.reduction).toPrecision(4)) + " %" + (isPainted(side) ? ", painted" : ""));
 
 function figuresOf(comparison) {
   const { original, pruned } = comparison;

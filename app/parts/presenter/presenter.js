@@ -28,7 +28,7 @@ function show() {
   for (const side of ["original", "pruned"]) {
     const card = board[side], node = find(".answer[data-side=" + side + "]");
     setText(node.querySelector(".who"), card.name + (card.percent === null ? "" : " " + card.percent + " %"));
-    setText(node.querySelector(".text"), card.answer || "…");
+    setText(node.querySelector(".text"), card.answer || (card.state === "done" ? "(empty answer)" : "…"));
   }
   const [flops] = board.rows;
   setText(find(".ratio"), flops.ratio || "–");
@@ -163,7 +163,6 @@ hall.addEventListener("keydown", (event) => {
 onPage(document, "keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || event.key.toLowerCase() !== "f") return;
   if (event.repeat || isForOthers(event)) return;
-  if (!element.offsetParent) return; // another page of the app is shown
   event.preventDefault();
   enter();
 });

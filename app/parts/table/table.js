@@ -58,7 +58,7 @@ function paintWindow() {
 }
 
 function lineOf(index, place) {
-  const line = make("div", "line" + (place === at.chosen ? " chosen" : ""));
+  const line = make("div", "line");
   line.setAttribute("role", "row");
   line.setAttribute("aria-rowindex", String(place + 2));
   line.dataset.place = place;
@@ -69,13 +69,20 @@ function lineOf(index, place) {
     if (column === "side" && data.same[at.side][index] === "0") cell.classList.add("differs");
     line.append(cell);
   }
+  mark(line);
   return line;
+}
+
+function mark(line) {
+  const isChosen = Number(line.dataset.place) === at.chosen;
+  line.classList.toggle("chosen", isChosen);
+  line.setAttribute("aria-selected", String(isChosen));
 }
 
 function choose(place) {
   at.chosen = place;
   root.dataset.chosen = place >= 0 ? "yes" : "no";
-  for (const line of root.querySelectorAll(".line")) line.classList.toggle("chosen", Number(line.dataset.place) === place);
+  root.querySelectorAll(".line").forEach(mark);
   if (place < 0) return;
   const top = place * ROW;
   if (top < scroller.scrollTop) scroller.scrollTop = top;
@@ -125,6 +132,7 @@ function paintSums() {
 // A side's line of the sums. Where it is narrow each cell stands below the other, behind the head of its column.
 function sumOf(sum, side) {
   const line = make("tr", side === at.side ? "chosen" : ""), name = make("th", "", data.sides[side]);
+  name.prepend(make("span", "swatch " + styleOf(methodsOf(data.sides).indexOf(methodOf(data.sides[side])))));
   line.setAttribute("role", "row");
   name.scope = "row";
   name.setAttribute("role", "rowheader");
@@ -203,7 +211,9 @@ find(".open").addEventListener("click", openChosen);
 for (const name of ["tags", "note"]) {
   find(".notes ." + name).addEventListener("change", () => {
     keepNote(data.rows[at.rows[at.chosen]][0], { tags: find(".notes .tags").value.trim(), note: find(".notes .note").value.trim() });
-    paintWindow();
+    // The line stays: this comes between the press and the release of a click on another one.
+    const tags = root.querySelector(".line.chosen .c-tags");
+    if (tags) setText(tags, cellOf(data, at.rows[at.chosen], "tags", at.side, at.notes));
   });
 }
 for (const button of root.querySelectorAll("[data-export]")) button.addEventListener("click", () => download(button.dataset.export));

@@ -5,8 +5,11 @@
   const time = (ms) => (ms === null ? "–" : ms >= 1000 ? (ms / 1000).toPrecision(3) + " s" : ms.toPrecision(3) + " ms");
   const bytes = (count) => (count >= 1e9 ? (count / 1e9).toPrecision(3) + " GB" : (count / 1e6).toPrecision(3) + " MB");
   const sides = [c.against, c].filter((side) => side && side.method !== "original");
-  const savedBy = (side) => percent(side.achieved_reduction) + " of visual FLOPs saved (" + percent(side.reduction) + " asked), ranked by " + side.method;
-  const nameOfSide = (side) => side.method === "original" ? "Original" : side.method + " " + percent(side.reduction);
+  const sentence = (text) => text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
+  const painted = (side) => isPainted(side) ? ", painted" : "";
+  const savedBy = (side) => percent(side.achieved_reduction) + " of visual FLOPs saved (" + percent(side.reduction) + " asked), ranked by " + side.method
+    + (isPainted(side) ? " but for " + side.stay.length + " that were told to stay and " + side.go.length + " to go" : "");
+  const nameOfSide = (side) => side.method === "original" ? "Original" : side.method + " " + percent(side.reduction) + painted(side);
   document.title = c.question + " · FitPrune comparison";
   byId("question").textContent = c.question;
   byId("about").textContent = c.model + " · " + c.device + " · " + sides.map(savedBy).join("; ");
@@ -17,7 +20,7 @@
   byId("original-column").textContent = c.against ? nameOfSide(c.against) : "original";
   byId("verdict").textContent = c.agree ? "= Same answer" : "≠ Different answers";
   byId("verdict").className = c.agree ? "same" : "different";
-  byId("timing").textContent = "Times: " + c.timing;
+  byId("timing").textContent = [...(c.warnings || []).map(sentence), "Times: " + c.timing].join(" ");
   const rows = [["Visual FLOPs", "visual_gflops", writeGflops, true], ["Total FLOPs", "total_gflops", writeGflops, true], ["Prefill", "prefill_ms", time, false],
     ["Per token", "per_token_ms", time, false], ["KV cache", "kv_cache_bytes", bytes, true], ["Answer tokens", "new_tokens", String, false]];
   for (const [label, name, write, isCounted] of rows) {

@@ -37,6 +37,9 @@ function writeGflops(gflops) {
 // The classes of a line among many: six colours, then the same dashed.
 const styleOf = (order) => "c" + order % 6 + (order >= 6 ? " dashed" : "");
 
+// Whether somebody told patches of a side, as exports have it, to stay or to go.
+const isPainted = (side) => Boolean((side.stay || []).length || (side.go || []).length);
+
 // Texts are set only where they changed, so that screen readers are not told twice.
 function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
@@ -64,8 +67,10 @@ function onPage(target, type, listener, capture = false) {
   target.addEventListener(type, guarded, capture);
 }
 
-// Whether a key means something else: where one types or slides, or while a dialog lies over the page.
+// Whether a key means something else: where one types or slides, while a dialog lies over the page, or where another
+// page of the app shows.
 function isForOthers(event) {
+  if (!element.getClientRects().length) return true;
   const fields = "input, textarea, select, [contenteditable=true], [role=slider], [role=dialog]";
   return event.target.closest(fields) !== null || document.querySelector("dialog[open]") !== null;
 }
