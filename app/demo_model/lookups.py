@@ -4,10 +4,13 @@ Answers alone teach slowly: to say where the car is, the word "car" must find it
 must find the word, and neither step pays before the other exists. So while training, the state of such a word halfway
 up the decoder is also asked, by a linear head that is thrown away afterwards, for what stands there: for a kind of
 object its place, colour and number, for a colour its number, for a place the kind and colour there; and where something
-is written, for the first character. A little higher the
-end of the question is asked for the same facts of what it was about; where it was about two objects, their names and
-its end are asked how the two lie to one another; and where the whole picture is to be described, its end is asked for
-everything that is in it, and each comma of the answer for the object that comes next.
+is written, for the characters, all alike: which they are, not in what order, so that later layers still have to read;
+two layers higher for those behind the first.
+Where a picture is described, each comma is asked as early for the object that comes next, and the end of each object
+for whether more follow. A little higher the end of the question is asked for the same facts of what it was about, of
+something written for the first character, and what comes before a character of an answer for that one; where it was
+about two objects, their names and its end are asked how the two lie to one another; and where the whole picture is to
+be described, its end is asked for everything that is in it, and early for all characters.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from app.demo_model.crowded import MOST_OBJECTS
+from app.demo_model.crowded import MOST_OBJECTS, PLATE_LENGTH
 from app.demo_model.labels import ALL_COLORS
 from app.demo_model.lettering import CHARACTERS
 from app.demo_model.pictures_pool import KINDS
@@ -26,21 +29,28 @@ from app.demo_model.readouts import ReadOuts
 from app.demo_model.scenes import PLACES, Scene, SceneObject
 from app.demo_model.shapes import COLORS, SHAPES, plural
 
-# What is known of one object or place; 0 is "nothing".
+# What is known of one object or place; 0 is "nothing". "following": how many objects a caption has still to name (none,
+# one, or more).
 FACTS = {
     "kind": len(KINDS) + 1,
     "color": len(ALL_COLORS) + 1,
     "cell": len(PLACES) + 1,
     "count": MOST_OBJECTS + 1,
     "character": len(CHARACTERS) + 1,
+    "following": 3,
 }
 # What is known of two objects: the first one's place, and on which side of the other it lies (0: on neither).
 PAIR_FACTS = {"first": len(PLACES) + 1, "across": 3, "upright": 3}
 # What is known of the whole picture: the kind and the colour of what stands in each place.
 SCENE_FACTS = {f"{name} at the {place}": FACTS[name] for name in ("kind", "color") for place in PLACES}
-ALL_FACTS = (*FACTS, *PAIR_FACTS, *SCENE_FACTS)
+# What is known of something written: whether it has a character, and which one stands behind the first.
+WRITTEN_FACTS = {f"has {character}": 2 for character in CHARACTERS}
+CODE_FACTS = {f"character {place}": len(CHARACTERS) + 1 for place in range(2, PLATE_LENGTH + 1)}
+_OF_WRITTEN = ("character", *WRITTEN_FACTS, *CODE_FACTS)
+ALL_FACTS = (*FACTS, *PAIR_FACTS, *SCENE_FACTS, *WRITTEN_FACTS, *CODE_FACTS)
 NOT_ASKED = -100
-WORD_LAYER, END_LAYER = 2, 6  # the states that enter these decoder layers are asked
+WRITTEN_WEIGHT = 0.5
+WORD_LAYER, CODE_LAYER, END_LAYER = 2, 4, 6  # the states that enter these decoder layers are asked
 
 _CHARACTER_NUMBERS = {character: number for number, character in enumerate(CHARACTERS, start=1)}
 _KIND_OF_WORD = {word: kind for kind in SHAPES for word in (kind, plural(kind))}
@@ -77,6 +87,11 @@ def lookups(scene: Scene, text: str) -> list[tuple[int, dict[str, int]]]:
 
 def asked_facts(shown: Scene | OneShape | None, question: str) -> dict[str, int]:
     """What the end of a question should know: what it names, one object, two or a place, and what is true of it."""
+    facts = _facts_of_question(shown, question)
+    return {name: value for name, value in facts.items() if name not in WRITTEN_FACTS and name not in CODE_FACTS}
+
+
+def _facts_of_question(shown: Scene | OneShape | None, question: str) -> dict[str, int]:
     if shown is None:
         return {}
     if isinstance(shown, OneShape):
@@ -96,10 +111,10 @@ def asked_facts(shown: Scene | OneShape | None, question: str) -> dict[str, int]
 
 
 def caption_facts(scene: Scene, caption: str) -> tuple[dict[str, int], list[tuple[int, dict[str, int]]]]:
-    """What is to be known on the way to a caption: by the end of the question, and by each comma (or "and") of it.
+    """What is to be known on the way to a caption: by the end of the question, and by its commas and objects.
 
-    Returns the first object's facts with those of the whole scene, and (position of a comma's last character, the next
-    object's facts).
+    Returns the first object's facts with those of the whole scene; and by the position of its last character what every
+    comma (or "and") should know, the next object's facts, and every object's end, how many follow.
     """
     found = [_facts_of_object(item) for item in scene.objects]
     known = {item.place: facts for item, facts in zip(scene.objects, found, strict=True)}
@@ -108,8 +123,14 @@ def caption_facts(scene: Scene, caption: str) -> tuple[dict[str, int], list[tupl
         for name in ("kind", "color")
         for place in PLACES
     }
-    commas = [match.end() - 1 for match in _COMMAS.finditer(caption)]
-    return found[0] | whole, list(zip(commas, found[1:], strict=True))
+    commas = list(_COMMAS.finditer(caption))
+    ends = [*(comma.start() - 1 for comma in commas), len(caption) - 1]
+    later: list[tuple[int, dict[str, int]]] = [
+        (comma.end() - 1, facts) for comma, facts in zip(commas, found[1:], strict=True)
+    ]
+    following = [(end, {"following": min(len(commas) - number, 2)}) for number, end in enumerate(ends)]
+    first = {name: value for name, value in found[0].items() if name not in CODE_FACTS}
+    return first | whole | _characters_in("".join(item.text or item.badge for item in scene.objects)), later + following
 
 
 class Lessons(nn.Module):
@@ -119,6 +140,8 @@ class Lessons(nn.Module):
         super().__init__()
         self.words, self.ends = ReadOuts(width, FACTS), ReadOuts(width, FACTS)
         self.pairs, self.scenes = ReadOuts(width, PAIR_FACTS), ReadOuts(width, SCENE_FACTS)
+        self.codes = ReadOuts(width, CODE_FACTS)
+        self.written = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, len(CHARACTERS)))
 
     def loss(self, states: tuple[torch.Tensor, ...], facts: torch.Tensor, is_late: torch.Tensor) -> torch.Tensor:
         """Sum of the lessons' mean cross-entropies.
@@ -126,14 +149,31 @@ class Lessons(nn.Module):
         states: what enters each decoder layer, (B, T, width) each. facts: (B, T, all facts), -100 where nothing is
         asked. is_late: (B, T), where facts of one object are asked at the later of the two layers.
         """
-        own, pair, scene = facts.split([len(FACTS), len(PAIR_FACTS), len(SCENE_FACTS)], dim=-1)
+        sizes = [len(each) for each in (FACTS, PAIR_FACTS, SCENE_FACTS, WRITTEN_FACTS, CODE_FACTS)]
+        own, pair, scene, written, code = facts.split(sizes, dim=-1)
         words, ends = own.masked_fill(is_late[..., None], NOT_ASKED), own.masked_fill(~is_late[..., None], NOT_ASKED)
+        words[..., tuple(FACTS).index("character")] = NOT_ASKED  # which one is first is for later layers
         return (
             lookup_loss(self.words, states[WORD_LAYER], words)
             + lookup_loss(self.ends, states[END_LAYER], ends)
             + lookup_loss(self.pairs, states[END_LAYER], pair)
             + lookup_loss(self.scenes, states[END_LAYER], scene)
+            + lookup_loss(self.codes, states[CODE_LAYER], code)
+            + WRITTEN_WEIGHT * written_loss(self.written, states[WORD_LAYER], written)
         )
+
+
+def written_loss(head: nn.Module, states: torch.Tensor, written: torch.Tensor) -> torch.Tensor:
+    """Which characters are written, in whatever order: a binary cross-entropy each, summed, mean over what is asked.
+
+    states: (B, T, width); written: (B, T, characters), 1 for those that are there and -100 where not asked.
+    """
+    asked = written[..., 0] != NOT_ASKED
+    if not asked.any():
+        return torch.zeros(())
+    scores = head(states[asked])
+    losses = nn.functional.binary_cross_entropy_with_logits(scores, written[asked].to(scores.dtype), reduction="sum")
+    return losses / asked.sum()
 
 
 def lookup_loss(head: ReadOuts, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -161,7 +201,7 @@ def _facts_of_kind(scene: Scene, color: str, word: str) -> dict[str, int]:
         facts |= {"cell": 0, "color": 0}
     elif len(here) == 1:
         known = _facts_of_object(here[0])
-        facts |= {name: known[name] for name in ("cell", "color", "character")}
+        facts |= {name: known[name] for name in ("cell", "color", *_OF_WRITTEN) if name in known}
     return facts
 
 
@@ -180,14 +220,22 @@ def _facts_of_place(scene: Scene, place: str) -> dict[str, int]:
     if here is None:
         return {"kind": 0, "color": 0, "character": 0}
     known = _facts_of_object(here)
-    return {name: known[name] for name in ("kind", "color", "character")}
+    return {name: known[name] for name in ("kind", "color", *_OF_WRITTEN) if name in known}
 
 
 def _facts_of_object(item: SceneObject) -> dict[str, int]:
-    written = item.text or item.badge
+    text = item.text or item.badge
+    codes = dict(zip(CODE_FACTS, (_CHARACTER_NUMBERS[character] for character in text[1:]), strict=False))
     return {
-        "character": _CHARACTER_NUMBERS[written[0]] if written else 0,
+        "character": _CHARACTER_NUMBERS[text[0]] if text else 0,
         "kind": KINDS.index(item.kind) + 1,
         "color": ALL_COLORS.index(item.color) + 1,
         "cell": item.cell + 1,
+        **_characters_in(text),
+        **codes,
     }
+
+
+def _characters_in(text: str) -> dict[str, int]:
+    """Of every character whether it is there; nothing where nothing is written."""
+    return {f"has {character}": int(character in text) for character in CHARACTERS} if text else {}

@@ -25,7 +25,8 @@ class PackedBatch:
     `ids`, `positions`, `segments`, `targets`, `weights`: (B, T). `segments`: 0 the prefix and the picture, 1, 2, ...
     the questions, -1 padding. `targets[b, t]` is the token to predict after t, -100 where nothing is asked;
     `question_of[b, t]` numbers the question that a target belongs to, over the whole batch. `facts`: (B, T, facts) of
-    `lookups`, -100 where nothing is asked; `is_late` (B, T) marks the ends of questions and the commas of captions.
+    `lookups`, -100 where nothing is asked; `is_late` (B, T) marks the ends of questions, and what comes before a
+    character of an answer.
     """
 
     ids: torch.Tensor
@@ -108,7 +109,7 @@ def _facts(
         if answer == describe(shown):
             at_end, at_commas = caption_facts(shown, said)
             for character, known in at_commas:
-                yield behind + encoder.token_at(said, character), known, True
+                yield behind + encoder.token_at(said, character), known, False
     yield behind - 1, at_end, True
 
 

@@ -6,15 +6,28 @@ import math
 import random
 
 import pytest
+import torch
 
 from app.demo_model import architecture, batches, language_stage, packing, pictures_pool, text
 from app.demo_model.crowded import crowded_scene
 from app.demo_model.labels import ALL_COLORS
 from app.demo_model.lettering import CHARACTERS
-from app.demo_model.lookups import FACTS, NOT_ASKED, Lessons, OneShape, asked_facts, caption_facts, lookups
+from app.demo_model.lookups import (
+    CODE_FACTS,
+    FACTS,
+    NOT_ASKED,
+    WRITTEN_FACTS,
+    WRITTEN_WEIGHT,
+    Lessons,
+    OneShape,
+    asked_facts,
+    caption_facts,
+    lookups,
+    written_loss,
+)
 from app.demo_model.questions import READING, ask, describe
 from app.demo_model.scenes import PLACES, random_scene
-from app.demo_model.shapes import COLORS, SHAPES, plural
+from app.demo_model.shapes import COLORS, PLATE, SHAPES, plural
 from tests.mini_llava import every_question
 
 
@@ -95,6 +108,27 @@ def test_what_is_asked_for_by_color_or_place_is_known_by_its_first_character():
     assert asked > 60
 
 
+def test_what_names_a_plate_is_asked_for_all_its_characters_and_later_for_their_order():
+    scene = next(scene for scene in map(crowded_scene, range(40)) if any(item.kind == PLATE for item in scene.objects))
+    plate = next(item for item in scene.objects if item.kind == PLATE)
+    question = f"what is at the {plate.place}"
+    ((_, facts),) = [found for found in lookups(scene, question) if "kind" in found[1]]
+    assert {name.split()[1] for name in WRITTEN_FACTS if facts[name]} == {*plate.text}
+    assert "".join(tuple(CHARACTERS)[facts[name] - 1] for name in CODE_FACTS) == plate.text[1:]
+    # The end of the question is asked for the first one alone, and only later.
+    assert asked_facts(scene, question).keys() == facts.keys() - {*WRITTEN_FACTS, *CODE_FACTS} | {"cell"}
+
+
+def test_the_lesson_of_characters_is_a_binary_cross_entropy_for_each():
+    head, states = torch.nn.Linear(4, len(CHARACTERS)), torch.randn(1, 2, 4, generator=torch.manual_seed(0))
+    said = torch.arange(len(CHARACTERS)) % 5 == 0
+    written = torch.stack([said.long(), torch.full(said.shape, NOT_ASKED)])[None]
+    likely = head(states[0, 0]).sigmoid()
+    loss = written_loss(head, states, written)
+    torch.testing.assert_close(loss, -torch.where(said, likely, 1 - likely).log().sum())
+    assert written_loss(head, states, written[:, 1:].expand(1, 2, -1)) == 0
+
+
 def test_what_comes_before_a_character_of_an_answer_knows_it(mini_tokenizer):
     encoder, asked = text.Encoder(mini_tokenizer), 0
     for seed in range(20):
@@ -128,10 +162,11 @@ def test_one_step_teaches_answers_lessons_and_patches(untrained_mini, mini_token
     loss, lesson_loss = language_stage.language_loss(untrained_mini, lessons, packed, features)
     # What an untrained model pays: about the logarithm of the number of choices.
     assert 0.7 * math.log(len(mini_tokenizer)) < loss.item() < 1.3 * math.log(len(mini_tokenizer))
-    assert 1.0 < lesson_loss.item() < 3 * math.log(max(FACTS.values()))
+    of_characters = WRITTEN_WEIGHT * len(CHARACTERS) * math.log(2)
+    assert 1.0 < lesson_loss.item() < 4 * math.log(max(FACTS.values())) + 1.3 * of_characters
     (loss + lesson_loss).backward()
     reached = {name for name, p in lessons.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
-    assert {"words.heads.weight", "ends.heads.weight", "scenes.heads.weight"} <= reached
+    assert {"words.heads.weight", "ends.heads.weight", "scenes.heads.weight", "written.1.weight"} <= reached
     assert untrained_mini.model.vision_tower.embeddings.patch_embedding.weight.grad.abs().sum() > 0
     untrained_mini.zero_grad(set_to_none=True)
 
@@ -140,15 +175,24 @@ def test_a_caption_is_known_before_it_is_said(mini_tokenizer):
     encoder = text.Encoder(mini_tokenizer)
     for scene in (make(seed) for seed in range(20) for make in (random_scene, crowded_scene)):
         caption = describe(scene)
-        at_end, at_commas = caption_facts(scene, f" {caption}")
+        at_end, behind = caption_facts(scene, f" {caption}")
+        at_commas = [facts for _, facts in behind if "cell" in facts]
         assert len(at_commas) == len(scene.objects) - 1
-        told = [at_end, *(facts for _, facts in at_commas)]
+        told = [at_end, *at_commas]
         assert [facts["cell"] - 1 for facts in told] == [item.cell for item in scene.objects]
         assert [pictures_pool.KINDS[facts["kind"] - 1] for facts in told] == [item.kind for item in scene.objects]
         standing = {place for place in PLACES if at_end[f"kind at the {place}"]}
         assert standing == {item.place for item in scene.objects}
         packed = packing.pack(encoder, [[("describe it", caption)]], 256, 3, [scene])
-        is_next = (packed.facts[0] != NOT_ASKED).sum(-1) == 1  # a character alone is asked for in front of it
-        asked = (packed.facts[0] != NOT_ASKED).any(-1) & packed.is_late[0] & ~is_next
+        # What asks for a cell and no count is a comma; a name asks for its count, too.
+        cell, count, following = (
+            packed.facts[0, :, packing.ALL_FACTS.index(n)] for n in ("cell", "count", "following")
+        )
+        asked = (cell != NOT_ASKED) & (count == NOT_ASKED) & ~packed.is_late[0]
         written = [mini_tokenizer.decode([token]).strip() for token in packed.ids[0][asked]]
-        assert written[1:] == [","] * (len(written) - 2) + ["and"] * (len(written) > 1)
+        assert written == [","] * (len(written) - 1) + ["and"] * bool(written)
+        assert len(written) == len(scene.objects) - 1
+        places = [item.place.split()[-1] for item in scene.objects]
+        ends = following != NOT_ASKED
+        assert [mini_tokenizer.decode([token]).strip() for token in packed.ids[0][ends]] == places
+        assert following[ends].tolist() == [min(number, 2) for number in reversed(range(len(places)))]
