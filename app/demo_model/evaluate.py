@@ -29,7 +29,7 @@ from app.demo_model.foreign import foreign_picture
 from app.demo_model.questions import KINDS, READING, UNKNOWN_ANSWER, ask
 from app.demo_model.samples import Item, write_items
 from app.demo_model.scenes import random_scene
-from fitprune_core.evaluation.outcomes import Outcomes, read_results
+from fitprune_core.evaluation.outcomes import Outcomes, Side, read_results
 from fitprune_core.evaluation.table import ORIGINAL
 
 TEST_SEED = 2_000_000_000
@@ -37,6 +37,7 @@ EASY_VQA = "easy-VQA test"
 UNSEEN = "unknown, unseen wording"
 FOREIGN = "unknown, picture of nothing"
 ALL, ALL_READING = "all kinds", "all reading"
+_COMPARED = {"describe": "describe", ALL: "all kinds", ALL_READING: "reading"}
 OVERLAP_REDUCTION = 0.8
 LONGEST_ANSWER, BATCH = 96, 16
 UNSEEN_QUESTIONS = """Who was the first person on Mars?|Does the puppy look hungry to you?|Could you book me a flight?
@@ -170,6 +171,8 @@ def main(argv: list[str] | None = None) -> None:
         outcomes = answered(model, processor, items, folder, args.reductions, recipes, args.methods)
     for method in dict.fromkeys(side.method for side in outcomes.sides[1:]) or (None,):
         print(f"\n{method or ORIGINAL}\n\n{table(outcomes, method)}", flush=True)
+    if len({side.method for side in outcomes.sides[1:]}) > 1:
+        print(f"\nThe same, by what chooses the tokens\n\n{methods_table(outcomes)}", flush=True)
     if args.overlap and args.reductions:
         overlap = survivors_overlap(model, processor, recipes(OVERLAP_REDUCTION), args.overlap)
         print(f"\nOverlap of the survivors of two reading questions at {OVERLAP_REDUCTION:.0%}: {overlap:.2f}")
@@ -199,15 +202,41 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def table(outcomes: Outcomes, method: str | None) -> str:
     """Right answers in percent by kind: of the original, and of a method at each of its reductions."""
-    original = outcomes.sides[0]
-    sides = [original, *(side for side in outcomes.sides[1:] if side.method == method)]
-    heads = ["original", *(f"{side.reduction:.0%}" for side in sides[1:])]
-    lines = ["| kind | questions | " + " | ".join(heads) + " |", "|---" * (len(sides) + 2) + "|"]
+    sides = _sides_of(outcomes, method)
+    lines = _heads(["kind", "questions"], sides)
     for kind, members in by_kind(outcomes).items():
-        given = [[side.answers[index] for index in members] for side in sides]
-        cells = (f"{100 * sum(bool(each and each.right) for each in answers) / len(members):.1f}" for answers in given)
-        lines.append(f"| {kind} | {len(members)} | {' | '.join(cells)} |")
+        lines.append(f"| {kind} | {len(members):,} | {_rights(sides, members)} |")
     return "\n".join(lines)
+
+
+def methods_table(outcomes: Outcomes) -> str:
+    """The same for all methods, of all kinds together, of those that read, and of descriptions."""
+    methods = list(dict.fromkeys(side.method for side in outcomes.sides[1:]))
+    lines = _heads(["", "kept by"], _sides_of(outcomes, methods[0]))
+    for kind, members in by_kind(outcomes).items():
+        if kind not in _COMPARED:
+            continue
+        for method in methods:
+            about = f"{_COMPARED[kind]}, {len(members):,} questions" if method == methods[0] else ""
+            lines.append(f"| {about} | {method} | {_rights(_sides_of(outcomes, method), members)} |")
+    return "\n".join(lines)
+
+
+def _sides_of(outcomes: Outcomes, method: str | None) -> list[Side]:
+    """The original, and a method at each of its reductions."""
+    return [outcomes.sides[0], *(side for side in outcomes.sides[1:] if side.method == method)]
+
+
+def _heads(first: Sequence[str], sides: Sequence[Side]) -> list[str]:
+    heads = [*first, "original", *(f"{100 * (side.reduction or 0):g} %" for side in sides[1:])]
+    return ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+
+
+def _rights(sides: Sequence[Side], members: Sequence[int]) -> str:
+    """Percent right of these questions, a cell for each side."""
+    given = [[side.answers[index] for index in members] for side in sides]
+    shares = (sum(bool(each and each.right) for each in answers) / len(members) for answers in given)
+    return " | ".join(f"{100 * share:.1f}" for share in shares)
 
 
 if __name__ == "__main__":

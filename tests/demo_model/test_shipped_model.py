@@ -9,11 +9,11 @@ from statistics import fmean
 import pytest
 
 import fitprune_core as fp
-from app.demo_model.evaluate import answered, foreign_items, scene_items, unseen_items
+from app.demo_model.evaluate import answered, foreign_items, methods_table, scene_items, table, unseen_items
 from app.demo_model.questions import READING
 from app.evaluated import read_evidence
 from fitprune_core.cost.decoder import DecoderGeometry, visual_reduction
-from fitprune_core.evaluation.outcomes import Outcomes
+from fitprune_core.evaluation.outcomes import Outcomes, read_results
 from fitprune_core.models.provenance import weights_digest
 from fitprune_core.recipes.store import recipe_source
 
@@ -60,6 +60,15 @@ def test_what_the_app_says_of_its_accuracy_is_of_these_weights(mini_llava):
     assert [each.percent for each in found] == pytest.approx([20, 40, 60, 80, 90])
     assert min(each.asked for each in found) > 400
     assert all(each.original >= each.right for each in found)
+
+
+def test_the_card_has_every_figure_of_the_evaluation_that_ships():
+    outcomes = read_results(RECIPES / "evaluation.csv")
+    card = (ROOT / "assets" / "mini-llava" / "README.md").read_text(encoding="utf-8")
+    for line in table(outcomes, "fitprune").splitlines():
+        assert line in card
+    for line in methods_table(outcomes).splitlines():
+        assert line.split("|", 2)[2] in card  # the first cell is empty where another method's row came before
 
 
 @pytest.mark.parametrize("percent", range(10, 100, 10))

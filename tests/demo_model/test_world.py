@@ -13,7 +13,7 @@ import torch
 from app.demo_model import architecture, packing, text
 from app.demo_model.batches import CURRICULUM, Batches, phase_at
 from app.demo_model.crowded import MOST_OBJECTS, crowded_scene, scene_of
-from app.demo_model.evaluate import EASY_VQA, UNSEEN_QUESTIONS, table
+from app.demo_model.evaluate import EASY_VQA, UNSEEN_QUESTIONS, methods_table, table
 from app.demo_model.foreign import foreign_picture
 from app.demo_model.lookups import OneShape
 from app.demo_model.muon import make_optimizers, orthogonalize, warmup_stable_decay
@@ -297,12 +297,20 @@ def test_the_table_of_an_evaluation_is_recounted_from_its_answers(tmp_path):
     asked = tuple(Asked(str(number), kind=kind) for number, (kind, *_) in enumerate(items))
     original = Side("original", 0.0, tuple(Given("", right) for right in (True, True, False)))
     pruned = Side("fitprune", 0.6, tuple(Given("", right) for right in (True, False, True)))
-    rows = table(Outcomes("m", asked, (original, pruned)), "fitprune").splitlines()
-    assert rows[0] == "| kind | questions | original | 60% |"
+    other = Side("random", 0.6, tuple(Given("", right) for right in (False, True, True)))
+    outcomes = Outcomes("m", asked, (original, pruned, other))
+    rows = table(outcomes, "fitprune").splitlines()
+    assert rows[0] == "| kind | questions | original | 60 % |"
     assert rows[2:] == [
         "| color | 1 | 100.0 | 100.0 |",
         "| badge | 1 | 100.0 | 0.0 |",
         "| all kinds | 2 | 100.0 | 50.0 |",
         "| all reading | 1 | 100.0 | 0.0 |",
         f"| {EASY_VQA} | 1 | 0.0 | 100.0 |",
+    ]
+    assert methods_table(outcomes).splitlines()[2:] == [
+        "| all kinds, 2 questions | fitprune | 100.0 | 50.0 |",
+        "|  | random | 100.0 | 50.0 |",
+        "| reading, 1 questions | fitprune | 100.0 | 0.0 |",
+        "|  | random | 100.0 | 100.0 |",
     ]
