@@ -14,13 +14,18 @@ from fitprune_core.pruning.methods import Method
 
 LENGTH = 12
 # The rooms and files of the library whose code decides what a prompt is and what a model makes of it; what an answer
-# is, as the model is and pruned; and what statistics are. A change in any of them answers, or observes, anew.
+# is, what it costs and whether it is right, as the model is and pruned; what follows it; and what statistics are. A
+# change in any of them answers, or observes, anew.
 PROMPTS = (
     "models", "models/families", "models/llava_hr", "run/pictures.py", "run/pixels.py", "run/orientation.py",
     "run/questions.py",
 )  # fmt: skip
-ANSWERS = (*PROMPTS, "run/answer.py", "run/batch.py", "run/decoding.py", "run/generation.py")
+ANSWERS = (
+    *PROMPTS, "cost", "run/answer.py", "run/batch.py", "run/costs.py", "run/decoding.py", "run/generation.py",
+    "run/results.py", "evaluation/evaluation.py", "evaluation/table.py",
+)  # fmt: skip
 PRUNED = (*ANSWERS, "pruning", "recipes/budget.py", "recipes/recipe.py", "recipes/schedules.py")
+NEXT_TOKENS = (*PROMPTS, "run/next_tokens.py")
 OBSERVED = (*PROMPTS, "calibration/observe.py", "pruning/attention.py")
 _LIBRARY = Path(fitprune_core.__file__).parent
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from transformers import BatchFeature, PreTrainedModel
 
 from app.evidence.bench import Bench, Variant
-from app.evidence.fingerprints import digest_of, method_digest
+from app.evidence.fingerprints import NEXT_TOKENS, digest_of, method_digest, room_digest
 from app.evidence.questions import Questions
 from fitprune_core.run.answer import UNPRUNED, Way
 from fitprune_core.run.next_tokens import divergence, margin, next_token
@@ -28,7 +28,7 @@ def first_tokens(bench: Bench, questions: Questions, variants: Sequence[Variant]
         for each in variants
         if not bench.misfit(each)
     }
-    path = bench.folder / "first-tokens" / f"{questions.digest}.journal"
+    path = bench.folder / "first-tokens" / f"{questions.digest}-{room_digest(*NEXT_TOKENS)}.journal"
     return bench.once(partial(_looked_up, bench, questions, keys, path))
 
 

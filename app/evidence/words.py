@@ -62,14 +62,17 @@ def verdict(name: str, other: str, pair: McNemar | None, p: float | None) -> str
     """
     if pair is None or p is None:
         return f"{name} and {other} cannot be compared"
-    counts = f"{pair.won} questions to {pair.lost}, p {'' if p < 0.001 else '= '}{p_cell(p)}"
+    chance = f"p {'' if p < 0.001 else '= '}{p_cell(p)}"
     if p > SIGNIFICANT:
-        return f"between {name} and {other} there is no difference beyond chance ({counts})"
+        return f"between {name} and {other} there is no difference beyond chance ({_to(pair.won, pair.lost)}, {chance})"
     better, worse = (name, other) if pair.won > pair.lost else (other, name)
-    counts = (
-        counts if better == name else f"{pair.lost} questions to {pair.won}, p {'' if p < 0.001 else '= '}{p_cell(p)}"
-    )
-    return f"{better} is better than {worse} ({counts})"
+    more, fewer = max(pair.won, pair.lost), min(pair.won, pair.lost)
+    return f"{better} is better than {worse} ({_to(more, fewer)}, {chance})"
+
+
+def _to(first: int, second: int) -> str:
+    """ "30 questions to 2", "1 question to 0"."""
+    return f"{first} question{'' if first == 1 else 's'} to {second}"
 
 
 def listed(words: Sequence[str]) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
+from pathlib import Path
 
-from app.evidence.fingerprints import code_digest, digest_of, files_digest, method_digest, room_digest
+import fitprune_core
+from app.evidence.fingerprints import PRUNED, code_digest, digest_of, files_digest, method_digest, room_digest
 from fitprune_core.pruning.methods import find_method
 
 METHOD = '''"""A method."""
@@ -48,6 +51,28 @@ def test_words_about_a_method_change_nothing_and_what_it_does_everything(tmp_pat
 def test_options_are_part_of_a_method():
     digests = {method_digest(find_method(name)) for name in ("random", "random:seed=1", "uniform", "fitprune")}
     assert len(digests) == 4 and method_digest(find_method("random")) in digests
+
+
+def test_all_code_that_an_answer_needs_is_part_of_its_fingerprint():
+    """A module that decides an answer, its cost or whether it is right, and is in no room, would serve old ones."""
+    library = Path(fitprune_core.__file__).parent
+    rooms = [library / room for room in PRUNED]
+    known = {path for room in rooms for path in ([room] if room.suffix else room.glob("*.py"))}
+    # A method's files are in its own digest and a recipe in its variant's; the others carry, refuse, load or wait.
+    others = ("pruning/methods", "checks", "samples", "run/timing", "recipes/store", "recipes/published")
+    others += ("recipes/fit", "recipes/statistics", "recipes/lowest_runs", "recipes/shipped", "recipes/token_groups")
+    needed, waiting = set(), [library / "evaluation" / "evaluation.py"]
+    while waiting:
+        path = waiting.pop()
+        if path in needed:
+            continue
+        needed.add(path)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fitprune_core."):
+                found = library.parent / (node.module.replace(".", "/") + ".py")
+                waiting += [found] if found.is_file() else [found.with_suffix("") / "__init__.py"]
+    unknown = {str(path.relative_to(library)) for path in needed - known}
+    assert not {name for name in unknown if not name.startswith(others) and not name.endswith("__init__.py")}
 
 
 def test_values_files_and_rooms(tmp_path):

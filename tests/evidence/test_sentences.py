@@ -48,7 +48,7 @@ class TestWords:
         # By itself this test finds something, among the others of its table no more.
         assert paired(10, 1).p < 0.05
         assert verdict("a", "b", paired(10, 1), 0.051) == (
-            f"between a and b there is {CHANCE} (1 questions to 10, p = 0.051)"
+            f"between a and b there is {CHANCE} (1 question to 10, p = 0.051)"
         )
         assert CHANCE in verdict("a", "b", paired(0, 0), 1.0)
         assert verdict("a", "b", None, None) == "a and b cannot be compared"

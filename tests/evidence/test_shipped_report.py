@@ -61,6 +61,30 @@ def test_readme_has_every_figure_of_the_evaluation_that_ships():
     assert len(rows_of("budgets")) == 4
 
 
+def test_what_fitprune_plus_loses_is_said_with_its_figures(board):
+    guide = " ".join((ROOT / "assets" / "guide" / "fitprune-plus.md").read_text(encoding="utf-8").split())
+
+    def right(name, kind, budget):
+        way = THE_ORIGINAL if name == "original" else (name, budget)
+        return f"{100 * board.right(way, kind).value:.1f}"
+
+    names = ("fitprune+", "random", "fitprune", "original")
+    counts, described = ([right(name, *what) for name in names] for what in (("count all", 0.8), ("describe", 0.6)))
+    asked = [board.right(THE_ORIGINAL, kind).asked for kind in ("count all", "describe")]
+    for told in (
+        f"of {asked[0]} questions how many things there are `fitprune+` has {counts[0]} % right at 80 % "
+        f"(`random` {counts[1]}, `fitprune` {counts[2]}; p < 0.001 each)",
+        f"of {asked[1]} descriptions it has {described[0]} % right at 60 % (`random` {described[1]}, p < 0.001; "
+        f"`fitprune` {described[2]}, the original {described[3]})",
+    ):
+        assert told in guide
+    plus, chance = ([f"{float(share[at]):.0f} %" for share in (described, counts)] for at in (0, 1))
+    told = (
+        f"has {plus[0]} of descriptions right at 60 % (`random` {chance[0]}), and {plus[1]} of counts at 80 % (`random`"
+    )
+    assert f"{told} {chance[1]})" in " ".join(README.split())
+
+
 def test_it_is_of_the_weights_that_ship():
     model, _ = load_model("mini-llava", device="cpu")
     table = EVIDENCE / "raw" / "1-methods.csv"

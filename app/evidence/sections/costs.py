@@ -159,7 +159,8 @@ def _remembered(bench: Bench, variants: Sequence[Variant]) -> dict[str, Any]:
     plan = bench.plan
     device = f"{describe_device(bench.model)}, {platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}"
     what = [(each.method.label, each.recipe.removed, each.reduction, method_digest(each.method)) for each in variants]
-    key = digest_of(device, what, bench.sets[TEST].digest, plan.timed_questions, plan.timed_rounds, room_digest("run"))
+    code = room_digest("run", "cost")
+    key = digest_of(device, what, bench.sets[TEST].digest, plan.timed_questions, plan.timed_rounds, code)
     path = bench.folder / "costs" / f"{key}.json"
     if not path.is_file():
         load = os.getloadavg()[0]
