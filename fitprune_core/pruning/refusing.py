@@ -33,9 +33,12 @@ def check_packing(padding: torch.Tensor | None, kwargs: dict[str, Any]) -> None:
 
 def refuse_video(config: PretrainedConfig, kwargs: Mapping[str, Any]) -> None:
     """Refuse a prompt with a video: its tokens would be taken for text, and nothing of it would be pruned."""
-    ids, video = kwargs.get("input_ids"), getattr(config, "video_token_id", None)
+    ids, padding, video = kwargs.get("input_ids"), kwargs.get("attention_mask"), getattr(config, "video_token_id", None)
     is_there = kwargs.get("pixel_values_videos") is not None
     if ids is not None and video is not None and video != config.image_token_id:
-        is_there = is_there or bool((ids == video).any())
+        is_video = ids == video
+        if padding is not None and padding.shape == ids.shape:
+            is_video = is_video & padding.bool()  # padding may be of any tokens
+        is_there = is_there or bool(is_video.any())
     if is_there:
         raise ValueError("the prompt holds a video, and only pictures are pruned; ask about it outside the block")
