@@ -145,9 +145,9 @@ class Bench:
                 progress=self.progress,
             )
 
-    def drawn(self, name: str, count: int, seed: int, worlds: Sequence[str]) -> Questions:
-        """A set from the drawn world, of these kinds of scene alone."""
-        return self.processes.on_main(partial(drawn, name, count, seed, self.drawings, worlds))
+    def drawn(self, name: str, count: int, seed: int, worlds: Sequence[str], *, to_answer: bool = False) -> Questions:
+        """A set from the drawn world, of these kinds of scene alone, see `questions.drawn`."""
+        return self.processes.on_main(partial(drawn, name, count, seed, self.drawings, worlds, to_answer=to_answer))
 
     def further_calibrations(self) -> list[Questions]:
         """Five sets to calibrate on that have no sample in common."""

@@ -71,12 +71,12 @@ FULL = Plan(
     easy_budgets=(0.6, 0.8, 0.9),
     section_budgets=(0.6, 0.8),
     search_budgets=tuple(percent / 100 for percent in range(5, 96, 5)),
-    calibration_sizes=(8, 16, 32, 64, 128, 256, 512),
-    answered_sizes=(8, 64, 512),
+    calibration_sizes=(8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096),
+    answered_sizes=(8, 64, 512, 4096),
     sequential_samples=24,
     sequential_budgets=(0.2, 0.4, 0.6, 0.8),
-    timed_questions=4,
-    timed_rounds=12,
+    timed_questions=12,
+    timed_rounds=4,
 )
 
 QUICK = Plan(

@@ -46,15 +46,38 @@ class Questions:
         return check_samples(self.file)
 
 
-def drawn(name: str, count: int, seed: int, folder: Path, worlds: Sequence[str] = tuple(WORLDS)) -> Questions:
-    """Scenes of the demonstration world, drawn into a folder of their own unless they are there."""
+def drawn(
+    name: str,
+    count: int,
+    seed: int,
+    folder: Path,
+    worlds: Sequence[str] = tuple(WORLDS),
+    *,
+    to_answer: bool = False,
+) -> Questions:
+    """Scenes of the demonstration world, drawn into a folder of their own unless they are there.
+
+    to_answer: whether short answers stand before long ones: a batch is answered when its longest answer is. The first
+    samples of a set are then no fair part of it.
+    """
     world = Path(__file__).parents[1] / "demo_model"
     code = code_digest(*(world / f"{module}.py" for module in _WORLD))
-    where = folder / f"{'-'.join(worlds)}-{seed}-{count}-{code}"
-    file = _written(where, lambda into: write_samples(into, count, seed, worlds))
+    where = folder / f"{'-'.join(worlds)}-{seed}-{count}{'-by-length' if to_answer else ''}-{code}"
+
+    def write(into: Path) -> Path:
+        samples = write_samples(into, count, seed, worlds)
+        return _by_length(samples) if to_answer else samples
+
+    file = _written(where, write)
     return Questions(
         name, SamplesFile(file), f"{count} drawn {' and '.join(worlds)} scenes, one question each, seed {seed}"
     )
+
+
+def _by_length(samples: Path) -> Path:
+    lines = samples.read_text(encoding="utf-8").splitlines(keepends=True)
+    samples.write_text("".join(sorted(lines, key=lambda line: len(json.loads(line)["answer"]))), encoding="utf-8")
+    return samples
 
 
 _WORLD = ("crowded", "drawing", "lettering", "offtopic", "questions", "samples", "scenes", "shapes")
@@ -85,7 +108,7 @@ def parts_of(given: SamplesFile, plan: Plan, folder: Path) -> dict[str, Question
     Which part a picture falls into is decided by a digest of its name, so that another order, or more samples, move
     none. Raises ValueError for a file without right answers, or that leaves a part empty.
     """
-    wanted = {CALIBRATION: max(plan.calibration, *plan.calibration_sizes), CHOICE: plan.choice, TEST: plan.test}
+    wanted = {CALIBRATION: plan.calibration, CHOICE: plan.choice, TEST: plan.test}
     parts: dict[str, list[Mapping[str, Any]]] = {name: [] for name in wanted}
     for sample in read_samples(given):
         image = os.path.relpath(sample.image, given.folder)
@@ -115,7 +138,9 @@ def world_sets(plan: Plan, folder: Path) -> dict[str, Questions]:
     """The same sets from the drawn world, each from a seed of its own; the few are the first of the test."""
     counts = {CALIBRATION: (plan.calibration, CALIBRATION_SEED), CHOICE: (plan.choice, CHOICE_SEED),
               TEST: (plan.test, TEST_SEED), FEW: (plan.few, TEST_SEED)}  # fmt: skip
-    return {name: drawn(name, count, seed, folder) for name, (count, seed) in counts.items()}
+    return {
+        name: drawn(name, count, seed, folder, to_answer=name != CALIBRATION) for name, (count, seed) in counts.items()
+    }
 
 
 def further_calibrations(plan: Plan, folder: Path) -> list[Questions]:

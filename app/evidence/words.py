@@ -58,16 +58,27 @@ def test_cell(pair: McNemar | None, p: float | None) -> str:
 def verdict(name: str, other: str, pair: McNemar | None, p: float | None) -> str:
     """What a paired test says of two ways to answer: which is better, or that there is nothing beyond chance.
 
-    p: the p-value after correction, where it is one of several.
+    p: the p-value after correction, where it is one of several. Where it finds nothing, what may still be there is
+    said: the difference, in points, and the ends of its interval, which nothing corrects.
     """
     if pair is None or p is None:
         return f"{name} and {other} cannot be compared"
     chance = f"p {'' if p < 0.001 else '= '}{p_cell(p)}"
     if p > SIGNIFICANT:
-        return f"between {name} and {other} there is no difference beyond chance ({_to(pair.won, pair.lost)}, {chance})"
+        said = f"{_to(pair.won, pair.lost)}, {chance}{_points(pair)}"
+        return f"between {name} and {other} there is no difference beyond chance ({said})"
     better, worse = (name, other) if pair.won > pair.lost else (other, name)
     more, fewer = max(pair.won, pair.lost), min(pair.won, pair.lost)
     return f"{better} is better than {worse} ({_to(more, fewer)}, {chance})"
+
+
+def _points(pair: McNemar) -> str:
+    """ "; +2.4 points, from 0.2 to 4.6"; nothing where it is not known how many were asked."""
+    found = pair.difference()
+    if found is None:
+        return ""
+    value, low, high = (100 * each for each in found)
+    return f"; {value:+.1f} points, from {low:.1f} to {high:.1f}"
 
 
 def _to(first: int, second: int) -> str:

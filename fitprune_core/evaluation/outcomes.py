@@ -153,7 +153,7 @@ def against(side: Side, other: Side, among: Sequence[int] | None = None) -> McNe
     """
     chosen = range(len(side.answers)) if among is None else among
     judged = _judged(_pairs(side, other, chosen))
-    return mcnemar(judged.count((False, True)), judged.count((True, False))) if judged else None
+    return mcnemar(judged.count((False, True)), judged.count((True, False)), len(judged)) if judged else None
 
 
 def _pairs(side: Side, other: Side, chosen: Sequence[int]) -> list[tuple[Given, Given]]:

@@ -42,12 +42,28 @@ def share_of(right: int, asked: int) -> Share | None:
 class McNemar:
     """Two ways to answer the same questions: `lost` are right in the first alone, `won` in the second alone.
 
-    p: of McNemar's exact test (1947), two-sided: how often a difference at least as large comes by chance.
+    p: of McNemar's exact test (1947), two-sided: how often a difference at least as large comes by chance. asked: how
+    many questions there were; 0 where nobody said.
     """
 
     lost: int
     won: int
     p: float
+    asked: int = 0
+
+    def difference(self) -> tuple[float, float, float] | None:
+        """How much larger the second's share of right answers is, and the ends of its t interval over the questions.
+
+        None where nobody said how many were asked, or there was one alone.
+        """
+        if self.asked < 2:
+            return None
+        from scipy.stats import t
+
+        value = (self.won - self.lost) / self.asked
+        variance = (self.won + self.lost - self.asked * value**2) / (self.asked - 1)
+        reach = float(t.ppf(0.5 + CONFIDENCE / 2, self.asked - 1)) * (variance / self.asked) ** 0.5
+        return value, value - reach, value + reach
 
     @property
     def in_words(self) -> str:
@@ -57,13 +73,13 @@ class McNemar:
         return f"lost {self.lost}, won {self.won}, McNemar {p}{none}"
 
 
-def mcnemar(lost: int, won: int) -> McNemar:
-    """McNemar's exact test of the questions that one of two ways alone got right."""
+def mcnemar(lost: int, won: int, asked: int = 0) -> McNemar:
+    """McNemar's exact test of the questions that one of two ways alone got right, of so many in all."""
     if not lost + won:
-        return McNemar(0, 0, 1.0)
+        return McNemar(0, 0, 1.0, asked)
     from scipy.stats import binomtest
 
-    return McNemar(lost, won, float(binomtest(lost, lost + won, 0.5).pvalue))
+    return McNemar(lost, won, float(binomtest(lost, lost + won, 0.5).pvalue), asked)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -6,8 +6,9 @@ import math
 import random
 
 import pytest
+from scipy.stats import ttest_rel
 
-from fitprune_core.evaluation.significance import holm, mcnemar, share_of
+from fitprune_core.evaluation.significance import CONFIDENCE, holm, mcnemar, share_of
 
 
 @pytest.mark.parametrize(("right", "asked"), [(0, 5), (5, 5), (971, 1000), (1, 3), (60, 240)])
@@ -31,6 +32,18 @@ def test_mcnemar_counts_the_coins(lost, won):
     tail = sum(math.comb(count, heads) for heads in range(least + 1)) / 2**count
     assert mcnemar(lost, won).p == pytest.approx(min(1.0, 2 * tail))
     assert (mcnemar(lost, won).lost, mcnemar(lost, won).won) == (lost, won)
+
+
+@pytest.mark.parametrize(("lost", "won", "asked"), [(7, 1, 250), (0, 0, 10), (12, 30, 60)])
+def test_the_interval_of_a_difference_is_that_of_the_pairs(lost, won, asked):
+    pairs = [(1, 0)] * lost + [(0, 1)] * won + [(1, 1)] * (asked - lost - won)
+    first, second = zip(*pairs, strict=True)
+    value, low, high = mcnemar(lost, won, asked).difference()
+    assert value == pytest.approx((won - lost) / asked)
+    if lost + won:
+        interval = ttest_rel(second, first).confidence_interval(CONFIDENCE)
+        assert (low, high) == pytest.approx((interval.low, interval.high))
+    assert mcnemar(lost, won).difference() is None
 
 
 def test_a_difference_within_chance_is_called_none():

@@ -34,7 +34,8 @@ def test_drawn_sets_share_no_picture(tmp_path):
     apart = [sets[CALIBRATION], sets[CHOICE], sets[TEST], *further_calibrations(QUICK, tmp_path)]
     every = [picture for questions in apart for picture in pictures(questions)]
     assert len(every) == len(set(every)) == sum(each.count for each in apart)
-    assert pictures(sets[FEW]) == pictures(sets[TEST])[: QUICK.few]
+    few, every_test = ([sample.id for sample in read_samples(sets[name].file)] for name in (FEW, TEST))
+    assert {*few} <= {*every_test} and len(few) == QUICK.few and {*pictures(sets[FEW])} <= {*pictures(sets[TEST])}
     assert len({each.digest for each in apart}) == len(apart)
 
 
@@ -42,6 +43,15 @@ def test_drawn_sets_are_drawn_once(tmp_path, monkeypatch):
     first = drawn("a", 3, 5, tmp_path)
     monkeypatch.setattr("app.evidence.questions.write_samples", lambda *_: pytest.fail("drawn again"))
     assert drawn("a", 3, 5, tmp_path).digest == first.digest
+
+
+def test_what_is_answered_in_batches_stands_by_the_length_of_its_answers(tmp_path):
+    plain, sorted_ = (drawn("a", 8, 5, tmp_path, to_answer=to_answer) for to_answer in (False, True))
+    first, second = (list(read_samples(each.file)) for each in (plain, sorted_))
+    lengths = [len(sample.answer) for sample in second]
+    assert lengths == sorted(lengths) and len({*lengths}) > 1
+    assert {(sample.id, sample.answer) for sample in first} == {(sample.id, sample.answer) for sample in second}
+    assert [sample.id for sample in first] != [sample.id for sample in second]
 
 
 def test_easy_vqa_is_spread_over_its_split(tmp_path, easy_vqa_package):

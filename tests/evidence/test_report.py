@@ -202,7 +202,7 @@ def test_another_model_takes_a_file_and_leaves_out_what_needs_the_drawn_world(ti
     left_out = [number for number, part in enumerate(found, 1) if "Left out: " in part]
     assert left_out == [4, 5, 11] and len(found) == SECTIONS + 1
     assert "easy-VQA was not asked" in text and "samples of samples.jsonl" in text
-    right = table_under(found[0], "kind")
+    right = table_under(found[0], "kind, 80 %")
     assert right["odd, 4"][0].startswith("100.0 [") or right["odd, 4"][0] != right["even, 4"][0]
     assert str(tmp_path) not in text
 

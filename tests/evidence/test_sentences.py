@@ -51,6 +51,9 @@ class TestWords:
             f"between a and b there is {CHANCE} (1 question to 10, p = 0.051)"
         )
         assert CHANCE in verdict("a", "b", paired(0, 0), 1.0)
+        # What may still be there is said.
+        said = verdict("a", "b", paired(1, 7, 250), 0.422)
+        assert said.endswith("(7 questions to 1, p = 0.422; +2.4 points, from 0.2 to 4.6)")
         assert verdict("a", "b", None, None) == "a and b cannot be compared"
 
     def test_cells(self):
@@ -94,7 +97,7 @@ class TestMethods:
         said = methods.answer_of(board, p_values)
         assert said.startswith("With 80 % of the visual FLOPs saved best is right most often, on 100.0 %")
         assert "fitprune is better than random (28 questions to 0, p < 0.001)" in said
-        assert f"between best and fitprune there is {CHANCE} (2 questions to 0, p = 1.000)" in said
+        assert f"between best and fitprune there is {CHANCE} (2 questions to 0, p = 1.000; +5.0 points" in said
 
     def test_where_random_does_as_well_it_says_so(self, tmp_path):
         board = board_of(tmp_path, {THE_ORIGINAL: MANY, ("fitprune", BUDGET): MANY, ("random", BUDGET): MANY})
@@ -102,15 +105,24 @@ class TestMethods:
             board, methods.corrected_tests(board)
         )
 
+    def test_what_the_combination_loses_is_told_by_kind(self, tmp_path):
+        ways = {name: (name, BUDGET) for name in ("fitprune+", "fitprune", "random")}
+        alternating = {ways["fitprune+"]: "10" * 20, ways["fitprune"]: "11" * 20, ways["random"]: "01" * 20}
+        board = board_of(tmp_path, {THE_ORIGINAL: MANY, **alternating}, kinds=("read", "describe"))
+        lost = methods.losing_kinds(board)
+        assert [words.split(" by ")[1].split(",")[0] for words in lost] == ["fitprune", "random"]
+        assert all(words.startswith("describe at 80 %, 0.0 %") and words.endswith("p < 0.001") for words in lost)
+
 
 def test_schedules_tell_ranking_and_schedule_apart(tmp_path):
-    base, random, once = schedules.BASE, f"random, {schedules.RECIPE}", "fitprune, one shot"
-    board = board_of(tmp_path, {THE_ORIGINAL: MANY, (base, BUDGET): MANY, (random, BUDGET): FEW, (once, BUDGET): MANY})
+    base, once = schedules.BASE, "fitprune, one shot"
+    board = board_of(tmp_path, {THE_ORIGINAL: MANY, (base, BUDGET): MANY, (once, BUDGET): MANY})
     p_values = corrected({way: board.against(way, (base, BUDGET)) for way in board.ways[2:]})
-    said = schedules.answer_of(board, p_values)
-    assert (
-        "the ranking is worth +75.0 points: fitprune's ranking is better than a random one (30 questions to 0" in said
-    )
+    (tmp_path / "full").mkdir()
+    marks = {THE_ORIGINAL: MANY, ("fitprune", BUDGET): MANY, ("random", BUDGET): FEW}
+    said = schedules.answer_of(board, p_values, board_of(tmp_path / "full", marks))
+    worth = "the ranking is worth +75.0 points on all 40 test questions"
+    assert f"{worth}: fitprune's ranking is better than a random one (30 questions to 0" in said
     assert "one shot, the best of the other schedules, is worth +0.0 points: between the recipe and that" in said
     assert said.count(CHANCE) == 1
 
@@ -201,7 +213,7 @@ def test_other_models_are_each_told_apart(tmp_path):
         "in flat it is right on 100.0 % (91.2 to 100.0): fitprune+ and fitprune cannot be compared, fitprune+ and "
         "divprune cannot be compared and between" in said
     )
-    assert said.endswith(f"there is {CHANCE} (0 questions to 0, p = 1.000).")
+    assert said.endswith(f"there is {CHANCE} (0 questions to 0, p = 1.000; +0.0 points, from 0.0 to 0.0).")
 
 
 class TestFlips:
@@ -234,15 +246,21 @@ class TestCosts:
     def rows(self, saved_ms):
         rows = []
         for method, budget, factor in (("original", "0.0", 1.0), ("fitprune", "0.8", 0.5)):
-            about = {"id": "q", "method": method, "budget": budget} | dict.fromkeys(costs.SAVINGS.values(), "")
+            about = {"method": method, "budget": budget} | dict.fromkeys(costs.SAVINGS.values(), "")
             visual, total = (100.0, 200.0) if method == "original" else (20.0, 150.0)
             counted = {"visual_flops": visual, "prefill_flops": 100 * factor, "total_flops": total,
                        "kv_cache_bytes": 1000 * factor}  # fmt: skip
-            rows.append(about | {"round": "0"} | {name: str(value) for name, value in counted.items()})
-            for number, saved in enumerate(saved_ms, 1):
-                time = 10.0 if method == "original" else 10.0 - saved
-                rows.append(about | {"round": str(number), "prefill_ms": str(time)})
+            for number, saved in enumerate(saved_ms or [None]):
+                rows.append(about | {"id": f"q{number}", "round": "0"} | {k: str(v) for k, v in counted.items()})
+                # Two rounds about each mean: rounds of one question are no questions.
+                for at, off in enumerate((-0.5, 0.5) if saved is not None else (), 1):
+                    time = 10.0 if method == "original" else 10.0 - saved - off
+                    rows.append(about | {"id": f"q{number}", "round": str(at), "prefill_ms": str(time)})
         return rows
+
+    def test_times_spread_over_questions_not_over_their_rounds(self):
+        found = costs.savings_of(self.rows([4.0, 4.0, 4.0]))["fitprune", BUDGET]["prefill time"]
+        assert found.value == pytest.approx(0.4) and found.high - found.low == pytest.approx(0, abs=1e-9)
 
     def test_what_is_saved_is_by_question_and_round(self):
         found = costs.savings_of(self.rows([3.0, 5.0]))["fitprune", BUDGET]
@@ -269,8 +287,9 @@ def test_two_fits_are_told_apart_by_answers_and_layers(tmp_path):
 
 def test_the_wrong_direction_is_named(tmp_path):
     wrong, right = (direction.WRONG, BUDGET), (direction.RIGHT, BUDGET)
-    board = board_of(tmp_path, {THE_ORIGINAL: MANY, wrong: FEW, right: MANY})
+    board = board_of(tmp_path, {THE_ORIGINAL: MANY, wrong: FEW, right: MANY, (direction.RANDOM, BUDGET): MANY})
     said = direction.answer_of(board, {wrong: board.against(wrong, right).p})
+    assert "and a random choice is better than the wrong direction (30 questions to 0, p < 0.001)" in said
     assert "the right one is better than the wrong direction (30 questions to 0, p < 0.001)" in said
     assert "gives 25.0 %" in said and "most important ones 100.0 %" in said
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from app.evidence.bench import Bench, Variant, variant
-from app.evidence.board import Board, Way
+from app.evidence.board import Board, Way, corrected
 from app.evidence.figures import panels
 from app.evidence.plan import KEY_BUDGET
 from app.evidence.questions import CALIBRATION, FEW
@@ -71,11 +71,14 @@ def variants_of(recipe: PruningRecipe) -> list[Variant]:
 def answer_of(board: Board, p_values: dict[Way, float | None], at: float = KEY_BUDGET) -> str:
     """The sentence: what the direction alone changes."""
     wrong, right = (WRONG, at), (RIGHT, at)
+    against_random = board.against(wrong, (RANDOM, at))
     return sentence(
         f"with {budget(at)} saved at one layer, keeping the least important tokens gives "
         f"{share_words(board.right(wrong))} right and keeping the most important ones "
         f"{share_words(board.right(right))}: "
         + verdict("the wrong direction", "the right one", board.against(wrong, right), p_values.get(wrong))
+        + ", and "
+        + verdict("the wrong direction", "a random choice", against_random, corrected({0: against_random})[0])
     )
 
 

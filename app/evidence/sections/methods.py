@@ -10,8 +10,10 @@ from app.evidence.figures import curves, panels
 from app.evidence.plan import KEY_BUDGET
 from app.evidence.questions import CALIBRATION, EASY_VQA, FEW, TEST
 from app.evidence.section import Section, Table
-from app.evidence.words import budget, listed, sentence, share_cell, share_words, test_cell, verdict
+from app.evidence.ways import PLUS
+from app.evidence.words import budget, listed, p_cell, sentence, share_cell, share_words, test_cell, verdict
 from fitprune_core import METHODS
+from fitprune_core.evaluation.significance import SIGNIFICANT
 
 TITLE = "Methods at equal FLOPs"
 QUESTION = "Every registered method saves the same FLOPs by its own rule: which answers most questions right?"
@@ -23,7 +25,7 @@ def run(bench: Bench) -> Section:
     """Answer the test questions by every method at every budget."""
     section = Section(TITLE, QUESTION)
     plan = bench.plan
-    board = bench.answers("1-methods", bench.sets[TEST], _variants(bench, plan.budgets))
+    board = board_of(bench)
     boards = {
         "": board,
         "-curve": bench.answers("1-methods-curve", bench.sets[FEW], _variants(bench, plan.curve_budgets)),
@@ -42,16 +44,27 @@ def run(bench: Bench) -> Section:
         section.tables += [_right(each, where), _agreement(each), _tests(each, tests[each])]
         section.raw.append(each.path)
         section.notes += [f"{which} was left out: {why}." for which, why in each.refused.items()]
-    section.tables += [_by_kind(board)] if board.kinds else []
+    section.tables += [_by_kind(board, each) for each in plan.budgets] if board.kinds else []
     section.notes.append(
-        "random is one order of the tokens, the same for every picture; the next section has more of them. The figure "
+        "A budget is a share of the decoder's FLOPs on visual tokens; what a method computes to choose by is not in "
+        "it, and costs the most expensive of them some percent of a whole request (section 7). The other authors' "
+        "methods run as they published them, for decoders of 32 layers; variants of fitprune+ were chosen on scenes of "
+        "the same kind, of another seed. random is one order of the tokens, the same for every picture; the next "
+        "section has more of them. The figure "
         f"shows the budgets of the test questions ({board.count}) and the further ones ({boards['-curve'].count})."
     )
     section.figures["1-methods"] = _figure(board, boards["-curve"])
     section.answer = answer_of(board, tests[board])
+    if lost := losing_kinds(board):
+        section.notes.append(sentence(f"{PLUS} is worse by kind of question: {'; '.join(lost)}"))
     section.counted = f"the FLOPs, at a budget the same for all to within {100 * board.spread():.2f} points"
     section.measured = f"answers to {board.count} questions, by every method that is named"
     return section
+
+
+def board_of(bench: Bench) -> Board:
+    """All methods on all test questions, which other sections speak of, too."""
+    return bench.answers("1-methods", bench.sets[TEST], _variants(bench, bench.plan.budgets))
 
 
 def _variants(bench: Bench, budgets: Sequence[float]) -> list[Variant]:
@@ -132,14 +145,36 @@ def _tests(board: Board, p_values: dict[tuple[Way, str], float | None]) -> Table
     return Table(["against", *_RIVALS], rows, about)
 
 
-def _by_kind(board: Board) -> Table:
-    ways = [THE_ORIGINAL, *(way for way in board.ways if way[1] == KEY_BUDGET)]
+def losing_kinds(board: Board) -> list[str]:
+    """Where fitprune+ is worse than fitprune or random among the questions of one kind, in words.
+
+    All kinds, budgets and both rivals are corrected together (Holm).
+    """
+    pairs = {
+        (kind, reduction, rival): board.against((PLUS, reduction), (rival, reduction), kind)
+        for kind in board.kinds
+        for reduction in _budgets(board)
+        for rival in (FITPRUNE, RANDOM)
+    }
+    p_values = corrected(pairs)
+    found = []
+    for (kind, reduction, rival), pair in pairs.items():
+        p = p_values[kind, reduction, rival]
+        if pair is not None and p is not None and p <= SIGNIFICANT and pair.won < pair.lost:
+            mine, theirs = (board.right((name, reduction), kind) for name in (PLUS, rival))
+            shares = f"{share_words(mine)} against {share_words(theirs)} by {rival}"
+            found.append(f"{kind} at {budget(reduction)}, {shares}, p {p_cell(p)}")
+    return found
+
+
+def _by_kind(board: Board, at: float) -> Table:
+    ways = [THE_ORIGINAL, *(way for way in board.ways if way[1] == at)]
     rows = []
     for kind in board.kinds:
         shares = [board.right(way, kind) for way in ways]
         rows.append([f"{kind}, {shares[0].asked if shares[0] else 0}", *map(share_cell, shares)])
-    about = f"Percent right by kind of question, and how many of it, {budget(KEY_BUDGET)} of the visual FLOPs saved."
-    return Table(["kind", *(name for name, _ in ways)], rows, about)
+    about = f"Percent right by kind of question, and how many of it, {budget(at)} of the visual FLOPs saved."
+    return Table([f"kind, {budget(at)}", *(name for name, _ in ways)], rows, about)
 
 
 def _figure(*boards: Board):

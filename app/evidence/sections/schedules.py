@@ -9,6 +9,7 @@ from app.evidence.numbers import even_recipe
 from app.evidence.plan import KEY_BUDGET
 from app.evidence.questions import CALIBRATION, FEW
 from app.evidence.section import Section, Table
+from app.evidence.sections import methods
 from app.evidence.ways import bars_of_right, tests_against
 from app.evidence.words import budget, percent, sentence, share_cell, test_cell, verdict
 from fitprune_core import AttentionStatistics, PruningRecipe, fit_recipe
@@ -37,7 +38,7 @@ def run(bench: Bench) -> Section:
     p_values = tests_against(board, BASE)
     section.tables = [_table(board, p_values)]
     section.figures["2-schedules"] = _figure(board)
-    section.answer = answer_of(board, p_values)
+    section.answer = answer_of(board, p_values, methods.board_of(bench))
     section.counted = f"the FLOPs, at a budget the same for all to within {100 * board.spread():.2f} points"
     section.measured = f"answers to {board.count} questions"
     section.notes = [
@@ -69,13 +70,19 @@ def variants_of(
     return found
 
 
-def answer_of(board: Board, p_values: dict[tuple[str, float], float | None], at: float = KEY_BUDGET) -> str:
-    """The sentence: what the ranking is worth on one schedule, and what the schedule is worth with one ranking."""
-    random = (f"random, {RECIPE}", at)
+def answer_of(
+    board: Board, p_values: dict[tuple[str, float], float | None], full: Board, at: float = KEY_BUDGET
+) -> str:
+    """The sentence: what the ranking is worth on one schedule, and what the schedule is worth with one ranking.
+
+    full: all methods on all test questions, of which those of `board` are some: the ranking is theirs to tell.
+    """
+    mine, random = (methods.FITPRUNE, at), (methods.RANDOM, at)
     others = [way for way in board.ways if way[1] == at and way[0].startswith("fitprune, ") and way[0] != BASE]
     best = board.best(others)[:1]
-    said = verdict("fitprune's ranking", "a random one", board.against((BASE, at), random), p_values.get(random))
-    worth = _points(board, (BASE, at), random)
+    p = methods.corrected_tests(full).get((mine, methods.RANDOM))
+    said = verdict("fitprune's ranking", "a random one", full.against(mine, random), p)
+    worth = f"{_points(full, mine, random)} on all {full.count} test questions"
     parts = [f"with {budget(at)} saved, the recipe being the same, the ranking is worth {worth}: {said}"]
     for way in best:
         words = f"the recipe against {way[0].removeprefix('fitprune, ')}, the best of the other schedules,"

@@ -25,7 +25,7 @@ def run(bench: Bench) -> Section:
         recipes[world] = bench.recipes(bench.statistics(questions), plan.section_budgets)
     boards = {}
     for world in WORLDS:
-        questions = bench.drawn(f"test, {world}", plan.few, TEST_SEED, (world,))
+        questions = bench.drawn(f"test, {world}", plan.few, TEST_SEED, (world,), to_answer=True)
         variants = [variant("fitprune", recipe, own_recipe(name)) for name, of in recipes.items() for recipe in of]
         boards[world] = bench.answers(f"5-transfer-{world}", questions, variants)
     p_values = tests_across(boards, own_recipe)
