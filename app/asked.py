@@ -25,6 +25,16 @@ def painted(stay: Any, go: Any) -> Paint:
     return Paint(stay, go)
 
 
+def link_to(
+    examples: Sequence[Example], seed: int | None, question: str, percent: float, sides: Sides, *, is_painted: bool
+) -> str:
+    """What an address must ask for to show a comparison again; "" for a picture that nobody else has, and for what was
+    painted, which no address tells.
+    """
+    link = "" if is_painted else link_of(examples, seed, question, percent)
+    return "&".join(filter(None, (link, urlencode(sides.asked())))) if link else ""
+
+
 @dataclass(frozen=True)
 class Asked:
     """A comparison that somebody wants to see. seed: that of the scene, if the picture is one."""
@@ -47,13 +57,8 @@ class Asked:
         return {"method": self.sides.right, "against": against, "paint": right}
 
     def link(self, examples: Sequence[Example]) -> str:
-        """What an address must ask for to show it again; "" for a picture that nobody else has, and for what was
-        painted, which no address tells.
-        """
-        if self.paint:
-            return ""
-        link = link_of(examples, self.seed, self.question, self.percent)
-        return "&".join(filter(None, (link, urlencode(self.sides.asked())))) if link else ""
+        """What an address must ask for to show it again, see `link_to`."""
+        return link_to(examples, self.seed, self.question, self.percent, self.sides, is_painted=bool(self.paint))
 
 
 @dataclass(frozen=True)

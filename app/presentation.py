@@ -182,7 +182,7 @@ def _cards(comparison: Comparison, truth: str | None) -> list[Card]:
 
 def is_painted(*sides: Pruning | None) -> bool:
     """Whether a visitor told patches of one of these sides to stay or to go."""
-    return any(side is not None and (side.stay or side.go) for side in sides)
+    return any(side is not None and side.is_painted for side in sides)
 
 
 def _percent_of(comparison: Comparison) -> float:
@@ -220,7 +220,7 @@ def _sentence(comparison: Comparison) -> str:
         on_the_left = first.num_dropped if first else 0
         what = f"{on_the_left} of {total} visual tokens were dropped on the left, {dropped} on the right"
         the_first = "the right's first token"
-    painted = next((side for side in (comparison, first) if side is not None and is_painted(side)), None)
+    painted = next((side for side in (comparison, first) if side is not None and side.is_painted), None)
     if painted is not None:
         what = f"{len(painted.stay)} were told to stay and {len(painted.go)} to go; {what}"
     paired = comparison.paired.get("prefill")

@@ -59,6 +59,12 @@ class InspectPage:
 
     parts: Parts  # set by `create_inspect`
 
+    @property
+    def all_shown(self) -> list[gr.components.Component]:
+        """What how far a run is may change."""
+        parts = self.parts
+        return [parts.notice, parts.table, parts.shown, parts.timer, parts.stop]
+
     def __init__(self, engine: Engine, runs: Runs) -> None:
         self.engine, self.runs = engine, runs
 
@@ -182,9 +188,7 @@ class InspectPage:
 
     def welcome(self, demo: gr.Blocks) -> None:
         """What happens when somebody opens the page; events of a page belong to the Blocks around it."""
-        parts = self.parts
-        shown = [parts.notice, parts.table, parts.shown, parts.timer, parts.stop]
-        demo.load(self.go_on, parts.token, shown, **AT_ONCE)
+        demo.load(self.go_on, self.parts.token, self.all_shown, **AT_ONCE)
 
 
 @lru_cache(maxsize=8)
@@ -266,8 +270,7 @@ def _create_controls(engine: Engine) -> dict[str, Any]:
 
 
 def _wire(page: InspectPage, compare: ComparePage, tabs: gr.Tabs) -> None:
-    parts = page.parts
-    shown = [parts.notice, parts.table, parts.shown, parts.timer, parts.stop]
+    parts, shown = page.parts, page.all_shown
     gr.on(
         [parts.results.change, parts.pruned_log.change],
         page.open_results,

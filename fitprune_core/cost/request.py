@@ -119,10 +119,10 @@ def request_flops(
         if count
     )
     choosing = 0
-    any_dropped = removed_before + sum(counts)
-    if any_dropped and scores_before == "pairs":
+    drops_any = removed_before > 0 or any(counts)
+    if drops_any and scores_before == "pairs":
         choosing = num_visual_tokens**2 * geometry.hidden_size
-    elif any_dropped and scores_before == "tower":
+    elif drops_any and scores_before == "tower":
         choosing = tiles * tower_scoring_multiply_adds(model_config)
     if tower_multiply_adds is None:
         tower_multiply_adds = tiles * view_multiply_adds(model_config) if tiles else 0

@@ -62,9 +62,8 @@ class Block:
         self.paint = paint
         self.geometry = DecoderGeometry.from_config(model.config.text_config)
         # A budget that the method cannot meet is refused here, before any prompt, and a drop where none may be.
-        self.planned = self.drops_for(recipe.num_visual_tokens)
-        self.drops = bool(self.planned)
-        reads_tower = self.drops and method.scores_before == "tower"
+        self.drops = self.drops_for(recipe.num_visual_tokens)
+        reads_tower = bool(self.drops) and method.scores_before == "tower"
         self.tower = TowerAttention(model) if reads_tower else None
         self.trace = PruningTrace()
         self.of_cache: weakref.WeakKeyDictionary[Any, Request] = weakref.WeakKeyDictionary()
@@ -114,8 +113,8 @@ class Block:
         if self.tower is not None:
             yield from self.tower.replacements()
         first = 0
-        if self.method.follows_recipe and not self.planned.before:
-            both = zip(self.recipe.removed, self.planned.removed, strict=True)
+        if self.method.follows_recipe and not self.drops.before:
+            both = zip(self.recipe.removed, self.drops.removed, strict=True)
             first = next(index for index, counts in enumerate(both) if any(counts))
         for index, layer in list(enumerate(decoder_layers(model)))[first:]:
             yield layer, "forward", StandIn(layer.forward, partial(self.call_layer, index, layer))
@@ -261,7 +260,7 @@ class Block:
         drops = self.drops_for(counts[0]) if counts[0] else None
         request: Request | None = None
         if drops:
-            self.check_prompt(cache, padding, kwargs)
+            self.check_prompt(kwargs)
             self.paint.check(drops, counts[0])
             request = self.make_request(is_visual, padding, drops, self.method)
             request.tower, request.paint = self.tower, self.paint
@@ -290,13 +289,14 @@ class Block:
         """A call that brings no prompt with an image."""
         return Call(None, False, padding, self.trace, self.of_cache, self.model.config.text_config)
 
-    def check_prompt(self, cache: Any, padding: torch.Tensor | None, kwargs: dict[str, Any]) -> None:
+    def check_prompt(self, kwargs: dict[str, Any]) -> None:
         """Refuse what a prompt that loses tokens cannot come with; let a cache be used anew that was emptied."""
+        cache = kwargs.get("past_key_values")
         if getattr(cache, "is_compileable", False):
             raise ValueError("a static cache keeps every layer at one length; pruning needs the dynamic cache")
         if cache is not None and vars(cache).get("update") is refuse_ended_cache:
             del cache.update
         if self.model.training:
             check_decoder(self.model)
-        check_padding(padding)
-        check_packing(padding, kwargs)
+        check_padding(kwargs.get("attention_mask"))
+        check_packing(kwargs)

@@ -48,7 +48,7 @@ class Call:
             return original(hidden_states, **kwargs)
         if self.is_prefill and index == 0 and request.count_before:
             hidden_states = self._entering(request, hidden_states, kwargs)
-        elif self.is_prefill and index == 0 and request.method.ranks_by_before:
+        elif self.is_prefill and index == 0 and request.method.ranks_by_before and not request.chosen:
             request.look_before(hidden_states)
         if request.arriving[index] is not None:
             self._fit_to_layer(request, index, hidden_states, kwargs)

@@ -18,7 +18,7 @@ def check_padding(padding: torch.Tensor | None) -> None:
         raise ValueError(f"the attention mask has {padding.dim()} dimensions; give the 2-D one of the processor")
 
 
-def check_packing(padding: torch.Tensor | None, kwargs: dict[str, Any]) -> None:
+def check_packing(kwargs: Mapping[str, Any]) -> None:
     """Refuse several sequences in one row, which transformers tells by positions that begin anew, or is told of.
 
     After a drop masks are made for one sequence, and they would see each other.
@@ -26,7 +26,8 @@ def check_packing(padding: torch.Tensor | None, kwargs: dict[str, Any]) -> None:
     positions = kwargs.get("position_ids")
     if positions is not None and positions.dim() == 3:  # M-RoPE's: the first of four is the text's, three have none
         positions = positions[0] if len(positions) == 4 else None
-    begins_anew = padding is None and positions is not None and bool((positions.diff(dim=-1) < 0).any())
+    is_whole = kwargs.get("attention_mask") is None  # with a mask transformers looks for no packed sequences
+    begins_anew = is_whole and positions is not None and bool((positions.diff(dim=-1) < 0).any())
     if begins_anew or any(kwargs.get(name) is not None for name in _PACKED):
         raise ValueError("the prompt holds several packed sequences; give each a row of its own, with a padding mask")
 

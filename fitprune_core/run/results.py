@@ -103,7 +103,12 @@ class Pruning:
     @property
     def title(self) -> str:
         """ "original", "fitprune 60 %", or "fitprune 60 %, painted"."""
-        return title_of(self.method, self.reduction, is_painted=bool(self.stay or self.go))
+        return title_of(self.method, self.reduction, is_painted=self.is_painted)
+
+    @property
+    def is_painted(self) -> bool:
+        """Whether somebody told visual tokens to stay or to go."""
+        return bool(self.stay or self.go)
 
     @property
     def num_dropped_before(self) -> int:

@@ -14,6 +14,7 @@ from fitprune_core import (
     visual_reduction,
 )
 from fitprune_core.pruning.methods import Candidates, find_method
+from fitprune_core.pruning.methods.divprune import DivPrune
 from tests.flop_counting import counted_flops
 from tests.marks import slow
 from tests.pruned import REMOVED, batch_of, recipe_of
@@ -203,6 +204,17 @@ def test_a_small_budget_is_met_inside_layers_by_what_was_found_before_them(tiny,
     assert gone in trace.dropped_before.tolist()  # the same order, further down
     found = compare(model, processor, random_picture(), "what?", recipe, method=method, max_new_tokens=1, repeats=0)
     assert found.pruned.flops.scoring > 0
+
+
+def test_what_was_found_before_the_layers_is_not_looked_for_again_with_every_word(tiny, monkeypatch):
+    """Without a cache the prompt comes again, and brings its choice."""
+    model, processor = tiny
+    own, looks = DivPrune.importance_before, []
+    monkeypatch.setattr(DivPrune, "importance_before", lambda *args: looks.append(1) or own(*args))
+    inputs = build_inputs(processor, random_picture(), "what?")
+    with prune_visual_tokens(model, recipe_of((0, 0, 0, 1)), method="divprune"):
+        model.generate(**inputs, max_new_tokens=3, do_sample=False, use_cache=False)
+    assert len(looks) == 1
 
 
 def test_a_comparison_tells_what_never_reached_the_first_layer(tiny):

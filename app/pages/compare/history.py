@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl
 
 import gradio as gr
 
+from app.asked import link_to
 from app.pages.compare.page import ComparePage
 from app.pages.compare.showing import closing_words, key_of, showing
 from app.pages.wiring import AT_ONCE, told
@@ -17,8 +18,8 @@ from app.parts.history import Finished, History
 from app.parts.notice import Message
 from app.parts.sides import Chosen
 from app.presentation import done_board, is_painted
-from app.scenes import Example, link_of, linked, true_answer
-from app.sides import Sides, sides_if_known
+from app.scenes import Example, linked, true_answer
+from app.sides import sides_if_known
 from app.uploads import Upload
 from app.words import sentence
 from fitprune_core.report.reading import parse_export
@@ -51,7 +52,12 @@ class Remembering:
             truth = None if example is None else true_answer(example.seed, comparison.question)
             sides = sides_if_known(comparison)
             board = done_board(comparison, truth, sides=sides)
-            board, begun = self._begin(board, sides, example, picture, key, is_painted(comparison, comparison.against))
+            if example is not None:
+                painted = is_painted(comparison, comparison.against)
+                about = (example.seed, board.question, board.percent, sides)
+                link = link_to(self.page.examples, *about, is_painted=painted)
+                board = board.model_copy(update={"link": link})
+            board, begun = self._begin(board, example, picture, key)
             words = closing_words(comparison, f"Shown again, by {comparison.model} on {comparison.device}.")
             shown = showing(parts, comparison, trace, board, words)
         except ValueError as error:  # pydantic's errors are such, too
@@ -65,16 +71,11 @@ class Remembering:
             parts.sides: Chosen.of(sides),
         }
 
-    def _begin(
-        self, board: Board, sides: Sides, example: Example | None, picture: Upload | None, key: str, painted: bool
-    ) -> tuple[Board, dict]:
-        """The board with its link and its picture's key, and the picture to set. picture: the one that is there now."""
+    def _begin(self, board: Board, example: Example | None, picture: Upload | None, key: str) -> tuple[Board, dict]:
+        """The board with its picture's key, and the picture to set. picture: the one that is there now."""
         parts = self.page.parts
         if example is not None:
-            address = link_of(self.page.examples, example.seed, board.question, board.percent)
-            # No address tells what was painted.
-            link = "" if painted else "&".join(filter(None, (address, urlencode(sides.asked()))))
-            board = board.model_copy(update={"link": link, "picture": key_of(example.picture) or key})
+            board = board.model_copy(update={"picture": key_of(example.picture) or key})
             return board, {parts.picture: example.shown, parts.seed: example.seed}
         if picture is not None and picture.key and picture.key == key:
             return board.model_copy(update={"picture": key}), {parts.seed: None}
