@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,16 +42,17 @@ def is_installed() -> bool:
         return True
 
 
-def spread_questions(count: int) -> tuple[list[EasyQuestion], int]:
+def spread_questions(count: int, without: Collection[Path] = ()) -> tuple[list[EasyQuestion], int]:
     """Up to `count` questions evenly spread over the split, and how many it has.
 
-    Raises ValueError, which says how to get it, where the package is not there.
+    without: pictures to ask nothing about. Raises ValueError, which says how to get it, where the package is not there.
     """
     if not is_installed():
         raise ValueError(MISSING)
     questions, paths = easy_vqa_questions(_SPLIT), easy_vqa_paths(_SPLIT)
+    numbers = [number for number, (*_, picture) in enumerate(questions) if Path(paths[picture]) not in without]
     found = []
-    for number in range(0, len(questions), max(1, len(questions) // count))[:count]:
+    for number in numbers[:: max(1, len(numbers) // count)][:count]:
         question, answer, picture = questions[number]
         found.append(EasyQuestion(f"easy-{number}", Path(paths[picture]), question, answer))
     return found, len(questions)

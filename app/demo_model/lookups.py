@@ -9,8 +9,9 @@ two layers higher for those behind the first.
 Where a picture is described, each comma is asked as early for the object that comes next, and the end of each object
 for whether more follow. A little higher the end of the question is asked for the same facts of what it was about, of
 something written for the first character, and what comes before a character of an answer for that one; where it was
-about two objects, their names and its end are asked how the two lie to one another; and where the whole picture is to
-be described, its end is asked for everything that is in it, and early for all characters.
+about two objects, their names and its end are asked how the two lie to one another. Where the whole picture is to be
+described, the end of the question is asked early which kinds, colours and characters there are, in no order, and two
+layers higher what stands in each place.
 """
 
 from __future__ import annotations
@@ -45,9 +46,11 @@ PAIR_FACTS = {"first": len(PLACES) + 1, "across": 3, "upright": 3}
 SCENE_FACTS = {f"{name} at the {place}": FACTS[name] for name in ("kind", "color") for place in PLACES}
 # What is known of something written: whether it has a character, and which one stands behind the first.
 WRITTEN_FACTS = {f"has {character}": 2 for character in CHARACTERS}
+# What is known at once of the whole picture: whether it has a kind of object, and a colour.
+PRESENT_FACTS = {f"has a {kind}": 2 for kind in KINDS} | {f"has {color}": 2 for color in ALL_COLORS}
 CODE_FACTS = {f"character {place}": len(CHARACTERS) + 1 for place in range(2, PLATE_LENGTH + 1)}
 _OF_WRITTEN = ("character", *WRITTEN_FACTS, *CODE_FACTS)
-ALL_FACTS = (*FACTS, *PAIR_FACTS, *SCENE_FACTS, *WRITTEN_FACTS, *CODE_FACTS)
+ALL_FACTS = (*FACTS, *PAIR_FACTS, *SCENE_FACTS, *WRITTEN_FACTS, *CODE_FACTS, *PRESENT_FACTS)
 NOT_ASKED = -100
 WRITTEN_WEIGHT = 0.5
 WORD_LAYER, CODE_LAYER, END_LAYER = 2, 4, 6  # the states that enter these decoder layers are asked
@@ -130,7 +133,8 @@ def caption_facts(scene: Scene, caption: str) -> tuple[dict[str, int], list[tupl
     ]
     following = [(end, {"following": min(len(commas) - number, 2)}) for number, end in enumerate(ends)]
     first = {name: value for name, value in found[0].items() if name not in CODE_FACTS}
-    return first | whole | _characters_in("".join(item.text or item.badge for item in scene.objects)), later + following
+    written = "".join(item.text or item.badge for item in scene.objects)
+    return first | whole | _characters_in(written) | _kinds_and_colors(scene), later + following
 
 
 class Lessons(nn.Module):
@@ -142,6 +146,7 @@ class Lessons(nn.Module):
         self.pairs, self.scenes = ReadOuts(width, PAIR_FACTS), ReadOuts(width, SCENE_FACTS)
         self.codes = ReadOuts(width, CODE_FACTS)
         self.written = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, len(CHARACTERS)))
+        self.present = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, len(PRESENT_FACTS)))
 
     def loss(self, states: tuple[torch.Tensor, ...], facts: torch.Tensor, is_late: torch.Tensor) -> torch.Tensor:
         """Sum of the lessons' mean cross-entropies.
@@ -149,30 +154,31 @@ class Lessons(nn.Module):
         states: what enters each decoder layer, (B, T, width) each. facts: (B, T, all facts), -100 where nothing is
         asked. is_late: (B, T), where facts of one object are asked at the later of the two layers.
         """
-        sizes = [len(each) for each in (FACTS, PAIR_FACTS, SCENE_FACTS, WRITTEN_FACTS, CODE_FACTS)]
-        own, pair, scene, written, code = facts.split(sizes, dim=-1)
+        sizes = [len(each) for each in (FACTS, PAIR_FACTS, SCENE_FACTS, WRITTEN_FACTS, CODE_FACTS, PRESENT_FACTS)]
+        own, pair, scene, written, code, present = facts.split(sizes, dim=-1)
         words, ends = own.masked_fill(is_late[..., None], NOT_ASKED), own.masked_fill(~is_late[..., None], NOT_ASKED)
         words[..., tuple(FACTS).index("character")] = NOT_ASKED  # which one is first is for later layers
         return (
             lookup_loss(self.words, states[WORD_LAYER], words)
             + lookup_loss(self.ends, states[END_LAYER], ends)
             + lookup_loss(self.pairs, states[END_LAYER], pair)
-            + lookup_loss(self.scenes, states[END_LAYER], scene)
+            + lookup_loss(self.scenes, states[CODE_LAYER], scene)
             + lookup_loss(self.codes, states[CODE_LAYER], code)
-            + WRITTEN_WEIGHT * written_loss(self.written, states[WORD_LAYER], written)
+            + WRITTEN_WEIGHT * present_loss(self.written, states[WORD_LAYER], written)
+            + WRITTEN_WEIGHT * present_loss(self.present, states[WORD_LAYER], present)
         )
 
 
-def written_loss(head: nn.Module, states: torch.Tensor, written: torch.Tensor) -> torch.Tensor:
-    """Which characters are written, in whatever order: a binary cross-entropy each, summed, mean over what is asked.
+def present_loss(head: nn.Module, states: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+    """What is there, in whatever order: a binary cross-entropy for each thing, summed, mean over the asked places.
 
-    states: (B, T, width); written: (B, T, characters), 1 for those that are there and -100 where not asked.
+    states: (B, T, width); present: (B, T, things), 1 for those that are there and -100 where not asked.
     """
-    asked = written[..., 0] != NOT_ASKED
+    asked = present[..., 0] != NOT_ASKED
     if not asked.any():
         return torch.zeros(())
     scores = head(states[asked])
-    losses = nn.functional.binary_cross_entropy_with_logits(scores, written[asked].to(scores.dtype), reduction="sum")
+    losses = nn.functional.binary_cross_entropy_with_logits(scores, present[asked].to(scores.dtype), reduction="sum")
     return losses / asked.sum()
 
 
@@ -239,3 +245,10 @@ def _facts_of_object(item: SceneObject) -> dict[str, int]:
 def _characters_in(text: str) -> dict[str, int]:
     """Of every character whether it is there; nothing where nothing is written."""
     return {f"has {character}": int(character in text) for character in CHARACTERS} if text else {}
+
+
+def _kinds_and_colors(scene: Scene) -> dict[str, int]:
+    kinds, colors = {item.kind for item in scene.objects}, {item.color for item in scene.objects}
+    return {f"has a {kind}": int(kind in kinds) for kind in KINDS} | {
+        f"has {color}": int(color in colors) for color in ALL_COLORS
+    }

@@ -22,7 +22,18 @@ from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
 from app.evidence.board import Board
 from app.evidence.fingerprints import ANSWERS, OBSERVED, digest_of, method_digest, room_digest
 from app.evidence.plan import Plan
-from app.evidence.questions import EASY_VQA, Questions, drawn, easy_vqa, further_calibrations, parts_of, world_sets
+from app.evidence.questions import (
+    EASY_VQA,
+    FEW,
+    TEST,
+    Questions,
+    drawn,
+    easy_vqa,
+    easy_vqa_to_calibrate,
+    further_calibrations,
+    parts_of,
+    world_sets,
+)
 from fitprune_core import (
     AttentionStatistics,
     DecoderGeometry,
@@ -149,6 +160,11 @@ class Bench:
         """A set from the drawn world, of these kinds of scene alone, see `questions.drawn`."""
         return self.processes.on_main(partial(drawn, name, count, seed, self.drawings, worlds, to_answer=to_answer))
 
+    def easy_vqa_to_calibrate(self) -> Questions:
+        """Samples of easy-VQA whose pictures `sets[EASY_VQA]` does not ask about, as many as recipes have."""
+        work = partial(easy_vqa_to_calibrate, self.plan.calibration, self.sets[EASY_VQA], self.drawings)
+        return self.processes.on_main(work)
+
     def further_calibrations(self) -> list[Questions]:
         """Five sets to calibrate on that have no sample in common."""
         return self.processes.on_main(partial(further_calibrations, self.plan, self.drawings))
@@ -251,9 +267,12 @@ class Bench:
     def _rows(self, questions: Questions, each: Variant | None) -> Iterable[dict[str, str]]:
         """The rows of one variant, or of the original, answered now where they are not remembered."""
         table, method = self._table(questions, each), ORIGINAL if each is None else each.method.label
-        wanted = questions.count * (1 if each is None else 2)
-        # Asked in one process: what the others write meanwhile must not make them go different ways.
-        if not self.once(lambda: table.is_file() and sum(1 for _ in read_rows(table)) >= wanted):
+        test = self.sets[TEST]
+        if each is not None and questions is self.sets[FEW] and self._is_answered(test, each):
+            # The few are some of the test questions.
+            of_test = {row["id"]: row for row in read_rows(self._table(test, each)) if row["method"] == method}
+            return [of_test[sample.id] for sample in read_samples(questions.file) if sample.id in of_test]
+        if not self._is_answered(questions, each):
             if each is not None:
                 self.once(partial(_copy, journal_path(self._table(questions, None)), journal_path(table)))
             what = f"{questions.name}: {method if each is None else f'{each.name} {100 * each.reduction:.3g} %'}"
@@ -271,6 +290,12 @@ class Bench:
                 processes=self.processes,
             )
         return (row for row in read_rows(table) if row["method"] == method)
+
+    def _is_answered(self, questions: Questions, each: Variant | None) -> bool:
+        """Whether all of a variant's answers are remembered, with the original's beside them."""
+        table, wanted = self._table(questions, each), questions.count * (1 if each is None else 2)
+        # Asked in one process: what the others write meanwhile must not make them go different ways.
+        return self.once(lambda: table.is_file() and sum(1 for _ in read_rows(table)) >= wanted)
 
 
 def read_rows(path: Path) -> Iterable[dict[str, str]]:

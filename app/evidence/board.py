@@ -75,6 +75,10 @@ class Board:
             if mine is not None and first is not None
         }
 
+    def kind_of(self) -> dict[str, str]:
+        """By the id of a question: its kind."""
+        return {asked.id: asked.kind for asked in self._outcomes.questions}
+
     def best(self, ways: Iterable[Way]) -> list[Way]:
         """Ways by the share of right answers, the largest first; of equals the first stays first."""
         known = [(way, share.value) for way in ways if (share := self.right(way)) is not None]

@@ -51,6 +51,29 @@ def auc(positive: Sequence[float], negative: Sequence[float]) -> Estimate | None
     return Estimate(value, low, high)
 
 
+def auc_within(groups: Sequence[tuple[Sequence[float], Sequence[float]]]) -> Estimate | None:
+    """`auc` over the pairs inside of groups, (positive, negative) each: what the groups themselves tell is left out.
+
+    The interval is Wald's, cut at 0 and 1: the groups' variances by Hanley and McNeil (1982) at the pooled value. None
+    where no group has both.
+    """
+    from scipy.stats import mannwhitneyu, norm
+
+    both = [(positive, negative) for positive, negative in groups if len(positive) and len(negative)]
+    if not both:
+        return None
+    pairs = sum(len(positive) * len(negative) for positive, negative in both)
+    value = sum(float(mannwhitneyu(*each).statistic) for each in both) / pairs
+    after, before = value / (2 - value), 2 * value**2 / (1 + value)
+    variance = sum(
+        len(positive) * len(negative)
+        * (value * (1 - value) + (len(positive) - 1) * (after - value**2) + (len(negative) - 1) * (before - value**2))
+        for positive, negative in both
+    )  # fmt: skip
+    reach = float(norm.ppf(0.5 + CONFIDENCE / 2)) * math.sqrt(max(variance, 0.0)) / pairs
+    return Estimate(value, max(0.0, value - reach), min(1.0, value + reach))
+
+
 @dataclass(frozen=True)
 class Correlation(Estimate):
     """A rank correlation, and `p`: how often one as far from 0 comes by chance."""
@@ -74,6 +97,27 @@ def spearman(one: Sequence[float], other: Sequence[float]) -> Correlation | None
     reach = float(norm.ppf(0.5 + CONFIDENCE / 2)) * math.sqrt((1 + value**2 / 2) / (len(one) - 3))
     centre = math.atanh(inside)
     return Correlation(value, math.tanh(centre - reach), math.tanh(centre + reach), float(found.pvalue))
+
+
+def partial_spearman(one: Sequence[float], other: Sequence[float], given: Sequence[float]) -> Correlation | None:
+    """Spearman's rank correlation of two with a third held: the partial correlation of their ranks.
+
+    p by Student's t with n - 3 degrees of freedom, the interval as `spearman`'s of one pair fewer. None for fewer than
+    five pairs, where one is the same throughout, or where the third alone decides another's order.
+    """
+    from scipy.stats import norm, rankdata, t
+
+    if len(one) < 5 or any(len(set(each)) < 2 for each in (one, other, given)):
+        return None
+    of_both, of_one, of_other = np.corrcoef([rankdata(each) for each in (one, other, given)])[[0, 0, 1], [1, 2, 2]]
+    left = (1 - of_one**2) * (1 - of_other**2)
+    if left < 1e-12:
+        return None
+    value = max(-1.0, min(1.0, float((of_both - of_one * of_other) / math.sqrt(left))))
+    inside, degrees = max(-1 + 1e-12, min(1 - 1e-12, value)), len(one) - 3
+    p = 2 * float(t.sf(abs(inside) * math.sqrt(degrees / (1 - inside**2)), degrees))
+    reach = float(norm.ppf(0.5 + CONFIDENCE / 2)) * math.sqrt((1 + value**2 / 2) / (degrees - 1))
+    return Correlation(value, math.tanh(math.atanh(inside) - reach), math.tanh(math.atanh(inside) + reach), p)
 
 
 def mean_of(values: Sequence[float]) -> Estimate:

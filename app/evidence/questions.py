@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from app.demo_model.crowded import WORLDS
-from app.demo_model.easy_vqa import is_installed, spread_questions
+from app.demo_model.easy_vqa import EasyQuestion, is_installed, spread_questions
 from app.demo_model.samples import write_samples
 from app.evidence.fingerprints import code_digest, digest_of, files_digest
 from app.evidence.plan import CALIBRATION_SEED, CHOICE_SEED, FURTHER_CALIBRATION_SEEDS, TEST_SEED, Plan
@@ -88,6 +88,20 @@ def easy_vqa(count: int, folder: Path) -> Questions | None:
     if not is_installed():
         return None
     questions, total = spread_questions(count)
+    origin = f"{len(questions)} of the {total:,} questions of easy-VQA's test split, evenly spread"
+    return Questions(EASY_VQA, _easy_file(questions, folder / f"easy-vqa-{len(questions)}"), origin)
+
+
+def easy_vqa_to_calibrate(count: int, asked: Questions, folder: Path) -> Questions:
+    """Up to `count` further questions of easy-VQA's test split, about none of the pictures that are asked about."""
+    pictures = {sample.image for sample in read_samples(asked.file)}
+    questions, _ = spread_questions(count, pictures)
+    name = f"calibration, {EASY_VQA}"
+    origin = f"{len(questions)} questions about other pictures of easy-VQA's test split"
+    return Questions(name, _easy_file(questions, folder / f"easy-vqa-{len(questions)}-beside-{asked.count}"), origin)
+
+
+def _easy_file(questions: Sequence[EasyQuestion], folder: Path) -> SamplesFile:
     pictures = Path(os.path.commonpath([asked.picture.parent for asked in questions]))
 
     def write(into: Path) -> Path:
@@ -97,9 +111,7 @@ def easy_vqa(count: int, folder: Path) -> Questions | None:
         samples.write_text("".join(lines), encoding="utf-8")
         return samples
 
-    origin = f"{len(questions)} of the {total:,} questions of easy-VQA's test split, evenly spread"
-    file = _written(folder / f"easy-vqa-{len(questions)}", write)
-    return Questions(EASY_VQA, SamplesFile(file, pictures), origin)
+    return SamplesFile(_written(folder, write), pictures)
 
 
 def parts_of(given: SamplesFile, plan: Plan, folder: Path) -> dict[str, Questions]:
@@ -144,7 +156,7 @@ def world_sets(plan: Plan, folder: Path) -> dict[str, Questions]:
 
 
 def further_calibrations(plan: Plan, folder: Path) -> list[Questions]:
-    """Five further sets to calibrate on, each of the largest size asked for."""
+    """Further sets to calibrate on, each of the largest size asked for."""
     count = max(plan.calibration_sizes)
     return [drawn(f"calibration, seed {seed}", count, seed, folder) for seed in FURTHER_CALIBRATION_SEEDS]
 

@@ -20,6 +20,7 @@ from app.evidence.sections import (
     flips,
     layers,
     methods,
+    options,
     other_models,
     schedules,
     transfer,
@@ -45,6 +46,7 @@ SECTIONS = (
     direction,
     combination,
     other_models,
+    options,
 )
 NEED_WORLD = (calibration, transfer)
 REPORT = "report.md"

@@ -23,7 +23,7 @@ from app.demo_model.lookups import (
     asked_facts,
     caption_facts,
     lookups,
-    written_loss,
+    present_loss,
 )
 from app.demo_model.questions import READING, ask, describe
 from app.demo_model.scenes import PLACES, random_scene
@@ -124,9 +124,9 @@ def test_the_lesson_of_characters_is_a_binary_cross_entropy_for_each():
     said = torch.arange(len(CHARACTERS)) % 5 == 0
     written = torch.stack([said.long(), torch.full(said.shape, NOT_ASKED)])[None]
     likely = head(states[0, 0]).sigmoid()
-    loss = written_loss(head, states, written)
+    loss = present_loss(head, states, written)
     torch.testing.assert_close(loss, -torch.where(said, likely, 1 - likely).log().sum())
-    assert written_loss(head, states, written[:, 1:].expand(1, 2, -1)) == 0
+    assert present_loss(head, states, written[:, 1:].expand(1, 2, -1)) == 0
 
 
 def test_what_comes_before_a_character_of_an_answer_knows_it(mini_tokenizer):

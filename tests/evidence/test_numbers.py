@@ -7,14 +7,17 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from app.evidence.numbers import (
     Estimate,
     auc,
+    auc_within,
     even_recipe,
     is_nested,
     mean_of,
     mean_share,
+    partial_spearman,
     recipe_distance,
     single_layer_recipe,
     spearman,
@@ -77,6 +80,44 @@ class TestSpearman:
     def test_where_it_says_nothing_there_is_none(self):
         assert spearman([1, 2, 3], [1, 2, 3]) is None and spearman([1, 1, 1, 1], [1, 2, 3, 4]) is None
         assert spearman([1, 2, 3, 4, 5], [1, 2, 3, 4, 5]).value == pytest.approx(1.0)
+
+
+class TestPartialCorrelation:
+    def test_it_is_the_correlation_of_what_the_third_leaves_of_both_ranks(self):
+        rng = np.random.default_rng(0)
+        depth = rng.permutation(12).astype(float)
+        one, other = depth + 3 * rng.normal(size=12), depth + 3 * rng.normal(size=12)
+        left = []
+        for values in (one, other):
+            ranks, given = stats.rankdata(values), np.stack([np.ones(12), stats.rankdata(depth)], axis=1)
+            left.append(ranks - given @ np.linalg.lstsq(given, ranks, rcond=None)[0])
+        expected = np.corrcoef(left)[0, 1]
+        found = partial_spearman(one, other, depth)
+        assert found.value == pytest.approx(expected) and found.low < found.value < found.high
+        slope = expected * np.sqrt(9 / (1 - expected**2))
+        assert found.p == pytest.approx(2 * stats.t.sf(abs(slope), 9))
+
+    def test_what_the_third_decides_leaves_nothing_to_correlate(self):
+        depth = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+        assert partial_spearman(depth, [3.0, 1.0, 2.0, 6.0, 5.0, 4.0], depth) is None
+        assert partial_spearman(depth[:4], depth[:4], [1.0, 1.0, 2.0, 2.0]) is None
+
+
+class TestAucWithin:
+    def test_only_pairs_of_one_group_count(self):
+        groups = [([3.0, 1.0], [2.0]), ([10.0], [12.0, 10.0]), ([5.0], [])]
+        # 3 > 2, 1 < 2; 10 < 12, 10 = 10.
+        found = auc_within(groups)
+        assert found.value == pytest.approx(1.5 / 4) and 0 <= found.low < found.value < found.high <= 1
+        assert auc_within([([1.0], []), ([], [2.0])]) is None
+
+    def test_the_interval_holds_the_truth_about_as_often_as_it_says(self):
+        rng, held = np.random.default_rng(1), 0
+        for _ in range(300):
+            groups = [(rng.normal(1 + shift, 1, 15), rng.normal(shift, 1, 20)) for shift in (0, 5, 9)]
+            found = auc_within(groups)
+            held += found.low <= stats.norm.cdf(1 / np.sqrt(2)) <= found.high
+        assert 0.92 <= held / 300 <= 0.98
 
 
 def test_the_mean_has_students_interval():

@@ -17,6 +17,7 @@ from app.evidence.questions import (
     TEST,
     drawn,
     easy_vqa,
+    easy_vqa_to_calibrate,
     further_calibrations,
     parts_of,
     world_sets,
@@ -59,7 +60,14 @@ def test_easy_vqa_is_spread_over_its_split(tmp_path, easy_vqa_package):
     samples = list(read_samples(found.file))
     assert [sample.answer for sample in samples] == ["circle", "rectangle", "triangle"]
     assert {sample.kind for sample in samples} == {"shape"} and all(sample.image.is_file() for sample in samples)
-    assert "3 of the 6 questions" in found.origin
+    assert "3 of the 12 questions" in found.origin
+
+
+def test_what_calibrates_on_easy_vqa_shows_no_picture_that_is_asked_about(tmp_path, easy_vqa_package):
+    asked = easy_vqa(3, tmp_path)
+    found = easy_vqa_to_calibrate(4, asked, tmp_path)
+    assert found.count == 4 and not {*pictures(found)} & {*pictures(asked)}
+    assert found.digest != asked.digest and "other pictures" in found.origin
 
 
 def test_without_its_package_easy_vqa_is_not_asked(tmp_path, monkeypatch):

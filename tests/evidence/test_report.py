@@ -22,7 +22,7 @@ from app.evidence.sections import flips
 from fitprune_core import METHODS, build_inputs
 from fitprune_core.evaluation import evaluation
 from fitprune_core.evaluation.outcomes import read_results, summaries
-from tests.evidence.conftest import SMALLEST, put_easy_vqa
+from tests.evidence.conftest import SIX_SHAPES, SMALLEST, put_easy_vqa
 from tests.tiny import random_picture, tiny_llava
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,7 +62,7 @@ def made(tiny, tmp_path_factory):
         return Bench(*tiny, SMALLEST, folder / "out", folder / "cache", also=others, load=others.__getitem__)
 
     with pytest.MonkeyPatch.context() as patch:
-        put_easy_vqa(folder, patch)
+        put_easy_vqa(folder, patch, SIX_SHAPES)
         yield make_bench, report.make(make_bench()).read_text()
 
 
@@ -80,7 +80,7 @@ class TestDrawnWorld:
             assert "Counted: " in part and "Measured: " in part and "Quoted: " in part
         for link in re.findall(r"\]\(([^)#:]+)\)", text):
             assert (out / link).is_file(), link
-        assert all(f"seed {seed}" in text for seed in (10, 20, 30)) and "seeds 11, 12, 13, 14 and 15" in text
+        assert all(f"seed {seed}" in text for seed in (10, 20, 30)) and "seeds 11, 12, 13, 14, 15 and 16" in text
 
     def test_a_second_run_asks_nothing(self, made, monkeypatch):
         make_bench, text = made
@@ -100,6 +100,7 @@ class TestDrawnWorld:
         self.shares(found[0], raw / "1-methods.csv")
         self.distances(found[3], rows_of(raw / "4-distances.csv"))
         self.savings(found[6], rows_of(raw / "7-costs.csv"))
+        self.orders(found[0], rows_of(raw / "1-methods-orders.csv"))
         self.predictions(found[5], raw)
         self.models(found[10], raw)
 
@@ -114,6 +115,14 @@ class TestDrawnWorld:
         for name, (is_right, agrees, asked) in counts.items():
             assert right[name][0].startswith(f"{100 * is_right / asked:.1f} [")
             assert name == "original" or same[name][0].startswith(f"{100 * agrees / asked:.1f} [")
+
+    def orders(self, text, rows):
+        table, shares = table_under(text, "order"), []
+        for name in ("random", "random(seed=1)", "random(seed=2)", "random(seed=3)"):
+            right = [row["correct"] == "1" for row in rows if row["method"] == name]
+            shares.append(100 * sum(right) / len(right))
+            assert table[f"{name}, 80 %"][0].startswith(f"{shares[-1]:.1f} [")
+        assert table["mean of 4 orders, 80 %"][0].startswith(f"{sum(shares) / 4:.1f} [")
 
     def distances(self, text, rows):
         table = table_under(text, "samples")
@@ -142,7 +151,7 @@ class TestDrawnWorld:
         assert cells[0] == f"{len(changed)} of {len(tokens)}"
         if changed and same:
             wins = [(a > b) + 0.5 * (a == b) for a, b in product(changed, same)]
-            assert cells[-1].startswith(f"{sum(wins) / len(wins):.2f} [")
+            assert cells[len(cells) // 2].startswith(f"{sum(wins) / len(wins):.2f} [")
 
     def models(self, text, raw):
         table = table_under(text, "model: way")

@@ -17,6 +17,7 @@ from app.evidence.sections import (
     flips,
     layers,
     methods,
+    options,
     other_models,
     schedules,
     transfer,
@@ -133,6 +134,10 @@ def test_layers_speak_of_correlation_and_search():
     assert "goes with the share of answers that stay" in said and "to within 0.42 points" in said and "so on." in said
     assert "does not tell, beyond chance," in layers.answer_of(Correlation(0.2, -0.4, 0.7, 0.4), asked, [])
     assert "too few layers" in layers.answer_of(None, asked, [])
+    said = layers.answer_of(Correlation(0.8, 0.4, 0.95, 0.002), asked, [], Correlation(0.9, 0.7, 0.96, 0.0001),
+                            Correlation(0.1, -0.5, 0.6, 0.7))  # fmt: skip
+    held = "of the layer's number alone 0.90 [0.70, 0.96], p < 0.001; with that held 0.10 [-0.50, 0.60], p 0.700); the"
+    assert held in said
 
 
 def test_calibration_says_how_far_recipes_are_and_with_how_many_seeds_it_shows():
@@ -179,6 +184,11 @@ def test_transfer_speaks_of_both_worlds(tmp_path):
     said = transfer.answer_of(boards, ways.tests_across(boards, transfer.own_recipe))
     assert "on plain scenes their own is better than the recipe fitted on crowded scenes (30 questions to 0" in said
     assert f"on crowded scenes between the recipe fitted on plain scenes and their own there is {CHANCE}" in said
+    easy, foreign = ("fitted on easy-vqa", BUDGET), ("fitted on plain", BUDGET)
+    (tmp_path / "easy").mkdir()
+    boards = {"easy-vqa": board_of(tmp_path / "easy", {THE_ORIGINAL: MANY, easy: MANY, foreign: FEW})}
+    said = transfer.answer_of(boards, ways.tests_across(boards, transfer.own_recipe))
+    assert "on easy-vqa their own is better than the recipe fitted on plain scenes (30 questions to 0" in said
 
 
 def test_a_whole_request_is_reckoned_from_its_rounds():
@@ -241,6 +251,28 @@ class TestFlips:
         board = board_of(tmp_path, {THE_ORIGINAL: "1" * 4, ("fitprune", BUDGET): "1" * 4})
         assert "nothing can predict a change" in flips.answer_of(flips.predictions_of(board, self.rows([0.1] * 4)))
 
+    def test_a_kind_is_known_from_other_questions_and_left_out_within(self, tmp_path):
+        (tmp_path / "all").mkdir()
+        way = ("fitprune", BUDGET)
+        # Of 8 questions by turns of two kinds the first four are asked; of the others "b" changes, "a" does not.
+        few = board_of(tmp_path, {THE_ORIGINAL: "1111", way: "1010"}, kinds="ab")
+        every = board_of(tmp_path / "all", {THE_ORIGINAL: "1" * 8, way: "10100010"}, kinds="ab")
+        assert flips.changes_of_kinds(every, without=few) == {way: {"a": 0.5, "b": 1.0}}
+        assert flips.by_kind(few, flips.changes_of_kinds(every, without=few))[way, flips.KIND].value == 1.0
+        # The margin only tells the kinds apart: within one there is no pair of a change and none.
+        rows = self.rows([0.9, 0.1, 0.9, 0.1])
+        assert flips.predictions_of(few, rows)[way, "margin of the original"].value == 1.0
+        within = flips.predictions_within(few, rows)
+        assert set(within.values()) == {None}
+        said = flips.answer_of(flips.predictions_of(few, rows), within)
+        assert "among questions" not in said
+        mixed = board_of(tmp_path, {THE_ORIGINAL: "1111", way: "1001"}, kinds="ab")
+        within = flips.predictions_within(mixed, rows)
+        assert within[way, "margin of the original"].value == 0.5
+        assert flips.answer_of({}, within).startswith("With 80 % saved, either no answer changed")
+        said = flips.answer_of(flips.predictions_of(mixed, rows), within)
+        assert said.endswith("among questions of one kind by none of these numbers.")
+
 
 class TestCosts:
     def rows(self, saved_ms):
@@ -292,6 +324,22 @@ def test_the_wrong_direction_is_named(tmp_path):
     assert "and a random choice is better than the wrong direction (30 questions to 0, p < 0.001)" in said
     assert "the right one is better than the wrong direction (30 questions to 0, p < 0.001)" in said
     assert "gives 25.0 %" in said and "most important ones 100.0 %" in said
+
+
+def test_an_option_that_was_chosen_elsewhere_is_held_against_the_papers(tmp_path):
+    own, best, fitprune = ("fastv", BUDGET), (f"fastv, {options.BEST}", BUDGET), ("fitprune", BUDGET)
+    boards = {"fastv": board_of(tmp_path, {THE_ORIGINAL: MANY, own: FEW, best: MANY, fitprune: MANY})}
+    p_values = ways.tests_across(boards, options.base_of)
+    said = options.answer_of(boards, p_values, {("fastv", BUDGET): "fastv(layer=4)"})
+    assert "fastv(layer=4), the best on the questions to choose by, is right on 100.0 %" in said
+    assert "fastv(layer=4) is better than fastv as published (30 questions to 0, p < 0.001)" in said
+    assert "no option of fastv did better" in options.answer_of(boards, p_values, {("fastv", BUDGET): "fastv"})
+
+
+def test_options_begin_with_the_papers_and_reach_half_of_the_decoder(make_bench):
+    found = options.tried_options(make_bench().geometry)
+    assert found["fastv"] == ["fastv", "fastv:layer=1", "fastv:layer=2"]
+    assert found["pyramiddrop"] == ["pyramiddrop", "pyramiddrop:stages=2"]
 
 
 def test_the_combination_is_held_against_each_part_on_each_set(tmp_path):

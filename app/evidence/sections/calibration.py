@@ -9,8 +9,8 @@ from app.evidence.bench import Bench, Variant, read_rows, variant
 from app.evidence.board import Board, corrected
 from app.evidence.figures import curves, panels
 from app.evidence.numbers import Estimate, mean_share, recipe_distance
-from app.evidence.plan import FURTHER_CALIBRATION_SEEDS, KEY_BUDGET
-from app.evidence.questions import CALIBRATION, CHOICE
+from app.evidence.plan import FURTHER_CALIBRATION_SEEDS, KEY_BUDGET, REFERENCE_CALIBRATION_SEED
+from app.evidence.questions import CHOICE
 from app.evidence.section import Section, Table
 from app.evidence.words import budget, estimate_cell, percent, sentence
 from fitprune_core import AttentionStatistics, PruningRecipe, fit_recipe
@@ -37,10 +37,9 @@ class Fit:
 
 def run(bench: Bench) -> Section:
     """Fit from 8 to many samples of five seeds each; answer with some of the recipes."""
-    reference = bench.statistics(bench.sets[CALIBRATION])
-    sets = bench.further_calibrations()
-    by_seed = {seed: bench.statistics(each) for seed, each in zip(FURTHER_CALIBRATION_SEEDS, sets, strict=True)}
-    return section_of(bench, reference, by_seed)
+    sets = zip(FURTHER_CALIBRATION_SEEDS, bench.further_calibrations(), strict=True)
+    by_seed = {seed: bench.statistics(each) for seed, each in sets}
+    return section_of(bench, by_seed.pop(REFERENCE_CALIBRATION_SEED), by_seed)
 
 
 def section_of(bench: Bench, reference: AttentionStatistics, by_seed: dict[int, AttentionStatistics]) -> Section:
@@ -158,7 +157,7 @@ def _table(distances: Distances, right: dict[int, Estimate], budgets: Sequence[f
     ]
     about = (
         f"Distance to a recipe from {reference} samples of yet another seed: percent of the dropped tokens that lie at "
-        f"another layer; mean of {len(FURTHER_CALIBRATION_SEEDS)} seeds, with a t interval over the seeds. As "
+        f"another layer; mean of {len(FURTHER_CALIBRATION_SEEDS) - 1} seeds, with a t interval over the seeds. As "
         "shipped, what a layer would drop of a few tokens waits for a later one, so that recipes jump. Right: percent, "
         f"at {budget(KEY_BUDGET)}, as shipped, likewise; how the questions were drawn is not in that interval."
     )

@@ -8,14 +8,18 @@ from app.evidence.bench import Bench, read_rows, variant
 from app.evidence.board import Board, Way
 from app.evidence.figures import bars, panels
 from app.evidence.first_tokens import COLUMNS, first_tokens
-from app.evidence.numbers import Estimate, auc
+from app.evidence.numbers import Estimate, auc, auc_within
 from app.evidence.plan import KEY_BUDGET
 from app.evidence.questions import CALIBRATION, FEW
 from app.evidence.section import Section, Table
+from app.evidence.sections import methods
 from app.evidence.words import budget, estimate_cell, listed, sentence
 
 TITLE = "What predicts a changed answer"
 QUESTION = "Can it be known before an answer is given that pruning will change it?"
+# What a question is of tells by itself: how many answers to other questions of its kind changed.
+KIND = "kind of question"
+Predictions = Mapping[tuple[Way, str], Estimate | None]
 METHODS = ("fitprune", "random")
 # What may predict, whether the larger or the smaller number should mean a change (decided before looking), and when
 # it is known.
@@ -33,10 +37,12 @@ def run(bench: Bench) -> Section:
     board = bench.answers("6-answers", bench.sets[FEW], variants)
     path = bench.write("6-first-tokens", COLUMNS, first_tokens(bench, bench.sets[FEW], variants))
     section = Section(TITLE, QUESTION, raw=[board.path, path])
-    found = predictions_of(board, list(read_rows(path)))
-    section.tables = [_table(board, found)]
+    rows, others = list(read_rows(path)), methods.board_of(bench)
+    found = {**predictions_of(board, rows), **by_kind(board, changes_of_kinds(others, without=board))}
+    within = predictions_within(board, rows)
+    section.tables = [_table(board, found, within)]
     section.figures["6-flips"] = _figure(found)
-    section.answer = answer_of(found)
+    section.answer = answer_of(found, within)
     section.counted = "nothing"
     section.measured = "the first token's distribution of both models, and which answers changed"
     return section
@@ -44,23 +50,62 @@ def run(bench: Bench) -> Section:
 
 def predictions_of(board: Board, rows: Sequence[Mapping[str, str]]) -> dict[tuple[Way, str], Estimate | None]:
     """How well each number tells the questions whose answer changes from the others (AUC); rows as in the raw table."""
-    values: dict[Way, dict[str, Mapping[str, str]]] = {}
-    for row in rows:
-        values.setdefault((row["variant"], float(row["budget"])), {})[row["id"]] = row
-    found: dict[tuple[Way, str], Estimate | None] = {}
-    for way in board.ways[1:]:
-        flips = {question: flip for question, flip in board.flips(way).items() if question in values.get(way, {})}
-        for name, (column, sign, _) in PREDICTORS.items():
-            numbers = {question: sign * float(values[way][question][column]) for question in flips}
-            changed, same = (
-                [numbers[each] for each, flip in flips.items() if flip is wanted] for wanted in (True, False)
-            )
-            found[way, name] = auc(changed, same)
+    return {key: auc(*_apart(numbers, board.flips(key[0]))) for key, numbers in _numbers(board, rows).items()}
+
+
+def predictions_within(board: Board, rows: Sequence[Mapping[str, str]]) -> dict[tuple[Way, str], Estimate | None]:
+    """The same among questions of one kind, all kinds together: what the kind tells by itself is left out."""
+    kind_of, found = board.kind_of(), {}
+    for (way, name), numbers in _numbers(board, rows).items():
+        kinds: dict[str, dict[str, float]] = {}
+        for question, number in numbers.items():
+            kinds.setdefault(kind_of[question], {})[question] = number
+        found[way, name] = auc_within([_apart(of_kind, board.flips(way)) for of_kind in kinds.values()])
     return found
 
 
-def answer_of(found: Mapping[tuple[Way, str], Estimate | None], at: float = KEY_BUDGET) -> str:
-    """The sentence: which numbers tell, at a budget, of fitprune's answers."""
+def changes_of_kinds(board: Board, without: Board) -> dict[Way, dict[str, float]]:
+    """For every way the share of changed answers by kind, of questions that another board does not have."""
+    known, kind_of = set(without.kind_of()), board.kind_of()
+    found: dict[Way, dict[str, float]] = {}
+    for way in board.ways[1:]:
+        flips: dict[str, list[bool]] = {}
+        for question, flip in board.flips(way).items():
+            if question not in known:
+                flips.setdefault(kind_of[question], []).append(flip)
+        found[way] = {kind: sum(each) / len(each) for kind, each in flips.items()}
+    return found
+
+
+def by_kind(board: Board, changes: Mapping[Way, Mapping[str, float]]) -> dict[tuple[Way, str], Estimate | None]:
+    """How well the kind of a question tells whether its answer changes, from `changes` seen elsewhere (AUC)."""
+    kind_of, found = board.kind_of(), {}
+    for way in board.ways[1:]:
+        known = changes.get(way, {})
+        numbers = {question: known[kind] for question, kind in kind_of.items() if kind in known}
+        found[way, KIND] = auc(*_apart(numbers, board.flips(way)))
+    return found
+
+
+def _numbers(board: Board, rows: Sequence[Mapping[str, str]]) -> dict[tuple[Way, str], dict[str, float]]:
+    """Of each way and predictor the numbers by question, the larger the more a change is to be expected."""
+    found: dict[tuple[Way, str], dict[str, float]] = {(way, name): {} for way in board.ways[1:] for name in PREDICTORS}
+    for row in rows:
+        for name, (column, sign, _) in PREDICTORS.items():
+            of_way = found.get(((row["variant"], float(row["budget"])), name))
+            if of_way is not None:
+                of_way[row["id"]] = sign * float(row[column])
+    return found
+
+
+def _apart(numbers: Mapping[str, float], flips: Mapping[str, bool]) -> tuple[list[float], list[float]]:
+    """The numbers of questions whose answer changed, and of those whose answer did not."""
+    both = [question for question in flips if question in numbers]
+    return [numbers[each] for each in both if flips[each]], [numbers[each] for each in both if not flips[each]]
+
+
+def answer_of(found: Predictions, within: Predictions | None = None, at: float = KEY_BUDGET) -> str:
+    """The sentence: which numbers tell, at a budget, of fitprune's answers; and which among questions of one kind."""
     mine = {name: estimate for (way, name), estimate in found.items() if way == ("fitprune", at)}
     known = {name: estimate for name, estimate in mine.items() if estimate is not None}
     if not known:
@@ -71,27 +116,39 @@ def answer_of(found: Mapping[tuple[Way, str], Estimate | None], at: float = KEY_
     silent = [f"{name} (AUC {estimate_cell(each)})" for name, each in known.items() if each.low <= 0.5]
     words = f"with {budget(at)} saved by fitprune, "
     if not telling:
-        return sentence(f"{words}nothing tells better than chance which answers change: {listed(silent)}")
-    words += f"which answers change is told by {listed(telling)}"
-    return sentence(words + (f", and no better than by chance by {listed(silent)}" if silent else ""))
+        words += f"nothing tells better than chance which answers change: {listed(silent)}"
+    else:
+        words += f"which answers change is told by {listed(telling)}"
+        words += f", and no better than by chance by {listed(silent)}" if silent else ""
+    of_kind = {
+        name: each for (way, name), each in (within or {}).items() if way == ("fitprune", at) and each is not None
+    }
+    if of_kind:
+        still = [f"{name} (AUC {estimate_cell(each)})" for name, each in of_kind.items() if each.low > 0.5]
+        words += f"; among questions of one kind by {listed(still) if still else 'none of these numbers'}"
+    return sentence(words)
 
 
-def _table(board: Board, found: Mapping[tuple[Way, str], Estimate | None]) -> Table:
+def _table(board: Board, found: Predictions, within: Predictions) -> Table:
     rows = []
     for way in board.ways[1:]:
         flips = board.flips(way)
         changed = f"{sum(flips.values())} of {len(flips)}"
-        rows.append([f"{way[0]} {budget(way[1])}", changed, *(estimate_cell(found[way, name]) for name in PREDICTORS)])
+        cells = [estimate_cell(found[way, name]) for name in (KIND, *PREDICTORS)]
+        inside = [estimate_cell(within[way, name]) for name in PREDICTORS]
+        rows.append([f"{way[0]} {budget(way[1])}", changed, *cells, *inside])
     when = "; ".join(f"{name}: known {known}" for name, (_, _, known) in PREDICTORS.items())
     about = (
         "AUC: how often a question whose answer changes has the smaller margin, or the larger divergence, than one "
         "whose answer stays (0.5: no better than chance), with Newcombe's 95 % interval. Margin: by how much the "
-        f"likeliest first token is likelier than the next; divergence: Jensen and Shannon's, in bits. {when}."
+        f"likeliest first token is likelier than the next; divergence: Jensen and Shannon's, in bits. {when}. Kind: "
+        "how many answers to the other test questions of the same kind changed. The last columns compare questions of "
+        "one kind alone (Wald's interval with Hanley and McNeil's variances)."
     )
-    return Table(["method", "changed", *PREDICTORS], rows, about)
+    return Table(["method", "changed", KIND, *PREDICTORS, *(f"{name}, in a kind" for name in PREDICTORS)], rows, about)
 
 
-def _figure(found: Mapping[tuple[Way, str], Estimate | None]):
+def _figure(found: Predictions):
     figure, (axes,) = panels(["How well a change is predicted"], width=8)
     bars(axes, {f"{way[0]} {budget(way[1])}: {name}": each for (way, name), each in found.items() if each}, factor=1.0)
     axes.axvline(0.5, color="#222222", linestyle=":", linewidth=1)

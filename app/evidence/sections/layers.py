@@ -5,7 +5,14 @@ from __future__ import annotations
 from app.evidence.bench import Bench, Variant, variant
 from app.evidence.board import Board, Way
 from app.evidence.figures import panels
-from app.evidence.numbers import Correlation, is_nested, single_layer_recipe, spearman, stability
+from app.evidence.numbers import (
+    Correlation,
+    is_nested,
+    partial_spearman,
+    single_layer_recipe,
+    spearman,
+    stability,
+)
 from app.evidence.plan import KEY_BUDGET
 from app.evidence.questions import CALIBRATION, CHOICE
 from app.evidence.section import Section, Table
@@ -34,24 +41,39 @@ def run(bench: Bench) -> Section:
     single, stable = _single(bench, statistics, section)
     recipes = _search(bench, statistics, section)
     verdicts = _fits(bench, statistics, section)
-    found = spearman([stable[layer] for layer in single], list(single.values()))
+    found, stays = [stable[layer] for layer in single], list(single.values())
     section.figures["3-layers"] = _figure(stable, single, recipes)
-    section.answer = answer_of(found, recipes, verdicts)
+    section.answer = answer_of(
+        spearman(found, stays),
+        recipes,
+        verdicts,
+        spearman(list(single), stays),
+        partial_spearman(found, stays, list(single)),
+    )
     section.counted = "FLOPs, alphas and counts of the recipes"
     section.measured = "attention over the calibration samples, and answers to the questions to choose by"
     return section
 
 
-def answer_of(found: Correlation | None, recipes: list[PruningRecipe], verdicts: list[str]) -> str:
-    """The sentence: the correlation, the search, and the fits."""
+def answer_of(
+    found: Correlation | None,
+    recipes: list[PruningRecipe],
+    verdicts: list[str],
+    of_depth: Correlation | None = None,
+    with_depth_held: Correlation | None = None,
+) -> str:
+    """The sentence: the correlation, that of a layer's number alone and what that leaves, the search, and the fits."""
     if found is None:
         words = "there are too few layers, or too little damage, for a rank correlation"
     else:
         how = "does not tell, beyond chance," if found.p > SIGNIFICANT else "goes with"
         words = (
             f"how stable a layer's order of the tokens is {how} the share of answers that stay when it alone drops "
-            f"{budget(SINGLE_SHARE)} (rank correlation {estimate_cell(found)}, p {p_cell(found.p)})"
+            f"{budget(SINGLE_SHARE)} (rank correlation {estimate_cell(found)}, p {p_cell(found.p)}"
         )
+        for what, each in {"of the layer's number alone": of_depth, "with that held": with_depth_held}.items():
+            words += "" if each is None else f"; {what} {estimate_cell(each)}, p {p_cell(each.p)}"
+        words += ")"
     worst = max(recipes, key=lambda recipe: abs(recipe.achieved_reduction - recipe.reduction), default=None)
     if worst is not None:
         error = 100 * abs(worst.achieved_reduction - worst.reduction)

@@ -7,17 +7,30 @@ from collections.abc import Sequence
 from app.evidence.bench import Bench, Variant, variant
 from app.evidence.board import THE_ORIGINAL, Board, Way, corrected
 from app.evidence.figures import curves, panels
+from app.evidence.numbers import mean_share
 from app.evidence.plan import KEY_BUDGET
 from app.evidence.questions import CALIBRATION, EASY_VQA, FEW, TEST
 from app.evidence.section import Section, Table
-from app.evidence.ways import PLUS
-from app.evidence.words import budget, listed, p_cell, sentence, share_cell, share_words, test_cell, verdict
+from app.evidence.ways import PLUS, tests_against, way_rows
+from app.evidence.words import (
+    NOTHING,
+    budget,
+    estimate_cell,
+    listed,
+    p_cell,
+    sentence,
+    share_cell,
+    share_words,
+    test_cell,
+    verdict,
+)
 from fitprune_core import METHODS
 from fitprune_core.evaluation.significance import SIGNIFICANT
 
 TITLE = "Methods at equal FLOPs"
 QUESTION = "Every registered method saves the same FLOPs by its own rule: which answers most questions right?"
 FITPRUNE, RANDOM = "fitprune", "random"
+ORDERS = ("random:seed=1", "random:seed=2", "random:seed=3")
 _RIVALS = {"the original": None, RANDOM: RANDOM, FITPRUNE: FITPRUNE}
 
 
@@ -28,7 +41,9 @@ def run(bench: Bench) -> Section:
     board = board_of(bench)
     boards = {
         "": board,
-        "-curve": bench.answers("1-methods-curve", bench.sets[FEW], _variants(bench, plan.curve_budgets)),
+        "-curve": bench.answers(
+            "1-methods-curve", bench.sets[FEW], _variants(bench, sorted({*plan.budgets, *plan.curve_budgets}))
+        ),
     }
     if EASY_VQA in bench.sets:
         easy = _variants(bench, plan.easy_budgets)
@@ -38,22 +53,22 @@ def run(bench: Bench) -> Section:
                              "its words are the demonstration model's."))  # fmt: skip
     tests = {each: corrected_tests(each) for each in boards.values()}
     for name, each in boards.items():
-        where = {"": "The test questions", "-curve": "Further budgets, on the first of them", "-easy-vqa": "easy-VQA"}[
-            name
-        ]
+        where = {"": "The test questions", "-curve": "More budgets, on some of them", "-easy-vqa": "easy-VQA"}[name]
         section.tables += [_right(each, where), _agreement(each), _tests(each, tests[each])]
         section.raw.append(each.path)
         section.notes += [f"{which} was left out: {why}." for which, why in each.refused.items()]
     section.tables += [_by_kind(board, each) for each in plan.budgets] if board.kinds else []
+    orders = orders_of(bench)
+    section.tables.append(_orders(orders))
+    section.raw.append(orders.path)
     section.notes.append(
         "A budget is a share of the decoder's FLOPs on visual tokens; what a method computes to choose by is not in "
         "it, and costs the most expensive of them some percent of a whole request (section 7). The other authors' "
         "methods run as they published them, for decoders of 32 layers; variants of fitprune+ were chosen on scenes of "
-        "the same kind, of another seed. random is one order of the tokens, the same for every picture; the next "
-        "section has more of them. The figure "
-        f"shows the budgets of the test questions ({board.count}) and the further ones ({boards['-curve'].count})."
+        "the same kind, of another seed. random is one order of the tokens, the same for every picture; the last table "
+        f"has more of them. The figure shows all budgets on {boards['-curve'].count} of the test questions."
     )
-    section.figures["1-methods"] = _figure(board, boards["-curve"])
+    section.figures["1-methods"] = _figure(boards["-curve"])
     section.answer = answer_of(board, tests[board])
     if lost := losing_kinds(board):
         section.notes.append(sentence(f"{PLUS} is worse by kind of question: {'; '.join(lost)}"))
@@ -65,6 +80,13 @@ def run(bench: Bench) -> Section:
 def board_of(bench: Bench) -> Board:
     """All methods on all test questions, which other sections speak of, too."""
     return bench.answers("1-methods", bench.sets[TEST], _variants(bench, bench.plan.budgets))
+
+
+def orders_of(bench: Bench) -> Board:
+    """fitprune, and random by several orders of the tokens, on all test questions."""
+    recipes = bench.recipes(bench.statistics(bench.sets[CALIBRATION]), bench.plan.budgets)
+    variants = [variant(order, recipe) for recipe in recipes for order in (FITPRUNE, RANDOM, *ORDERS)]
+    return bench.answers("1-methods-orders", bench.sets[TEST], variants)
 
 
 def _variants(bench: Bench, budgets: Sequence[float]) -> list[Variant]:
@@ -177,18 +199,32 @@ def _by_kind(board: Board, at: float) -> Table:
     return Table([f"kind, {budget(at)}", *(name for name, _ in ways)], rows, about)
 
 
-def _figure(*boards: Board):
+def _orders(orders: Board) -> Table:
+    """fitprune and every order of random, the mean of the orders below them."""
+    rows = way_rows(orders, FITPRUNE, tests_against(orders, FITPRUNE).get)
+    for each in _budgets(orders):
+        names = [name for name in _names(orders) if name != FITPRUNE]
+        shares = [share.value for name in names if (share := orders.right((name, each))) is not None]
+        mean = estimate_cell(mean_share(shares), 1, 100) if shares else NOTHING
+        rows.append([f"mean of {len(shares)} orders, {budget(each)}", mean, NOTHING, NOTHING])
+    about = (
+        f"Random by {1 + len(ORDERS)} orders of the tokens, {orders.count} questions: percent with 95 % intervals, of "
+        "the mean by t over the orders; tests against fitprune at the same budget corrected together (Holm)."
+    )
+    return Table(["order", "right", "as the original", "against fitprune"], rows, about)
+
+
+def _figure(board: Board):
     figure, (left, right) = panels(["Right answers", "Answers as the original's"])
     for axes, share_of in ((left, Board.right), (right, Board.same)):
-        names = list(dict.fromkeys(name for board in boards for name in _names(board)))
         lines = {
-            name: [(100 * way[1], share) for board in boards for way in board.ways
+            name: [(100 * way[1], share) for way in board.ways
                    if way[0] == name and (share := share_of(board, way)) is not None]
-            for name in names
+            for name in _names(board)
         }  # fmt: skip
         curves(axes, lines)
         axes.set_xlabel("visual FLOPs saved, %")
         axes.set_ylabel("% of the questions")
-    if (original := boards[0].right(THE_ORIGINAL)) is not None:
+    if (original := board.right(THE_ORIGINAL)) is not None:
         left.axhline(100 * original.value, color="#222222", linestyle=":", linewidth=1)
     return figure

@@ -1,41 +1,51 @@
-"""5. Recipes of one world, used in the other."""
+"""5. Recipes of one world, used in the others."""
 
 from __future__ import annotations
+
+from itertools import combinations
 
 from app.demo_model.crowded import WORLDS
 from app.evidence.bench import Bench, variant
 from app.evidence.board import Board
 from app.evidence.numbers import recipe_distance
 from app.evidence.plan import CALIBRATION_SEED, KEY_BUDGET, TEST_SEED
+from app.evidence.questions import EASY_VQA
 from app.evidence.section import Section, Table
 from app.evidence.ways import Tests, bars_across, rows_across, tests_across
 from app.evidence.words import budget, percent, sentence, verdict
 from fitprune_core import PruningRecipe
 
 TITLE = "Transfer between worlds"
-QUESTION = "Does a recipe that was fitted on plain scenes serve crowded ones, and the other way round?"
+QUESTION = "Does a recipe that was fitted on plain scenes serve crowded ones and easy-VQA, and the other way round?"
 
 
 def run(bench: Bench) -> Section:
     """Fit on each world, answer in each world by each recipe."""
     section, plan = Section(TITLE, QUESTION), bench.plan
-    recipes: dict[str, list[PruningRecipe]] = {}
+    sources, asked = {}, {}
     for world in WORLDS:
-        questions = bench.drawn(f"calibration, {world}", plan.calibration, CALIBRATION_SEED, (world,))
-        recipes[world] = bench.recipes(bench.statistics(questions), plan.section_budgets)
-    boards = {}
-    for world in WORLDS:
-        questions = bench.drawn(f"test, {world}", plan.few, TEST_SEED, (world,), to_answer=True)
-        variants = [variant("fitprune", recipe, own_recipe(name)) for name, of in recipes.items() for recipe in of]
-        boards[world] = bench.answers(f"5-transfer-{world}", questions, variants)
+        sources[world] = bench.drawn(f"calibration, {world}", plan.calibration, CALIBRATION_SEED, (world,))
+        asked[world] = bench.drawn(f"test, {world}", plan.few, TEST_SEED, (world,), to_answer=True)
+    if EASY_VQA in bench.sets:
+        sources[EASY_VQA], asked[EASY_VQA] = bench.easy_vqa_to_calibrate(), bench.sets[EASY_VQA]
+    recipes = {
+        name: bench.recipes(bench.statistics(questions), plan.section_budgets) for name, questions in sources.items()
+    }
+    variants = [variant("fitprune", recipe, own_recipe(name)) for name, of in recipes.items() for recipe in of]
+    boards = {name: bench.answers(f"5-transfer-{name}", questions, variants) for name, questions in asked.items()}
     p_values = tests_across(boards, own_recipe)
     section.tables = [_table(boards, p_values), _distances(recipes)]
     section.raw = [board.path for board in boards.values()]
-    section.figures["5-transfer"] = bars_across(boards, " scenes")
+    section.figures["5-transfer"] = bars_across({_pictures(name): board for name, board in boards.items()})
     section.answer = answer_of(boards, p_values)
     section.counted = "the distance of the recipes"
     section.measured = "attention in each world, and answers to questions about each"
+    section.notes = [f"The recipe of {name} is of {sources[name].origin}." for name in sources]
     return section
+
+
+def _pictures(world: str) -> str:
+    return f"{world} scenes" if world in WORLDS else world
 
 
 def own_recipe(world: str) -> str:
@@ -44,13 +54,14 @@ def own_recipe(world: str) -> str:
 
 
 def answer_of(boards: dict[str, Board], p_values: Tests, at: float = KEY_BUDGET) -> str:
-    """The sentence: in each world the foreign recipe against its own."""
+    """The sentence: in each world the foreign recipes against its own."""
     parts = []
     for (world, way), p in p_values.items():
         if way[1] == at:
             own = (own_recipe(world), at)
-            said = verdict(f"the recipe {way[0]} scenes", "their own", boards[world].against(way, own), p)
-            parts.append(f"on {world} scenes {said}")
+            source = _pictures(way[0].removeprefix(own_recipe("")))
+            said = verdict(f"the recipe {own_recipe(source)}", "their own", boards[world].against(way, own), p)
+            parts.append(f"on {_pictures(world)} {said}")
     return sentence(f"with {budget(at)} saved, {'; '.join(parts)}")
 
 
@@ -61,6 +72,9 @@ def _table(boards: dict[str, Board], p_values: Tests) -> Table:
 
 
 def _distances(recipes: dict[str, list[PruningRecipe]]) -> Table:
-    pairs = zip(*recipes.values(), strict=True)
-    rows = [[budget(one.reduction), percent(recipe_distance(one, other))] for one, other in pairs]
-    return Table(["budget", "distance"], rows, "Dropped tokens that lie at another layer in the other world's recipe.")
+    rows = [
+        [f"{_pictures(name)}, {_pictures(other)}", budget(one.reduction), percent(recipe_distance(one, two))]
+        for name, other in combinations(recipes, 2)
+        for one, two in zip(recipes[name], recipes[other], strict=True)
+    ]
+    return Table(["recipes of", "budget", "distance"], rows, "Dropped tokens that lie at another layer in the other.")
