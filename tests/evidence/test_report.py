@@ -118,11 +118,11 @@ class TestDrawnWorld:
 
     def orders(self, text, rows):
         table, shares = table_under(text, "order"), []
-        for name in ("random", "random(seed=1)", "random(seed=2)", "random(seed=3)"):
+        for name in ("random", "random(seed=1)", "random(seed=2)"):
             right = [row["correct"] == "1" for row in rows if row["method"] == name]
             shares.append(100 * sum(right) / len(right))
             assert table[f"{name}, 80 %"][0].startswith(f"{shares[-1]:.1f} [")
-        assert table["mean of 4 orders, 80 %"][0].startswith(f"{sum(shares) / 4:.1f} [")
+        assert table["mean of 3 orders, 80 %"][0].startswith(f"{sum(shares) / 3:.1f} [")
 
     def distances(self, text, rows):
         table = table_under(text, "samples")
