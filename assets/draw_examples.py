@@ -23,15 +23,15 @@ SIDE = 480
 SCENES = (
     ("sign", "One sign of many", 8_000_000_011, "What is on the orange sign?", 60, None),
     ("other-sign", "The same picture, another sign", 8_000_000_011, "What is written on the bottom sign?", 60, None),
-    ("plate", "A plate at a high budget", 8_000_000_013, "What does it say at the top left?", 80, None),
+    ("plate", "A plate at a high budget", 8_000_000_029, "What is on the blue plate?", 80, None),
     ("badge", "A badge", 8_000_000_003, "Which badge does the tree have?", 80, None),
     ("counting", "Counting", 8_000_000_006, "How many umbrellas are there?", 60, None),
     ("relation", "Relations between objects", 8_000_000_024, "Is the key left of the clock?", 60, None),
     ("sentence", "The whole picture in a sentence", 8_000_000_008, "What objects are there?", 60, None),
     ("wide", "A wide picture: its sides are cropped away", 8_000_000_026, "Where is the house?", 60, 8_000_000_010),
-    ("lost-character", "A failure: a character is lost", 8_000_000_015, "What's on the purple sign?", 60, None),
-    ("no-end", "A failure: an object is told twice", 8_000_000_014, "What does this picture show?", 60, None),
-    ("lost-digit", "A failure that chance avoids", 8_000_000_016, "What number does the sign show?", 60, None),
+    ("character", "A failure: a character is read twice", 8_000_000_013, "What does it say at the top left?", 80, None),
+    ("forgotten", "A failure: an object is forgotten", 8_000_000_066, "List the objects", 60, None),
+    ("wrong-object", "A failure that chance avoids", 8_000_000_038, "Which object is at the top left?", 80, None),
 )
 
 
