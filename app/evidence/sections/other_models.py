@@ -42,8 +42,9 @@ def run(bench: Bench) -> Section:
     ]
     if bench.has_world:
         section.notes.append(
-            "The other models keep the first layers of mini-llava's decoder and were trained further by the same "
-            "program, with seeds of their own (app/demo_model/README.md): relatives, not independent witnesses."
+            "The other models keep the first layers of the decoder of the mini-llava before this one and were trained "
+            "further by the same program, with seeds of their own (assets/evidence/models): relatives, not independent "
+            "witnesses."
         )
     return section
 
