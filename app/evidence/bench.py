@@ -251,8 +251,10 @@ class Bench:
     def _refusal(self, questions: Questions, each: Variant) -> str:
         """Why a variant cannot answer at all, or nothing: found by asking it for one token of the first question."""
 
+        remembered = self._table(self._asked_with(questions, each), each)
+
         def tried() -> str:
-            if self._table(questions, each).is_file():
+            if remembered.is_file():
                 return ""
             way = Way(each.recipe, each.method)
             try:
@@ -267,11 +269,9 @@ class Bench:
     def _rows(self, questions: Questions, each: Variant | None) -> Iterable[dict[str, str]]:
         """The rows of one variant, or of the original, answered now where they are not remembered."""
         table, method = self._table(questions, each), ORIGINAL if each is None else each.method.label
-        test = self.sets[TEST]
-        if each is not None and questions is self.sets[FEW] and self._is_answered(test, each):
-            # The few are some of the test questions.
-            of_test = {row["id"]: row for row in read_rows(self._table(test, each)) if row["method"] == method}
-            return [of_test[sample.id] for sample in read_samples(questions.file) if sample.id in of_test]
+        if (whole := self._asked_with(questions, each)) is not questions:
+            of_all = {row["id"]: row for row in read_rows(self._table(whole, each)) if row["method"] == method}
+            return [of_all[sample.id] for sample in read_samples(questions.file) if sample.id in of_all]
         if not self._is_answered(questions, each):
             if each is not None:
                 self.once(partial(_copy, journal_path(self._table(questions, None)), journal_path(table)))
@@ -290,6 +290,12 @@ class Bench:
                 processes=self.processes,
             )
         return (row for row in read_rows(table) if row["method"] == method)
+
+    def _asked_with(self, questions: Questions, each: Variant | None) -> Questions:
+        """The questions among which a variant answered these: the few are some of the test questions."""
+        test = self.sets[TEST]
+        is_part = each is not None and questions is self.sets[FEW]
+        return test if is_part and self._is_answered(test, each) else questions
 
     def _is_answered(self, questions: Questions, each: Variant | None) -> bool:
         """Whether all of a variant's answers are remembered, with the original's beside them."""

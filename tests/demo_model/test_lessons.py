@@ -16,6 +16,7 @@ from app.demo_model.lookups import (
     CODE_FACTS,
     FACTS,
     NOT_ASKED,
+    PRESENT_FACTS,
     WRITTEN_FACTS,
     WRITTEN_WEIGHT,
     Lessons,
@@ -162,13 +163,25 @@ def test_one_step_teaches_answers_lessons_and_patches(untrained_mini, mini_token
     loss, lesson_loss = language_stage.language_loss(untrained_mini, lessons, packed, features)
     # What an untrained model pays: about the logarithm of the number of choices.
     assert 0.7 * math.log(len(mini_tokenizer)) < loss.item() < 1.3 * math.log(len(mini_tokenizer))
-    of_characters = WRITTEN_WEIGHT * len(CHARACTERS) * math.log(2)
-    assert 1.0 < lesson_loss.item() < 4 * math.log(max(FACTS.values())) + 1.3 * of_characters
+    of_presence = WRITTEN_WEIGHT * (len(CHARACTERS) + len(PRESENT_FACTS)) * math.log(2)
+    assert 1.0 < lesson_loss.item() < 4 * math.log(max(FACTS.values())) + 1.3 * of_presence
     (loss + lesson_loss).backward()
     reached = {name for name, p in lessons.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
-    assert {"words.heads.weight", "ends.heads.weight", "scenes.heads.weight", "written.1.weight"} <= reached
+    assert {"words.heads.weight", "ends.heads.weight", "scenes.heads.weight"} <= reached
+    assert {"written.1.weight", "present.1.weight"} <= reached
     assert untrained_mini.model.vision_tower.embeddings.patch_embedding.weight.grad.abs().sum() > 0
     untrained_mini.zero_grad(set_to_none=True)
+
+
+def test_the_end_of_a_description_is_asked_which_kinds_and_colors_there_are():
+    for seed in range(20):
+        scene = random_scene(seed)
+        at_end, later = caption_facts(scene, describe(scene))
+        assert {name for name in PRESENT_FACTS if at_end[name]} == {
+            *(f"has a {item.kind}" for item in scene.objects),
+            *(f"has {item.color}" for item in scene.objects),
+        }
+        assert not any(set(PRESENT_FACTS) & set(facts) for _, facts in later)
 
 
 def test_a_caption_is_known_before_it_is_said(mini_tokenizer):
