@@ -60,8 +60,8 @@ class Plan:
             raise ValueError(f"a plan needs the budget {KEY_BUDGET:g}, which the report's sentences speak of")
 
 
-# About 110,000 answers of mini-llava, and its attention over 25,000 samples: 103 minutes of a core, so less than an hour
-# of two.
+# About 110,000 answers of mini-llava, and its attention over 25,000 samples: 103 minutes of a core, so less than an
+# hour of two.
 FULL = Plan(
     is_check=False,
     calibration=256,
