@@ -46,9 +46,9 @@ PAIR_FACTS = {"first": len(PLACES) + 1, "across": 3, "upright": 3}
 SCENE_FACTS = {f"{name} at the {place}": FACTS[name] for name in ("kind", "color") for place in PLACES}
 # What is known of something written: whether it has a character, and which one stands behind the first.
 WRITTEN_FACTS = {f"has {character}": 2 for character in CHARACTERS}
+CODE_FACTS = {f"character {place}": len(CHARACTERS) + 1 for place in range(2, PLATE_LENGTH + 1)}
 # What is known at once of the whole picture: whether it has a kind of object, and a colour.
 PRESENT_FACTS = {f"has a {kind}": 2 for kind in KINDS} | {f"has {color}": 2 for color in ALL_COLORS}
-CODE_FACTS = {f"character {place}": len(CHARACTERS) + 1 for place in range(2, PLATE_LENGTH + 1)}
 _OF_WRITTEN = ("character", *WRITTEN_FACTS, *CODE_FACTS)
 ALL_FACTS = (*FACTS, *PAIR_FACTS, *SCENE_FACTS, *WRITTEN_FACTS, *CODE_FACTS, *PRESENT_FACTS)
 NOT_ASKED = -100

@@ -166,7 +166,7 @@ class Bench:
         return self.processes.on_main(work)
 
     def further_calibrations(self) -> list[Questions]:
-        """Five sets to calibrate on that have no sample in common."""
+        """Sets to calibrate on that have no sample in common."""
         return self.processes.on_main(partial(further_calibrations, self.plan, self.drawings))
 
     def once(self, work: Callable[[], Any]) -> Any:
@@ -208,8 +208,11 @@ class Bench:
         Every number of a section is read back from there. What cannot answer is among the board's `refused`.
         """
         rows, refused = list(self._rows(questions, None)), {}
+        wanted = {sample.id for sample in read_samples(questions.file)}
         for each in variants:
-            found = list(self._rows(questions, each)) if not (reason := self._refusal(questions, each)) else []
+            asked = self._asked_with(questions, each)
+            answered = self._rows(asked, each) if not (reason := self._refusal(asked, each)) else []
+            found = [row for row in answered if row["id"] in wanted]
             if not reason and not found:
                 reason = "it answered none of the questions"
             if reason:
@@ -251,10 +254,8 @@ class Bench:
     def _refusal(self, questions: Questions, each: Variant) -> str:
         """Why a variant cannot answer at all, or nothing: found by asking it for one token of the first question."""
 
-        remembered = self._table(self._asked_with(questions, each), each)
-
         def tried() -> str:
-            if remembered.is_file():
+            if self._table(questions, each).is_file():
                 return ""
             way = Way(each.recipe, each.method)
             try:
@@ -269,9 +270,6 @@ class Bench:
     def _rows(self, questions: Questions, each: Variant | None) -> Iterable[dict[str, str]]:
         """The rows of one variant, or of the original, answered now where they are not remembered."""
         table, method = self._table(questions, each), ORIGINAL if each is None else each.method.label
-        if (whole := self._asked_with(questions, each)) is not questions:
-            of_all = {row["id"]: row for row in read_rows(self._table(whole, each)) if row["method"] == method}
-            return [of_all[sample.id] for sample in read_samples(questions.file) if sample.id in of_all]
         if not self._is_answered(questions, each):
             if each is not None:
                 self.once(partial(_copy, journal_path(self._table(questions, None)), journal_path(table)))
@@ -291,11 +289,10 @@ class Bench:
             )
         return (row for row in read_rows(table) if row["method"] == method)
 
-    def _asked_with(self, questions: Questions, each: Variant | None) -> Questions:
-        """The questions among which a variant answered these: the few are some of the test questions."""
+    def _asked_with(self, questions: Questions, each: Variant) -> Questions:
+        """The questions among which a variant answers these: the few are some of the test questions."""
         test = self.sets[TEST]
-        is_part = each is not None and questions is self.sets[FEW]
-        return test if is_part and self._is_answered(test, each) else questions
+        return test if questions is self.sets[FEW] and self._is_answered(test, each) else questions
 
     def _is_answered(self, questions: Questions, each: Variant | None) -> bool:
         """Whether all of a variant's answers are remembered, with the original's beside them."""

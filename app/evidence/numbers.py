@@ -86,17 +86,12 @@ def spearman(one: Sequence[float], other: Sequence[float]) -> Correlation | None
 
     None for fewer than four pairs, or where one side is the same throughout.
     """
-    from scipy.stats import norm, spearmanr
+    from scipy.stats import spearmanr
 
     if len(one) < 4 or len(set(one)) < 2 or len(set(other)) < 2:
         return None
     found = spearmanr(one, other)
-    # Of equal ranks arctanh would be infinite; the interval then ends where the estimate does.
-    value = max(-1.0, min(1.0, float(found.statistic)))
-    inside = max(-1 + 1e-12, min(1 - 1e-12, value))
-    reach = float(norm.ppf(0.5 + CONFIDENCE / 2)) * math.sqrt((1 + value**2 / 2) / (len(one) - 3))
-    centre = math.atanh(inside)
-    return Correlation(value, math.tanh(centre - reach), math.tanh(centre + reach), float(found.pvalue))
+    return _correlation(float(found.statistic), len(one), float(found.pvalue))
 
 
 def partial_spearman(one: Sequence[float], other: Sequence[float], given: Sequence[float]) -> Correlation | None:
@@ -105,7 +100,7 @@ def partial_spearman(one: Sequence[float], other: Sequence[float], given: Sequen
     p by Student's t with n - 3 degrees of freedom, the interval as `spearman`'s of one pair fewer. None for fewer than
     five pairs, where one is the same throughout, or where the third alone decides another's order.
     """
-    from scipy.stats import norm, rankdata, t
+    from scipy.stats import rankdata, t
 
     if len(one) < 5 or any(len(set(each)) < 2 for each in (one, other, given)):
         return None
@@ -113,11 +108,25 @@ def partial_spearman(one: Sequence[float], other: Sequence[float], given: Sequen
     left = (1 - of_one**2) * (1 - of_other**2)
     if left < 1e-12:
         return None
-    value = max(-1.0, min(1.0, float((of_both - of_one * of_other) / math.sqrt(left))))
-    inside, degrees = max(-1 + 1e-12, min(1 - 1e-12, value)), len(one) - 3
+    value, degrees = float((of_both - of_one * of_other) / math.sqrt(left)), len(one) - 3
+    inside = _inside(value)
     p = 2 * float(t.sf(abs(inside) * math.sqrt(degrees / (1 - inside**2)), degrees))
-    reach = float(norm.ppf(0.5 + CONFIDENCE / 2)) * math.sqrt((1 + value**2 / 2) / (degrees - 1))
-    return Correlation(value, math.tanh(math.atanh(inside) - reach), math.tanh(math.atanh(inside) + reach), p)
+    return _correlation(value, len(one) - 1, p)
+
+
+def _inside(correlation: float) -> float:
+    """The same, but of equal ranks, where arctanh and t would be infinite, from just inside."""
+    return max(-1 + 1e-12, min(1 - 1e-12, correlation))
+
+
+def _correlation(value: float, pairs: int, p: float) -> Correlation:
+    """A rank correlation of so many pairs with Bonett and Wright's interval; of equal ranks it ends at the estimate."""
+    from scipy.stats import norm
+
+    value = max(-1.0, min(1.0, value))
+    reach = float(norm.ppf(0.5 + CONFIDENCE / 2)) * math.sqrt((1 + value**2 / 2) / (pairs - 3))
+    centre = math.atanh(_inside(value))
+    return Correlation(value, math.tanh(centre - reach), math.tanh(centre + reach), p)
 
 
 def mean_of(values: Sequence[float]) -> Estimate:

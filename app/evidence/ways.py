@@ -71,9 +71,9 @@ def rows_across(boards: Mapping[str, Board], base_of: Callable[[str], str], p_va
     return rows
 
 
-def bars_across(boards: Mapping[str, Board], kind: str = "") -> Figure:
-    """A panel of bars for each board, at the budget that a sentence speaks of. kind: what follows their names."""
-    figure, found = panels([f"{name}{kind}, {budget(KEY_BUDGET)} saved" for name in boards])
+def bars_across(boards: Mapping[str, Board]) -> Figure:
+    """A panel of bars for each board, at the budget that a sentence speaks of."""
+    figure, found = panels([f"{name}, {budget(KEY_BUDGET)} saved" for name in boards])
     for axes, board in zip(found, boards.values(), strict=True):
         bars_of_right(axes, board, at_key_budget(board), "% right")
     return figure

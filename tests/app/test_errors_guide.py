@@ -72,9 +72,10 @@ def mini():
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
-    """The folder that the guide's first command makes, up to the last picture that is asked about."""
+    """The folder that the guide's first command makes."""
     folder = tmp_path_factory.mktemp("errors")
-    write_samples(folder / "scenes", 410, 30)
+    count, seed = map(int, re.search(r"make scenes OUT=scenes COUNT=(\d+) SEED=(\d+)", GUIDE).groups())
+    write_samples(folder / "scenes", count, seed)
     return folder
 
 

@@ -67,7 +67,7 @@ def section_of(bench: Bench, reference: AttentionStatistics, by_seed: dict[int, 
     board = bench.answers("4-sizes", bench.sets[CHOICE], variants)
     section = Section(TITLE, QUESTION, raw=[path, board.path])
     distances, right = distances_of(list(read_rows(path))), right_of(board, plan.answered_sizes)
-    section.tables = [_table(distances, right, plan.section_budgets, reference.num_samples)]
+    section.tables = [_table(distances, right, plan.section_budgets, reference.num_samples, len(by_seed))]
     section.figures["4-calibration"] = _figure(distances, plan.section_budgets)
     section.answer = answer_of(distances, right, apart_of(board, tuple(by_seed), plan.answered_sizes))
     section.counted = "the distances"
@@ -144,7 +144,9 @@ def _percent(estimate: Estimate) -> str:
     return f"{100 * estimate.value:.1f} % ({100 * estimate.low:.1f} to {100 * estimate.high:.1f})"
 
 
-def _table(distances: Distances, right: dict[int, Estimate], budgets: Sequence[float], reference: int) -> Table:
+def _table(
+    distances: Distances, right: dict[int, Estimate], budgets: Sequence[float], reference: int, seeds: int
+) -> Table:
     columns = [(fit, each) for each in budgets for fit in (PLAIN, SHIPPED)]
     columns = [column for column in columns if any((fit, each) == column for fit, _, each in distances)]
     rows = [
@@ -157,7 +159,7 @@ def _table(distances: Distances, right: dict[int, Estimate], budgets: Sequence[f
     ]
     about = (
         f"Distance to a recipe from {reference} samples of yet another seed: percent of the dropped tokens that lie at "
-        f"another layer; mean of {len(FURTHER_CALIBRATION_SEEDS) - 1} seeds, with a t interval over the seeds. As "
+        f"another layer; mean of {seeds} seeds, with a t interval over the seeds. As "
         "shipped, what a layer would drop of a few tokens waits for a later one, so that recipes jump. Right: percent, "
         f"at {budget(KEY_BUDGET)}, as shipped, likewise; how the questions were drawn is not in that interval."
     )

@@ -60,7 +60,8 @@ def predictions_within(board: Board, rows: Sequence[Mapping[str, str]]) -> dict[
         kinds: dict[str, dict[str, float]] = {}
         for question, number in numbers.items():
             kinds.setdefault(kind_of[question], {})[question] = number
-        found[way, name] = auc_within([_apart(of_kind, board.flips(way)) for of_kind in kinds.values()])
+        flips = board.flips(way)
+        found[way, name] = auc_within([_apart(of_kind, flips) for of_kind in kinds.values()])
     return found
 
 

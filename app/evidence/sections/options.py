@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from app.evidence.bench import Bench, Variant, variant
 from app.evidence.board import Board
 from app.evidence.plan import KEY_BUDGET
 from app.evidence.questions import CALIBRATION, CHOICE, TEST
 from app.evidence.section import Section, Table
 from app.evidence.ways import Tests, bars_across, rows_across, tests_across, way_rows
-from app.evidence.words import NOTHING, budget, sentence, share_words, verdict
+from app.evidence.words import budget, sentence, share_words, verdict
 from fitprune_core import DecoderGeometry
 
 TITLE = "Rivals by other options"
@@ -30,10 +32,15 @@ def run(bench: Bench) -> Section:
     for method, options in tried.items():
         ways: list[Variant] = []
         for recipe in recipes:
-            best = trial.best([(variant(each, recipe).name, recipe.reduction) for each in options])
-            option = next((each for each in options if best and variant(each, recipe).name == best[0][0]), method)
-            chosen[method, recipe.reduction] = variant(option, recipe).name
-            ways += [variant(method, recipe), variant(option, recipe, f"{method}, {BEST}"), variant("fitprune", recipe)]
+            by_name = {(each := variant(option, recipe)).name: each for option in options}
+            best = trial.best((name, recipe.reduction) for name in by_name)
+            name = best[0][0] if best else method
+            chosen[method, recipe.reduction] = name
+            ways += [
+                variant(method, recipe),
+                replace(by_name[name], name=f"{method}, {BEST}"),
+                variant("fitprune", recipe),
+            ]
         boards[method] = bench.answers(f"12-options-{method}", bench.sets[TEST], ways)
     p_values = tests_across(boards, base_of)
     section = Section(TITLE, QUESTION, raw=[trial.path, *(board.path for board in boards.values())])
@@ -88,7 +95,7 @@ def _tried(trial: Board) -> Table:
 
 def _tested(boards: dict[str, Board], p_values: Tests, chosen: dict[tuple[str, float], str]) -> Table:
     rows = rows_across(boards, base_of, p_values)
-    which = "; ".join(f"{method} at {budget(at)}: {option or NOTHING}" for (method, at), option in chosen.items())
+    which = "; ".join(f"{method} at {budget(at)}: {option}" for (method, at), option in chosen.items())
     about = (
         f"All test questions, percent with 95 % intervals; tests against the method as published, corrected together "
         f"(Holm). Chosen: {which}."
