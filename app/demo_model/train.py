@@ -20,7 +20,7 @@ from app.demo_model.checkpoints import load_state, steps_done
 from app.demo_model.language_stage import train_language
 from app.demo_model.pictures_pool import easy_vqa_questions
 from app.demo_model.text import build_processor, train_tokenizer
-from app.demo_model.transplant import keep_first_layers, take_decoder
+from app.demo_model.transplant import draw_partly_anew, keep_first_layers, take_decoder
 from app.demo_model.vision_stage import train_vision
 from fitprune_core.models.loading import load_model
 
@@ -36,6 +36,8 @@ def main(argv: list[str] | None = None) -> None:
         model, processor = load_model(str(args.start_from))
         if args.decoder_layers is not None:
             keep_first_layers(model, args.decoder_layers)
+        if args.draw_anew is not None:
+            draw_partly_anew(model, args.draw_anew, args.seed)
         tokenizer = processor.tokenizer
     else:
         model, tokenizer = begun_model(args)
@@ -87,6 +89,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="another seed draws other scenes")
     parser.add_argument("--start-from", type=Path, help="a finished model to train further: stage 2 alone")
     parser.add_argument("--decoder-layers", type=int, metavar="N", help="with --start-from: keep its first N layers")
+    about = "with --start-from: so much of its decoder is drawn anew by --seed, which makes another one of it"
+    parser.add_argument("--draw-anew", type=float, metavar="SHARE", help=about)
     parser.add_argument("--decoder-from", type=Path, help="a finished model whose decoder stage 2 begins with")
     parser.add_argument("--bfloat16", action="store_true", help="faster where the processor multiplies in it")
     parser.add_argument("--vision-steps", type=int, default=1500)
@@ -98,8 +102,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=8, help="pictures a step of stage 2")
     parser.add_argument("--questions", type=int, default=14, help="questions a picture, beside its caption")
     args = parser.parse_args(argv)
-    if args.decoder_layers is not None and args.start_from is None:
-        parser.error(f"--decoder-layers {args.decoder_layers} goes with --start-from, whose layers it counts")
+    for option in ("decoder_layers", "draw_anew"):
+        if (value := getattr(args, option)) is not None and args.start_from is None:
+            parser.error(f"--{option.replace('_', '-')} {value} goes with --start-from, whose decoder it changes")
     return args
 
 
