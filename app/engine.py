@@ -10,7 +10,6 @@ from typing import Any
 
 from PIL import Image
 
-from app.evaluated import note_at, read_evidence
 from app.line import Line
 from app.settings import DEFAULTS, Limits, Settings
 from app.zero_gpu import borrowing_a_gpu
@@ -34,6 +33,8 @@ from fitprune_core import (
     tokens_per_layer,
 )
 from fitprune_core.checks.words import shown
+from fitprune_core.evaluation.known import read_known
+from fitprune_core.evaluation.sureness import doubts
 from fitprune_core.models.loading import resolve_name
 from fitprune_core.models.provenance import weights_digest
 from fitprune_core.pruning.methods import find_method
@@ -95,7 +96,7 @@ class Engine:
         self.geometry = DecoderGeometry.from_config(model.config)
         self._fit = recipe_source(self.model_name, self.geometry, recipes)
         self._recipe = lru_cache(maxsize=256)(lambda percent: self._fit(percent / 100))
-        self.evidence = read_evidence(self.model_name, lambda: self.weights, recipes)
+        self.known = read_known(self.model_name, lambda: self.weights, recipes)
         self.limits, self.line = limits, Line(limits)
         self._stream = borrowing_a_gpu(self._stream_here, self._seconds_of_comparison)
         self._look = borrowing_a_gpu(self._look_here, self._seconds_of_look)
@@ -130,8 +131,12 @@ class Engine:
         """What the recipe for a budget will do. Milliseconds at the first call, nothing at the next."""
         recipe = self.recipe_for(percent)
         tokens = tokens_per_layer(recipe.removed, recipe.num_visual_tokens)
-        note = note_at(self.evidence, percent)
+        note = self.known.note_at(percent)
         return Preview(percent, recipe.num_visual_tokens, tokens, recipe.achieved_reduction, note)
+
+    def doubts(self, comparison: Comparison) -> tuple[str, str]:
+        """What speaks against the first and the second answer of a comparison, "" where nothing does; see `doubt`."""
+        return doubts(comparison, self.known.sureness if comparison.model == self.model_name else ())
 
     def previews(self) -> list[Preview]:
         """The previews of all whole percents that the app offers, from 0 up."""

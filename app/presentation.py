@@ -85,13 +85,15 @@ def done_board(
     picture: str = "",
     sides: Sides = _USUAL,
     percent: float | None = None,
+    doubts: tuple[str, str] = ("", ""),
 ) -> Board:
     """The result. truth: the answer that is known to be right, or None; picture: the key of the picture.
 
     percent: the page's budget; None for the comparison's own, that of the side that prunes.
     times: MEASURING or UNMEASURED leave out those of the comparison, which nothing was measured for yet.
+    doubts: what speaks against each answer by itself, see `Engine.doubts`.
     """
-    cards = _cards(comparison, truth)
+    cards = _cards(comparison, truth, doubts)
     return Board(
         state="measuring" if times == MEASURING else "done",
         percent=_percent_of(comparison) if percent is None else percent,
@@ -160,9 +162,9 @@ def _how_timed(comparison: Comparison, name: str) -> str:
     return f"{text} {ends} in {paired.rounds} rounds; in brackets the 95 % interval of the ratio."
 
 
-def _cards(comparison: Comparison, truth: str | None) -> list[Card]:
+def _cards(comparison: Comparison, truth: str | None, doubts: tuple[str, str]) -> list[Card]:
     runs, cards = (comparison.original, comparison.pruned), []
-    for run, other, side in zip(runs, runs[::-1], (comparison.against, comparison), strict=True):
+    for run, other, side, doubt in zip(runs, runs[::-1], (comparison.against, comparison), doubts, strict=True):
         is_pruned = side is not None and side.method != ORIGINAL
         pieces = pieces_of(run)
         marks = [False] * len(pieces) if comparison.agree else differing(pieces, run.answer, other.answer)
@@ -175,6 +177,7 @@ def _cards(comparison: Comparison, truth: str | None) -> list[Card]:
                 mark="" if truth is None else "right" if is_right(run.answer, truth) else "wrong",
                 pieces=[[piece, "1" if mark else ""] for piece, mark in zip(pieces, marks, strict=True)],
                 has_tokens=len(pieces) == len(run.token_ids),
+                doubt=doubt,
             )
         )
     return cards

@@ -49,6 +49,9 @@ def run_compare(options: argparse.Namespace) -> None:
         raise ValueError(f"--layer {options.layer} is for --export FILE.png alone")
     _import_models()
     from fitprune_core.cost.decoder import DecoderGeometry
+    from fitprune_core.evaluation.known import read_known
+    from fitprune_core.models.loading import model_name
+    from fitprune_core.models.provenance import weights_digest
     from fitprune_core.run.answer import Way
     from fitprune_core.run.comparison import Answered, Comparison, stream_comparison
 
@@ -59,7 +62,7 @@ def run_compare(options: argparse.Namespace) -> None:
     recipe, share = recipe or _recipes_of(model, options)(options.reduction), options.against_reduction
     against = Way.of(recipe if share is None else _recipes_of(model, options)(share), options.against)
     if not options.json:
-        from fitprune_core.cli.tables import answers_in_words, figures_table
+        from fitprune_core.cli.tables import answers_in_words, doubts_in_words, figures_table
     for item in stream_comparison(
         model,
         processor,
@@ -74,6 +77,9 @@ def run_compare(options: argparse.Namespace) -> None:
     ):
         if isinstance(item, Answered) and not options.json:
             print(answers_in_words(item.comparison), flush=True)  # the times take seconds more
+            known = read_known(model_name(model), partial(weights_digest, model), options.recipes)
+            if said := doubts_in_words(item.comparison, known.sureness):
+                print(said, flush=True)
         elif isinstance(item, Comparison):
             comparison = item
     if options.export is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from fitprune_core.evaluation.significance import share_of
+from fitprune_core.evaluation.sureness import Sureness, doubts
 from fitprune_core.evaluation.table import Score
 from fitprune_core.run.results import Comparison, Pruning, Run
 from fitprune_core.run.timing import Paired
@@ -26,6 +27,13 @@ def answers_in_words(comparison: Comparison) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def doubts_in_words(comparison: Comparison, evaluated: Sequence[Sureness]) -> str:
+    """What speaks against an answer by itself, a line for each; nothing where nothing does."""
+    names = _names(comparison)
+    found = zip(names, doubts(comparison, evaluated), strict=True)
+    return "".join(f"{name:<8}  {said}\n" for name, said in found if said)
 
 
 def figures_table(comparison: Comparison) -> str:

@@ -206,6 +206,8 @@ def _notes(given: Answer, job: Job) -> dict[str, Any]:
         "visual_gflops": given.cost.visual / 1e9,
         "total_gflops": given.cost.request.total / 1e9,
         "recipe": job.counts,
+        # Batches round their sums differently: the last of more digits would depend on who else was asked.
+        "margin": "" if given.margin is None else f"{given.margin:.3f}",
     }
 
 

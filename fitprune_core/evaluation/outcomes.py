@@ -36,11 +36,16 @@ class Asked:
 
 @dataclass(frozen=True)
 class Given:
-    """One answer. right: None where the right answer is not known; visual_gflops: None where it was not counted."""
+    """One answer.
+
+    right: None where the right answer is not known; visual_gflops, margin (`run.answer.Answer`): None where the file
+    does not say.
+    """
 
     text: str
     right: bool | None
     visual_gflops: float | None = None
+    margin: float | None = None
 
 
 @dataclass(frozen=True)
@@ -235,5 +240,5 @@ def _given(row: Mapping[str, str], where: str) -> tuple[tuple[float, str], Given
     if reduction >= 1:
         raise ValueError(f"{where}: reduction is {shown(row['reduction'])}; it is a share, 0 <= reduction < 1")
     right = None if row["correct"] == "" else row["correct"] == "1"
-    flops = number("visual_gflops") if row.get("visual_gflops") else None
-    return (reduction, row["method"]), Given(row["answer"], right, flops)
+    flops, margin = (number(name) if row.get(name) else None for name in ("visual_gflops", "margin"))
+    return (reduction, row["method"]), Given(row["answer"], right, flops, margin)

@@ -35,6 +35,8 @@ class Row:
         dtype, weights: the numbers of the model, and a digest of its weights.
         recipe: visual tokens that each layer drops of how many, as in `Job.counts`; empty for the original model.
         kind, question, image: of the sample, as its file has them now; empty where it is not there any more.
+        margin: how much likelier the answer's least sure token was than the next likeliest, 0 to 1, rounded to a
+            thousandth; empty in a line that an older version answered.
     """
 
     id: str
@@ -58,6 +60,7 @@ class Row:
     kind: str
     question: str
     image: str
+    margin: str
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,7 @@ def _rows(journal: Journal, samples: SamplesFile, conditions: Mapping[str, str])
 
 
 def _row(record: Record, about: Mapping[str, str], conditions: Mapping[str, str]) -> Row:
-    entries: dict[str, Any] = {**conditions, **record.notes, **about, "id": record.sample}
+    entries: dict[str, Any] = {"margin": "", **conditions, **record.notes, **about, "id": record.sample}
     expected = entries["expected"]
     entries["correct"] = mark(normalised(entries["answer"]) == normalised(expected)) if expected else ""
     return Row(**{name: entries[name] for name in COLUMNS})

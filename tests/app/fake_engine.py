@@ -19,6 +19,7 @@ from app.line import Line
 from app.settings import Limits
 from fitprune_core.cost.decoder import DecoderGeometry, tokens_per_layer, visual_flops, visual_reduction
 from fitprune_core.cost.request import RequestFlops
+from fitprune_core.evaluation.sureness import doubts
 from fitprune_core.models.layout import VisualLayout
 from fitprune_core.pruning.methods import find_method
 from fitprune_core.pruning.paint import UNPAINTED, Paint
@@ -74,6 +75,9 @@ class FakeEngine:
     def preview(self, percent: float) -> Preview:
         recipe = self.recipe_for(percent)
         return Preview(percent, TOKENS, tokens_per_layer(recipe.removed, TOKENS), recipe.achieved_reduction)
+
+    def doubts(self, comparison: Comparison) -> tuple[str, str]:
+        return doubts(comparison)
 
     def calibrate(self, samples, out, *, progress, should_stop) -> None:
         raise ValueError("a script has no attention")

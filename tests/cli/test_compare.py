@@ -9,6 +9,8 @@ from dataclasses import replace
 import pytest
 
 from fitprune_core import AttentionStatistics, PruningRecipe
+from fitprune_core.evaluation.known import Known
+from fitprune_core.evaluation.sureness import Sureness
 from tests.cli.conftest import complaint
 from tests.memory import fill_memory_once
 
@@ -61,6 +63,20 @@ def test_the_answers_are_printed_before_the_times_are_measured(compare, capsys, 
     assert "Times: " in after and "question" not in after
     assert compare(json=True) == 0
     assert said[1] == ""
+
+
+def test_an_unsure_answer_is_called_so(compare, capsys, tmp_path, monkeypatch):
+    """An untrained model is never sure; an evaluation of its weights says how often that is a changed answer."""
+    assert compare(json=True) == 0
+    margin = json.loads(capsys.readouterr().out)["pruned"]["margin"]
+    assert compare() == 0
+    lead = f"\npruned    Unsure: its least sure token is {100 * margin:.0f} points likelier than the next"
+    assert f"{lead}.\n" in capsys.readouterr().out
+    known = Known(sureness=(Sureness("fitprune", 0.5, (0.01,) * 50, (True,) * 40 + (False,) * 10),))
+    monkeypatch.setattr("fitprune_core.evaluation.known.read_known", lambda name, weights, recipes: known)
+    assert compare() == 0
+    said = f"{lead}. Of 50 answers as sure, 40 were not the original's (evaluation, fitprune 50 %).\n"
+    assert said in capsys.readouterr().out
 
 
 def test_a_share_for_no_way_is_refused(compare, capsys):

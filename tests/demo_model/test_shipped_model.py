@@ -11,8 +11,8 @@ import pytest
 import fitprune_core as fp
 from app.demo_model.evaluate import answered, foreign_items, methods_table, scene_items, table, unseen_items
 from app.demo_model.questions import READING
-from app.evaluated import read_evidence
 from fitprune_core.cost.decoder import DecoderGeometry, visual_reduction
+from fitprune_core.evaluation.known import read_known
 from fitprune_core.evaluation.outcomes import Outcomes, read_results
 from fitprune_core.models.provenance import weights_digest
 from fitprune_core.recipes.store import recipe_source
@@ -56,7 +56,7 @@ def test_the_statistics_are_of_this_model(mini_llava, statistics):
 
 def test_what_the_app_says_of_its_accuracy_is_of_these_weights(mini_llava):
     model, _ = mini_llava
-    found = read_evidence("mini-llava", lambda: weights_digest(model), ROOT / "recipes")
+    found = read_known("mini-llava", lambda: weights_digest(model), ROOT / "recipes").budgets
     assert [each.percent for each in found] == pytest.approx([20, 40, 60, 80, 90])
     assert min(each.asked for each in found) > 400
     assert all(each.original >= each.right for each in found)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 HEADER = (
     "id,reduction,method,answer,expected,correct,agrees,new_tokens,visual_tokens,achieved_reduction,visual_gflops,"
-    "total_gflops,model,max_new_tokens,image_aspect,dtype,weights,recipe,kind,question,image"
+    "total_gflops,model,max_new_tokens,image_aspect,dtype,weights,recipe,kind,question,image,margin"
 )
 
 

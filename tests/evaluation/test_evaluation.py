@@ -49,6 +49,7 @@ class TestEvaluate:
             assert row.answer == " ".join(ours.answer.split())
             assert row.new_tokens == ours.new_tokens
             assert row.visual_gflops == pytest.approx(ours.visual_gflops)
+            assert float(row.margin) == pytest.approx(ours.margin, abs=1e-3)
             assert row.total_gflops == pytest.approx(ours.total_gflops)
             assert row.visual_tokens == 36
         assert rows["s1", 0.6, "fitprune"].achieved_reduction == comparison.achieved_reduction

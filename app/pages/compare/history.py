@@ -51,7 +51,7 @@ class Remembering:
             example = self._example_of(link, comparison.question) or self._example_shown(key, comparison.question)
             truth = None if example is None else true_answer(example.seed, comparison.question)
             sides = sides_if_known(comparison)
-            board = done_board(comparison, truth, sides=sides)
+            board = done_board(comparison, truth, sides=sides, doubts=self.page.engine.doubts(comparison))
             if example is not None:
                 painted = is_painted(comparison, comparison.against)
                 about = (example.seed, board.question, board.percent, sides)

@@ -241,15 +241,16 @@ class ComparePage:
         )
         for item in items:
             if isinstance(item, Answered):
-                early = board(item.comparison, times=MEASURING)
-                kept = board(item.comparison, times=UNMEASURED).model_copy(update=linked)
+                doubts = self.engine.doubts(item.comparison)
+                early = board(item.comparison, times=MEASURING, doubts=doubts)
+                kept = board(item.comparison, times=UNMEASURED, doubts=doubts).model_copy(update=linked)
                 trace = trace_of(item.comparison, image, self.engine.geometry)
                 trace = with_asked_object(trace, asked.seed, asked.question)
                 found = self._found(item.comparison, image, asked)
                 ended = "Stopped before the times were measured."
                 yield Result(early, kept, Message(text=_MEASURING), found, trace, ended)
             elif isinstance(item, Comparison):
-                done = board(item, times=MEASURED).model_copy(update=linked)
+                done = board(item, times=MEASURED, doubts=self.engine.doubts(item)).model_copy(update=linked)
                 found = self._found(item, image, asked)
                 lens = self._first_look(item, image, found.subject, should_stop)
                 yield Result(done, done, closing_words(item), found, lens=lens)
@@ -324,7 +325,7 @@ class ComparePage:
         ready = self.ready.get(example) if sides == Sides() else None
         if ready is None:
             return {**begun, parts.is_ready: False}
-        return {**begun, **showing_ready(parts, self.examples, example, ready, self.engine.geometry)}
+        return {**begun, **showing_ready(parts, self.engine, self.examples, example, ready)}
 
 
 def place_in_words(waiting: Waiting) -> str:

@@ -72,7 +72,9 @@ class Sharing:
         try:
             comparison, trace = read_export(path)
             sides = sides_if_known(comparison)
-            board = _marked(done_board(comparison, None, sides=sides), f"{origin}, by {comparison.model}")
+            doubts = self.page.engine.doubts(comparison)
+            board = done_board(comparison, None, sides=sides, doubts=doubts)
+            board = _marked(board, f"{origin}, by {comparison.model}")
             words = closing_words(comparison, f"{origin}, by {comparison.model} on {comparison.device}.")
             shown = showing(parts, comparison, trace, board, words)
         except ValueError as error:  # pydantic's errors are such, too

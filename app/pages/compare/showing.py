@@ -7,6 +7,7 @@ from typing import Any
 
 from gradio.processing_utils import hash_file
 
+from app.engine import Engine
 from app.objects import with_asked_object
 from app.parts.answers import Board
 from app.parts.lens import Lens
@@ -16,7 +17,7 @@ from app.precomputed import Ready
 from app.presentation import UNMEASURED, done_board
 from app.scenes import Example, link_of, true_answer
 from app.words import sentence
-from fitprune_core import Comparison, DecoderGeometry
+from fitprune_core import Comparison
 from fitprune_core.report.export import entries_of
 from fitprune_core.report.trace import trace_of
 
@@ -40,20 +41,16 @@ def showing(parts: Any, comparison: Comparison, trace: dict[str, Any], board: Bo
     }
 
 
-def showing_ready(
-    parts: Any, examples: tuple[Example, ...], example: Example, ready: Ready, geometry: DecoderGeometry
-) -> dict:
-    """Of an example whose comparison was made beforehand: what a run would have shown, but for the times.
-
-    geometry: of the model's decoder.
-    """
+def showing_ready(parts: Any, engine: Engine, examples: tuple[Example, ...], example: Example, ready: Ready) -> dict:
+    """Of an example whose comparison was made beforehand: what a run would have shown, but for the times."""
     comparison = ready.comparison
     truth = true_answer(example.seed, example.question)
-    board = done_board(comparison, truth, times=UNMEASURED, picture=key_of(example.picture))
+    doubts = engine.doubts(comparison)
+    board = done_board(comparison, truth, times=UNMEASURED, picture=key_of(example.picture), doubts=doubts)
     link = link_of(examples, example.seed, example.question, board.percent)
     board = board.model_copy(update={"link": link, "sentence": f"Made beforehand. {board.sentence}"})
     words = f"Made beforehand, on {ready.made}, on {comparison.device}. Press Run to answer here, and to measure times."
-    trace = trace_of(comparison, example.open(), geometry)
+    trace = trace_of(comparison, example.open(), engine.geometry)
     shown = showing(parts, comparison, trace, board, Message(text=words))
     marked = with_asked_object(shown[parts.scrubber], example.seed, example.question)
     return {**shown, parts.scrubber: marked, parts.is_ready: True}

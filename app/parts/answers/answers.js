@@ -98,6 +98,13 @@ onPage(window, "fitprune:look", (event) => {
   else choose(0, -1);
 });
 
+// A word that stays out of the way of the answer, and behind it the sentence.
+function fillDoubt(node, doubt) {
+  if (node.dataset.doubt === doubt) return;
+  node.dataset.doubt = doubt;
+  node.replaceChildren(...(doubt ? [make("span", "", "? unsure"), infoButton("unsure", doubt)] : []));
+}
+
 function fillCard(side, card) {
   const node = find(".card[data-side=" + side + "]");
   node.dataset.state = card.state;
@@ -110,6 +117,7 @@ function fillCard(side, card) {
   answer.classList.toggle("empty", !card.answer);
   answer.classList.toggle("long", card.answer.length > 70);
   answer.scrollTop = card.state === "running" ? answer.scrollHeight : 0;
+  fillDoubt(node.querySelector(".doubt"), card.doubt);
   setText(node.querySelector(".mark"), MARKS[card.mark] || "");
   node.querySelector(".mark").dataset.mark = card.mark;
 }

@@ -35,6 +35,7 @@ class Card(GradioModel):
         mark: "right", "wrong", or "" if nobody knows.
         pieces: what the answer is put together from, [text, "1" where its words differ from the other answer's or ""];
             one for each token where `has_tokens`.
+        doubt: what speaks against the answer though nobody has looked at the other one, or "".
     """
 
     name: str = ""
@@ -44,6 +45,7 @@ class Card(GradioModel):
     has_tokens: bool = False
     state: str = "idle"
     mark: str = ""
+    doubt: str = ""
 
 
 class Board(GradioModel):

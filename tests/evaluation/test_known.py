@@ -1,4 +1,4 @@
-"""What the page says of accuracy is what the model's own evaluation says, or nothing."""
+"""What is said of accuracy and of sureness is what the model's own evaluation says, or nothing."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import csv
 
 import pytest
 
-from app.evaluated import note_at, read_evidence
-from app.parts.budget import plans_of
-from tests.app.fake_engine import FakeEngine
+from fitprune_core.evaluation.known import NOTHING, read_known
 
 COLUMNS = ("id", "reduction", "method", "answer", "expected", "correct", "model", "weights")
 
@@ -31,34 +29,42 @@ def write(folder, sides, *, questions=8, weights="abc", model="mini-llava"):
 SIDES = {(0, "original"): 8, (0.4, "fitprune"): 7, (0.8, "fitprune"): 4, (0.8, "random"): 8}
 
 
-def evidence(folder, weights="abc"):
-    return read_evidence("mini-llava", lambda: weights, folder)
+def known(folder, weights="abc"):
+    return read_known("mini-llava", lambda: weights, folder)
 
 
 def test_the_nearest_evaluated_budget_is_told(tmp_path):
     write(tmp_path, SIDES)
-    found = evidence(tmp_path)
-    assert [each.percent for each in found] == [40, 80]
+    found = known(tmp_path)
+    assert [each.percent for each in found.budgets] == [40, 80]
     at_80 = "FitPrune evaluated at 80 %: 50.0 % of 8 answers right; 100.0 % without pruning."
     at_40 = "FitPrune evaluated at 40 %: 87.5 % of 8 answers right; 100.0 % without pruning."
-    assert {percent: note_at(found, percent) for percent in (0, 10, 59, 61, 90)} == {
+    assert {percent: found.note_at(percent) for percent in (0, 10, 59, 61, 90)} == {
         0: "", 10: at_40, 59: at_40, 61: at_80, 90: at_80,
     }  # fmt: skip
 
 
 def test_nothing_is_said_without_an_evaluation_of_these_weights(tmp_path, caplog):
-    assert evidence(tmp_path) == ()
+    assert known(tmp_path) is NOTHING
     path = write(tmp_path, SIDES, weights="others")
-    assert evidence(tmp_path) == () and "other weights" in caplog.text
+    assert known(tmp_path) is NOTHING and "other weights" in caplog.text
     path.write_text("no table")
-    assert evidence(tmp_path) == () and "left aside" in caplog.text
-    assert note_at((), 60) == ""
+    assert known(tmp_path) is NOTHING and "left aside" in caplog.text
+    assert NOTHING.note_at(60) == ""
 
 
 def test_the_weights_are_not_looked_at_without_a_file(tmp_path):
-    assert read_evidence("mini-llava", lambda: pytest.fail("read all weights"), tmp_path) == ()
+    assert read_known("mini-llava", lambda: pytest.fail("read all weights"), tmp_path) is NOTHING
 
 
-def test_the_page_has_no_warning_of_its_own():
-    plans = plans_of(FakeEngine().previews(), 60)
-    assert set(plans.notes) == {""} and len(plans.notes) == 91
+def test_sureness_is_known_where_the_evaluation_says_it(tmp_path):
+    path = write(tmp_path, SIDES)
+    assert known(tmp_path).sureness == ()
+    lines = path.read_text(encoding="utf-8").splitlines()
+    margins = [",margin", *(f",{0.1 * (number % 8):.3f}" for number in range(len(lines) - 1))]
+    path.write_text("\n".join(map(str.__add__, lines, margins)) + "\n", encoding="utf-8")
+    found = known(tmp_path).sureness
+    assert [(each.method, each.reduction) for each in found] == [("fitprune", 0.4), ("fitprune", 0.8), ("random", 0.8)]
+    # The original is right throughout, so what is wrong is what changed: the last answers, which here are the surest.
+    assert found[1].margins == pytest.approx([0.1 * number for number in range(8)])
+    assert found[1].changed == (False,) * 4 + (True,) * 4

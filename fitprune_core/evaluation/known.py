@@ -1,4 +1,4 @@
-"""What is known of how well a model answers at a budget: its own evaluation says it, or nobody does.
+"""What is known of how well a model answers when it is pruned: its own evaluation says it, or nobody does.
 
 The file is `evaluation.csv` in the model's folder of recipes, as `evaluate` writes it.
 """
@@ -6,12 +6,14 @@ The file is `evaluation.csv` in the model's folder of recipes, as `evaluate` wri
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fitprune_core.evaluation.outcomes import read_results, summaries
-from fitprune_core.recipes.published import recipe_folder
+from fitprune_core.evaluation.outcomes import Outcomes, read_results, summaries
+from fitprune_core.evaluation.sureness import Sureness, sureness_of
+from fitprune_core.recipes.published import RECIPES, recipe_folder
 
 EVALUATION = "evaluation.csv"
 _METHOD = "fitprune"
@@ -36,8 +38,25 @@ class Evaluated:
         )
 
 
-def read_evidence(model_name: str, weights: Callable[[], str], recipes: Path) -> tuple[Evaluated, ...]:
-    """What the evaluation of a model says, by budget; empty where there is none, or it is one of other weights.
+@dataclass(frozen=True)
+class Known:
+    """An evaluation in short: what FitPrune got right, by rising budget, and how sure all methods were."""
+
+    budgets: tuple[Evaluated, ...] = ()
+    sureness: tuple[Sureness, ...] = ()
+
+    def note_at(self, percent: float) -> str:
+        """What was evaluated nearest to a budget, a sentence; nothing without an evaluation, or where nothing goes."""
+        if not self.budgets or not percent:
+            return ""
+        return min(self.budgets, key=lambda each: abs(each.percent - percent)).sentence()
+
+
+NOTHING = Known()
+
+
+def read_known(model_name: str, weights: Callable[[], str], recipes: str | os.PathLike = RECIPES) -> Known:
+    """What the evaluation of a model says; `NOTHING` where there is none, or it is one of other weights.
 
     weights: gives the digest of the model's weights, and is asked only where there is a file to compare with. A file
     that cannot be read is told in the log.
@@ -45,15 +64,23 @@ def read_evidence(model_name: str, weights: Callable[[], str], recipes: Path) ->
     folder = recipe_folder(model_name, recipes)
     path = folder / EVALUATION if folder else None
     if path is None or not path.is_file():
-        return ()
+        return NOTHING
     try:
-        outcomes = read_results(path)
-        if outcomes.weights != {weights()}:
-            logger.warning("%s is of other weights than those of %s, and is left aside", path, model_name)
-            return ()
+        return _read(path, model_name, weights)
     except ValueError as error:
         logger.warning("the evaluation of %s is left aside: %s", model_name, error)
-        return ()
+        return NOTHING
+
+
+def _read(path: Path, model_name: str, weights: Callable[[], str]) -> Known:
+    outcomes = read_results(path)
+    if outcomes.weights != {weights()}:
+        logger.warning("%s is of other weights than those of %s, and is left aside", path, model_name)
+        return NOTHING
+    return Known(_budgets(outcomes), sureness_of(outcomes))
+
+
+def _budgets(outcomes: Outcomes) -> tuple[Evaluated, ...]:
     original, *others = zip(outcomes.sides, summaries(outcomes), strict=True)
     if original[1].right is None:
         return ()
@@ -63,10 +90,3 @@ def read_evidence(model_name: str, weights: Callable[[], str], recipes: Path) ->
         if side.method == _METHOD and side.reduction is not None and summary.right is not None
     ]
     return tuple(sorted(found, key=lambda each: each.percent))
-
-
-def note_at(evidence: tuple[Evaluated, ...], percent: float) -> str:
-    """What was evaluated nearest to a budget, as a sentence; nothing without an evaluation, or where nothing goes."""
-    if not evidence or not percent:
-        return ""
-    return min(evidence, key=lambda each: abs(each.percent - percent)).sentence()
