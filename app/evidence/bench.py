@@ -61,7 +61,7 @@ logger = logging.getLogger(__name__)
 # Columns of the raw rows: of `evaluation.table.Row`, without what the report says once for all of them.
 COLUMNS = (
     *("id", "reduction", "method", "answer", "expected", "correct", "agrees", "new_tokens", "visual_tokens"),
-    *("achieved_reduction", "visual_gflops", "total_gflops", "model", "weights", "kind", "question", "image"),
+    *("achieved_reduction", "visual_gflops", "total_gflops", "model", "weights", "kind", "question", "image", "margin"),
 )
 
 
@@ -89,7 +89,7 @@ class Bench:
     """Everything that a section may ask for.
 
     Attributes:
-        model, processor, plan: what is asked, and how much.
+        model, processor, plan: what is asked, and how much. title: what the report calls the model.
         geometry: sizes of the model's decoder.
         sets: the questions, by the names of `questions`; EASY_VQA only where the package is.
         also: checkpoints of other models that are asked the same.
@@ -113,16 +113,18 @@ class Bench:
         progress: Callable[[str, int, int], None] = lambda what, done, total: None,
         also: Sequence[str] = (),
         load: Callable[[str], tuple[PreTrainedModel, ProcessorMixin]] | None = None,
+        title: str = "",
     ) -> None:
         """given: a samples file to ask instead of the drawn world. cache: folder for what is remembered of any model.
 
         progress: called with what is being done, samples done and samples in all. also: checkpoints of other models to
-        ask, which `load` loads. Raises ValueError for a samples file
-        that cannot be cut in three.
+        ask, which `load` loads. title: what the report calls the model, if not by its own name. Raises ValueError for a
+        samples file that cannot be cut in three.
         """
         self.model, self.processor, self.plan, self.out = model, processor, plan, out
         self.processes, self.batch_size, self.progress = processes or Processes(), batch_size, progress
         self.geometry = DecoderGeometry.from_config(model.config)
+        self.title = title or Path(model_name(model)).name
         self.conditions = conditions_of(model, processor)
         self.has_world = given is None
         self.also, self._load, self._cache = tuple(also), load or load_model, cache
@@ -154,6 +156,7 @@ class Bench:
                 processes=self.processes,
                 batch_size=self.batch_size,
                 progress=self.progress,
+                title=Path(name).name,
             )
 
     def drawn(self, name: str, count: int, seed: int, worlds: Sequence[str], *, to_answer: bool = False) -> Questions:

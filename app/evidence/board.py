@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from fitprune_core.evaluation.outcomes import Outcomes, Side, Summary, against, is_same, read_results, summaries
+from fitprune_core.evaluation.outcomes import Given, Outcomes, Side, Summary, against, is_same, read_results, summaries
 from fitprune_core.evaluation.significance import McNemar, Share, holm
 from fitprune_core.run.results import ORIGINAL
 
@@ -75,6 +76,22 @@ class Board:
             if mine is not None and first is not None
         }
 
+    def margins(self, way: Way) -> dict[str, float]:
+        """By the id of a question: how much likelier the answer's least sure token was than the next likeliest."""
+        pairs = zip(self._outcomes.questions, self._sides[way].answers, strict=True)
+        return {asked.id: given.margin for asked, given in pairs if given is not None and given.margin is not None}
+
+    def ask_again(self, way: Way, below: float, name: Way) -> None:
+        """Add the way `name`: the answers of `way`, and where their margin is below a number, the original's.
+
+        Those cost the FLOPs of both.
+        """
+        answers = zip(self._sides[way].answers, self._sides[THE_ORIGINAL].answers, strict=True)
+        self._sides[name] = Side(*name, tuple(_asked_again(mine, first, below) for mine, first in answers))
+        self._outcomes = replace(self._outcomes, sides=tuple(self._sides.values()))
+        self._sums.clear()
+        self.ways.append(name)
+
     def kind_of(self) -> dict[str, str]:
         """By the id of a question: its kind."""
         return {asked.id: asked.kind for asked in self._outcomes.questions}
@@ -93,6 +110,14 @@ class Board:
         if not kind:
             return None
         return [index for index, asked in enumerate(self._outcomes.questions) if asked.kind == kind]
+
+
+def _asked_again(mine: Given | None, original: Given | None, below: float) -> Given | None:
+    if mine is None or original is None or mine.margin is None:
+        return None
+    if mine.margin >= below:
+        return mine
+    return replace(original, visual_gflops=(mine.visual_gflops or 0.0) + (original.visual_gflops or 0.0))
 
 
 def corrected(pairs: Mapping[Key, McNemar | None]) -> dict[Key, float | None]:

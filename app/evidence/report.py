@@ -13,6 +13,7 @@ from app.evidence.plan import CALIBRATION_SEED, CHOICE_SEED, FURTHER_CALIBRATION
 from app.evidence.questions import CALIBRATION, CHOICE, EASY_VQA, FEW, TEST
 from app.evidence.section import Section, left_out
 from app.evidence.sections import (
+    asked_again,
     calibration,
     combination,
     costs,
@@ -47,6 +48,7 @@ SECTIONS = (
     combination,
     other_models,
     options,
+    asked_again,
 )
 NEED_WORLD = (calibration, transfer)
 REPORT = "report.md"

@@ -10,11 +10,16 @@ from app.evidence.board import Board
 
 
 def board_of(
-    folder: Path, marks: Mapping[tuple[str, float], str], kinds: Sequence[str] = (), gflops: float = 2.0
+    folder: Path,
+    marks: Mapping[tuple[str, float], str],
+    kinds: Sequence[str] = (),
+    gflops: float = 2.0,
+    margins: Sequence[float] = (),
 ) -> Board:
     """A board whose ways got question i right where their mark i is 1; a wrong answer says who gave it.
 
     marks: by (name, budget), the original at 0; a "-" is no answer. kinds: of the questions, by turns.
+    margins: of every way's answers to them.
     """
     rows = []
     for (name, budget), of_way in marks.items():
@@ -26,7 +31,7 @@ def board_of(
                 "expected": "a key", "correct": mark, "agrees": "", "new_tokens": 1, "visual_tokens": 36,
                 "achieved_reduction": budget, "visual_gflops": gflops * (1 - budget), "total_gflops": 3.0,
                 "model": "m", "weights": "w", "kind": kinds[number % len(kinds)] if kinds else "", "question": "?",
-                "image": "",
+                "image": "", "margin": margins[number] if margins else "",
             })  # fmt: skip
     path = folder / "raw.csv"
     write_rows(path, COLUMNS, rows)

@@ -58,7 +58,7 @@ def made(tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("evidence")
 
     def make_bench() -> Bench:
-        others = {"shallow": tiny_llava(num_layers=3, seed=1)}
+        others = {"shallow": tiny_llava(num_layers=3, seed=1), "twin": tiny_llava(num_layers=4, seed=2)}
         return Bench(*tiny, SMALLEST, folder / "out", folder / "cache", also=others, load=others.__getitem__)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -151,16 +151,17 @@ class TestDrawnWorld:
         assert cells[0] == f"{len(changed)} of {len(tokens)}"
         if changed and same:
             wins = [(a > b) + 0.5 * (a == b) for a, b in product(changed, same)]
-            assert cells[len(cells) // 2].startswith(f"{sum(wins) / len(wins):.2f} [")
+            assert cells[2 + flips.NUMBERS.index("divergence of both")].startswith(f"{sum(wins) / len(wins):.2f} [")
 
     def models(self, text, raw):
         table = table_under(text, "model: way")
-        for number, layers in ((1, 4), (2, 3)):
+        twins = [rows_of(raw / f"5-transfer-model-{number}.csv") for number in (1, 2)]
+        assert len({row["weights"] for rows in twins for row in rows}) == 2
+        for number, name in enumerate(("tiny-llava (4 layers)", "shallow (3 layers)", "twin (4 layers)"), 1):
             rows = rows_of(raw / f"11-models-{number}.csv")
             for method in {row["method"] for row in rows} - {"original"}:
                 right = [row["correct"] == "1" for row in rows if row["method"] == method]
-                (cells,) = (row for name, row in table.items() if name.endswith(f"({layers} layers): {method}, 80 %"))
-                assert cells[0].startswith(f"{100 * sum(right) / len(right):.1f} [")
+                assert table[f"{name}: {method}, 80 %"][0].startswith(f"{100 * sum(right) / len(right):.1f} [")
 
     def test_inspect_opens_the_raw_answers(self, made):
         make_bench, _ = made

@@ -16,9 +16,11 @@ from app.evidence.sections import methods
 from app.evidence.words import budget, estimate_cell, listed, sentence
 
 TITLE = "What predicts a changed answer"
-QUESTION = "Can it be known before an answer is given that pruning will change it?"
+QUESTION = "Can it be known without the original's answer that pruning has changed it?"
 # What a question is of tells by itself: how many answers to other questions of its kind changed.
 KIND = "kind of question"
+# What is in the rows of the answers themselves.
+LEAST = "margin of the pruned answer"
 Predictions = Mapping[tuple[Way, str], Estimate | None]
 METHODS = ("fitprune", "random")
 # What may predict, whether the larger or the smaller number should mean a change (decided before looking), and when
@@ -28,6 +30,7 @@ PREDICTORS = {
     "margin of the pruned": ("margin_pruned", -1, "after the pruned prefill alone"),
     "divergence of both": ("divergence", 1, "after both prefills"),
 }
+NUMBERS = (*PREDICTORS, LEAST)
 
 
 def run(bench: Bench) -> Section:
@@ -90,7 +93,9 @@ def by_kind(board: Board, changes: Mapping[Way, Mapping[str, float]]) -> dict[tu
 
 def _numbers(board: Board, rows: Sequence[Mapping[str, str]]) -> dict[tuple[Way, str], dict[str, float]]:
     """Of each way and predictor the numbers by question, the larger the more a change is to be expected."""
-    found: dict[tuple[Way, str], dict[str, float]] = {(way, name): {} for way in board.ways[1:] for name in PREDICTORS}
+    found: dict[tuple[Way, str], dict[str, float]] = {(way, name): {} for way in board.ways[1:] for name in NUMBERS}
+    for way in board.ways[1:]:
+        found[way, LEAST] = {question: -margin for question, margin in board.margins(way).items()}
     for row in rows:
         for name, (column, sign, _) in PREDICTORS.items():
             of_way = found.get(((row["variant"], float(row["budget"])), name))
@@ -135,18 +140,20 @@ def _table(board: Board, found: Predictions, within: Predictions) -> Table:
     for way in board.ways[1:]:
         flips = board.flips(way)
         changed = f"{sum(flips.values())} of {len(flips)}"
-        cells = [estimate_cell(found[way, name]) for name in (KIND, *PREDICTORS)]
-        inside = [estimate_cell(within[way, name]) for name in PREDICTORS]
+        cells = [estimate_cell(found[way, name]) for name in (KIND, *NUMBERS)]
+        inside = [estimate_cell(within[way, name]) for name in NUMBERS]
         rows.append([f"{way[0]} {budget(way[1])}", changed, *cells, *inside])
     when = "; ".join(f"{name}: known {known}" for name, (_, _, known) in PREDICTORS.items())
     about = (
         "AUC: how often a question whose answer changes has the smaller margin, or the larger divergence, than one "
         "whose answer stays (0.5: no better than chance), with Newcombe's 95 % interval. Margin: by how much the "
-        f"likeliest first token is likelier than the next; divergence: Jensen and Shannon's, in bits. {when}. Kind: "
-        "how many answers to the other test questions of the same kind changed. The last columns compare questions of "
-        "one kind alone (Wald's interval with Hanley and McNeil's variances)."
+        "likeliest first token is likelier than the next; divergence: Jensen and Shannon's, in bits. "
+        f"{when}; {LEAST}: that of its least sure token, known after the pruned answer alone. Kind: how many answers "
+        "to the other test questions of the same kind changed. The last columns compare questions of one kind alone "
+        "(Wald's interval with Hanley and McNeil's variances)."
     )
-    return Table(["method", "changed", KIND, *PREDICTORS, *(f"{name}, in a kind" for name in PREDICTORS)], rows, about)
+    header = ["method", "changed", KIND, *NUMBERS, *(f"{name}, in a kind" for name in NUMBERS)]
+    return Table(header, rows, about)
 
 
 def _figure(found: Predictions):

@@ -9,7 +9,7 @@ from app.evidence.questions import CALIBRATION, FEW
 from app.evidence.section import Section, Table, left_out
 from app.evidence.ways import PLUS, RIVALS, Tests, bars_across, rows_across, tests_across
 from app.evidence.words import budget, listed, sentence, share_words, verdict
-from fitprune_core import PruningRecipe, model_name
+from fitprune_core import PruningRecipe
 
 TITLE = "Other models"
 QUESTION = "Is what holds for one model true of others, each with recipes from its own statistics?"
@@ -23,7 +23,7 @@ def run(bench: Bench) -> Section:
     boards: dict[str, Board] = {}
     recipes: dict[str, list[PruningRecipe]] = {}
     for each in bench.with_others():
-        name = f"{model_name(each.model).rpartition('/')[2]} ({each.geometry.num_layers} layers)"
+        name = f"{each.title} ({each.geometry.num_layers} layers)"
         recipes[name] = each.recipes(each.statistics(each.sets[CALIBRATION]), bench.plan.section_budgets)
         variants = [variant(method, recipe) for recipe in recipes[name] for method in (PLUS, *RIVALS)]
         boards[name] = each.answers(f"11-models-{len(boards) + 1}", each.sets[FEW], variants)

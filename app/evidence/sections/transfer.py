@@ -1,7 +1,8 @@
-"""5. Recipes of one world, used in the others."""
+"""5. Recipes of one world, used in the others; and of one seed of the model, used in another."""
 
 from __future__ import annotations
 
+from collections.abc import Set
 from itertools import combinations
 
 from app.demo_model.crowded import WORLDS
@@ -9,14 +10,17 @@ from app.evidence.bench import Bench, variant
 from app.evidence.board import Board
 from app.evidence.numbers import recipe_distance
 from app.evidence.plan import CALIBRATION_SEED, KEY_BUDGET, TEST_SEED
-from app.evidence.questions import EASY_VQA
+from app.evidence.questions import CALIBRATION, EASY_VQA, FEW
 from app.evidence.section import Section, Table
 from app.evidence.ways import Tests, bars_across, rows_across, tests_across
-from app.evidence.words import budget, percent, sentence, verdict
+from app.evidence.words import budget, listed, percent, sentence, verdict
 from fitprune_core import PruningRecipe
 
-TITLE = "Transfer between worlds"
-QUESTION = "Does a recipe that was fitted on plain scenes serve crowded ones and easy-VQA, and the other way round?"
+TITLE = "Transfer between worlds, and between seeds of the model"
+QUESTION = (
+    "Does a recipe that was fitted on plain scenes serve crowded ones and easy-VQA, and the other way round? And that "
+    "of one model another one of the same shape?"
+)
 
 
 def run(bench: Bench) -> Section:
@@ -33,15 +37,42 @@ def run(bench: Bench) -> Section:
     }
     variants = [variant("fitprune", recipe, own_recipe(name)) for name, of in recipes.items() for recipe in of]
     boards = {name: bench.answers(f"5-transfer-{name}", questions, variants) for name, questions in asked.items()}
-    p_values = tests_across(boards, own_recipe)
-    section.tables = [_table(boards, p_values), _distances(recipes)]
-    section.raw = [board.path for board in boards.values()]
     section.figures["5-transfer"] = bars_across({_pictures(name): board for name, board in boards.items()})
-    section.answer = answer_of(boards, p_values)
+    models, of_models = between_models(bench)
+    boards |= models
+    p_values = tests_across(boards, own_recipe)
+    section.tables = [_table(boards, p_values), _distances(recipes, of_models)]
+    section.raw = [board.path for board in boards.values()]
+    section.answer = answer_of(boards, p_values, frozenset(models))
     section.counted = "the distance of the recipes"
     section.measured = "attention in each world, and answers to questions about each"
     section.notes = [f"The recipe of {name} is of {sources[name].origin}." for name in sources]
+    if models:
+        section.notes.append(
+            f"Models of the same shape ({listed(list(models))}) are asked {bench.sets[FEW].count} of the test "
+            "questions, each with its own recipe and those of the others, all fitted on the same samples."
+        )
     return section
+
+
+def between_models(bench: Bench) -> tuple[dict[str, Board], dict[str, list[PruningRecipe]]]:
+    """What models of the bench's shape answer by each other's recipes, and these; by the names of the models.
+
+    Empty where no other model has that shape.
+    """
+    recipes = {
+        each.title: each.recipes(each.statistics(each.sets[CALIBRATION]), bench.plan.section_budgets)
+        for each in bench.with_others()
+        if each.geometry == bench.geometry
+    }
+    if len(recipes) < 2:
+        return {}, {}
+    variants = [variant("fitprune", recipe, own_recipe(name)) for name, of in recipes.items() for recipe in of]
+    boards: dict[str, Board] = {}
+    for each in bench.with_others():
+        if each.title in recipes:
+            boards[each.title] = each.answers(f"5-transfer-model-{len(boards) + 1}", each.sets[FEW], variants)
+    return boards, recipes
 
 
 def _pictures(world: str) -> str:
@@ -53,15 +84,15 @@ def own_recipe(world: str) -> str:
     return f"fitted on {world}"
 
 
-def answer_of(boards: dict[str, Board], p_values: Tests, at: float = KEY_BUDGET) -> str:
-    """The sentence: in each world the foreign recipes against its own."""
+def answer_of(boards: dict[str, Board], p_values: Tests, models: Set[str] = frozenset(), at: float = KEY_BUDGET) -> str:
+    """The sentence: in each world, and in each of these models, the foreign recipes against its own."""
     parts = []
     for (world, way), p in p_values.items():
         if way[1] == at:
             own = (own_recipe(world), at)
             source = _pictures(way[0].removeprefix(own_recipe("")))
             said = verdict(f"the recipe {own_recipe(source)}", "their own", boards[world].against(way, own), p)
-            parts.append(f"on {_pictures(world)} {said}")
+            parts.append(f"{f'in {world}' if world in models else f'on {_pictures(world)}'} {said}")
     return sentence(f"with {budget(at)} saved, {'; '.join(parts)}")
 
 
@@ -71,9 +102,11 @@ def _table(boards: dict[str, Board], p_values: Tests) -> Table:
     return Table(["questions: recipe", "right", "as the original", "against their own"], rows, about)
 
 
-def _distances(recipes: dict[str, list[PruningRecipe]]) -> Table:
+def _distances(*groups: dict[str, list[PruningRecipe]]) -> Table:
+    """Of the recipes of each group from each other."""
     rows = [
         [f"{_pictures(name)}, {_pictures(other)}", budget(one.reduction), percent(recipe_distance(one, two))]
+        for recipes in groups
         for name, other in combinations(recipes, 2)
         for one, two in zip(recipes[name], recipes[other], strict=True)
     ]
