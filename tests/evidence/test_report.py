@@ -157,7 +157,8 @@ class TestDrawnWorld:
         table = table_under(text, "model: way")
         twins = [rows_of(raw / f"5-transfer-model-{number}.csv") for number in (1, 2)]
         assert len({row["weights"] for rows in twins for row in rows}) == 2
-        for number, name in enumerate(("tiny-llava (4 layers)", "shallow (3 layers)", "twin (4 layers)"), 1):
+        own = rows_of(raw / "11-models-1.csv")[0]["model"]
+        for number, name in enumerate((f"{own} (4 layers)", "shallow (3 layers)", "twin (4 layers)"), 1):
             rows = rows_of(raw / f"11-models-{number}.csv")
             for method in {row["method"] for row in rows} - {"original"}:
                 right = [row["correct"] == "1" for row in rows if row["method"] == method]
