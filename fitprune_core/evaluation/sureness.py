@@ -73,7 +73,7 @@ def doubt(margin: float | None, side: Pruning, evaluated: Sequence[Sureness] = (
     """
     if margin is None or side.method == ORIGINAL or not side.num_dropped:
         return ""
-    lead = f"Unsure: its least sure token is {100 * margin:.0f} points likelier than the next"
+    lead = f"Unsure: its least sure token leads the next likeliest by {100 * margin:.0f} points of probability"
     of_method = [] if side.is_painted else [each for each in evaluated if each.method == side.method]
     nearest = min(of_method, key=lambda each: abs(each.reduction - side.reduction), default=None)
     share = None if nearest is None else nearest.near(margin)

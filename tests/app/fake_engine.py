@@ -19,7 +19,6 @@ from app.line import Line
 from app.settings import Limits
 from fitprune_core.cost.decoder import DecoderGeometry, tokens_per_layer, visual_flops, visual_reduction
 from fitprune_core.cost.request import RequestFlops
-from fitprune_core.evaluation.sureness import doubts
 from fitprune_core.models.layout import VisualLayout
 from fitprune_core.pruning.methods import find_method
 from fitprune_core.pruning.paint import UNPAINTED, Paint
@@ -60,6 +59,7 @@ class FakeEngine:
         self.answers, self.delay, self.measuring = answers, delay, delay
         self.limits, self.line = limits, Line(limits)
         self.error: Exception | None = None
+        self.doubt = ""
         self.looked: list[tuple[int, ...]] = []
         self.painted: list[Paint] = []
         self.sides: list[tuple[Side, str]] = []
@@ -77,7 +77,7 @@ class FakeEngine:
         return Preview(percent, TOKENS, tokens_per_layer(recipe.removed, TOKENS), recipe.achieved_reduction)
 
     def doubts(self, comparison: Comparison) -> tuple[str, str]:
-        return doubts(comparison)
+        return "", self.doubt
 
     def calibrate(self, samples, out, *, progress, should_stop) -> None:
         raise ValueError("a script has no attention")

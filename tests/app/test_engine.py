@@ -21,6 +21,8 @@ from app.pages.compare import create_compare
 from app.presentation import idle_board
 from app.settings import Settings
 from app.uploads import Upload
+from fitprune_core.evaluation.known import Known
+from fitprune_core.evaluation.sureness import Sureness
 from fitprune_core.models.options import LoadOptions
 from fitprune_core.run.comparison import Answered, Comparison, Partial
 from tests.marks import slow
@@ -53,6 +55,16 @@ def test_previews_tell_what_runs(engine):
     assert [len(kept) for kept in comparison.kept] == preview.tokens
     assert preview.saving == pytest.approx(comparison.achieved_reduction)
     assert len(engine.previews()) == 91
+
+
+def test_what_is_known_of_its_answers_is_said_of_its_own_alone(engine, monkeypatch):
+    """One that was saved elsewhere, by another model, is judged by itself."""
+    *_, comparison = engine.compare(random_picture(), "What is it?", 50)
+    known = Known(sureness=(Sureness("fitprune", 0.5, (comparison.pruned.margin,) * 50, (True,) * 50),))
+    monkeypatch.setattr(engine, "known", known)
+    assert "Of 50 answers as sure, 50 were not" in engine.doubts(comparison)[1]
+    elsewhere = engine.doubts(replace(comparison, model="another"))
+    assert elsewhere[0] == "" and elsewhere[1].startswith("Unsure: ") and "evaluation" not in elsewhere[1]
 
 
 def test_original_streams_first(engine):

@@ -51,6 +51,11 @@ def test_without_a_truth_nothing_is_said_about_right_and_wrong():
     assert board.truth == "" and board.original.mark == "" and board.pruned.mark == ""
 
 
+def test_what_speaks_against_an_answer_is_on_its_card():
+    board = done_board(compared(), None, doubts=("", "Unsure."))
+    assert (board.original.doubt, board.pruned.doubt) == ("", "Unsure.")
+
+
 @pytest.mark.parametrize(
     ("percent", "prefill", "rounds", "words"),
     [

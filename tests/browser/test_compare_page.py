@@ -276,6 +276,22 @@ def test_how_much_of_the_asked_object_is_left_is_said_of_a_scene(page):
     assert whole > 4 and whole >= first >= later[0][0] >= later[1][0] and {count for _, count in left} == {whole}
 
 
+def test_an_unsure_answer_says_so_and_why(page, engine):
+    """Without moving anything: a word in the heading of its card, and the sentence behind it."""
+    assert page.locator(".doubt").all_inner_texts() == ["", ""]
+    engine.doubt = "Unsure: of 50 answers as sure, 40 were not the original's."
+    before = [page.locator(".answer").nth(side).bounding_box() for side in (0, 1)]
+    run_with(page, "#run")
+    page.hover(".card[data-side=pruned] .doubt .fp-info")
+    assert page.inner_text("#fp-tip") == engine.doubt
+    assert "unsure" in page.inner_text(".card[data-side=pruned] h2")
+    assert "unsure" not in page.inner_text(".card[data-side=original] h2")
+    assert [page.locator(".answer").nth(side).bounding_box() for side in (0, 1)] == before
+    engine.doubt = ""
+    run_with(page, "#run")
+    assert page.locator(".doubt .fp-info").count() == 0
+
+
 def test_every_figure_says_what_it_is(page):
     page.hover("#answers .hero .fp-info")
     page.wait_for_selector("#fp-tip:not([hidden])")

@@ -70,7 +70,9 @@ def test_an_unsure_answer_is_called_so(compare, capsys, tmp_path, monkeypatch):
     assert compare(json=True) == 0
     margin = json.loads(capsys.readouterr().out)["pruned"]["margin"]
     assert compare() == 0
-    lead = f"\npruned    Unsure: its least sure token is {100 * margin:.0f} points likelier than the next"
+    lead = (
+        f"\npruned    Unsure: its least sure token leads the next likeliest by {100 * margin:.0f} points of probability"
+    )
     assert f"{lead}.\n" in capsys.readouterr().out
     known = Known(sureness=(Sureness("fitprune", 0.5, (0.01,) * 50, (True,) * 40 + (False,) * 10),))
     monkeypatch.setattr("fitprune_core.evaluation.known.read_known", lambda name, weights, recipes: known)

@@ -64,7 +64,7 @@ def test_an_unsure_answer_is_called_so_by_the_nearest_budget_of_its_method():
     always = Sureness("random", 0.6, (0.3,) * 60, (True,) * 60)
     known = (never, unsure, always)
     said = (
-        "Unsure: its least sure token is 30 points likelier than the next. Of 60 answers as sure, 45 were not the "
+        "Unsure: its least sure token leads the next likeliest by 30 points of probability. Of 60 answers as sure, 45 were not the "
         "original's (evaluation, fitprune 60 %)."
     )
     assert doubt(0.3, compared(0.3), known) == said
@@ -76,14 +76,19 @@ def test_an_unsure_answer_is_called_so_by_the_nearest_budget_of_its_method():
 @pytest.mark.parametrize(("margin", "is_said"), [(0.49, True), (0.5, False), (0.99, False), (None, False)])
 def test_without_an_evaluation_the_margin_speaks_alone(margin, is_said):
     said = doubt(margin, compared(margin))
-    assert said == ("Unsure: its least sure token is 49 points likelier than the next." if is_said else "")
+    assert said == (
+        "Unsure: its least sure token leads the next likeliest by 49 points of probability." if is_said else ""
+    )
     assert doubt(margin, compared(margin), [drawn(300, method="random")]) == said
 
 
 def test_what_a_visitor_painted_is_not_compared_with_an_evaluation():
     painted = dataclasses.replace(compared(0.3), stay=(1, 2))
     always = Sureness("fitprune", 0.6, (0.3,) * 60, (True,) * 60)
-    assert doubt(0.3, painted, [always]) == "Unsure: its least sure token is 30 points likelier than the next."
+    assert (
+        doubt(0.3, painted, [always])
+        == "Unsure: its least sure token leads the next likeliest by 30 points of probability."
+    )
 
 
 def test_nothing_speaks_against_an_answer_that_nothing_was_pruned_for():
