@@ -13,6 +13,7 @@ from fitprune_core.evaluation.sureness import NEAREST, Sureness, doubt, doubts, 
 from tests.app.fake_engine import FakeEngine, make_comparison
 
 ENGINE = FakeEngine()
+LEAD = "Unsure: its least sure token leads the next likeliest by {} points of probability"
 
 
 def drawn(count: int, seed: int = 0, method: str = "fitprune", reduction: float = 0.6) -> Sureness:
@@ -63,10 +64,7 @@ def test_an_unsure_answer_is_called_so_by_the_nearest_budget_of_its_method():
     never = Sureness("fitprune", 0.2, (0.3,) * 60, (False,) * 60)
     always = Sureness("random", 0.6, (0.3,) * 60, (True,) * 60)
     known = (never, unsure, always)
-    said = (
-        "Unsure: its least sure token leads the next likeliest by 30 points of probability. Of 60 answers as sure, 45 were not the "
-        "original's (evaluation, fitprune 60 %)."
-    )
+    said = f"{LEAD.format(30)}. Of 60 answers as sure, 45 were not the original's (evaluation, fitprune 60 %)."
     assert doubt(0.3, compared(0.3), known) == said
     assert doubt(0.3, compared(0.3, percent=70), known) == said
     # As unsure, but such answers did not change at that budget.
@@ -76,19 +74,14 @@ def test_an_unsure_answer_is_called_so_by_the_nearest_budget_of_its_method():
 @pytest.mark.parametrize(("margin", "is_said"), [(0.49, True), (0.5, False), (0.99, False), (None, False)])
 def test_without_an_evaluation_the_margin_speaks_alone(margin, is_said):
     said = doubt(margin, compared(margin))
-    assert said == (
-        "Unsure: its least sure token leads the next likeliest by 49 points of probability." if is_said else ""
-    )
+    assert said == (f"{LEAD.format(49)}." if is_said else "")
     assert doubt(margin, compared(margin), [drawn(300, method="random")]) == said
 
 
 def test_what_a_visitor_painted_is_not_compared_with_an_evaluation():
     painted = dataclasses.replace(compared(0.3), stay=(1, 2))
     always = Sureness("fitprune", 0.6, (0.3,) * 60, (True,) * 60)
-    assert (
-        doubt(0.3, painted, [always])
-        == "Unsure: its least sure token leads the next likeliest by 30 points of probability."
-    )
+    assert doubt(0.3, painted, [always]) == f"{LEAD.format(30)}."
 
 
 def test_nothing_speaks_against_an_answer_that_nothing_was_pruned_for():
