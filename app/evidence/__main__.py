@@ -29,7 +29,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--out", type=Path, required=True, metavar="FOLDER", help="where the report, its figures and raw rows go")
     add("--model", default="mini-llava", metavar="M", help="model folder or Hub id [%(default)s]")
-    also = "other models to ask: folders or Hub ids [for mini-llava its shallower relatives]"
+    also = "other models to ask: folders or Hub ids [for mini-llava its relatives]"
     add("--also", nargs="*", metavar="M", help=also)
     about = "questions with right answers, for another model than mini-llava: JSON Lines, CSV, or LLaVA's JSON array"
     add("--samples", type=Path, metavar="FILE", help=about)

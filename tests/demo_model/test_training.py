@@ -97,6 +97,40 @@ def test_a_shallower_decoder_computes_what_the_first_layers_did(mini_tokenizer):
             transplant.keep_first_layers(model, count)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("share", [0.3, 0.65, 1.0])
+def test_a_decoder_drawn_partly_anew_keeps_the_rest_of_every_matrix(mini_tokenizer, share):
+    torch.manual_seed(5)
+    model = build_model(mini_tokenizer)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    transplant.draw_partly_anew(model, share, seed=4)
+    after = model.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    layers = "model.language_model.layers"
+    assert changed == {name for name in before if name.startswith(layers) and before[name].ndim == 2}
+    for name in changed:
+        old, new = before[name].flatten(), after[name].flatten()
+        assert float(torch.corrcoef(torch.stack([old, new]))[0, 1]) == pytest.approx((1 - share**2) ** 0.5, abs=0.03)
+        assert float(new.std() / old.std()) == pytest.approx(1.0, abs=0.03)
+    torch.manual_seed(5)
+    again = build_model(mini_tokenizer)
+    transplant.draw_partly_anew(again, share, seed=4)
+    assert all(map(torch.equal, again.state_dict().values(), after.values()))
+
+
+@pytest.mark.parametrize("share", [0.0, 1.1, -0.5])
+def test_a_share_to_draw_anew_is_one(untrained_mini, share):
+    with pytest.raises(ValueError, match=f"the share to draw anew is {share:g}; it is larger than 0 and at most 1"):
+        transplant.draw_partly_anew(untrained_mini, share, seed=4)
+
+
+@pytest.mark.parametrize("option", ["--decoder-layers", "--draw-anew"])
+def test_what_changes_a_finished_decoder_needs_one(capsys, option):
+    with pytest.raises(SystemExit):
+        train.parse(["--run", "nowhere", option, "1"])
+    assert f"{option} 1 goes with --start-from" in capsys.readouterr().err.replace("1.0", "1")
+
+
 @pytest.mark.slow
 def test_the_program_trains_from_nothing_and_further(tmp_path, easy_vqa, monkeypatch, caplog):
     caplog.set_level("INFO")
@@ -106,7 +140,7 @@ def test_the_program_trains_from_nothing_and_further(tmp_path, easy_vqa, monkeyp
     train.main(["--run", str(tmp_path / "run"), *sizes, "--vision-steps", "2", "--steps", "2"])
     assert all(f"{stage} step 2" in caplog.text for stage in ("vision", "language"))
     further = ["--run", str(tmp_path / "more"), "--start-from", str(tmp_path / "run" / "checkpoint"), "--seed", "2"]
-    train.main([*further, *sizes, "--steps", "1", "--decoder-layers", "11"])
+    train.main([*further, *sizes, "--steps", "1", "--decoder-layers", "11", "--draw-anew", "0.5"])
     shallow, _ = load_model(str(tmp_path / "more" / "checkpoint"))
     assert len(shallow.model.language_model.layers) == 11
     again = ["--run", str(tmp_path / "new"), "--decoder-from", str(tmp_path / "run" / "checkpoint"), "--bfloat16"]
