@@ -42,9 +42,9 @@ def run(bench: Bench) -> Section:
     ]
     if bench.has_world:
         section.notes.append(
-            "The other models are relatives, not independent witnesses (assets/evidence/models): the shallower ones keep "
-            "the first layers of the decoder of the mini-llava before this one, the other seed was drawn anew for two "
-            "thirds, and all were trained further by the same program with seeds of their own."
+            "The other models are relatives, not independent witnesses (assets/evidence/models): shallower ones keep the "
+            "first layers of the decoder of the mini-llava before this one, another seed began with noise in every "
+            "matrix of this one's, and all were trained further by the same program with seeds of their own."
         )
     return section
 
