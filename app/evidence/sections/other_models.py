@@ -42,8 +42,8 @@ def run(bench: Bench) -> Section:
     ]
     if bench.has_world:
         section.notes.append(
-            "The other models are relatives, not independent witnesses (assets/evidence/models): shallower ones keep the "
-            "first layers of the decoder of the mini-llava before this one, another seed began with noise in every "
+            "The other models are relatives, not independent witnesses (assets/evidence/models): shallower ones keep "
+            "the first layers of the decoder of the mini-llava before this one, another seed began with noise in every "
             "matrix of this one's, and all were trained further by the same program with seeds of their own."
         )
     return section
