@@ -62,6 +62,18 @@ def test_what_the_app_says_of_its_accuracy_is_of_these_weights(mini_llava):
     assert all(each.original >= each.right for each in found)
 
 
+def test_an_answer_tells_how_sure_it_is_and_the_card_says_how_well(mini_llava):
+    model, _ = mini_llava
+    known = read_known("mini-llava", lambda: weights_digest(model), ROOT / "recipes").sureness
+    (at_60,) = (each for each in known if (each.method, each.reduction) == ("fitprune", 0.6))
+    sure, unsure = at_60.near(1.0), at_60.near(0.0)
+    card = " ".join((ROOT / "assets" / "mini-llava" / "README.md").read_text(encoding="utf-8").split())
+    assert (
+        f"Of the {unsure.asked} answers at 60 % that were least sure {unsure.right} were not the original's, of the "
+        f"{sure.asked:,} surest {sure.right}."
+    ) in card
+
+
 def test_the_card_has_every_figure_of_the_evaluation_that_ships():
     outcomes = read_results(RECIPES / "evaluation.csv")
     card = (ROOT / "assets" / "mini-llava" / "README.md").read_text(encoding="utf-8")
