@@ -32,6 +32,7 @@ def table_of(outcomes: Outcomes, title: str, *, has_pictures: bool) -> tuple[Tab
         answers=answers,
         marks=["".join(map(_mark, side.answers[:count])) for side in outcomes.sides],
         same=[_same(side, original, count) for side in outcomes.sides],
+        margins=_margins(outcomes, count),
         sums={kind: [_sum(each) for each in summaries(outcomes, among)] for kind, among in _by_kind(outcomes).items()},
         has_pictures=has_pictures,
     ), left_out
@@ -52,6 +53,16 @@ def _mark(given: Given | None) -> str:
     if given is None:
         return " "
     return "-" if given.right is None else str(int(given.right))
+
+
+def _margins(outcomes: Outcomes, count: int) -> list[list[float]]:
+    """Of each side; nothing where no answer says how sure it was, as those of lmms-eval."""
+    found = [[_margin(given) for given in side.answers[:count]] for side in outcomes.sides]
+    return found if any(margin >= 0 for of_side in found for margin in of_side) else []
+
+
+def _margin(given: Given | None) -> float:
+    return -1.0 if given is None or given.margin is None else given.margin
 
 
 def _same(side: Side, original: Side, count: int) -> str:

@@ -6,8 +6,9 @@ const data = {
   title: "a set", sides: ["original", "fitprune 60 %"],
   rows: [["10", "color", "What <b>color</b>?", "red"], ["9", "read", "=1+1", "K7"], ["2", "color", "Which?", "blue"], ["1", "", "So?", ""]],
   answers: [["red", "K7", "green", "yes, \"so\""], ["Red.", "KZ", "blue", "no\nno"]],
-  marks: ["110-", "101-"], same: ["1111", "1000"],
+  marks: ["110-", "101-"], same: ["1111", "1000"], margins: [],
 };
+const sure = { ...data, margins: [[0.9, 1, 0.5, -1], [0.98, 0.07, 0.7, -1]] };
 const filter = (more) => ({ side: 1, show: "all", kind: "", text: "", ...more });
 const filtered = (data, filter, notes, order = data.rows.map((_, index) => index)) =>
   r.filterRows(data, filter, notes, order, r.searchTexts(data, filter.side));
@@ -38,6 +39,15 @@ test("numbers sort by value, and rows that are equal stay as they were", () => {
   assert.deepStrictEqual(r.sortRows(data, [0, 1, 2, 3], "id", true, 1), [0, 1, 2, 3]);
   assert.deepStrictEqual(r.sortRows(data, [2, 0], "kind", false, 1), [0, 2]);
   assert.deepStrictEqual(r.sortRows(data, [3, 1], "", false, 1), [3, 1]);
+});
+
+test("rows sort by how sure an answer was, and leave with it", () => {
+  assert.deepStrictEqual(r.sortRows(sure, [0, 1, 2, 3], "margin", false, 1), [3, 1, 2, 0]);
+  assert.deepStrictEqual(r.sortRows(sure, [0, 1, 2, 3], "margin", false, 0), [3, 2, 0, 1]);
+  assert.strictEqual(r.recordOf(sure, 1, {})["fitprune 60 %, margin"], "0.070");
+  assert.strictEqual(r.recordOf(sure, 3, {})["original, margin"], "");
+  assert.match(r.csvOf(sure, [0], {}), /^id,.*original,"original, judged","original, margin",fitprune 60 %,/);
+  assert.ok(!("fitprune 60 %, margin" in r.recordOf(data, 1, {})));
 });
 
 test("a spreadsheet gets texts, not formulas", () => {

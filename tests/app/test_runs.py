@@ -7,6 +7,7 @@ import os
 import threading
 import time
 import zipfile
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -244,8 +245,20 @@ class TestTable:
             assert same == "".join(
                 str(int(fp.normalised(g.text) == first)) for g, first in zip(side.answers, firsts, strict=True)
             )
+        for side, margins in zip(outcomes.sides, table.margins, strict=True):
+            assert margins == [given.margin for given in side.answers] and all(0 <= each <= 1 for each in margins)
         assert list(table.sums) == ["", "even", "odd"]
         assert [table.sums[kind][0].right[1] for kind in ("", "even", "odd")] == [4, 2, 2]
+
+    def test_answers_of_an_older_version_say_not_how_sure_they_were(self, engine, runs):
+        outcomes = read_results(wait_for(begin(runs, count=4)).results)
+        without = tuple(
+            replace(side, answers=tuple(replace(given, margin=None) for given in side.answers))
+            for side in outcomes.sides
+        )
+        assert table_of(replace(outcomes, sides=without), "title", has_pictures=True)[0].margins == []
+        mixed = replace(outcomes, sides=(without[0], *outcomes.sides[1:]))
+        assert table_of(mixed, "title", has_pictures=True)[0].margins[0] == [-1.0] * 4
 
     def test_the_same_answers_have_the_same_fingerprint(self, engine, runs):
         run = wait_for(begin(runs))

@@ -9,7 +9,7 @@ import pytest
 
 from tests.app.fake_engine import TOKENS
 from tests.browser.conftest import DESK, arrived, opened, prepared
-from tests.browser.pages import ask_many, open_results, to_layer, to_tab, write_results
+from tests.browser.pages import ask_many, margin_of, open_results, to_layer, to_tab, write_results
 
 pytestmark = pytest.mark.browser
 
@@ -100,6 +100,18 @@ def test_rows_are_sorted_by_a_click_on_their_head(inspect):
         inspect.click(head)
         assert inspect.inner_text("#table .line[data-place='0'] .c-question") == f"Question {first}?"
     assert inspect.get_attribute("#table .head .c-question", "aria-sort") == "descending"
+    inspect.click("#table .head .c-id button")
+
+
+def test_the_surest_of_what_changed_comes_first_where_it_is_asked_for(inspect):
+    inspect.click("#table .shows [data-show=lost]")
+    lost = lost_among(range(ROWS))
+    for surest in (min, max):
+        inspect.click("#table .head .c-margin button")
+        margin = f"{surest(map(margin_of, lost)):.3f}"
+        assert inspect.inner_text("#table .line[data-place='0'] .c-margin") == margin
+    assert f"wrong, margin {margin}" in inspect.inner_text("#table .row-detail dl")
+    assert "right, margin 0.990" in inspect.inner_text("#table .row-detail dl")
     inspect.click("#table .head .c-id button")
 
 

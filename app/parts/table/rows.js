@@ -40,13 +40,21 @@ function countShown(data, side, kind) {
   return counts;
 }
 
-const COLUMNS = ["id", "kind", "question", "expected", "original", "side", "tags"];
+const COLUMNS = ["id", "kind", "question", "expected", "original", "side", "margin", "tags"];
+
+// How sure the answer of a side was: by how much its least sure token led the next likeliest; "" where nobody knows. Of equal
+// length, so that they sort as the texts that they are.
+function marginOf(data, index, side) {
+  const margin = data.margins.length ? data.margins[side][index] : -1;
+  return margin < 0 ? "" : margin.toFixed(3);
+}
 
 function cellOf(data, index, column, side, notes) {
   const at = COLUMNS.indexOf(column);
   if (at < 4) return data.rows[index][at];
   if (column === "original") return data.answers[0][index];
   if (column === "side") return data.answers[side][index];
+  if (column === "margin") return marginOf(data, index, side);
   const note = notes && notes[data.rows[index][0]];
   return note ? note.tags : "";
 }
@@ -71,6 +79,7 @@ function recordOf(data, index, notes) {
   data.sides.forEach((side, number) => {
     record[side] = data.answers[number][index];
     record[side + ", judged"] = markInWords(data.marks[number][index]);
+    if (data.margins.length) record[side + ", margin"] = marginOf(data, index, number);
   });
   return record;
 }
@@ -83,7 +92,8 @@ function csvCell(text) {
 
 function csvOf(data, indices, notes) {
   const records = indices.map((index) => recordOf(data, index, notes));
-  const names = Object.keys(recordOf({ ...data, rows: [["", "", "", ""]], answers: data.sides.map(() => [""]) }, 0, {}));
+  const empty = { ...data, rows: [["", "", "", ""]], answers: data.sides.map(() => [""]), margins: data.margins.map(() => [-1]) };
+  const names = Object.keys(recordOf(empty, 0, {}));
   const lines = [names, ...records.map((record) => names.map((name) => record[name]))];
   return lines.map((cells) => cells.map((cell) => csvCell(String(cell))).join(",")).join("\n") + "\n";
 }

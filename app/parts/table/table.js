@@ -2,7 +2,7 @@ const ROW = 34; // pixels; the style sheet says the same
 const SPARE = 8; // rows drawn above and below what is seen
 const PAUSE = 120; // milliseconds between two pictures that are asked for; of rows in between only the last has its own
 const LABELS = { all: "All", lost: "Right → wrong", won: "Wrong → right", changed: "Changed", same: "Same" };
-const HEADS = { id: "#", kind: "Kind", question: "Question", expected: "Right answer", original: "Original", side: "", tags: "Tags" };
+const HEADS = { id: "#", kind: "Kind", question: "Question", expected: "Right answer", original: "Original", side: "", margin: "Margin", tags: "Tags" };
 const root = find(".inspect"), scroller = find(".scroll");
 const at = { side: 1, show: "all", kind: "", text: "", column: "", isDescending: false, rows: [], chosen: -1, look: 0, looked: 0, notes: {} };
 let data = null;
@@ -91,11 +91,14 @@ function choose(place) {
   setText(find(".place"), "Row " + (place + 1) + " of " + at.rows.length + (kind ? " · " + kind : "") + " · " + id);
   setText(find(".row-detail .question"), question || "(the file does not say what was asked)");
   const entries = expected ? [["right answer", expected, ""]] : [];
-  data.sides.forEach((side, number) => entries.push([side, data.answers[number][index], data.marks[number][index]]));
-  find(".row-detail dl").replaceChildren(...entries.flatMap(([name, text, mark]) => {
+  data.sides.forEach((side, number) => {
+    entries.push([side, data.answers[number][index], data.marks[number][index], marginOf(data, index, number)]);
+  });
+  find(".row-detail dl").replaceChildren(...entries.flatMap(([name, text, mark, margin]) => {
     const said = make("dd", "", text || "(empty)");
     said.dataset.mark = mark;
-    if (markInWords(mark)) said.append(make("span", "judged", " " + markInWords(mark)));
+    const about = [markInWords(mark), margin ? "margin " + margin : ""].filter(Boolean).join(", ");
+    if (about) said.append(make("span", "judged", " " + about));
     return [make("dt", "", name), said];
   }));
   const note = at.notes[id] || { tags: "", note: "" };
@@ -184,6 +187,7 @@ find(".head").append(...COLUMNS.map((column) => {
     at.column = column;
     refresh();
   });
+  if (column === "margin") button.title = "By how much the likeliest token led the next, where the answer was least sure: 0 to 1";
   cell.append(button);
   return cell;
 }));
@@ -228,6 +232,7 @@ onValue((value) => {
   Object.assign(at, { side: Math.min(1, value.sides.length - 1), show: "all", kind: "", text: "", column: "", isDescending: false });
   at.notes = loadNotes();
   root.dataset.pictures = value.has_pictures ? "yes" : "no";
+  root.dataset.margins = value.margins.length ? "yes" : "no";
   options(find(".tools .side"), value.sides.map((side, number) => [String(number), side]).slice(1), String(at.side));
   setText(find(".head .c-side button"), value.sides[at.side]);
   const kinds = Object.keys(value.sums).filter(Boolean);
