@@ -252,12 +252,10 @@ class TestTable:
 
     def test_answers_of_an_older_version_say_not_how_sure_they_were(self, engine, runs):
         outcomes = read_results(wait_for(begin(runs, count=4)).results)
-        without = tuple(
-            replace(side, answers=tuple(replace(given, margin=None) for given in side.answers))
-            for side in outcomes.sides
-        )
+        sides = outcomes.sides
+        without = tuple(replace(each, answers=tuple(replace(a, margin=None) for a in each.answers)) for each in sides)
         assert table_of(replace(outcomes, sides=without), "title", has_pictures=True)[0].margins == []
-        mixed = replace(outcomes, sides=(without[0], *outcomes.sides[1:]))
+        mixed = replace(outcomes, sides=(without[0], *sides[1:]))
         assert table_of(mixed, "title", has_pictures=True)[0].margins[0] == [-1.0] * 4
 
     def test_the_same_answers_have_the_same_fingerprint(self, engine, runs):

@@ -32,8 +32,9 @@ class TableData(GradioModel):
     found again. sides: their names, the original first.
     rows: [id, kind, question, right answer] of each question. answers: those of each side. marks, same: a character a
     question for each side: "1" right, "0" wrong, "-" not known, " " no answer; "1" as the original, "0" not, " ".
-    margins: of each side by how much each answer's least sure token led the next likeliest, 0 to 1, -1 where it does not
-    say; empty where no side says it. sums: by kind, that of all questions under "". has_pictures: whether a row can be looked at and opened.
+    margins: of each side by how much each answer's least sure token led the next likeliest, 0 to 1, -1 where it does
+    not say; empty where no side says it. sums: by kind, that of all questions under "". has_pictures: whether a row can
+    be looked at and opened.
     """
 
     title: str = ""
