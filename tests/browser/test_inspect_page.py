@@ -133,7 +133,9 @@ def test_a_row_is_walked_to_by_keyboard(inspect):
     assert inspect.inner_text("#table .place").endswith(str(lost[-1]))
     assert inspect.is_disabled("#table .next")
     said = inspect.locator("#table .row-detail dd").all_inner_texts()
-    assert [text.split("\n")[0].strip() for text in said] == ["a key", "a key right", "a cat wrong"]
+    margin = f"{margin_of(lost[-1]):.3f}"
+    judged = ["a key", "a key right, margin 0.990", f"a cat wrong, margin {margin}"]
+    assert [text.split("\n")[0].strip() for text in said] == judged
 
 
 def test_tags_stay_with_their_row_and_are_found(inspect):
