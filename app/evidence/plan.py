@@ -60,8 +60,8 @@ class Plan:
             raise ValueError(f"a plan needs the budget {KEY_BUDGET:g}, which the report's sentences speak of")
 
 
-# About 110,000 answers of mini-llava, and its attention over 25,000 samples: 103 minutes of a core, so less than an
-# hour of two.
+# About 120,000 answers of mini-llava and its relatives, and its attention over 25,000 samples: one to
+# one and a half hours of two cores, by their kind.
 FULL = Plan(
     is_check=False,
     calibration=256,

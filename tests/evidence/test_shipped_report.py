@@ -9,6 +9,7 @@ import pytest
 
 from app.demo_model.questions import READING
 from app.evidence.board import THE_ORIGINAL, Board
+from app.evidence.sections import asked_again, flips
 from fitprune_core import load_model
 from fitprune_core.evaluation.outcomes import read_results
 from fitprune_core.models.provenance import weights_digest
@@ -85,12 +86,32 @@ def test_what_fitprune_plus_loses_is_said_with_its_figures(board):
     assert f"{told} {chance[1]})" in " ".join(README.split())
 
 
+def test_readme_says_how_well_an_answer_tells_that_it_was_changed():
+    found = flips.predictions_of(Board(EVIDENCE / "raw" / "6-answers.csv"), [])
+    at_60, at_80 = (found[("fitprune", reduction), flips.LEAST].value for reduction in (0.6, 0.8))
+    assert f"AUC {at_60:.2f} at 60 % and {at_80:.2f} at 80 (section 6)" in " ".join(README.split())
+
+
+def test_readme_says_what_asking_again_is_worth():
+    report = (EVIDENCE / "report.md").read_text(encoding="utf-8")
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in report.splitlines() if "| fitprune" in line
+    ]
+    (again,) = (row for row in rows if row[0] == f"{asked_again.AGAIN}, 60 %")
+    saved, right, test = again[1], again[3].split(" ")[0], again[5]
+    (base,) = (row for row in rows if row[0] == f"fitprune, {saved}" and len(row) == len(again))
+    said = f"({right} against {base[3].split(' ')[0]} % with {saved} saved, {test.split(', ')[1]}; section 13)"
+    assert said in " ".join(README.split())
+    # What is said of the other seed.
+    assert "in mini-llava between the recipe fitted on mini-llava-seed-4 and their own there is no difference" in report
+
+
 def test_it_is_of_the_weights_that_ship():
     model, _ = load_model("mini-llava", device="cpu")
     table = EVIDENCE / "raw" / "1-methods.csv"
     assert read_results(table).weights <= {weights_digest(model), ""}
     relatives = sorted(path.parent for path in (EVIDENCE / "models").glob("*/config.json"))
-    assert len(relatives) == 2
+    assert len(relatives) == 3
     for number, folder in enumerate(relatives, 2):
         table = EVIDENCE / "raw" / f"11-models-{number}.csv"
         assert read_results(table).weights == {weights_digest(load_model(str(folder), device="cpu")[0])}, folder.name

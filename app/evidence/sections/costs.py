@@ -167,11 +167,13 @@ def _remembered(bench: Bench, variants: Sequence[Variant]) -> dict[str, Any]:
     key = digest_of(device, what, bench.sets[TEST].digest, plan.timed_questions, plan.timed_rounds, code)
     path = bench.folder / "costs" / f"{key}.json"
     if not path.is_file():
-        load = os.getloadavg()[0]
-        busy = f" ({BUSY}: alone on it all would take less)" if load > 0.5 * (os.cpu_count() or 1) else ""
+        # What these processes did in the minute before is load, too.
+        load, own = os.getloadavg()[0], bench.processes.count
+        busy = f" ({BUSY}: alone on it all would take less)" if load - own > 0.5 * (os.cpu_count() or 1) else ""
         rows = [row for number in range(plan.timed_questions) for row in _measured(bench, variants, number)]
         machine = (
-            f"{device}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, load {load:.1f} at the start{busy}; "
+            f"{device}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, load {load:.1f} at the start, with that of its own "
+            f"work before{busy}; "
             f"{plan.timed_rounds} rounds of each question, the original and all others in turns, after "
             f"{WARMUP} that warm up"
         )

@@ -68,6 +68,11 @@ def run(bench: Bench) -> Section:
         "the same kind, of another seed. random is one order of the tokens, the same for every picture; the last table "
         f"has more of them. The figure shows all budgets on {boards['-curve'].count} of the test questions."
     )
+    if bench.has_world:
+        section.notes.append(
+            "visionzip-dominant ranks by what the vision tower's class token looks at. mini-llava's tower is local, "
+            "and that token looks at all patches alike: the order is rounding's, another one on another processor."
+        )
     section.figures["1-methods"] = _figure(boards["-curve"])
     section.answer = answer_of(board, tests[board])
     if lost := losing_kinds(board):
