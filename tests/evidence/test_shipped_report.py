@@ -106,6 +106,26 @@ def test_readme_says_what_asking_again_is_worth():
     assert "in mini-llava between the recipe fitted on mini-llava-seed-4 and their own there is no difference" in report
 
 
+def test_readme_and_guide_say_what_the_relatives_say():
+    lines = (EVIDENCE / "report.md").read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if "layers): " in line]
+    p_of = {row[0]: row[3].partition(", p ")[2] for row in rows if "p " in row[3]}
+    largest = {
+        rival: max(
+            float(p.removeprefix("< "))
+            for way, p in p_of.items()
+            if f": {rival}, " in way and not way.startswith("mini-llava (")
+        )
+        for rival in ("random", "fitprune")
+    }
+    small = {at: p_of[f"mini-llava-8 (8 layers): divprune, {at} %"] for at in (60, 80)}
+    ahead = f"of `random` (p ≤ {largest['random']:.3f}) and of `fitprune` (p ≤ {largest['fitprune']:.3f})"
+    guide = " ".join((ROOT / "assets" / "guide" / "fitprune-plus.md").read_text(encoding="utf-8").split())
+    assert ahead in guide and f"(p {small[60]} and {small[80]}, section 11)" in guide
+    told = " ".join(README.split())
+    assert ahead in told and f"p {small[80]}; section 11)" in told
+
+
 def test_it_is_of_the_weights_that_ship():
     model, _ = load_model("mini-llava", device="cpu")
     table = EVIDENCE / "raw" / "1-methods.csv"
