@@ -49,9 +49,6 @@ def run_compare(options: argparse.Namespace) -> None:
         raise ValueError(f"--layer {options.layer} is for --export FILE.png alone")
     _import_models()
     from fitprune_core.cost.decoder import DecoderGeometry
-    from fitprune_core.evaluation.known import read_known
-    from fitprune_core.models.loading import model_name
-    from fitprune_core.models.provenance import weights_digest
     from fitprune_core.run.answer import Way
     from fitprune_core.run.comparison import Answered, Comparison, stream_comparison
 
@@ -77,8 +74,7 @@ def run_compare(options: argparse.Namespace) -> None:
     ):
         if isinstance(item, Answered) and not options.json:
             print(answers_in_words(item.comparison), flush=True)  # the times take seconds more
-            known = read_known(model_name(model), partial(weights_digest, model), options.recipes)
-            if said := doubts_in_words(item.comparison, known.sureness):
+            if said := doubts_in_words(item.comparison, _evaluated(model, options)):
                 print(said, flush=True)
         elif isinstance(item, Comparison):
             comparison = item
@@ -222,6 +218,15 @@ def _recipes_of(model: Any, options: argparse.Namespace) -> Callable[[float], Pr
     from fitprune_core.recipes.store import recipe_source
 
     return recipe_source(model_name(model), DecoderGeometry.from_config(model.config), options.recipes)
+
+
+def _evaluated(model: Any, options: argparse.Namespace) -> Sequence[Any]:
+    """How sure the model's answers were in its own evaluation, and which of them pruning changed."""
+    from fitprune_core.evaluation.known import read_known
+    from fitprune_core.models.loading import model_name
+    from fitprune_core.models.provenance import weights_digest
+
+    return read_known(model_name(model), partial(weights_digest, model), options.recipes).sureness
 
 
 def _quiet_libraries() -> None:
