@@ -24,7 +24,7 @@ AGAIN = f"{METHOD}, unsure ones asked again"
 
 @dataclass(frozen=True)
 class Plan:
-    """To save `target` in all: prune to `recipe`, and ask again what has a margin below `below`."""
+    """To save `target` in all: answer by `first`, and ask again what has a margin below `below`."""
 
     target: float
     first: Variant
