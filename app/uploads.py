@@ -52,18 +52,19 @@ def upload_folder() -> Iterator[Path]:
     base.mkdir(parents=True, exist_ok=True)
     _clear_left_behind(base)
     folder = base / f"{_FOLDER}{uuid.uuid4().hex}"
-    with FileLock(f"{folder}{_LOCK}"):
-        folder.mkdir(mode=0o700)
-        os.environ[_VARIABLE] = str(folder)
-        try:
+    lock = Path(f"{folder}{_LOCK}")
+    try:
+        with FileLock(lock):
+            folder.mkdir(mode=0o700)
+            os.environ[_VARIABLE] = str(folder)
             yield folder
-        finally:
-            if before is None:
-                del os.environ[_VARIABLE]
-            else:
-                os.environ[_VARIABLE] = before
-            shutil.rmtree(folder, ignore_errors=True)
-    Path(f"{folder}{_LOCK}").unlink(missing_ok=True)
+    finally:
+        if before is None:
+            os.environ.pop(_VARIABLE, None)
+        else:
+            os.environ[_VARIABLE] = before
+        shutil.rmtree(folder, ignore_errors=True)
+        lock.unlink(missing_ok=True)
 
 
 def _clear_left_behind(base: Path) -> None:

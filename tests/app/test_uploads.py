@@ -225,6 +225,16 @@ def test_uploads_go_with_the_server_and_those_of_a_killed_one_with_the_next(tmp_
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError, SystemExit])
+def test_uploads_go_however_the_block_ends(tmp_path, monkeypatch, error):
+    """SIGTERM before the server waits for visitors, a port in use: nothing is left, not even the lock."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    with pytest.raises(error), upload_folder() as folder:
+        (folder / "x.png").touch()
+        raise error
+    assert list(tmp_path.iterdir()) == [] and os.environ["GRADIO_TEMP_DIR"] == str(tmp_path)
+
+
 @pytest.mark.slow
 def test_a_server_that_is_terminated_removes_what_was_uploaded(tmp_path):
     port, program = free_port(), "import app, runpy\nimport app.engine\nfrom tests.app.fake_engine import FakeEngine\n"
