@@ -17,8 +17,6 @@ DRY_RUN ?=
 TEST_FLAGS ?=
 # In how many processes tests run, but for those in the browser, and how pytest-xdist deals them out.
 TEST_PROCESSES ?= -n 2 --dist worksteal
-# Of the quick tests some only wait, so that one process more than there are cores gains a tenth.
-FAST_PROCESSES ?= -n 3 --dist worksteal
 # A package index to look into for torch besides the default one. On Linux without a GPU
 # TORCH_INDEX=https://download.pytorch.org/whl/cpu saves gigabytes of CUDA libraries.
 TORCH_INDEX ?=
@@ -51,7 +49,7 @@ else
 endif
 
 test-fast: .venv/installed-dev
-	$(BIN)/python -m pytest $(FAST_PROCESSES) -m "not slow and not browser" $(TEST_FLAGS)
+	$(BIN)/python -m pytest $(TEST_PROCESSES) -m "not slow and not browser" $(TEST_FLAGS)
 
 bench: .venv/installed-dev
 	$(BIN)/python -m tests.benchmarks

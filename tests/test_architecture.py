@@ -154,6 +154,7 @@ def test_files_stay_surveyable(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", relative(sorted((ROOT / "tests" / "benchmarks").glob("*.py"))))
 def test_benchmarks_can_be_imported(path):
     """`make test` does not run them, so a name that has moved would be found out much later."""

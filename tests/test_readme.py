@@ -104,6 +104,7 @@ def test_its_table_of_families_is_that_of_the_tests(capfd):
 NEEDED = (MINI_LLAVA_FOLDER / "config.json", RECIPES / MINI_LLAVA / STATISTICS)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not all(path.is_file() for path in NEEDED), reason="needs the embedded model and its statistics")
 def test_its_python_runs(monkeypatch, capsys, tmp_path):
     """That of the library; tests/app/test_server_guide.py runs what talks to a server."""

@@ -18,6 +18,7 @@ GUIDE = (Path(__file__).resolve().parents[1] / "assets" / "guide" / "models.md")
 PARAMETERS = {"llava-hf/llava-interleave-qwen-0.5b-hf": (840, 890), "HuggingFaceTB/SmolVLM-256M-Instruct": (256, 257)}
 
 
+@pytest.mark.slow
 def test_the_readme_says_what_is_computed():
     """Where this fails, put what `python -m tests.small_models` prints into assets/guide/models.md."""
     assert (

@@ -125,6 +125,7 @@ def test_refusals_are_sentences(url, name, given, words):
     assert not is_well and words in text and "Traceback" not in text and text.endswith(".")
 
 
+@pytest.mark.slow
 def test_agents_wait_for_each_other_and_none_takes_the_place_of_another(url, engine):
     async def three():
         async def ask(number):
@@ -143,6 +144,7 @@ def test_agents_wait_for_each_other_and_none_takes_the_place_of_another(url, eng
     assert engine.most == 1
 
 
+@pytest.mark.slow
 def test_the_call_of_an_agent_that_has_gone_ends(url, engine):
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "compare", "arguments": ASKED}}
     engine.delay = 0.7  # a whole answer has six words

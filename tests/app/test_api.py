@@ -89,6 +89,7 @@ def test_there_are_two_endpoints_and_they_name_their_inputs(client):
     assert all(len(each["returns"]) == 1 for each in endpoints.values())
 
 
+@pytest.mark.slow
 def test_result_holds_what_the_contract_promises(client, picture, engine):
     result = ask(client, picture)
     promised = ["model", "reduction", "achieved_reduction", "removed", "kept", "original", "pruned"]
@@ -115,6 +116,7 @@ def test_where_only_the_first_way_prunes_it_is_painted(client, picture, engine):
     assert engine.sides[-1] == (Side("fitprune", 60, Paint(go=(5,))), "original") and not engine.painted[-1]
 
 
+@pytest.mark.slow
 def test_a_caller_who_gives_no_sides_is_answered_as_before(url, picture, engine):
     """By the plain route, where nobody fills in what is left out."""
     data = [upload(url, picture.read_bytes()), "What is it?", 60]
@@ -127,6 +129,7 @@ def test_a_caller_who_gives_no_sides_is_answered_as_before(url, picture, engine)
     assert engine.sides[-1] == (Side("original", 60), "fitprune")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sides", "words"),
     [
@@ -145,6 +148,7 @@ def test_sides_that_cannot_be_are_refused(client, picture, sides, words):
         client.predict(**asked, **sides, api_name="/compare")
 
 
+@pytest.mark.slow
 def test_a_sweep_is_a_list_of_comparisons(client, picture):
     methods, percents = ["fitprune", "random:seed=1"], [60, 20]
     found = client.predict(handle_file(str(picture)), "What is it?", percents, methods, api_name="/sweep")
@@ -161,6 +165,7 @@ def test_a_list_without_end_is_refused_before_it_is_looked_at(monkeypatch):
         painted(list(range(100_001)), [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("reductions", "methods", "words"),
     [
@@ -185,6 +190,7 @@ def test_a_budget_that_cannot_be_is_named(client, picture, reduction):
     assert "from 0 to 90" in message and repr(reduction) in message
 
 
+@pytest.mark.slow
 def test_nan_is_no_budget(url, client, picture):
     upload = httpx.post(f"{url}gradio_api/upload", files={"files": picture.read_bytes()}, timeout=60).json()[0]
     body = json.dumps({"data": [{"path": upload, "meta": {"_type": "gradio.FileData"}}, "What?", float("nan")]})
@@ -206,6 +212,7 @@ def test_an_image_mark_in_a_question_is_text(client, picture, engine):
     assert engine.asked[-1][1] == "What does <image> mean?"
 
 
+@pytest.mark.slow
 def test_files_that_are_no_pictures_are_named_and_the_server_goes_on(client, picture, tmp_path):
     for path in bad_files(tmp_path):
         message = refused(client, path)
@@ -214,6 +221,7 @@ def test_files_that_are_no_pictures_are_named_and_the_server_goes_on(client, pic
     assert ask(client, picture)["model"] == "mini-llava"
 
 
+@pytest.mark.slow
 def test_odd_pictures_are_answered_upright(client, engine, tmp_path):
     for path, size in odd_pictures(tmp_path):
         ask(client, path)
@@ -236,6 +244,7 @@ def begun(engine) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_a_cancelled_call_ends_at_the_next_token(client, picture, slow):
     job = client.submit(handle_file(str(picture)), "What is it?", 60, api_name="/compare")
     assert begun(slow)
@@ -243,6 +252,7 @@ def test_a_cancelled_call_ends_at_the_next_token(client, picture, slow):
     assert free(slow)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("route", ["call", "queue"])
 def test_an_abandoned_call_ends_at_the_next_token(url, picture, slow, route):
     """Somebody asks, listens, and goes: by the simple route of curl, and by that of the clients."""
@@ -260,6 +270,7 @@ def test_an_abandoned_call_ends_at_the_next_token(url, picture, slow, route):
     assert free(slow)
 
 
+@pytest.mark.slow
 def test_a_second_call_of_one_client_takes_the_place_of_the_first(client, picture, slow):
     first = client.submit(handle_file(str(picture)), "What is first?", 60, api_name="/compare")
     assert begun(slow)
@@ -270,6 +281,7 @@ def test_a_second_call_of_one_client_takes_the_place_of_the_first(client, pictur
     assert slow.most == 1
 
 
+@pytest.mark.slow
 def test_nobody_is_let_into_a_line_that_is_full(client, picture, slow):
     places = [slow.line.join(str(number)) for number in range(slow.limits.max_waiting + 1)]
     try:

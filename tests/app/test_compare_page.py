@@ -167,6 +167,7 @@ def test_stop_ends_a_run_and_brings_back_what_was_shown(page, picture):
     assert page.parts.scrubber not in last
 
 
+@pytest.mark.slow
 def test_a_new_run_takes_the_place_of_the_old_one_which_says_no_more(page, picture):
     shown, parts = idle_board(60).model_dump(), page.parts
 
@@ -184,6 +185,7 @@ def test_a_new_run_takes_the_place_of_the_old_one_which_says_no_more(page, pictu
     assert page.engine.most == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runs", [2, 5])
 def test_run_several_times_then_stop_leaves_nothing_running(page, picture, runs):
     """Runs begun at once by one visitor, then Stop: the last says that it was stopped, the others say nothing."""
@@ -217,6 +219,7 @@ def test_one_visitor_cannot_stop_another(page, picture):
     assert asyncio.run(main())[page.parts.board].state == "done"
 
 
+@pytest.mark.slow
 def test_whoever_waits_is_told_his_place(page, picture):
     shown, parts = idle_board(60).model_dump(), page.parts
     results(page, picture)  # so that it is known how long a turn takes
@@ -234,6 +237,7 @@ def test_whoever_waits_is_told_his_place(page, picture):
     assert first[-1][parts.board].state == second[-1][parts.board].state == "done"
 
 
+@pytest.mark.slow
 def test_the_picture_is_opened_in_the_turn_and_not_for_whoever_stopped(page, picture, monkeypatch):
     opened, shown = [], idle_board(60).model_dump()
     monkeypatch.setattr(Upload, "open", lambda self: opened.append(self) or Image.new("RGB", (96, 96)))

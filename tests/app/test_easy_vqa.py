@@ -31,6 +31,7 @@ def without_package(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "easy_vqa" else find(name))
 
 
+@pytest.mark.slow
 def test_a_run_asks_questions_of_the_split_about_its_own_copies(tiny_engine, tmp_path, package):
     (questions, answers, pictures), paths = package
     run = wait_for(Runs(tiny_engine, tmp_path / "runs").ask(None, None, 3, [60], ["fitprune"], source=EASY_VQA))

@@ -48,6 +48,7 @@ def engine(tiny_folder, recipes):
     return Engine(*fp.load_model(tiny_folder), recipes=recipes, max_new_tokens=3)
 
 
+@pytest.mark.slow
 def test_previews_tell_what_runs(engine):
     preview = engine.preview(40)
     *_, comparison = engine.compare(random_picture(), "What is it?", 40)
@@ -57,6 +58,7 @@ def test_previews_tell_what_runs(engine):
     assert len(engine.previews()) == 91
 
 
+@pytest.mark.slow
 def test_what_is_known_of_its_answers_is_said_of_its_own_alone(engine, monkeypatch):
     """One that was saved elsewhere, by another model, is judged by itself."""
     *_, comparison = engine.compare(random_picture(), "What is it?", 50)
@@ -67,6 +69,7 @@ def test_what_is_known_of_its_answers_is_said_of_its_own_alone(engine, monkeypat
     assert elsewhere[0] == "" and elsewhere[1].startswith("Unsure: ") and "evaluation" not in elsewhere[1]
 
 
+@pytest.mark.slow
 def test_original_streams_first(engine):
     *partials, answered, last = engine.compare(random_picture(), "What is it?", 40)
     assert isinstance(answered, Answered)
@@ -94,6 +97,7 @@ def page(engine, tmp_path):
     return page, partial(shown_by, page, Upload("picture.png", tmp_path / "picture.png"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [2, *slow(7)])
 def test_memory_that_runs_out_is_told_and_the_next_request_works(page, monkeypatch, at):
     page, run = page
@@ -122,6 +126,7 @@ def test_statistics_of_other_pictures_are_warned_about_on_the_page(engine, page,
     )
 
 
+@pytest.mark.slow
 def test_a_recipe_of_another_checkpoint_is_warned_about_on_the_page(engine, page, tmp_path):
     page, run = page
     recipe = replace(engine.recipe_for(60), model="somebody/other-llava", procedure="published")
@@ -148,6 +153,7 @@ def test_a_recipe_of_the_model_itself_is_not(page):
     assert message.kind == "info" and message.text.startswith("Timing: ")
 
 
+@pytest.mark.slow
 def test_a_recipe_of_another_depth_is_refused(engine, tmp_path):
     deeper = save_tiny_llava(tmp_path / "models" / "tiny-llava", num_layers=5)
     statistics = fp.collect_statistics(*fp.load_model(deeper), [(random_picture(), "What is it?")])
@@ -156,6 +162,7 @@ def test_a_recipe_of_another_depth_is_refused(engine, tmp_path):
         Engine(engine.model, engine.processor, recipes=tmp_path)
 
 
+@pytest.mark.slow
 def test_settings_reach_the_model(tiny_folder, recipes):
     loading = LoadOptions(device="cpu", image_aspect="pad", attn_implementation="eager")
     settings = Settings(model=str(tiny_folder), recipes=recipes, loading=loading, max_new_tokens=2)

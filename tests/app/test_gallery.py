@@ -103,6 +103,7 @@ def test_what_is_not_in_the_gallery_is_told(sharing, index):
     assert list(update) == [notice] and update[notice].kind == "error"
 
 
+@pytest.mark.slow
 def test_the_setting_and_what_the_page_offers(folder):
     assert Settings.read(["--gallery", str(folder)], {}).gallery == folder
     assert Settings.read([], {"FITPRUNE_GALLERY": str(folder)}).gallery == folder

@@ -61,6 +61,7 @@ def test_it_is_shown_again_as_it_was(history, found, comparison):
     assert comparison.device in update[parts.notice].text and history.page.engine.asked == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("index", [0, *slow(2, None)])
 def test_an_example_or_scene_comes_with_its_picture_truth_and_link(history, found, index):
     examples, parts = history.page.examples, history.page.parts
@@ -75,6 +76,7 @@ def test_an_example_or_scene_comes_with_its_picture_truth_and_link(history, foun
         assert update[parts.picture].endswith(name) and update[parts.board].picture.endswith(f"/{name}")
 
 
+@pytest.mark.slow
 def test_what_was_painted_has_no_link_and_of_an_example_its_picture(history, comparison):
     image, parts, example = Image.new("RGB", (120, 90), "green"), history.page.parts, history.page.examples[0]
     for painted in (

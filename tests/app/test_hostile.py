@@ -277,6 +277,7 @@ ROUTES = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(ROUTES)))
 def test_raw_routes(server, number):
     method, path, body, headers = ROUTES[number]

@@ -44,6 +44,7 @@ def test_the_first_difference(one, other, at):
     assert subject_of((one, other), ((), ())).first_difference() == at
 
 
+@pytest.mark.slow
 def test_a_look_is_the_librarys(tiny_engine):
     engine, picture = tiny_engine, random_picture()
     *_, done = engine.compare(picture, QUESTION, 40, against=engine_side("random:seed=2", 20))
@@ -67,6 +68,7 @@ def test_a_look_is_the_librarys(tiny_engine):
     assert there == [list(range(36)), *[kept.tolist() for kept in trace.kept[:-1]]]
 
 
+@pytest.mark.slow
 def test_painted_tokens_stay_in_the_answer_and_in_the_look(tiny_engine):
     engine, picture, paint = tiny_engine, random_picture(), Paint((0, 35), (1, 2, 3))
     asked = Asked(None, QUESTION, 40, None, Sides("fitprune", "fitprune"), paint)
@@ -139,6 +141,7 @@ def test_a_run_looks_where_the_answers_part_and_a_click_where_it_says(page, tmp_
     assert (lens.side, lens.index, lens.token, lens.clicked) == (1, 2, "car", True)
 
 
+@pytest.mark.slow
 def test_words_about_waiting_and_an_earlier_failure_go_when_there_is_something_to_see(page, tmp_path):
     subject, notice = run_of(page, tmp_path)[-1][page.parts.subject], page.parts.notice
     (update,) = looked(page, subject, Message(text="Timing: so."), side=1, index=2)

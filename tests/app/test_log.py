@@ -61,6 +61,7 @@ def test_who_listens_without_having_asked(server):
     first_words(server[2], "never asked")
 
 
+@pytest.mark.slow
 def test_who_goes_while_it_runs_and_listens_again(server, asked):
     asked("goes")
     for _ in range(3):
@@ -68,6 +69,7 @@ def test_who_goes_while_it_runs_and_listens_again(server, asked):
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_two_who_listen_to_one_session(server, asked):
     asked("twins")
     url = server[2]
@@ -89,6 +91,7 @@ def test_who_cancels_twice_and_what_is_over(server, asked):
     assert httpx.post(f"{url}gradio_api/reset", json={"event_id": event}, timeout=10).status_code < 500
 
 
+@pytest.mark.slow
 def test_who_asks_again_after_he_went(server, asked):
     _, demo, url = server
     asked("returns")
@@ -99,12 +102,14 @@ def test_who_asks_again_after_he_went(server, asked):
     assert ended["success"]
 
 
+@pytest.mark.slow
 def test_who_asks_and_never_listens(server, asked):
     for _ in range(3):
         asked("silent")
     time.sleep(1.0)
 
 
+@pytest.mark.slow
 def test_who_asks_the_simple_route_for_the_answer_twice(server):
     url = server[2]
     body = {"data": [upload(url, png()), "What is it?", 60]}

@@ -44,6 +44,7 @@ def folder(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_what_is_shipped_is_current(embedded):
     """Where this fails, `make examples` mends it."""
     for example in EXAMPLES:

@@ -82,6 +82,7 @@ def zip_of(tmp_path, count):
     return str(path)
 
 
+@pytest.mark.slow
 def test_a_recipe_is_fitted_from_ones_own_pictures(page, tiny_engine, tmp_path):
     told = finished(page, page.begin(zip_of(tmp_path, 3), 8, 50, None, REQUEST))
     samples = [(random_picture(seed=number), f"What is {number}?") for number in range(3)]

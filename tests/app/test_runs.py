@@ -51,6 +51,7 @@ def wait_for(run, seconds=60.0):
     return run
 
 
+@pytest.mark.slow
 def test_a_run_answers_what_evaluate_answers(engine, runs, tmp_path):
     run = wait_for(begin(runs))
     assert (run.state, run.done, run.total) == ("done", 3, 3)
@@ -78,6 +79,7 @@ def test_one_run_at_a_time_has_the_model(engine, runs, monkeypatch):
     assert [wait_for(run).state for run in both] == ["done", "done"] and max(most) == 1
 
 
+@pytest.mark.slow
 def test_what_was_answered_before_a_stop_is_kept(engine, runs, monkeypatch):
     evaluate = engine.evaluate
 
@@ -133,6 +135,7 @@ def zipped(path, lines, picture=b""):
     return str(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", [EVALUATE, CALIBRATE])
 @pytest.mark.parametrize("image", ["{outside}", "{missing}", "../../../secret.png", "pictures/../../../../secret.png"])
 def test_a_picture_of_the_server_is_not_asked_about_and_nobody_learns_whether_it_is_there(
@@ -151,6 +154,7 @@ def test_a_picture_of_the_server_is_not_asked_about_and_nobody_learns_whether_it
     assert wait_for(runs.ask(None, path, 10, [60], ["fitprune"], task=task)).state == "done"
 
 
+@pytest.mark.slow
 def test_a_zip_that_fails_in_whatever_way_leaves_nothing_and_ends_nothing(engine, runs, tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "evaluate", lambda *_, should_stop, **__: _until(should_stop))
     old = begin(runs)
@@ -204,6 +208,7 @@ def test_one_that_waits_is_over_as_soon_as_it_is_stopped_and_begins_no_more(engi
     assert asked == [1] and second.state == "stopped"
 
 
+@pytest.mark.slow
 def test_rows_keep_their_pictures_while_another_run_is_on_the_way(engine, runs, monkeypatch):
     page = InspectPage(engine, runs)
     names = ("notice", "timer", "token", "stop", "table", "shown", "picture")
@@ -231,6 +236,7 @@ def test_a_run_that_fails_says_why(engine, runs, monkeypatch):
 
 
 class TestTable:
+    @pytest.mark.slow
     def test_it_holds_what_the_results_hold(self, engine, runs):
         run = wait_for(begin(runs, count=4))
         outcomes = read_results(run.results)
@@ -250,6 +256,7 @@ class TestTable:
         assert list(table.sums) == ["", "even", "odd"]
         assert [table.sums[kind][0].right[1] for kind in ("", "even", "odd")] == [4, 2, 2]
 
+    @pytest.mark.slow
     def test_answers_of_an_older_version_say_not_how_sure_they_were(self, engine, runs):
         outcomes = read_results(wait_for(begin(runs, count=4)).results)
         sides = outcomes.sides
@@ -258,12 +265,14 @@ class TestTable:
         mixed = replace(outcomes, sides=(without[0], *sides[1:]))
         assert table_of(mixed, "title", has_pictures=True)[0].margins[0] == [-1.0] * 4
 
+    @pytest.mark.slow
     def test_the_same_answers_have_the_same_fingerprint(self, engine, runs):
         run = wait_for(begin(runs))
         one, other = (table_of(read_results(run.results), "title", has_pictures=True)[0] for _ in range(2))
         named, _ = table_of(read_results(run.results), "another", has_pictures=True)
         assert one.fingerprint == other.fingerprint != named.fingerprint
 
+    @pytest.mark.slow
     def test_what_a_browser_cannot_take_is_cut_and_said(self, engine, runs, monkeypatch):
         monkeypatch.setattr("app.tables.MOST_ANSWERS", 6)
         run = wait_for(begin(runs, count=4))

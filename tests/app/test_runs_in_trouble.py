@@ -51,6 +51,7 @@ def test_a_folder_that_cannot_be_written_is_told_in_words(tmp_path):
     assert str(tmp_path) not in sentence(error.value)
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_on_the_way_ends_the_run_with_what_it_has(tiny_engine, tmp_path, monkeypatch):
     """The journal meets the limit; the run says so without a folder, and goes on when there is room again."""
     runs = Runs(tiny_engine, tmp_path / "runs")
@@ -82,6 +83,7 @@ def test_a_plan_that_was_cut_is_a_run_that_is_not_known(tmp_path, plan):
     assert list(page.go_on(token)) == ["timer"]
 
 
+@pytest.mark.slow
 def test_two_pages_of_one_visitor_go_on_with_one_run(tmp_path):
     engine = FakeEngine(delay=0.05)
     runs = Runs(engine, tmp_path)

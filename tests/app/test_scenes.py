@@ -45,6 +45,7 @@ def test_how_a_question_is_typed_does_not_matter():
     assert question_key("What is in this image?") == question_key("please what is in the picture")
 
 
+@pytest.mark.slow
 def test_nothing_is_known_about_other_questions_and_other_pictures():
     assert true_answer(load_examples()[0].seed, "Who painted this?") is None
     assert true_answer(None, "What color is the star?") is None

@@ -11,6 +11,7 @@ import pytest
 SCRIPTS = sorted(Path(__file__).parent.glob("*.test.js"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs Node")
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
 def test_script(script):

@@ -40,6 +40,7 @@ def saved(sharing, found, **chosen):
     return update[sharing.saver], update[sharing.page.parts.notice]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", [*(ending for ending in EXPORTS if ending not in FILMS), *slow(*FILMS)])
 def test_every_ending_is_saved_as_the_library_writes_it(sharing, found, ending):
     file, told = saved(sharing, found, ending=ending, layer=3)
@@ -59,6 +60,7 @@ def test_before_a_run_there_is_nothing_to_save(sharing):
     assert file.name == "" and "run a comparison first" in told.text
 
 
+@pytest.mark.slow
 def test_a_picture_shows_the_layer_that_was_asked_for(sharing, found):
     first, last = (
         Image.open(io.BytesIO(base64.b64decode(saved(sharing, found, ending=".png", layer=layer)[0].data)))

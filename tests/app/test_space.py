@@ -106,6 +106,7 @@ def test_no_file_is_more_than_git_push_takes(files):
     assert [str(path) for path in files if (ROOT / path).stat().st_size > LARGEST_BY_GIT] == []
 
 
+@pytest.mark.slow
 def test_the_containers_health_check_finds_the_app_and_misses_it_where_it_is_not():
     dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
     (check,) = re.findall(r'^HEALTHCHECK .*? CMD python -c "(.*)"$', dockerfile, re.MULTILINE)

@@ -171,6 +171,7 @@ def test_a_request_holds_its_picture_from_the_line_on(how):
     asyncio.run(go())
 
 
+@pytest.mark.slow
 def test_runs_are_bounded_too_and_those_on_the_way_stay(tmp_path, monkeypatch):
     runs = Runs(FakeEngine(limits=FEW), tmp_path)
     free = threading.Event()

@@ -133,6 +133,7 @@ def test_data_urls_have_the_formats_of_files(format):
         receive(None, data_url(buffer.getvalue())).open()
 
 
+@pytest.mark.slow
 def test_data_urls_have_the_bounds_of_files():
     few, most = Limits(max_upload_mb=1), 2**20
     assert receive(None, data_url(bytes(most)), few).data == bytes(most)

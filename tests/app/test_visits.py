@@ -45,6 +45,7 @@ def without_waits(items):
     return [item for item in items if not isinstance(item, Waiting)]
 
 
+@pytest.mark.slow
 def test_work_comes_after_the_turn_and_the_place_is_given_up():
     async def main():
         line, work = Line(), Work()
@@ -74,6 +75,7 @@ def test_errors_are_raised_to_whoever_waits_for_the_work():
     asyncio.run(main())
 
 
+@pytest.mark.slow
 def test_what_comes_after_the_place_is_over_is_not_shown():
     """A model looks whether it is to stop after each token: the one that it was at still comes."""
 
@@ -98,6 +100,7 @@ def test_what_comes_after_the_place_is_over_is_not_shown():
         asyncio.run(main())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["close", "cancel", "end"])
 def test_the_loop_goes_on_while_the_work_of_somebody_who_left_ends(how):
     """A model that takes long for a step: whoever leaves is rid of it at once, and the next has his turn after it."""
@@ -133,6 +136,7 @@ def test_the_loop_goes_on_while_the_work_of_somebody_who_left_ends(how):
     asyncio.run(main())
 
 
+@pytest.mark.slow
 def test_whoever_waits_can_go():
     async def main():
         line, work = Line(), Work()

@@ -97,6 +97,7 @@ def untimed(comparison: Comparison) -> tuple:
     return comparison.original.answer, comparison.pruned.answer, comparison.kept, comparison.removed
 
 
+@pytest.mark.slow
 def test_a_borrowed_gpu_answers_what_a_plain_engine_answers(engine, tiny_engine, spaces):
     *_, there = engine.compare(random_picture(), "What is it?", 60)
     *_, here = tiny_engine.compare(random_picture(), "What is it?", 60)
@@ -106,6 +107,7 @@ def test_a_borrowed_gpu_answers_what_a_plain_engine_answers(engine, tiny_engine,
     assert spaces.closed == 2
 
 
+@pytest.mark.slow
 def test_the_duration_follows_from_the_request(engine, spaces):
     list(engine.compare(random_picture(), "What is it?", 60))
     list(engine.sweep(random_picture(), "What is it?", [30], ["fitprune"]))

@@ -107,6 +107,7 @@ class TestOutcome:
         assert out.read_bytes() == expected
         assert [path.name for path in out.parent.iterdir()] == ["out.npz"]
 
+    @pytest.mark.slow
     def test_pictures_of_several_token_counts_are_padded(self, tiny_next, samples, out):
         pairs = [(random_picture(*size, seed=number), f"What is {number}?") for number, size in enumerate(SIZES)]
         collected = collect_statistics(*tiny_next, pairs, source=samples.name)
@@ -162,6 +163,7 @@ class TestGoingOn:
         assert out.read_bytes() == expected
         assert steps[0] == (number + 1, 6)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("first", "then"), [(3, 1), *(pytest.param(*pair, marks=pytest.mark.slow) for pair in ((1, 2), (2, 3)))]
     )
@@ -279,6 +281,7 @@ class TestGoingOn:
             calibrate(*tiny, samples, out)
         assert (out.parent / name).read_text().startswith("notes")
 
+    @pytest.mark.slow
     def test_two_runs_at_once_are_refused(self, tiny, samples, expected, out):
         def run_again(*_):
             with pytest.raises(ValueError, match=r"another run is writing to .*out\.npz; wait for it, or name another"):
@@ -287,6 +290,7 @@ class TestGoingOn:
         calibrate(*tiny, samples, out, progress=run_again)
         assert out.read_bytes() == expected
 
+    @pytest.mark.slow
     def test_records_that_a_process_still_writes_are_refused(self, tiny, samples, out):
         out.parent.mkdir()
         conditions = calibration._Task(*tiny, SamplesFile(samples), out).conditions()
@@ -296,6 +300,7 @@ class TestGoingOn:
         ):
             calibrate(*tiny, samples, out)
 
+    @pytest.mark.slow
     def test_finished_statistics_are_made_anew(self, tiny, samples, expected, out, stopping):
         calibrate(*tiny, samples, out)
         calls = stopping(None)
@@ -305,6 +310,7 @@ class TestGoingOn:
 
 
 class TestBatches:
+    @pytest.mark.slow
     @pytest.mark.parametrize("size", [*slow(2), 3, *slow(8), "auto"])
     def test_give_the_statistics_of_one_at_a_time(self, tiny_next, samples, out, tmp_path, size):
         calibrate(*tiny_next, samples, tmp_path / "one.npz")
@@ -353,6 +359,7 @@ class TestBadSamples:
         collected = collect_statistics(*tiny, pairs)
         assert np.array_equal(AttentionStatistics.load(out).self_attention, collected.self_attention)
 
+    @pytest.mark.slow
     def test_prompts_that_are_too_long_are_left_out(self, samples, out, caplog, tmp_path):
         model, processor = load_model(save_tiny_llava(tmp_path / "short"))
         model.config.text_config.max_position_embeddings = 60

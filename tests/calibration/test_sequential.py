@@ -100,6 +100,7 @@ def test_pictures_of_several_sizes_give_nearly_the_same_recipe_both_ways(monkeyp
 
 
 class TestRecipe:
+    @pytest.mark.slow
     @pytest.mark.parametrize("reduction", [*slow(0.1, 0.37), 0.6, *slow(0.85)])
     def test_budget_is_met(self, tiny, tiny_samples, reduction):
         model, processor = tiny
@@ -110,12 +111,14 @@ class TestRecipe:
         assert (recipe.procedure, recipe.num_samples, recipe.num_visual_tokens) == ("sequential", 4, 36)
         assert 0 < recipe.alpha < 1
 
+    @pytest.mark.slow
     def test_the_largest_budget_there_is_can_be_met(self, tiny, tiny_samples):
         """No alpha of the grid meets it; the last trial drops everything, and later layers see no visual token."""
         most = largest_reduction(DecoderGeometry.from_config(tiny[0].config), 36)
         recipe = fit_recipe_sequential(*tiny, tiny_samples, most - 1e-6)
         assert recipe.removed == (36, 0, 0, 0) and recipe.alpha == 1.0
 
+    @pytest.mark.slow
     def test_layers_that_may_not_drop_stay_whole_and_what_they_bar_is_named(self, tiny, tiny_samples, monkeypatch):
         family = type(family_of(tiny[0].config))
         monkeypatch.setattr(family, "first_drop_layer", lambda self, config: 2)
@@ -124,6 +127,7 @@ class TestRecipe:
         with pytest.raises(ValueError, match=r"reduction is 0\.6, but dropping from layer 2 \(from 0\) on"):
             fit_recipe_sequential(*tiny, tiny_samples, 0.6)
 
+    @pytest.mark.slow
     def test_zero_removes_nothing(self, tiny, tiny_samples):
         assert set(fit_recipe_sequential(*tiny, tiny_samples, 0).removed) == {0}
 

@@ -59,6 +59,7 @@ def test_compare_answers_and_loads_what_it_needs(run):
     assert families == {module for module, _ in FAMILIES["llava"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [("--help",), ("compare", "--help"), ("fit", "--statistics", STATISTICS, "--reduction", "0.5", "--out")],
@@ -72,6 +73,7 @@ def test_help_and_fit_load_neither_torch_nor_pictures(run, arguments, tmp_path):
     assert loaded.isdisjoint(NEVER | OTHER_ROOMS | MODELS | {"PIL", "fitprune_core.run", "tqdm"})
 
 
+@pytest.mark.slow
 def test_bad_input_is_one_line_and_status_2(run, tmp_path):
     question = ("--image", tmp_path / "no.png", "--question", "What?", "--reduction", "0.5")
     done, loaded = run("compare", *question)

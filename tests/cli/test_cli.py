@@ -114,6 +114,7 @@ def test_budgets_that_no_fit_can_meet(place, tiny_folder, tmp_path, capsys, redu
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_evaluate_prints_scores_and_goes_on_where_it_stopped(place, tiny_folder, tmp_path, capsys):
     out = tmp_path / "results.csv"
     arguments = ["evaluate", "--model", str(tiny_folder), "--samples", str(place / "samples.jsonl"),
@@ -155,6 +156,7 @@ def test_calibrate_leaves_out_what_does_not_fit(place, tiny_folder, tmp_path, ca
     assert AttentionStatistics.load(out).num_samples == len((place / "samples.jsonl").read_text().splitlines()) - 1
 
 
+@pytest.mark.slow
 def test_evaluate_leaves_out_what_does_not_fit(place, tiny_folder, tmp_path, capsys, caplog, monkeypatch):
     fill_memory_once(monkeypatch)
     out = tmp_path / "results.csv"

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.usefixtures("one_round")
 RUN_KEYS = ["answer", "new_tokens", "prefill_ms", "decode_ms", "visual_gflops", "total_gflops", "kv_cache_bytes"]
 
 
+@pytest.mark.slow
 def test_compare_prints_one_json_object(compare, capsys):
     assert compare(json=True) == 0
     captured = capsys.readouterr()
@@ -31,6 +32,7 @@ def test_compare_prints_one_json_object(compare, capsys):
     assert sum(entries["removed"]) > 0
 
 
+@pytest.mark.slow
 def test_compare_prints_a_table(compare, capsys):
     assert compare(method="random") == 0
     table = capsys.readouterr().out
@@ -41,6 +43,7 @@ def test_compare_prints_a_table(compare, capsys):
     assert any(words in prefill for words in ("no measurable difference", "faster (", "slower (", "too few"))
 
 
+@pytest.mark.slow
 def test_the_answers_are_printed_before_the_times_are_measured(compare, capsys, monkeypatch):
     """The terminal has them while the model is still being timed; as JSON all comes at once."""
     from fitprune_core.run import comparison
@@ -65,6 +68,7 @@ def test_the_answers_are_printed_before_the_times_are_measured(compare, capsys, 
     assert said[1] == ""
 
 
+@pytest.mark.slow
 def test_an_unsure_answer_is_called_so(compare, capsys, tmp_path, monkeypatch):
     """An untrained model is never sure; an evaluation of its weights says how often that is a changed answer."""
     assert compare(json=True) == 0
@@ -110,12 +114,14 @@ def test_compare_keeps_and_drops_what_it_is_told_to(compare, capsys):
     assert f"painted   stay: {stay}; go first: {go}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_compare_takes_a_recipe_file(compare, place, capsys):
     assert compare(reduction=None, recipe=place / "recipe.json", json=True) == 0
     entries = json.loads(capsys.readouterr().out)
     assert entries["removed"] == list(PruningRecipe.load(place / "recipe.json").removed)
 
 
+@pytest.mark.slow
 def test_nothing_is_pruned_at_zero(compare, capsys):
     assert compare(reduction=0, json=True) == 0
     entries = json.loads(capsys.readouterr().out)
@@ -123,6 +129,7 @@ def test_nothing_is_pruned_at_zero(compare, capsys):
     assert entries["removed"] == [0, 0, 0, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -173,6 +180,7 @@ def test_bad_files_are_named(compare, place, tmp_path, capsys):
     assert "removed[0] is -1" in complaint(capsys)
 
 
+@pytest.mark.slow
 def test_recipe_of_another_checkpoint_is_used_with_a_warning(compare, place, tmp_path, capsys, caplog):
     entries = json.loads((place / "recipe.json").read_text())
     (tmp_path / "other.json").write_text(json.dumps(entries | {"model": "another-llava"}))
@@ -195,6 +203,7 @@ def test_image_aspect_is_recorded_and_a_recipe_of_another_is_warned_about(compar
     assert entries["warnings"] == [warning] == [record.getMessage() for record in caplog.records]
 
 
+@pytest.mark.slow
 def test_statistics_of_another_model_are_refused(compare, place, tiny_folder, tmp_path, capsys):
     statistics = AttentionStatistics.load(place / "recipes" / tiny_folder.name / "statistics.npz")
     path = tmp_path / tiny_folder.name / "statistics.npz"
@@ -215,6 +224,7 @@ def test_running_out_of_memory_is_no_bad_input(compare, capsys, monkeypatch):
     assert "ran out of memory" in complaint(capsys)
 
 
+@pytest.mark.slow
 def test_memory_that_runs_out_in_the_model_ends_compare_with_one_line(compare, capsys, monkeypatch):
     fill_memory_once(monkeypatch)
     assert compare() == 1

@@ -39,6 +39,7 @@ def files(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_every_form_calibrates_to_the_same_statistics(files, tiny_folder, capsys):
     found = []
     for name in ("s.jsonl", "s.json", "s.csv"):
@@ -53,6 +54,7 @@ def test_every_form_calibrates_to_the_same_statistics(files, tiny_folder, capsys
         assert np.array_equal(other.cross_attention, found[0].cross_attention)
 
 
+@pytest.mark.slow
 def test_what_was_fitted_is_evaluated(files, tiny_folder, capsys):
     model = ["--model", str(tiny_folder), "--samples", str(files / "s.json"), "--images", str(files / "pictures")]
     assert main(["calibrate", *model, "--out", str(files / "s.npz")]) == 0
@@ -74,6 +76,7 @@ def test_what_was_fitted_is_evaluated(files, tiny_folder, capsys):
     assert "not allowed with" in (told := capsys.readouterr().err) and "--statistics" in told
 
 
+@pytest.mark.slow
 def test_evaluate_reads_llavas_form(files, tiny_folder, capsys):
     statistics = files / "recipes" / tiny_folder.name / "statistics.npz"
     model = ["--model", str(tiny_folder), "--samples", str(files / "s.json"), "--images", str(files / "pictures")]

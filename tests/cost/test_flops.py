@@ -223,6 +223,7 @@ def test_request_equals_what_torch_counts(options, new_tokens):
     assert counted == expected.total
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(48, 36), (24, 24), (30, 90)])
 def test_tiles_of_llava_next_are_counted(size):
     model, processor = tiny_llava(family="llava_next")

@@ -184,6 +184,7 @@ def test_the_end_of_a_description_is_asked_which_kinds_and_colors_there_are():
         assert not any(set(PRESENT_FACTS) & set(facts) for _, facts in later)
 
 
+@pytest.mark.slow
 def test_a_caption_is_known_before_it_is_said(mini_tokenizer):
     encoder = text.Encoder(mini_tokenizer)
     for scene in (make(seed) for seed in range(20) for make in (random_scene, crowded_scene)):

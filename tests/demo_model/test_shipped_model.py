@@ -54,6 +54,7 @@ def test_the_statistics_are_of_this_model(mini_llava, statistics):
     assert statistics.model == "mini-llava" and statistics.num_samples >= 64
 
 
+@pytest.mark.slow
 def test_what_the_app_says_of_its_accuracy_is_of_these_weights(mini_llava):
     model, _ = mini_llava
     found = read_known("mini-llava", lambda: weights_digest(model), ROOT / "recipes").budgets
@@ -62,6 +63,7 @@ def test_what_the_app_says_of_its_accuracy_is_of_these_weights(mini_llava):
     assert all(each.original >= each.right for each in found)
 
 
+@pytest.mark.slow
 def test_an_answer_tells_how_sure_it_is_and_the_card_says_how_well(mini_llava):
     model, _ = mini_llava
     known = read_known("mini-llava", lambda: weights_digest(model), ROOT / "recipes").sureness
@@ -74,6 +76,7 @@ def test_an_answer_tells_how_sure_it_is_and_the_card_says_how_well(mini_llava):
     ) in card
 
 
+@pytest.mark.slow
 def test_the_card_has_every_figure_of_the_evaluation_that_ships():
     outcomes = read_results(RECIPES / "evaluation.csv")
     card = (ROOT / "assets" / "mini-llava" / "README.md").read_text(encoding="utf-8")

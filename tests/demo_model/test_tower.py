@@ -29,6 +29,7 @@ from app.demo_model.vision_stage import dense_loss
 from tests.demo_model.locality import assert_local
 
 
+@pytest.mark.slow
 def test_a_patch_sees_its_neighbours_only_before_and_after_a_step_of_training():
     tower, heads = build_tower(), ReadOuts(128, TARGETS)
     assert_local(tower)

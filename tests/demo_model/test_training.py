@@ -65,6 +65,7 @@ def test_rows_are_halved_by_their_length():
     assert language_stage.halves_by_length(turns[:1]) == [[0]]
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_decoder_moves_to_another_tower(untrained_mini, mini_tokenizer, monkeypatch):
     """The new projector gives what least squares can; between models of one tower, what the old one gives."""
@@ -97,6 +98,7 @@ def test_a_shallower_decoder_computes_what_the_first_layers_did(mini_tokenizer):
             transplant.keep_first_layers(model, count)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize("share", [0.3, 0.65, 1.0])
 def test_a_decoder_drawn_partly_anew_keeps_the_rest_of_every_matrix(mini_tokenizer, share):

@@ -39,6 +39,7 @@ def test_a_seed_decides_the_scene_and_its_pixels():
     assert first.draw(300).size == (300, 300)
 
 
+@pytest.mark.slow
 def test_objects_stand_in_their_cells_and_show_their_color():
     for seed in range(60):
         scene = random_scene(seed)
@@ -256,6 +257,7 @@ def test_curriculum_starts_with_few_objects_here_and_there_and_ends_with_all():
     assert all(sum(phase.shares.values()) == pytest.approx(1) for phase in CURRICULUM)
 
 
+@pytest.mark.slow
 def test_a_step_draws_every_kind_of_picture_and_the_same_for_the_same_number(easy_vqa):
     made = Batches(seed=1, batch_size=40, questions=5)
     (pool, shown, turns), (again, _, other) = (made.draw(random.Random(3), CURRICULUM[-1]) for _ in range(2))
@@ -267,6 +269,7 @@ def test_a_step_draws_every_kind_of_picture_and_the_same_for_the_same_number(eas
         assert {answer for _, answer in pairs} == {UNKNOWN_ANSWER}
 
 
+@pytest.mark.slow
 def test_samples_are_the_same_for_a_seed_and_can_be_read_back(tmp_path):
     first, again = (write_samples(tmp_path / name, 13, seed=2) for name in ("a", "b"))
     assert first.read_text() == again.read_text()

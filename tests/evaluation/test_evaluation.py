@@ -31,6 +31,7 @@ class TestEvaluate:
         assert [row.key for row in rows_of(tmp_path)] == [(f"s{n}", *way) for n in range(3) for way in ways]
         assert (tmp_path / "out" / "results.csv").read_text().splitlines()[0] == HEADER
 
+    @pytest.mark.slow
     def test_two_seeds_are_two_ways(self, run, tmp_path):
         scores = run((0.6,), methods=("random", "random:seed=0", "random:seed=1"))
         assert [score.method for score in scores] == [ORIGINAL, "random", "random(seed=1)"]
@@ -38,6 +39,7 @@ class TestEvaluate:
         run((0.6,), methods=("random:seed=1",))
         assert (tmp_path / "out" / "results.csv").read_bytes() == before
 
+    @pytest.mark.slow
     def test_rows_say_what_a_comparison_says(self, run, tiny, recipe_for, tmp_path):
         run()
         rows = {row.key: row for row in rows_of(tmp_path)}
@@ -67,6 +69,7 @@ class TestEvaluate:
         assert [row.correct for row in rows_of(tmp_path)] == ["1", "", "0"]
         assert (score.samples, score.asked, score.accuracy, score.agreement) == (3, 2, 0.5, 1.0)
 
+    @pytest.mark.slow
     def test_scores_sum_the_rows_up(self, run, tiny, tmp_path):
         found = run((0.6, 0.0, 0.6), methods=("fitprune", "fitprune"))
         assert [(score.method, score.reduction) for score in found] == [("original", 0.0), ("fitprune", 0.6)]
@@ -115,6 +118,7 @@ def test_a_model_with_recipes_of_its_own_needs_no_others(tiny, samples, recipe_f
     assert made and [(score.method, score.reduction) for score in scores] == [("original", 0.0), ("random", 0.5)]
 
 
+@pytest.mark.slow
 def test_a_question_may_be_as_long_as_the_model_reads(tiny, recipe_for, tmp_path):
     """What visitors of a page may ask is bounded there."""
     random_picture().save(tmp_path / "p.png")
@@ -154,6 +158,7 @@ class TestBadSamples:
 
 
 class TestBatches:
+    @pytest.mark.slow
     @pytest.mark.parametrize("size", [2, *slow(3, 8, "auto")])
     def test_give_the_file_of_one_at_a_time(self, run, tmp_path, size):
         run()

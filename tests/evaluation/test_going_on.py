@@ -19,6 +19,7 @@ from tests.tiny import random_picture, tiny_llava
 
 
 class TestGoingOn:
+    @pytest.mark.slow
     def test_nothing_is_answered_twice(self, run, tmp_path, monkeypatch):
         run((0.3,))
         before = (tmp_path / "out" / "results.csv").read_bytes()
@@ -28,6 +29,7 @@ class TestGoingOn:
         assert not asked
         assert (tmp_path / "out" / "results.csv").read_bytes() == before
 
+    @pytest.mark.slow
     def test_a_new_budget_adds_its_rows_only(self, run, tmp_path, monkeypatch):
         run((0.3,), methods=("fitprune",))
         answer, ways = evaluation.answer, []
@@ -37,6 +39,7 @@ class TestGoingOn:
         kinds = [(0.0, ORIGINAL), (0.3, "fitprune"), (0.6, "fitprune")]
         assert [row.key for row in rows_of(tmp_path)] == [(f"s{n}", *kind) for n in range(3) for kind in kinds]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("number", [4, *slow(0, 1, 13)])
     def test_a_run_that_was_stopped_goes_on(self, run, tmp_path, monkeypatch, number):
         run()
@@ -108,6 +111,7 @@ class TestOtherConditions:
 
         return again
 
+    @pytest.mark.slow
     def test_of_the_model(self, run, again):
         run((0.6,), methods=("fitprune",))
         again("was begun with weights [0-9a-f]{16}, not [0-9a-f]{16}", model=tiny_llava(seed=1))
@@ -115,6 +119,7 @@ class TestOtherConditions:
         model, processor = tiny_llava()
         again("was begun with dtype torch.float32, not torch.bfloat16", model=(model.bfloat16(), processor))
 
+    @pytest.mark.slow
     def test_of_the_processor(self, run, again, tiny):
         run((0.6,), methods=("fitprune",))
         model, processor = tiny_llava()
@@ -124,12 +129,14 @@ class TestOtherConditions:
         processor.chat_template = processor.chat_template.replace("ASSISTANT", "YOU")
         again("was begun with processor", model=(tiny[0], processor))
 
+    @pytest.mark.slow
     def test_of_options_and_recipes(self, run, again, recipe_for):
         run((0.6,), methods=("fitprune",))
         again("was begun with max_new_tokens 3, not 4", max_new_tokens=4)
         heavier = replace(recipe_for(0.6), removed=(0, 0, 0, 30))
         again(r"was begun with recipe of fitprune at 0\.6 .* of 36, not 0 0 0 30 of 36", recipes=lambda _: heavier)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("what", ["picture", "question"])
     def test_of_a_sample(self, run, again, samples, tmp_path, what):
         run((0.6,), methods=("fitprune",))
@@ -140,6 +147,7 @@ class TestOtherConditions:
         for reductions in ((0.6,), (0.3, 0.6)):
             again("what it holds of sample s1 is of another picture or question", reductions=reductions)
 
+    @pytest.mark.slow
     def test_seeds_are_ways_of_their_own(self, run, tmp_path):
         found = run((0.6,), methods=("random", "random:seed=1"))
         assert [score.method for score in found] == [ORIGINAL, "random", "random(seed=1)"]
@@ -217,6 +225,7 @@ class TestSeveralProcesses:
         assert [row.id for row in rows_of(tmp_path)] == ["s1"] * 5 + ["s2"] * 5 + ["s0"] * 5
         assert rows_of(tmp_path)[-1].expected == "a key"
 
+    @pytest.mark.slow
     def test_parts_of_another_run_are_refused(self, run, shares, tmp_path):
         shares(2)
         (tmp_path / "out" / "results.csv.journal").unlink()
@@ -232,6 +241,7 @@ class TestSeveralProcesses:
         run((), progress=run_again)
 
 
+@pytest.mark.slow
 def test_a_run_may_be_asked_to_stop(run, tmp_path):
     """What was done is in the table; another run does the rest, and no answer is there twice."""
     asked = []

@@ -31,6 +31,7 @@ LINES = [
 
 
 class TestReadResults:
+    @pytest.mark.slow
     def test_an_evaluation_is_read_back(self, run, tmp_path, samples):
         run()
         found, rows = read_results(tmp_path / "out" / "results.csv"), rows_of(tmp_path)
@@ -48,6 +49,7 @@ class TestReadResults:
             ]
         assert found.model == rows[0].model
 
+    @pytest.mark.slow
     def test_kinds_of_the_samples_file_are_kept(self, run, tmp_path, samples):
         entries = [json.loads(line) for line in samples.read_text().splitlines()]
         for entry, kind in zip(entries, ("color", "x" * 200, ["no text"]), strict=True):
@@ -95,6 +97,7 @@ class TestReadResults:
 
 
 class TestSummaries:
+    @pytest.mark.slow
     def test_they_are_counts_of_the_table(self, run, tmp_path):
         run()
         rows, found = rows_of(tmp_path), read_results(tmp_path / "out" / "results.csv")

@@ -96,6 +96,7 @@ def bench_digest(monkeypatch):
     return known
 
 
+@pytest.mark.slow
 def test_a_changed_checkpoint_begins_anew(make_bench, asked):
     bench = make_bench()
     bench.answers("a", bench.sets[TEST], [])
@@ -109,6 +110,7 @@ def test_a_changed_checkpoint_begins_anew(make_bench, asked):
     assert asked == []
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on(make_bench, asked, monkeypatch):
     bench = make_bench()
     (recipe,) = recipes(bench, 0.6)
@@ -144,12 +146,14 @@ def test_what_cannot_answer_is_named_and_leaves_the_rest_alone(make_bench):
     assert board.right(("refusing", 0.6)) is None and board.right(("random", 0.6)).asked == 4
 
 
+@pytest.mark.slow
 def test_budgets_that_cannot_be_met_are_left_out(make_bench, caplog):
     bench = make_bench()
     found = recipes(bench, 0.5, 0.99)
     assert [recipe.reduction for recipe in found] == [0.5] and "left out the budget 0.99" in caplog.text
 
 
+@pytest.mark.slow
 def test_statistics_are_collected_once(make_bench, monkeypatch):
     bench = make_bench()
     first = bench.statistics(bench.sets[CALIBRATION])
@@ -159,6 +163,7 @@ def test_statistics_are_collected_once(make_bench, monkeypatch):
     assert first.num_samples == SMALLEST.calibration
 
 
+@pytest.mark.slow
 def test_raw_rows_are_whole(make_bench):
     bench = make_bench(plan=replace(SMALLEST, test=2, few=2))
     path = bench.answers("a", bench.sets[TEST], []).path

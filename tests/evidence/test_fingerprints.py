@@ -6,6 +6,8 @@ import ast
 import importlib.util
 from pathlib import Path
 
+import pytest
+
 import fitprune_core
 from app.evidence.fingerprints import PRUNED, code_digest, digest_of, files_digest, method_digest, room_digest
 from fitprune_core.pruning.methods import find_method
@@ -41,6 +43,7 @@ def digest_of_method(path, **written) -> str:
     return method_digest(module.Other())
 
 
+@pytest.mark.slow
 def test_words_about_a_method_change_nothing_and_what_it_does_everything(tmp_path):
     path = tmp_path / "a_method_of_a_test.py"
     first = digest_of_method(path, words="One.", factor=1)
@@ -48,11 +51,13 @@ def test_words_about_a_method_change_nothing_and_what_it_does_everything(tmp_pat
     assert digest_of_method(path, words="One.", factor=2) != first
 
 
+@pytest.mark.slow
 def test_options_are_part_of_a_method():
     digests = {method_digest(find_method(name)) for name in ("random", "random:seed=1", "uniform", "fitprune")}
     assert len(digests) == 4 and method_digest(find_method("random")) in digests
 
 
+@pytest.mark.slow
 def test_all_code_that_an_answer_needs_is_part_of_its_fingerprint():
     """A module that decides an answer, its cost or whether it is right, and is in no room, would serve old ones."""
     library = Path(fitprune_core.__file__).parent

@@ -16,6 +16,7 @@ from fitprune_core.samples.files import read_samples
 from fitprune_core.samples.loop import prompt_of
 
 
+@pytest.mark.slow
 def test_first_tokens_are_those_of_both_models(make_bench, tiny, no_grad):
     bench = make_bench()
     (recipe,) = bench.recipes(bench.statistics(bench.sets[CALIBRATION]), [0.6])

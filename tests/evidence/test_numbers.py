@@ -57,6 +57,7 @@ class TestAuc:
         assert (found.value, found.high) == (1.0, 1.0) and 0.2 < found.low < 0.8
         assert (auc([1], [2, 3]).low, auc([1], [2, 3]).value) == (0.0, 0.0)
 
+    @pytest.mark.slow
     def test_the_interval_holds_the_truth_about_as_often_as_it_says(self):
         rng = np.random.default_rng(0)
         truth = 0.5 * (1 + math.erf(1.0 / 2))  # one standard deviation apart: Phi(1 / sqrt 2)
@@ -111,6 +112,7 @@ class TestAucWithin:
         assert found.value == pytest.approx(1.5 / 4) and 0 <= found.low < found.value < found.high <= 1
         assert auc_within([([1.0], []), ([], [2.0])]) is None
 
+    @pytest.mark.slow
     def test_the_interval_holds_the_truth_about_as_often_as_it_says(self):
         rng, held = np.random.default_rng(1), 0
         for _ in range(300):

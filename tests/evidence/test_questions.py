@@ -30,6 +30,7 @@ def pictures(questions) -> list[bytes]:
     return [sample.image.read_bytes() for sample in read_samples(questions.file)]
 
 
+@pytest.mark.slow
 def test_drawn_sets_share_no_picture(tmp_path):
     sets = world_sets(QUICK, tmp_path)
     apart = [sets[CALIBRATION], sets[CHOICE], sets[TEST], *further_calibrations(QUICK, tmp_path)]

@@ -251,6 +251,7 @@ def test_predictors_are_columns_of_the_raw_rows():
     assert {column for column, _, _ in flips.PREDICTORS.values()} <= set(flips.COLUMNS)
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_save_the_budget_of_the_sentences_is_refused(make_bench):
     bench = make_bench(model=tiny_llava(num_layers=1))
     with pytest.raises(ValueError, match="reduction is 0.8, but a model of 1 layers saves"):

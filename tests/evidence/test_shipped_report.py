@@ -31,6 +31,7 @@ def rows_of(name: str) -> list[list[str]]:
     return [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
+@pytest.mark.slow
 def test_readme_quotes_its_shares(board):
     rows = rows_of("evidence")
     assert {"fitprune", "fitprune+", "random"} <= {name for name, *_ in rows}
@@ -44,6 +45,7 @@ def test_readme_says_how_many_were_asked_and_what_the_original_gets(board):
     assert f"{board.count:,} held-out questions ({100 * board.right(THE_ORIGINAL).value:.1f} % without pruning)" in told
 
 
+@pytest.mark.slow
 def test_readme_has_every_figure_of_the_evaluation_that_ships():
     outcomes = read_results(ROOT / "recipes" / "mini-llava" / "evaluation.csv")
     reading = [at for at, asked in enumerate(outcomes.questions) if asked.kind in READING]
@@ -126,6 +128,7 @@ def test_readme_and_guide_say_what_the_relatives_say():
     assert ahead in told and f"p {small[80]}; section 11)" in told
 
 
+@pytest.mark.slow
 def test_it_is_of_the_weights_that_ship():
     model, _ = load_model("mini-llava", device="cpu")
     table = EVIDENCE / "raw" / "1-methods.csv"

@@ -256,6 +256,7 @@ def test_beams_and_sampling_are_pruned_too(tiny, answerer, decoding, options):
     assert reply.cost.visual == visual_flops(model.config, REMOVED, 36)
 
 
+@pytest.mark.slow
 def test_loading_by_arguments(tiny_folder, tmp_path):
     path = tmp_path / "recipe.json"
     recipe_of(model="tiny-llava").save(path)
@@ -324,6 +325,7 @@ def test_replies_in_batches_are_those_of_each_alone(tiny, size):
     assert len({reply.seconds for reply in found.values()}) < len(asked)
 
 
+@pytest.mark.slow
 def test_memory_that_runs_out_halves_a_batch_of_requests(tiny, monkeypatch):
     answerer = Answerer(*tiny, recipe_of(), "fitprune", 4)
     requests = [answerer.ask([random_picture(seed=seed)], QUESTION, SHORT, PLACE, seed) for seed in range(4)]

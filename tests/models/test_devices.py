@@ -131,6 +131,7 @@ def test_only_the_layers_of_the_decoder_are_quantised(tiny, tiny_folder, gpu):
     assert len(quantised) == 4 * 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES[5:], ids=str)  # those before are LLaVA's
 def test_so_it_is_in_every_family(tmp_path, case):
     case.write(tmp_path / "model")

@@ -82,6 +82,7 @@ def test_a_template_that_begins_with_the_opening_token_gets_no_second(loaded, na
     assert spoken(processor, build_inputs(processor, random_picture(), "Why?")) == PROMPTS[name].format("Why?")
 
 
+@pytest.mark.slow
 def test_a_checkpoint_without_a_template_gets_its_decoders(folders, name, tmp_path):
     folder = shutil.copytree(folders[name], tmp_path / name)
     (folder / "chat_template.jinja").unlink()

@@ -72,6 +72,7 @@ def stretching():
     return processor_with(CLIPImageProcessorPil(size={"height": side, "width": side}, do_center_crop=False))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("image_size", SIZES)
 @pytest.mark.parametrize("make", [cropping, padding, stretching, siglip])
 def test_box_centres_are_where_the_processor_looks(make, image_size):

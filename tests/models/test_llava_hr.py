@@ -34,6 +34,7 @@ def official_llava(side: int) -> LlavaForConditionalGeneration:
 
 
 class TestTower:
+    @pytest.mark.slow
     @pytest.mark.parametrize("side", [min(CASES), *slow(*(side for side in CASES if side > min(CASES)))])
     @torch.no_grad()
     def test_outputs_are_the_authors(self, side):
@@ -45,6 +46,7 @@ class TestTower:
         vision = model.config.vision_config
         assert (side // vision.patch_size) ** 2 == case["vision_tokens"]
 
+    @pytest.mark.slow
     def test_published_towers(self):
         names = {"mm_vision_tower": "openai/clip-vit-large-patch14-336", "input_image_size": 1024}
         parameters, epsilons = [], []

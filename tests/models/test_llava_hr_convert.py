@@ -27,6 +27,7 @@ def loaded(converted):
     return load_model(converted[0], device="cpu")
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_converted_checkpoint_loads_and_sees_what_the_authors_tower_sees(converted):
     folder, weights = converted
@@ -41,6 +42,7 @@ def test_converted_checkpoint_loads_and_sees_what_the_authors_tower_sees(convert
     assert torch.allclose(head[130:], weights["lm_head.weight"].mean(dim=0).expand(62, -1))
 
 
+@pytest.mark.slow
 def test_safetensors_and_bin_give_the_same(converted, tmp_path):
     write_checkpoint(tmp_path / "source", safetensors=True)
     convert(tmp_path / "source", tmp_path / "here")
@@ -49,6 +51,7 @@ def test_safetensors_and_bin_give_the_same(converted, tmp_path):
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.slow
 def test_pictures_are_padded_as_the_authors_pad(converted):
     _, processor = load_model(converted[0], device="cpu")
     picture = random_picture(60, 30)
@@ -60,6 +63,7 @@ def test_pictures_are_padded_as_the_authors_pad(converted):
     assert np.allclose(pixels, ((expected - mean) / std).transpose(2, 0, 1), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_boxes_leave_the_padding_out(converted):
     model, processor = load_model(converted[0], device="cpu")
     layout = visual_layout(model.config, processor, (48, 24))
@@ -83,6 +87,7 @@ def test_boxes_are_where_the_processor_looks(loaded, image_size):
     assert layout.seen == pytest.approx((0, 0, *image_size))
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_it_can_be_pruned(converted):
     model, processor = load_model(converted[0], device="cpu")
@@ -116,6 +121,7 @@ def test_a_configuration_that_is_none_is_told_in_one_line(tmp_path, capsys, conf
     assert words in error and error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_sizes_that_are_missing_are_named_and_a_disk_that_fills_leaves_nothing(tmp_path, capsys, monkeypatch):
     write_checkpoint(tmp_path / "source")
     path = tmp_path / "source" / "config.json"
@@ -140,6 +146,7 @@ def rename(old, new):
     return lambda weights: weights.update({new: weights.pop(old)})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [

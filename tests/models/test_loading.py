@@ -105,6 +105,7 @@ def test_auto_with_cuda_asks_the_hub(monkeypatch, caplog):
     assert "so the model is mini-llava" in caplog.text and loading.HUB_DEFAULT in caplog.text
 
 
+@pytest.mark.slow
 def test_llava_next_folder(tmp_path):
     model, processor = load_model(save_tiny_llava(tmp_path / "next", family="llava_next"), device="cpu")
     assert type(model).__name__ == "LlavaNextForConditionalGeneration"

@@ -48,6 +48,7 @@ def placeholders(model, processor, picture) -> int:
 
 
 class TestFit:
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", KINDS)
     @pytest.mark.parametrize(
         "changes",
@@ -147,6 +148,7 @@ class TestAspect:
         assert layout.boxes[6] == pytest.approx((0, 0, 8, 4)) and layout.boxes[12] == pytest.approx((0, 4, 8, 12))
         assert placeholders(model, processor, Image.new("RGB", (48, 24))) == 36
 
+    @pytest.mark.slow
     def test_auto_is_the_checkpoints_own_way(self, folders):
         aspects = {}
         for kind, folder in folders.items():
@@ -154,6 +156,7 @@ class TestAspect:
             aspects[kind] = visual_layout(model.config, processor, (48, 24)).aspect
         assert aspects == {"clip": "crop", "siglip": "stretch", "next": "anyres"}
 
+    @pytest.mark.slow
     def test_a_checkpoint_that_pads_can_crop_again(self, folders, tmp_path):
         picture = random_picture(60, 30)
         model, padding = load_model(folders["clip"], device="cpu", image_aspect="pad")
@@ -166,6 +169,7 @@ class TestAspect:
         assert np.array_equal(pixels[0], padding.image_processor(picture)["pixel_values"][0])
         assert np.allclose(pixels[1], pixels[2], atol=1e-6) and not np.allclose(pixels[0], pixels[1], atol=0.1)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("aspect", ["crop", "pad"])
     def test_models_with_a_way_of_their_own_refuse(self, folders, tmp_path, aspect):
         from fitprune_core.models.llava_hr.convert import convert

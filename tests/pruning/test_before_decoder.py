@@ -63,6 +63,7 @@ def test_prefill_and_decoding_equal_a_plain_model_with_masked_columns(method, at
         assert (logits[0] - expected[0, inputs["input_ids"].shape[1] - 1 + step]).abs().max() < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attention", ["sdpa", *slow("eager")])
 @pytest.mark.parametrize("method", METHODS)
 def test_batches_with_padding_are_the_prompts_alone(method, attention):
@@ -167,6 +168,7 @@ def test_nothing_goes_before_the_decoder_by_other_methods(tiny, inputs):
     assert trace.kept_before is None and trace.dropped_before is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [METHODS[0], *slow(*METHODS[1:])])
 def test_counted_flops_are_what_torch_counts(method):
     model, processor = tiny_llava(grid=12)

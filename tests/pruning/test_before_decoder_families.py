@@ -76,6 +76,7 @@ def options(model, new_tokens=4):
     }
 
 
+@pytest.mark.slow
 def test_prefill_and_decoding_equal_a_plain_model_with_hidden_columns(case):
     model, processor, method = case
     inputs = asked(processor)
@@ -153,6 +154,7 @@ def test_a_batch_is_its_prompts_alone(case):
             assert (batch[index] - alone).abs().max() < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_deepstack_refuses_it_at_once(tmp_path, method):
     """Qwen3-VL adds features to all visual tokens in its first layers, so none may be gone by then."""
@@ -172,6 +174,7 @@ def test_deepstack_refuses_it_at_once(tmp_path, method):
     assert state_of(model) == before
 
 
+@pytest.mark.slow
 def test_deepstack_lets_fitprune_plus_drop_where_nothing_has_to_go_before(tmp_path):
     """A budget that tokens leaving after layer 4 of 5 save by themselves."""
     model, processor = load_model(save_tiny_qwen(tmp_path / "qwen3_vl", "qwen3_vl"), device="cpu")

@@ -150,6 +150,7 @@ def test_embeddings_that_hide_their_picture_are_refused(tiny, inputs):
         model.generate(inputs_embeds=embeddings, max_new_tokens=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("options", [{}, {"num_beams": 2}, {"num_return_sequences": 2, "do_sample": True}])
 def test_without_a_cache_every_step_drops_what_the_first_dropped(attention, options):

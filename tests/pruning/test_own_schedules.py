@@ -73,6 +73,7 @@ def test_pyramiddrop_passes_on_a_share_by_the_last_tokens_attention(deep):
     assert row[stays].min() > row[~stays].max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [*METHODS, "fitprune:schedule=one-shot@1", "random:schedule=staircase"])
 @pytest.mark.parametrize("removed", [DEEP, *slow((0, 10, 0, 5, 0, 0, 20, 0), (100, 20, 4, 0, 0, 0, 0, 0))])
 def test_all_methods_save_what_the_recipe_saves(deep, method, removed):

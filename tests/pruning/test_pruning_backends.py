@@ -45,6 +45,7 @@ def assert_same(one, other):
     assert (one[1] - other[1]).abs().max() < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["llava", "llava_next"])
 @pytest.mark.parametrize("backend", ["eager", "flash"])
 def test_kept_sets_and_logits_are_those_of_sdpa(with_backend, backend, family):
@@ -65,6 +66,7 @@ def test_left_padding(with_backend, backend):
     assert calls == (["flash_attn_varlen_func"] * 20 if backend == "flash" else [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("padded", [False, True])
 @pytest.mark.parametrize("backend", ["eager", "flash"])
 def test_a_second_turn_on_the_same_cache(with_backend, backend, padded):

@@ -31,6 +31,7 @@ def test_recipe_of_another_depth(tiny):
     refused(tiny[0], "5 layers", recipe_of((1, 1, 1, 1, 1)))
 
 
+@pytest.mark.slow
 def test_recipe_of_another_checkpoint_is_warned_about(tiny_folder, caplog):
     model, _ = load_model(tiny_folder, device="cpu")
     with caplog.at_level(logging.WARNING), prune_visual_tokens(model, recipe_of(model="somebody/other-llava")):
@@ -125,6 +126,7 @@ def test_packed_sequences_are_refused(tiny, inputs):
         model(**inputs, position_ids=torch.arange(inputs["input_ids"].shape[1])[None])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["qwen2_vl", *slow("qwen3_vl")])
 def test_videos_are_refused(tmp_path, kind):
     """Their tokens would be taken for text, and what was measured would be the model as it is."""
@@ -144,6 +146,7 @@ def test_videos_are_refused(tmp_path, kind):
         model(input_ids=ids)  # where nothing is pruned nothing is refused
 
 
+@pytest.mark.slow
 def test_no_drop_before_the_first_layer_that_may(tiny, inputs, monkeypatch):
     """As in Qwen3-VL, whose first layers add features of the picture after they ran."""
     model, processor = tiny

@@ -39,6 +39,7 @@ def compiling():
     torch._dynamo.reset()
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize("way", COMPILE)
 def test_a_compiled_model_is_pruned_and_left_compiled(fresh, compiling, way):
@@ -57,6 +58,7 @@ def test_a_compiled_model_is_pruned_and_left_compiled(fresh, compiling, way):
     assert [module._compiled_call_impl for module in model.modules()] == calls
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_wrapper_of_torch_compile_is_pruned_with_what_it_wraps(fresh, compiling):
     model, inputs = fresh
@@ -72,6 +74,7 @@ def test_a_wrapper_of_torch_compile_is_pruned_with_what_it_wraps(fresh, compilin
     assert (logits[:, -1] - expected[:, -1]).abs().max() < 1e-5
 
 
+@pytest.mark.slow
 def test_statistics_of_a_compiled_model(fresh, compiling):
     model, _ = fresh
     processor = tiny_llava()[1]
@@ -128,6 +131,7 @@ def test_training_with_dropout(fresh):
             model(**inputs)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("use_cache", [True, False])

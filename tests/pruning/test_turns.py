@@ -66,6 +66,7 @@ def found(tiny, prompt):
     return state_of(model), plain
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", [list, lambda generator: generator.close()])
 def test_a_generator_that_began_on_another_thread_ends_here(tiny, prompt, found, worker, end):
     model, _ = tiny
@@ -105,6 +106,7 @@ def test_a_generator_that_is_forgotten_frees_the_model(tiny, prompt, found, work
     assert_left_as_found(model, prompt, *found)
 
 
+@pytest.mark.slow
 def test_one_that_is_forgotten_in_a_cycle_frees_it_for_whoever_waits(tiny, prompt, found, worker):
     model, _ = tiny
     holder = [stream(model, prompt)]
@@ -148,6 +150,7 @@ def test_a_thread_cannot_prune_beside_its_own_unfinished_generator(tiny, prompt,
     assert_left_as_found(model, prompt, *found)
 
 
+@pytest.mark.slow
 def test_many_generators_take_turns_on_few_threads(tiny, prompt):
     """Every step of every generator runs on whichever thread is next, as in a web server."""
     model, _ = tiny
@@ -164,6 +167,7 @@ def test_many_generators_take_turns_on_few_threads(tiny, prompt):
         assert [one.result(60) for one in answers] == [expected] * 6
 
 
+@pytest.mark.slow
 def test_another_thread_waits_until_the_last_nested_block_ends(tiny):
     model, _ = tiny
     got = threading.Event()
@@ -181,6 +185,7 @@ def test_another_thread_waits_until_the_last_nested_block_ends(tiny):
     assert got.is_set()
 
 
+@pytest.mark.slow
 def test_a_later_thread_is_not_taken_for_one_that_is_gone(tiny):
     """The system gives the number of a thread that is gone to the next one."""
     model, _ = tiny
@@ -205,6 +210,7 @@ def test_a_later_thread_is_not_taken_for_one_that_is_gone(tiny):
 # ---- copies
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["copy", "pickle"])
 def test_a_copy_made_inside_a_block_is_a_plain_model(prompt, way):
     model, _ = tiny_llava()

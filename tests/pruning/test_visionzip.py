@@ -120,6 +120,7 @@ def test_tiles_are_packed_as_their_features_are(tiled, family, size):
     assert stays.numel() and goes.max() <= stays.min() + 1e-7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_each_prompt_has_its_own_ranking(attention):
     """In batches, for beams, one after another in one block; whatever ran in between."""
@@ -196,6 +197,7 @@ def test_other_families_say_why_not():
     assert len(words) >= 7 and all(name in sentence for name, sentence in words.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", [save_tiny_internvl, lambda folder: save_tiny_qwen(folder, "qwen2_5_vl")])
 def test_merged_patches_are_refused_at_once(tmp_path, write):
     model, _ = load_model(write(tmp_path / "model"), device="cpu")

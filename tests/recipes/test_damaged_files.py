@@ -46,6 +46,7 @@ def refused(load, path) -> str:
     return ""
 
 
+@pytest.mark.slow
 def test_flipped_bits_of_statistics_are_one_sentence(statistics):
     data = statistics.read_bytes()
     generator = np.random.default_rng(0)
@@ -127,6 +128,7 @@ def test_every_field_of_a_recipe_is_checked(tmp_path):
     assert "nested too deep" in refused(PruningRecipe.load, tmp_path / "r.json")
 
 
+@pytest.mark.slow
 def test_mutated_recipes_are_one_sentence(tmp_path):
     path = tmp_path / "r.json"
     PruningRecipe("a-model", 4, 20, 0.5, 0.5, (2, 2, 2, 2), 0.1, 3).save(path)

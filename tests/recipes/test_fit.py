@@ -118,6 +118,7 @@ class TestRule:
 
 
 class TestBudget:
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", ["mini", *slow("7b", "one sample", "ties")])
     def test_every_percent_is_met(self, shapes, name):
         fitter = fitter_for(shapes[name])
@@ -135,12 +136,14 @@ class TestBudget:
             assert recipe.achieved_reduction == pytest.approx(percent / 100, abs=0.0006)
             assert recipe.attention == attention
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", ["mini", "one sample", "ties"])
     def test_larger_budgets_need_no_smaller_alpha_and_remove_more(self, shapes, name):
         recipes = [fit_recipe(shapes[name], percent / 100) for percent in range(0, 91, 3)]
         assert all(a.alpha <= b.alpha for a, b in pairwise(recipes))
         assert all(a.achieved_reduction < b.achieved_reduction for a, b in pairwise(recipes))
 
+    @pytest.mark.slow
     def test_more_tokens_are_gone_after_the_last_layer(self, shapes):
         totals = [sum(fit_recipe(shapes["mini"], percent / 100).removed) for percent in range(0, 91, 10)]
         assert totals == sorted(totals)
@@ -238,6 +241,7 @@ class TestUnequalTokenCounts:
             step = fitter.smallest_step(reduction, "both")
             assert saved(step - 1) < reduction <= saved(step)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("attention", ["both", "self", "cross"])
     def test_every_budget_is_met_by_a_recipe_for_the_largest_count(self, attention):
         statistics = peaked_statistics(12, 8, 400)
@@ -249,6 +253,7 @@ class TestUnequalTokenCounts:
             assert recipe.num_visual_tokens == 400
             assert recipe.achieved_reduction == pytest.approx(percent / 100, abs=0.0006)
 
+    @pytest.mark.slow
     def test_equal_counts_that_are_given_change_nothing(self):
         one, other = peaked_statistics(6, 5, 50), peaked_statistics(6, 5, 50)
         other.token_counts = [50] * 6
@@ -313,6 +318,7 @@ class TestOddStatistics:
 
 
 class TestFitters:
+    @pytest.mark.slow
     @pytest.mark.parametrize("make", [peaked_statistics, whole_number_statistics])
     @pytest.mark.parametrize("cores", [3, *slow(20)])
     def test_cores_that_share_the_samples_change_nothing(self, monkeypatch, make, cores):
@@ -323,6 +329,7 @@ class TestFitters:
         monkeypatch.setattr(lowest_runs, "_FEWEST_SAMPLES", 1)
         assert [fit_recipe(shared, percent / 100) for percent in (10, 40, 80)] == recipes
 
+    @pytest.mark.slow
     def test_a_walk_that_stopped_at_a_smaller_budget_serves_a_larger_one(self):
         fitter = Fitter(peaked_statistics(16, 6, 100))
         for percent in (80, 20, 50, 85, 10):

@@ -116,6 +116,7 @@ class TestNarrowDecoders:
         assert 0 < sum(recipe.removed) < least_drop(geometry(12), 256)
         assert sum(map(bool, recipe.removed)) <= 2
 
+    @pytest.mark.slow
     def test_wide_decoders_drop_as_ever(self, monkeypatch):
         wide = [fit_recipe(gradual(4000), percent / 100) for percent in (20, 60)]
         monkeypatch.setattr("fitprune_core.recipes.fit.LARGEST_LEAST_DROP", LEAST_DROP)

@@ -82,6 +82,7 @@ def test_folders_of_other_places_are_found_by_name(tmp_path):
 
 
 class TestInterpolation:
+    @pytest.mark.slow
     @pytest.mark.parametrize("family", list(MODELS))
     def test_every_percent_is_met(self, family):
         published = published_recipes(family)

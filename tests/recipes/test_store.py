@@ -42,6 +42,7 @@ def test_one_budget_is_what_the_source_gives(recipes, statistics):
         recipe_for("llava-hf/llava-1.5-7b-hf", 0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["someone/My-Model-hf", "/somewhere/models/My-Model", "my-model"])
 def test_the_path_that_is_advised_is_the_path_that_is_found(tmp_path, statistics, name):
     with pytest.raises(ValueError) as raised:
@@ -52,6 +53,7 @@ def test_the_path_that_is_advised_is_the_path_that_is_found(tmp_path, statistics
     assert recipe_for(name, 0.6, recipes=tmp_path).removed == fit_recipe(statistics, 0.6).removed
 
 
+@pytest.mark.slow
 def test_a_folder_of_the_own_owner_comes_first(tmp_path, statistics):
     for owner in ("a", "me", "you"):
         replace(statistics, model=f"{owner}/llava").save(tmp_path / owner / "llava" / STATISTICS)

@@ -78,6 +78,7 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path):
         check_export(tmp_path / "file" / "c.json")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*slow("c.html"), "c.json"])
 def test_the_command_line_exports(tiny_folder, made, tmp_path, capsys, name):
     made[0].recipe.save(tmp_path / "recipe.json")
@@ -107,6 +108,7 @@ def test_what_was_exported_is_read_back(made, tmp_path, name):
     assert comparison.to_json() == made[0].to_json() and trace == json.loads(json.dumps(trace_of(*made)))
 
 
+@pytest.mark.slow
 def test_measured_times_are_read_back(tiny, made, tmp_path):
     image, geometry = made[1:]
     measured = compare(*tiny, image, "What?", made[0].recipe, max_new_tokens=2, repeats=7)

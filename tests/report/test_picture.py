@@ -50,6 +50,7 @@ def inside(frame: Image.Image, box) -> np.ndarray:
     return np.asarray(frame.crop((left + 2, top + 2, right - 2, bottom - 2)), np.int32)
 
 
+@pytest.mark.slow
 def test_kept_tokens_are_the_pictures_own_and_dropped_ones_are_not(made):
     comparison, entries = made
     drawing = LayerDrawing(entries)
@@ -68,6 +69,7 @@ def test_kept_tokens_are_the_pictures_own_and_dropped_ones_are_not(made):
     assert min(changed) > 10
 
 
+@pytest.mark.slow
 def test_both_sides_are_drawn_where_both_prune(tiny):
     model, processor = tiny
     image = random_picture(120, 120, seed=4)
@@ -98,6 +100,7 @@ def test_the_picture_itself_is_that_of_the_comparison(made):
     assert np.abs(got - expected).max() < 6
 
 
+@pytest.mark.slow
 def test_a_picture_is_the_frame_of_its_layer(made):
     _, entries = made
     drawing = LayerDrawing(entries)
@@ -155,6 +158,7 @@ def test_tokens_are_counted_as_the_comparison_counts_them(made):
     assert len(LayerDrawing(entries).panels) == len(set(comparison.layout.views) & {"grid", "tile", "base"})
 
 
+@pytest.mark.slow
 def test_a_comparison_that_was_read_back_draws_the_same(made, tmp_path):
     _, entries = made
     (tmp_path / "c.json").write_bytes(exported(entries, ".json"))

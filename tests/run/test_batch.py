@@ -44,6 +44,7 @@ def prompts(request):
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [None, "fitprune", *slow("last-token", "random")])
 def test_answers_do_not_depend_on_the_batch(prompts, method):
     model, processor, inputs = prompts
@@ -64,6 +65,7 @@ def test_answers_that_end_at_unequal_lengths_are_those_of_each_alone(prompts):
     assert len({len(token_ids) for token_ids in alone}) > 1
 
 
+@pytest.mark.slow
 def test_the_counted_cost_is_that_of_each_alone(prompts):
     model, processor, inputs = prompts
     way = Way(recipe_of(), find_method("fitprune"))
@@ -73,6 +75,7 @@ def test_the_counted_cost_is_that_of_each_alone(prompts):
     assert [each.prompt_tokens for each in together] == [one["input_ids"].shape[1] for one in inputs]
 
 
+@pytest.mark.slow
 def test_scores_and_choices_are_those_of_each_alone(prompts, monkeypatch):
     model, processor, inputs = prompts
     received, scores = LayerAttention.received, []

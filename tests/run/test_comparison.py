@@ -208,6 +208,7 @@ def test_stop_during_the_measurement(tiny, recipe):
         compare(*tiny, random_picture(), QUESTION, recipe, max_new_tokens=8, should_stop=should_stop)
 
 
+@pytest.mark.slow
 def test_model_is_whole_again_when_the_stream_is_given_up(tiny, recipe):
     model, processor = tiny
     inputs = build_inputs(processor, random_picture(), QUESTION)

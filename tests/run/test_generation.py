@@ -36,6 +36,7 @@ def test_tokens_are_those_of_generate(tiny, inputs):
     assert seen == [tuple(plain[: count + 1]) for count in range(len(plain))]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_s_own_settings_change_no_greedy_answer(tiny, inputs, monkeypatch):
     """Each setting by itself would; `Decoding` says that every token is the likeliest one."""
     model, processor = tiny

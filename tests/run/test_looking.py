@@ -56,6 +56,7 @@ def after(inputs, words):
     return {**inputs, "input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", WORDS)
 def test_the_original_is_plain_transformers(eager, words):
     model, processor, inputs = eager
@@ -71,6 +72,7 @@ def test_the_original_is_plain_transformers(eager, words):
     assert np.abs(found.sights[0].attention - maps).max() < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", WORDS)
 @pytest.mark.parametrize("method", ["fitprune", "fastv:layer=2", "divprune"])
 def test_the_pruned_one_is_a_plain_model_with_dropped_columns_masked(tiny, words, method):
@@ -105,6 +107,7 @@ def test_a_pruned_prompts_attention_is_that_of_its_own_maps(eager):
         alive = kept.tolist()
 
 
+@pytest.mark.slow
 def test_the_next_token_is_the_one_that_the_answer_has(tiny):
     model, processor = tiny
     way = Way.of(RECIPE, "random")

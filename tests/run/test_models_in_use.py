@@ -72,6 +72,7 @@ def folder(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WORK)
 def test_inside_a_block_it_is_refused_and_the_block_goes_on(tiny, folder, name):
     """On this thread it would be pruned along; on a thread of its own it would wait for ever."""
@@ -86,6 +87,7 @@ def test_inside_a_block_it_is_refused_and_the_block_goes_on(tiny, folder, name):
     WORK[name](model, processor, folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", [*slow("torch.compile(model)"), "model.compile()"])
 @pytest.mark.parametrize("name", WORK)
 def test_a_compiled_model_gives_what_the_model_gives(folder, name, way):

@@ -28,6 +28,7 @@ def untimed(comparison):
     return replace(comparison, **runs, timing="", paired=None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("methods", [("fitprune", "random"), ("divprune",)])
 def test_it_is_the_comparisons_of_all_ways(tiny, recipes, methods):
     found = list(sweep(*tiny, random_picture(), "What is it?", recipes, methods, max_new_tokens=4))

@@ -34,6 +34,7 @@ def answer_and_trace(tiny, recipe, method):
     return ids.tolist(), text, [kept.tolist() for kept in trace.kept]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("first", "second"), [("random:seed=3", "fitprune"), ("fitprune", "fastv")])
 def test_each_side_is_what_its_method_does(tiny, first, second):
     found = asked(tiny, Way.of(RECIPE, first), second)

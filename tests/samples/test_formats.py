@@ -150,6 +150,7 @@ def test_csv_that_cannot_be_is_one_sentence(tmp_path, text, words):
     assert words in message and "samples.csv" in message and "\n" not in message and len(message) < 500
 
 
+@pytest.mark.slow
 def test_mutated_files_are_read_or_refused_with_one_sentence(tmp_path):
     generator = np.random.default_rng(0)
     lines = "\n".join(json.dumps({"id": str(n), "image": "a.png", "question": "What?"}) for n in range(4))

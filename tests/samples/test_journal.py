@@ -102,6 +102,7 @@ def test_other_files_are_refused_untouched(tmp_path):
         assert (tmp_path / name).read_bytes() == whole
 
 
+@pytest.mark.slow
 def test_a_second_writer_is_turned_away(tmp_path):
     with Journal(tmp_path / "j", CONDITIONS), pytest.raises(OSError, match="j cannot be used: another run is writing"):
         Journal(tmp_path / "j", CONDITIONS)

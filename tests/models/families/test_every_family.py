@@ -89,6 +89,7 @@ def test_flops(loaded, size):
     check_flops(*loaded, size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
 def test_boxes(loaded, case, size):
     model, processor = loaded

@@ -126,6 +126,7 @@ def test_prompts_are_those_of_transformers_own_processor(folders, kind, monkeypa
         assert all(torch.equal(inputs[name], expected[name]) for name in inputs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fastv", "divprune"])
 def test_methods_with_schedules_of_their_own_are_exact(loaded, method):
     model, processor = loaded
@@ -153,6 +154,7 @@ def test_the_page_gets_the_ends_of_rows(loaded):
     assert tuple(trace.row_ends) == result.layout.row_ends and len(trace.row_ends) == trace.rows
 
 
+@pytest.mark.slow
 def test_a_checkpoint_without_a_template_gets_its_familys(folders, kind, tmp_path):
     _, its_own = load_model(folders[kind], device="cpu")
     folder = save_tiny_pixtral(tmp_path / kind, kind)

@@ -100,6 +100,7 @@ def test_the_fit_keeps_clear_of_deepstack(loaded, kind):
     assert (first > 0) == (kind == "qwen3_vl")
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_batch_answers_as_its_prompts_do_alone(loaded, kind):
     """Pictures of equally many tokens but another shape, in prompts of other lengths: positions are each one's own."""

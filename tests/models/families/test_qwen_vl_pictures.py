@@ -140,6 +140,7 @@ def features_of(model, processor, picture: np.ndarray) -> torch.Tensor:
     return model.model.get_image_features(**inputs, return_dict=True).pooler_output[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("image_size", [(224, 168), (640, 480), (97, 101), (300, 1000), (20, 20), (448, 224)])
 def test_work_of_tower_and_mergers_is_what_torch_counts(loaded, image_size):
     model, processor = loaded

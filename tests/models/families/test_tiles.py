@@ -129,6 +129,7 @@ def test_prompts_are_those_of_transformers_own_processor(folders, kind):
     assert all(torch.equal(inputs[key], expected[key]) for key in inputs)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_without_a_template_gets_its_familys(folders, name, tmp_path):
     _, its_own = load_model(folders[name], device="cpu")
     folder = shutil.copytree(folders[name], tmp_path / name)
@@ -138,12 +139,14 @@ def test_a_checkpoint_without_a_template_gets_its_familys(folders, name, tmp_pat
     assert torch.equal(asked(processor)["input_ids"], asked(its_own)["input_ids"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fastv", "divprune"])
 def test_methods_with_schedules_of_their_own_are_exact(loaded, method):
     model, processor = loaded
     check_decoding(model, asked(processor), method)
 
 
+@pytest.mark.slow
 def test_what_goes_is_what_whole_attention_matrices_say(folders, name):
     """The first layer's choice, from the matrices of a model that runs on eager attention."""
     model, processor = load_model(folders[name], device="cpu", attn_implementation="eager")
