@@ -126,9 +126,11 @@ def app_options(engine: Engine) -> dict[str, Any]:
     @contextlib.asynccontextmanager
     async def lifespan(app: Any) -> AsyncIterator[None]:
         tidying = asyncio.create_task(_tidy(room))
-        async with agents.lifespan(app) if agents.lifespan else contextlib.nullcontext():
-            yield
-        tidying.cancel()
+        try:
+            async with agents.lifespan(app) if agents.lifespan else contextlib.nullcontext():
+                yield
+        finally:
+            tidying.cancel()
 
     return {
         "routes": agents.routes,
