@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import logging
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -21,7 +21,7 @@ from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
 
 from app.evidence.board import Board
 from app.evidence.fingerprints import ANSWERS, OBSERVED, digest_of, method_digest, room_digest
-from app.evidence.plan import Plan
+from app.evidence.plan import FURTHER_CALIBRATION_SEEDS, Plan
 from app.evidence.questions import (
     EASY_VQA,
     FEW,
@@ -52,7 +52,7 @@ from fitprune_core.run.answer import Way, answer
 from fitprune_core.run.decoding import Decoding
 from fitprune_core.run.results import ORIGINAL
 from fitprune_core.samples.files import Sample, SamplesFile, read_samples
-from fitprune_core.samples.journal import journal_path
+from fitprune_core.samples.journal import journal_path, remove_journal
 from fitprune_core.samples.loop import prompt_of
 from fitprune_core.samples.processes import Processes
 
@@ -169,7 +169,9 @@ class Bench:
         return self.processes.on_main(work)
 
     def further_calibrations(self) -> list[Questions]:
-        """Sets to calibrate on that have no sample in common."""
+        """Sets to calibrate on that have no sample in common; processes share the drawing."""
+        own = [FURTHER_CALIBRATION_SEEDS[at] for at in self.processes.share(len(FURTHER_CALIBRATION_SEEDS))]
+        self.processes.agree(partial(further_calibrations, self.plan, self.drawings, own))
         return self.processes.on_main(partial(further_calibrations, self.plan, self.drawings))
 
     def once(self, work: Callable[[], Any]) -> Any:
@@ -210,12 +212,15 @@ class Bench:
 
         Every number of a section is read back from there. What cannot answer is among the board's `refused`.
         """
+        if not self._is_answered(questions, None):
+            self._ask(questions, [])
         rows, refused = list(self._rows(questions, None)), {}
         wanted = {sample.id for sample in read_samples(questions.file)}
-        for each in variants:
-            asked = self._asked_with(questions, each)
-            answered = self._rows(asked, each) if not (reason := self._refusal(asked, each)) else []
-            found = [row for row in answered if row["id"] in wanted]
+        asked = [(self._asked_with(questions, each), each) for each in variants]
+        reasons = [self._refusal(*each) for each in asked]
+        self._ask_all([each for each, reason in zip(asked, reasons, strict=True) if not reason])
+        for (among, each), reason in zip(asked, reasons, strict=True):
+            found = [row for row in self._rows(among, each) if row["id"] in wanted] if not reason else []
             if not reason and not found:
                 reason = "it answered none of the questions"
             if reason:
@@ -271,26 +276,52 @@ class Bench:
         return self.misfit(each) or self.once(tried)
 
     def _rows(self, questions: Questions, each: Variant | None) -> Iterable[dict[str, str]]:
-        """The rows of one variant, or of the original, answered now where they are not remembered."""
-        table, method = self._table(questions, each), ORIGINAL if each is None else each.method.label
-        if not self._is_answered(questions, each):
-            if each is not None:
-                self.once(partial(_copy, journal_path(self._table(questions, None)), journal_path(table)))
-            what = f"{questions.name}: {method if each is None else f'{each.name} {100 * each.reduction:.3g} %'}"
-            evaluate(
-                self.model,
-                self.processor,
-                questions.file,
-                [0.0 if each is None else each.reduction],
-                lambda _: each.recipe,  # type: ignore[union-attr]  # not called for the original
-                table,
-                methods=[] if each is None else [each.method],
-                max_new_tokens=self.plan.max_new_tokens,
-                batch_size=self.batch_size,
-                progress=partial(self.progress, what),
-                processes=self.processes,
-            )
-        return (row for row in read_rows(table) if row["method"] == method)
+        """The remembered rows of one variant, or of the original."""
+        method = ORIGINAL if each is None else each.method.label
+        return (row for row in read_rows(self._table(questions, each)) if row["method"] == method)
+
+    def _ask_all(self, asked: Iterable[tuple[Questions, Variant]]) -> None:
+        """Answer what is not remembered. Methods by one recipe go together: they share prompts and the tower's work."""
+        groups: dict[tuple[Any, ...], tuple[Questions, dict[Path, Variant]]] = {}
+        for questions, each in asked:
+            if not self._is_answered(questions, each):
+                key = questions.digest, each.reduction, each.recipe.removed, each.recipe.num_visual_tokens
+                groups.setdefault(key, (questions, {}))[1][self._table(questions, each)] = each
+        for questions, group in groups.values():
+            self._ask(questions, list(group.values()))
+            for each in group.values():
+                # A sample that one way cannot be asked is left out of those after it; by itself a way has its own.
+                if len(group) > 1 and not self._is_answered(questions, each):
+                    self._ask(questions, [each])
+
+    def _ask(self, questions: Questions, group: Sequence[Variant]) -> None:
+        """Answer the questions in the ways of a group, which have a recipe in common, or as the original does.
+
+        What is done lies in a table of all of them until every one has its own.
+        """
+        original = self._table(questions, None)
+        tables = {each.method.label: self._table(questions, each) for each in group}
+        names = sorted(table.stem for table in tables.values())
+        table = original.with_name(f"together-{digest_of(*names)}.csv") if group else original
+        what = f"{questions.name}: {ORIGINAL}"
+        if group:
+            self.once(partial(_copy, journal_path(original), journal_path(table)))
+            what = f"{questions.name}: {', '.join(each.name for each in group)} at {100 * group[0].reduction:.3g} %"
+        evaluate(
+            self.model,
+            self.processor,
+            questions.file,
+            [group[0].reduction if group else 0.0],
+            lambda _: group[0].recipe,  # not called for the original
+            table,
+            methods=[each.method for each in group],
+            max_new_tokens=self.plan.max_new_tokens,
+            batch_size=self.batch_size,
+            progress=partial(self.progress, what),
+            processes=self.processes,
+        )
+        if group:
+            self.once(partial(_apart, table, tables))
 
     def _asked_with(self, questions: Questions, each: Variant) -> Questions:
         """The questions among which a variant answers these: the few are some of the test questions."""
@@ -316,6 +347,18 @@ def write_rows(path: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]
         writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def _apart(together: Path, tables: Mapping[str, Path]) -> None:
+    """Give each way of a table a table of its own, with the original's answers, and remove the one of all.
+
+    tables: by the labels of their methods.
+    """
+    rows = list(read_rows(together))
+    for method, table in tables.items():
+        write_rows(table, list(rows[0]), [row for row in rows if row["method"] in (ORIGINAL, method)])
+    remove_journal(journal_path(together))
+    together.unlink()
 
 
 def _copy(original: Path, journal: Path) -> None:

@@ -22,7 +22,7 @@ PROMPTS = (
 )  # fmt: skip
 ANSWERS = (
     *PROMPTS, "cost", "run/answer.py", "run/batch.py", "run/costs.py", "run/decoding.py", "run/generation.py",
-    "run/results.py", "evaluation/evaluation.py", "evaluation/table.py",
+    "run/results.py", "run/seen.py", "evaluation/evaluation.py", "evaluation/table.py",
 )  # fmt: skip
 PRUNED = (*ANSWERS, "pruning", "recipes/budget.py", "recipes/recipe.py", "recipes/schedules.py")
 NEXT_TOKENS = (*PROMPTS, "run/next_tokens.py")

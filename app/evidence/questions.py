@@ -155,10 +155,10 @@ def world_sets(plan: Plan, folder: Path) -> dict[str, Questions]:
     }
 
 
-def further_calibrations(plan: Plan, folder: Path) -> list[Questions]:
-    """Further sets to calibrate on, each of the largest size asked for."""
+def further_calibrations(plan: Plan, folder: Path, seeds: Sequence[int] = FURTHER_CALIBRATION_SEEDS) -> list[Questions]:
+    """Further sets to calibrate on, one of each seed, of the largest size asked for."""
     count = max(plan.calibration_sizes)
-    return [drawn(f"calibration, seed {seed}", count, seed, folder) for seed in FURTHER_CALIBRATION_SEEDS]
+    return [drawn(f"calibration, seed {seed}", count, seed, folder) for seed in seeds]
 
 
 def _part(picture: str) -> str:

@@ -24,6 +24,7 @@ from fitprune_core.run.answer import UNPRUNED, Answer, Way, answer
 from fitprune_core.run.batch import BatchSize
 from fitprune_core.run.decoding import Decoding
 from fitprune_core.run.results import ORIGINAL, normalised
+from fitprune_core.run.seen import Seen
 from fitprune_core.samples.files import SamplesFile, check_samples
 from fitprune_core.samples.journal import Journal, Record, journal_path, remove_journal, shared_journal
 from fitprune_core.samples.loop import Task, Walk
@@ -178,12 +179,14 @@ def _answer_all(
     tasks: Sequence[Task],
 ) -> None:
     """Answer samples of one kind in every way that the journal does not hold yet, and keep the answers there."""
+    seen = Seen()  # of all of them
     # The original comes first wherever it is missing, so what the others are compared with is always there.
     for job in jobs:
         missing = [task for task in tasks if (task.sample.id, job.way_name) not in journal]
         if not missing:
             continue
-        answers = answer(model, processor, [task.inputs for task in missing], job.way, decoding)
+        shared = seen if len(missing) == len(tasks) else None
+        answers = answer(model, processor, [task.inputs for task in missing], job.way, decoding, seen=shared)
         records = []
         for task, given in zip(missing, answers, strict=True):
             notes = _notes(given, job)

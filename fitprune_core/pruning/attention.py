@@ -101,10 +101,11 @@ class LayerAttention:
             stop = block.stop if isinstance(block, slice) else rows
             logits = products(self.query[:, block], keys[..., :stop]).mul_(self.scaling)
             if isinstance(block, slice):
-                future = torch.ones(2 * [_count(block)], dtype=torch.bool, device=logits.device).triu(1)
-                logits[..., block.start :].masked_fill_(future, -torch.inf)
+                # Added rather than filled in: on a CPU masked_fill_ takes longer than the product itself.
+                logits[..., block.start :] += logits.new_full(2 * [_count(block)], -torch.inf).triu_(1)
             else:
-                logits.masked_fill_(torch.arange(rows, device=logits.device) > block[:, None], -torch.inf)
+                future = torch.arange(rows, device=logits.device) > block[:, None]
+                logits += logits.new_zeros(future.shape).masked_fill_(future, -torch.inf)
             probabilities = torch.softmax(logits, dim=-1)
             visual = self.visual
             if isinstance(visual, slice):

@@ -26,6 +26,7 @@ from fitprune_core.run.costs import RequestCost, request_cost
 from fitprune_core.run.decoding import Decoding
 from fitprune_core.run.generation import generate
 from fitprune_core.run.results import ORIGINAL
+from fitprune_core.run.seen import Seen
 from fitprune_core.run.timing import Clock, Times
 
 
@@ -64,6 +65,11 @@ class Way:
         `Method.scores`.
         """
         return self.method.scores_after(removed_before) if self.method else "none"
+
+    @property
+    def reads_tower(self) -> bool:
+        """Whether the vision tower has to run for it, because the method ranks by the attention in there."""
+        return self.method is not None and self.method.scores_before == "tower"
 
     def computes_before(self, removed_before: int) -> str:
         """What is computed before the decoder where so many tokens went there, see `Method.scores_entering`."""
@@ -153,6 +159,7 @@ def answer(
     on_token: Callable[[tuple[int, ...]], None] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     clock: Clock | None = None,
+    seen: Seen | None = None,
 ) -> list[Answer]:
     """Answer prompts, all at once, in one way; answers are those of the prompts one at a time.
 
@@ -160,6 +167,8 @@ def answer(
         prompts: from `prepare`, of equal `batch.kind_of`. Those of other decoding than greedy come one at a time: what
             is drawn, or how beams are padded, would depend on the batch.
         on_token, should_stop, clock: as for `generation.generate`.
+        seen: what the tower made of these prompts' pictures, one object for all ways that they are answered in; times
+            to the first token are then without the tower's, but for the first way and for those that read it.
 
     The model is held by this thread meanwhile; a compiled one runs uncompiled in every way, so that ways compare.
     Raises ValueError for a batch that cannot be, for what the model cannot be pruned at, and inside a block that prunes
@@ -170,6 +179,8 @@ def answer(
     model, tokenizer = free_model(model), processor.tokenizer
     inputs = padded_together(prompts, tokenizer).to(model.device)
     with exclusive_use(model), torch.no_grad():
+        if seen is not None and not way.reads_tower:
+            inputs = seen.in_place_of_pixels(model, inputs)
         with way.applied_to(model) as trace:
             run = generate(model, tokenizer, inputs, decoding, on_token=on_token, should_stop=should_stop, clock=clock)
         if trace is not None:

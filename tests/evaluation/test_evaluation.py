@@ -8,6 +8,7 @@ import json
 import logging
 import tracemalloc
 from dataclasses import replace
+from functools import update_wrapper
 
 import pytest
 
@@ -22,6 +23,12 @@ from tests.evaluation.rows import HEADER, rows_of
 from tests.marks import slow
 from tests.memory import fill_memory_once
 from tests.tiny import random_picture
+
+
+def counting(module, runs):
+    """A module's forward that notes in `runs` that it ran."""
+    forward = module.forward
+    return update_wrapper(lambda *args, **options: runs.append(1) or forward(*args, **options), forward)
 
 
 class TestEvaluate:
@@ -169,6 +176,17 @@ class TestBatches:
         run(batch_size=size)
         assert path.read_bytes() == whole
 
+    @pytest.mark.parametrize(
+        ("methods", "seen"), [(("fitprune", "random"), 1), (("fitprune", "visionzip-dominant"), 3)]
+    )
+    def test_a_batch_of_pictures_is_seen_once_and_for_methods_that_look_into_the_tower(
+        self, run, tiny, monkeypatch, methods, seen
+    ):
+        runs = []
+        monkeypatch.setattr(tiny[0].model.vision_tower, "forward", counting(tiny[0].model.vision_tower, runs))
+        run((0.3, 0.6), methods=methods, batch_size=3)
+        assert len(runs) == seen
+
     @pytest.mark.slow
     def test_memory_that_runs_out_halves_the_batch(self, run, tmp_path, monkeypatch, caplog):
         run()
@@ -185,15 +203,17 @@ class TestBatches:
     def test_one_bad_sample_does_not_take_the_others_with_it(self, run, tmp_path, monkeypatch, caplog):
         answer = evaluation.answer
 
-        def refuse(model, processor, prompts, *args):
+        def refuse(model, processor, prompts, *args, **options):
             if any(prompt["input_ids"].shape[1] == longest for prompt in prompts):
                 raise ValueError("this one cannot be")
-            return answer(model, processor, prompts, *args)
+            return answer(model, processor, prompts, *args, **options)
 
         samples = tmp_path / "samples.jsonl"
         samples.write_text(samples.read_text().replace("What is 1?", "What is one?"))
         answers = []
-        monkeypatch.setattr(evaluation, "answer", lambda *args: answers.append(args[2]) or answer(*args))
+        monkeypatch.setattr(
+            evaluation, "answer", lambda *args, **options: answers.append(args[2]) or answer(*args, **options)
+        )
         longest = None
         run((), max_new_tokens=2)
         longest = max(prompt["input_ids"].shape[1] for (prompt,) in answers)

@@ -33,7 +33,9 @@ class TestGoingOn:
     def test_a_new_budget_adds_its_rows_only(self, run, tmp_path, monkeypatch):
         run((0.3,), methods=("fitprune",))
         answer, ways = evaluation.answer, []
-        monkeypatch.setattr(evaluation, "answer", lambda *args: ways.append(args[3]) or answer(*args))
+        monkeypatch.setattr(
+            evaluation, "answer", lambda *args, **kwargs: ways.append(args[3]) or answer(*args, **kwargs)
+        )
         run((0.3, 0.6), methods=("fitprune",))
         assert [way.recipe.reduction for way in ways] == [0.6] * 3
         kinds = [(0.0, ORIGINAL), (0.3, "fitprune"), (0.6, "fitprune")]
@@ -49,18 +51,18 @@ class TestGoingOn:
         journal_path(path).unlink()
         answer, calls = evaluation.answer, []
 
-        def stop(*args):
+        def stop(*args, **kwargs):
             calls.append(args)
             if len(calls) > number:
                 raise Stopped
-            return answer(*args)
+            return answer(*args, **kwargs)
 
         with monkeypatch.context() as patched, pytest.raises(Stopped):
             patched.setattr(evaluation, "answer", stop)
             run()
         assert not path.exists()
         calls.clear()
-        monkeypatch.setattr(evaluation, "answer", lambda *args: calls.append(args) or answer(*args))
+        monkeypatch.setattr(evaluation, "answer", lambda *args, **kwargs: calls.append(args) or answer(*args, **kwargs))
         run()
         assert len(calls) == 15 - number
         assert path.read_bytes() == whole
@@ -68,11 +70,11 @@ class TestGoingOn:
     def test_an_interrupted_run_leaves_a_table_of_what_there_is(self, run, tmp_path, monkeypatch):
         answer, calls = evaluation.answer, []
 
-        def interrupt(*args):
+        def interrupt(*args, **kwargs):
             calls.append(args)
             if len(calls) == 4:
                 raise KeyboardInterrupt
-            return answer(*args)
+            return answer(*args, **kwargs)
 
         monkeypatch.setattr(evaluation, "answer", interrupt)
         with pytest.raises(KeyboardInterrupt):

@@ -170,3 +170,54 @@ def test_raw_rows_are_whole(make_bench):
     with path.open(newline="") as file:
         assert len({len(row) for row in csv.reader(file)}) == 1
     assert [row["method"] for row in read_rows(path)] == ["original"] * 2
+
+
+@pytest.mark.slow
+def test_methods_by_one_recipe_are_asked_together_and_remembered_apart(make_bench, asked, monkeypatch):
+    from app.evidence import bench as module
+
+    runs, evaluating = [], module.evaluate
+    monkeypatch.setattr(module, "evaluate", lambda *args, **kwargs: runs.append(kwargs) or evaluating(*args, **kwargs))
+    bench = make_bench()
+    one, other = recipes(bench, 0.4, 0.6)
+    variants = [variant("fitprune", one), variant("random", other), variant("random", one), variant("uniform", one)]
+    board = bench.answers("a", bench.sets[TEST], variants)
+    assert [[method.label for method in run["methods"]] for run in runs] == [
+        [], ["fitprune", "random", "uniform"], ["random"]
+    ]  # fmt: skip
+    tables = [bench._table(bench.sets[TEST], each) for each in variants]
+    assert sorted(bench._table(bench.sets[TEST], None).parent.glob("*.csv")) == sorted(
+        {*tables, bench._table(bench.sets[TEST], None)}
+    )
+    asked.clear()
+    alone = make_bench()
+    for table in tables:
+        table.unlink()
+    apart = [alone.answers(f"b{at}", alone.sets[TEST], [each]) for at, each in enumerate(variants)]
+    assert asked.count("original") == 0 and len(asked) == 4 * len(variants)
+    for each, single in zip(variants, apart, strict=True):
+        way = each.name, each.reduction
+        mine, theirs = ([row for row in read_rows(of.path) if row["method"] == each.name
+                         and float(row["reduction"]) == each.reduction] for of in (board, single))  # fmt: skip
+        assert mine == theirs and len(mine) == 4 and board.right(way) == single.right(way)
+
+
+@pytest.mark.slow
+def test_a_way_that_cannot_be_asked_some_questions_costs_the_others_none(make_bench):
+    @dataclass(frozen=True, kw_only=True)
+    class Moody(Uniform):
+        name = "moody"
+
+        def importance(self, attention, candidates) -> torch.Tensor:
+            if attention.num_visual_tokens == 36 and attention.query.shape[1] != first:
+                raise ValueError("not this one")
+            return super().importance(attention, candidates)
+
+    bench = make_bench()
+    lengths = [prompt["input_ids"].shape[1] for _, prompt in bench.prompts(bench.sets[TEST])]
+    first = lengths[0]
+    assert 0 < lengths.count(first) < 4
+    (recipe,) = recipes(bench, 0.6)
+    board = bench.answers("a", bench.sets[TEST], [Variant("moody", Moody(), recipe), variant("random", recipe)])
+    assert board.right(("random", 0.6)).asked == 4
+    assert board.right(("moody", 0.6)).asked == lengths.count(first)

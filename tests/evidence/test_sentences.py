@@ -27,6 +27,7 @@ from fitprune_core import PruningRecipe
 from fitprune_core.evaluation.significance import holm, share_of
 from fitprune_core.evaluation.significance import mcnemar as paired
 from tests.evidence.boards import board_of
+from tests.pruned import recipe_of
 
 CHANCE = "no difference beyond chance"
 MANY, FEW = "1" * 40, "1" * 10 + "0" * 30
@@ -164,6 +165,17 @@ def test_sizes_are_told_apart_by_questions_not_by_seeds_that_agree(tmp_path):
     (tmp_path / "apart").mkdir()
     board = board_of(tmp_path / "apart", {THE_ORIGINAL: MANY, **marks})
     assert calibration.apart_of(board, (1, 2), (8, 64)) == [True, False]
+
+
+def test_a_distance_is_to_the_recipes_of_the_other_seeds_from_the_most_samples():
+    removed = {(1, 8): (10, 0), (1, 64): (0, 10), (2, 64): (5, 5), (3, 64): (10, 0), (3, 8): (0, 10)}
+    fits = [
+        calibration.Fit(fit, size, seed, recipe_of(counts if fit == "a" else (0, 10), 36))
+        for (seed, size), counts in removed.items()
+        for fit in "ab"
+    ]
+    far, alike = (calibration.distance_to_others(each, fits) for each in fits[:2])
+    assert (far, alike) == (0.25, 0.0)  # half of it to seed 2, none to seed 3, and its own is not asked
 
 
 def test_calibration_distances_are_means_over_the_seeds():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from functools import partial
+from functools import partial, update_wrapper
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +13,10 @@ import torch
 from fitprune_core import build_inputs, collect_statistics, compare, fit_recipe, prune_visual_tokens
 from fitprune_core.cli.main import main
 from fitprune_core.models.family import family_of
-from fitprune_core.run.answer import UNPRUNED, Way
+from fitprune_core.run.answer import UNPRUNED, Way, answer, prepare
+from fitprune_core.run.decoding import Decoding
 from fitprune_core.run.looking import look
+from fitprune_core.run.seen import Seen
 from tests.flop_counting import counted_flops
 from tests.pruned import recipe_of
 from tests.reference import masked_logits
@@ -96,6 +98,29 @@ def check_decoding(model, inputs, method: str = "fitprune") -> None:
     assert (output.logits[0] - plain.logits[0]).abs().max() > 1e-3
     again = model.generate(**inputs, **options)
     assert all(torch.equal(*both) for both in zip(again.logits, plain.logits, strict=True))
+
+
+def check_seen_once(model, processor, monkeypatch) -> None:
+    """A batch whose pictures are seen once, for all ways, is answered to the bit as if they were seen for each."""
+    prompts = [prepare(model, processor, random_picture(50, 30, seed=seed), "What is it?") for seed in range(2)]
+    recipe = dropping(model, int(visual(model, prompts[0]).sum()))
+    ways, runs = [UNPRUNED, *(Way.of(recipe, method) for method in ("fitprune", "random"))], []
+    see = model.model.get_image_features
+
+    def counted(*args, **kwargs):
+        runs.append(kwargs)
+        return see(*args, **kwargs)
+
+    monkeypatch.setattr(model.model, "get_image_features", update_wrapper(counted, see), raising=False)
+    apart = [answer(model, processor, prompts, way, Decoding(4)) for way in ways]
+    assert len(runs) == 3
+    seen = Seen()
+    together = [answer(model, processor, prompts, way, Decoding(4), seen=seen) for way in ways]
+    assert len(runs) == 4
+    for one, other in zip(apart, together, strict=True):
+        for mine, theirs in zip(one, other, strict=True):
+            assert (mine.token_ids, mine.margin, mine.cost) == (theirs.token_ids, theirs.margin, theirs.cost)
+    assert len({each.margin for each in sum(together, [])}) > 3
 
 
 def check_flops(model, processor, size: tuple[int, int]) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from app.demo_model.crowded import WORLDS
 from app.evidence.bench import Bench, Variant, variant
 from app.evidence.board import THE_ORIGINAL, Board, Way, corrected
-from app.evidence.plan import KEY_BUDGET
-from app.evidence.questions import CALIBRATION, CHOICE, TEST
+from app.evidence.plan import CHOICE_SEED, KEY_BUDGET
+from app.evidence.questions import CALIBRATION, CHOICE, TEST, Questions
 from app.evidence.section import Section, Table
 from app.evidence.ways import name_of
 from app.evidence.words import budget, percent, sentence, share_cell, share_words, test_cell, verdict
@@ -45,8 +46,9 @@ def run(bench: Bench) -> Section:
     """Choose budget and margin on the questions to choose by; compare on the test questions at as many FLOPs."""
     statistics, plan = bench.statistics(bench.sets[CALIBRATION]), bench.plan
     pool = sorted({*plan.section_budgets, *plan.budgets, *plan.curve_budgets})
-    variants = [variant(METHOD, recipe) for recipe in bench.recipes(statistics, pool)]
-    trial = bench.answers("13-again-choice", bench.sets[CHOICE], variants)
+    harder = [each for each in pool if each > min(plan.budgets)]
+    variants = [variant(METHOD, recipe) for recipe in bench.recipes(statistics, harder)]
+    trial = bench.answers("13-again-choice", _to_choose_by(bench), variants)
     plans = [found for target in plan.budgets if (found := best_plan(trial, variants, target)) is not None]
     first = list({each.before: each.first for each in plans}.values())
     board = bench.answers("13-again", bench.sets[TEST], first)
@@ -67,6 +69,13 @@ def run(bench: Bench) -> Section:
         "answer waits for both."
     ]
     return section
+
+
+def _to_choose_by(bench: Bench) -> Questions:
+    """More questions of that seed: few answers are unsure, and it is among those that a margin is chosen."""
+    if not bench.has_world:
+        return bench.sets[CHOICE]
+    return bench.drawn("choice, more of it", bench.plan.further_choice, CHOICE_SEED, tuple(WORLDS), to_answer=True)
 
 
 def best_plan(trial: Board, variants: Sequence[Variant], target: float) -> Plan | None:

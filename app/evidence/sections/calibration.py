@@ -9,7 +9,7 @@ from app.evidence.bench import Bench, Variant, read_rows, variant
 from app.evidence.board import Board, corrected
 from app.evidence.figures import curves, panels
 from app.evidence.numbers import Estimate, mean_share, recipe_distance
-from app.evidence.plan import FURTHER_CALIBRATION_SEEDS, KEY_BUDGET, REFERENCE_CALIBRATION_SEED
+from app.evidence.plan import FURTHER_CALIBRATION_SEEDS, KEY_BUDGET
 from app.evidence.questions import CHOICE
 from app.evidence.section import Section, Table
 from app.evidence.words import budget, estimate_cell, percent, sentence
@@ -38,12 +38,11 @@ class Fit:
 def run(bench: Bench) -> Section:
     """Fit from 8 to many samples of five seeds each; answer with some of the recipes."""
     sets = zip(FURTHER_CALIBRATION_SEEDS, bench.further_calibrations(), strict=True)
-    by_seed = {seed: bench.statistics(each) for seed, each in sets}
-    return section_of(bench, by_seed.pop(REFERENCE_CALIBRATION_SEED), by_seed)
+    return section_of(bench, {seed: bench.statistics(each) for seed, each in sets})
 
 
-def section_of(bench: Bench, reference: AttentionStatistics, by_seed: dict[int, AttentionStatistics]) -> Section:
-    """The section from statistics of one set, whose recipe the others are held against, and of one set a seed."""
+def section_of(bench: Bench, by_seed: dict[int, AttentionStatistics]) -> Section:
+    """The section from statistics of one set a seed."""
     plan = bench.plan
     fits = [
         Fit(fit, size, seed, recipe)
@@ -51,11 +50,9 @@ def section_of(bench: Bench, reference: AttentionStatistics, by_seed: dict[int, 
         for seed, statistics in by_seed.items()
         for fit, recipe in _both(bench, statistics.first(size))
     ]
-    references = {(fit, recipe.reduction): recipe for fit, recipe in _both(bench, reference)}
     rows = [
         {"fit": fit.fit, "size": fit.size, "seed": fit.seed, "budget": fit.recipe.reduction,
-         "distance": recipe_distance(fit.recipe, references[fit.fit, fit.recipe.reduction]),
-         "removed": " ".join(map(str, fit.recipe.removed))}
+         "distance": distance_to_others(fit, fits), "removed": " ".join(map(str, fit.recipe.removed))}
         for fit in fits
     ]  # fmt: skip
     path = bench.write("4-distances", COLUMNS, rows)
@@ -67,7 +64,7 @@ def section_of(bench: Bench, reference: AttentionStatistics, by_seed: dict[int, 
     board = bench.answers("4-sizes", bench.sets[CHOICE], variants)
     section = Section(TITLE, QUESTION, raw=[path, board.path])
     distances, right = distances_of(list(read_rows(path))), right_of(board, plan.answered_sizes)
-    section.tables = [_table(distances, right, plan.section_budgets, reference.num_samples, len(by_seed))]
+    section.tables = [_table(distances, right, plan.section_budgets, len(by_seed))]
     section.figures["4-calibration"] = _figure(distances, plan.section_budgets)
     section.answer = answer_of(distances, right, apart_of(board, tuple(by_seed), plan.answered_sizes))
     section.counted = "the distances"
@@ -80,6 +77,18 @@ def _both(bench: Bench, statistics: AttentionStatistics) -> Iterator[tuple[str, 
     for recipe in bench.recipes(statistics, bench.plan.section_budgets):
         yield PLAIN, fit_recipe(statistics, recipe.reduction, gather=False)
         yield SHIPPED, recipe
+
+
+def distance_to_others(fit: Fit, fits: Sequence[Fit]) -> float:
+    """The mean distance of a recipe to those of the other seeds, of the same fit and budget, from the most samples."""
+    most = max(each.size for each in fits)
+    others = [
+        each.recipe
+        for each in fits
+        if (each.fit, each.size, each.recipe.reduction) == (fit.fit, most, fit.recipe.reduction)
+        and each.seed != fit.seed
+    ]
+    return sum(recipe_distance(fit.recipe, other) for other in others) / len(others)
 
 
 def distances_of(rows: Sequence[dict[str, str]]) -> Distances:
@@ -128,8 +137,8 @@ def answer_of(
         also = "" if shipped is None else f", as shipped {_percent(shipped)}"
         from_each.append(f"from {size} samples {_percent(distances[PLAIN, size, at])}{also}")
     words = (
-        f"at {budget(at)} recipes by the paper's rule have so many of the dropped tokens at another layer than the "
-        f"reference: {'; '.join(from_each)}"
+        f"at {budget(at)} recipes by the paper's rule have so many of the dropped tokens at another layer than those "
+        f"from {sizes[-1]} samples of other seeds: {'; '.join(from_each)}"
     )
     if len(right) > 1 and apart:
         first, last = min(right), max(right)
@@ -144,9 +153,7 @@ def _percent(estimate: Estimate) -> str:
     return f"{100 * estimate.value:.1f} % ({100 * estimate.low:.1f} to {100 * estimate.high:.1f})"
 
 
-def _table(
-    distances: Distances, right: dict[int, Estimate], budgets: Sequence[float], reference: int, seeds: int
-) -> Table:
+def _table(distances: Distances, right: dict[int, Estimate], budgets: Sequence[float], seeds: int) -> Table:
     columns = [(fit, each) for each in budgets for fit in (PLAIN, SHIPPED)]
     columns = [column for column in columns if any((fit, each) == column for fit, _, each in distances)]
     rows = [
@@ -158,8 +165,9 @@ def _table(
         for size in sorted({size for _, size, _ in distances})
     ]
     about = (
-        f"Distance to a recipe from {reference} samples of yet another seed: percent of the dropped tokens that lie at "
-        f"another layer; mean of {seeds} seeds, with a t interval over the seeds. As "
+        f"Distance to the recipes from {max(size for _, size, _ in distances)} samples of the other {seeds - 1} seeds: "
+        f"percent of the dropped tokens that lie at another layer, mean; and the mean of {seeds} seeds, with a t "
+        "interval over the seeds. As "
         "shipped, what a layer would drop of a few tokens waits for a later one, so that recipes jump. Right: percent, "
         f"at {budget(KEY_BUDGET)}, as shipped, likewise; how the questions were drawn is not in that interval."
     )
@@ -167,7 +175,7 @@ def _table(
 
 
 def _figure(distances: Distances, budgets: Sequence[float]):
-    figure, (axes,) = panels(["Distance to the recipe of the reference"])
+    figure, (axes,) = panels(["Distance to the recipes of the other seeds"])
     lines = {
         f"{budget(each)}, {fit}": [
             (size, value) for (of, size, at), value in distances.items() if (of, at) == (fit, each)

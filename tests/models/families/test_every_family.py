@@ -17,6 +17,7 @@ from tests.families.checks import (
     check_flops,
     check_looking,
     check_prefill,
+    check_seen_once,
     visual,
 )
 from tests.families.every import CASES
@@ -65,6 +66,10 @@ def loaded(models, case):
 
 def test_none_is_missing():
     assert {case.family for case in CASES} == {family.name for family in all_families()}
+
+
+def test_pictures_are_seen_once_for_all_ways(loaded, monkeypatch):
+    check_seen_once(*loaded, monkeypatch)
 
 
 @pytest.mark.slow
