@@ -13,7 +13,8 @@ from app.evidence.fingerprints import NEXT_TOKENS, digest_of, method_digest, roo
 from app.evidence.questions import Questions
 from fitprune_core.run.answer import UNPRUNED, Way
 from fitprune_core.run.next_tokens import divergence, margin, next_token
-from fitprune_core.samples.journal import Journal, Record
+from fitprune_core.samples.files import read_samples
+from fitprune_core.samples.journal import Journal, Record, journal_path, shared_journal
 from fitprune_core.samples.journal import digest_of as sample_digest
 
 # Of every variant and question: the margins of both first tokens and how far the distributions lie apart.
@@ -28,23 +29,31 @@ def first_tokens(bench: Bench, questions: Questions, variants: Sequence[Variant]
         for each in variants
         if not bench.misfit(each)
     }
-    path = bench.folder / "first-tokens" / f"{questions.digest}-{room_digest(*NEXT_TOKENS)}.journal"
-    return bench.once(partial(_looked_up, bench, questions, keys, path))
+    out = bench.folder / "first-tokens" / f"{questions.digest}-{room_digest(*NEXT_TOKENS)}"
+    _look_up(bench, questions, keys, out)
+    return bench.once(partial(_looked_up, bench, questions, keys, out))
 
 
-def _looked_up(bench: Bench, questions: Questions, keys: Mapping[str, Variant], path: Path) -> list[dict[str, object]]:
-    rows: list[dict[str, object]] = []
-    with Journal(path, bench.conditions) as journal:
-        for done, (sample, prompt) in enumerate(bench.prompts(questions), 1):
+def _look_up(bench: Bench, questions: Questions, keys: Mapping[str, Variant], out: Path) -> None:
+    """Remember what is missing of this process's share of the questions."""
+    share = bench.processes.share(questions.count)
+    with shared_journal(out, bench.conditions, bench.processes) as journal:
+        for at, (sample, prompt) in enumerate(bench.prompts(questions)):
             missing = {key: each for key, each in keys.items() if (sample.id, key) not in journal}
-            if missing:
+            if missing and at in share:
                 notes = _notes(bench.model, prompt, missing)
                 digest = sample_digest(sample)
                 journal.add([Record(sample.id, digest, key, values) for key, values in notes.items()])
-                bench.progress(f"{questions.name}: first tokens", done, questions.count)
+                bench.progress(f"{questions.name}: first tokens", at + 1, questions.count)
+
+
+def _looked_up(bench: Bench, questions: Questions, keys: Mapping[str, Variant], out: Path) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    with Journal(journal_path(out), bench.conditions) as journal:
+        for sample in read_samples(questions.file):
             for key, each in keys.items():
-                about = {"id": sample.id, "variant": each.name, "budget": each.reduction}
-                rows.append({**about, **(journal.notes(sample.id, key) or {})})
+                if notes := journal.notes(sample.id, key):
+                    rows.append({"id": sample.id, "variant": each.name, "budget": each.reduction, **notes})
     return rows
 
 

@@ -47,7 +47,7 @@ def run(bench: Bench) -> Section:
     statistics = bench.statistics(bench.sets[CALIBRATION]).first(len(samples))
     shipped = bench.recipes(statistics, plan.sequential_budgets)
     ours = [fit_recipe(statistics, recipe.reduction, gather=False) for recipe in shipped]
-    theirs = [bench.once(partial(_sequential, bench, samples, recipe.reduction)) for recipe in ours]
+    theirs = _sequential_fits(bench, samples, [recipe.reduction for recipe in ours])
     rows = []
     for one, few, other in zip(ours, shipped, theirs, strict=True):
         rows += [_row(each, name, "", recipe_distance(each, other.recipe)) for name, each in
@@ -78,6 +78,16 @@ def answer_of(
     apart = percent(many) if few == many else f"{100 * few:.1f} to {percent(many)}"
     said = verdict("the fit from statistics", "the sequential one", board.against(ours, theirs), p_values.get(ours))
     return sentence(f"the two fits drop {apart} of the tokens at other layers, and with {budget(at)} saved {said}")
+
+
+def _sequential_fits(bench: Bench, samples: Sequence[Sample], reductions: Sequence[float]) -> list[Searched]:
+    """The authors' fit to each budget; processes share the budgets."""
+
+    def fitted(wanted: Sequence[float]) -> list[Searched]:
+        return [_sequential(bench, samples, reduction) for reduction in wanted]
+
+    bench.processes.agree(partial(fitted, [reductions[at] for at in bench.processes.share(len(reductions))]))
+    return bench.once(partial(fitted, reductions))
 
 
 def _sequential(bench: Bench, samples: Sequence[Sample], reduction: float) -> Searched:

@@ -68,10 +68,6 @@ def test_none_is_missing():
     assert {case.family for case in CASES} == {family.name for family in all_families()}
 
 
-def test_pictures_are_seen_once_for_all_ways(loaded, monkeypatch):
-    check_seen_once(*loaded, monkeypatch)
-
-
 @pytest.mark.slow
 def test_looking_at_a_token(loaded):
     check_looking(*loaded)
@@ -86,6 +82,10 @@ def test_prefill(loaded):
 def test_decoding(loaded, method):
     model, processor = loaded
     check_decoding(model, asked(processor, (200, 130)), method)
+
+
+def test_seen_once(loaded, monkeypatch):
+    check_seen_once(*loaded, monkeypatch)
 
 
 @pytest.mark.slow
