@@ -5,7 +5,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tests.benchmarks import batches, collection, fitting, mini_llava, two_fits, whole_request, wide_decoder
+from tests.benchmarks import (
+    batches,
+    collection,
+    fitting,
+    mini_llava,
+    several_ways,
+    two_fits,
+    whole_request,
+    wide_decoder,
+)
 from tests.benchmarks.report import machine, write
 
 BENCHMARKS = {
@@ -17,6 +26,7 @@ BENCHMARKS = {
     "two-fits": two_fits.run,
     "collection": collection.run,
     "batches": batches.run,
+    "several-ways": several_ways.run,
 }
 RESULTS = Path(__file__).resolve().parent / "results"
 
