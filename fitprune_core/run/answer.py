@@ -168,7 +168,7 @@ def answer(
             is drawn, or how beams are padded, would depend on the batch.
         on_token, should_stop, clock: as for `generation.generate`.
         seen: what the tower made of these prompts' pictures, one object for all ways that they are answered in; times
-            to the first token are then without the tower's, but for the first way and for those that read it.
+            to the first token are then without the tower's, but for ways that read it.
 
     The model is held by this thread meanwhile; a compiled one runs uncompiled in every way, so that ways compare.
     Raises ValueError for a batch that cannot be, for what the model cannot be pruned at, and inside a block that prunes

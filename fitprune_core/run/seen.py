@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from typing import Any
 
 from transformers import BatchFeature, PreTrainedModel
@@ -31,6 +32,8 @@ class Seen:
         if self._features is None:
             wanted = inspect.signature(model.model.get_image_features).parameters
             given = {name: values for name, values in inputs.items() if name in wanted}
-            self._features = model.model.get_image_features(**given, return_dict=True)
+            found = model.model.get_image_features(**given, return_dict=True)
+            # What each of the tower's layers gave is in them, and would be held as long as they are.
+            self._features = replace(found, hidden_states=None, attentions=None)
         others = {name: values for name, values in inputs.items() if name != _PIXELS}
         return BatchFeature({**others, _FEATURES: {"image": self._features}})

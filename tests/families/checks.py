@@ -117,6 +117,7 @@ def check_seen_once(model, processor, monkeypatch) -> None:
     seen = Seen()
     together = [answer(model, processor, prompts, way, Decoding(4), seen=seen) for way in ways]
     assert len(runs) == 4
+    assert not {"hidden_states", "attentions"} & set(seen._features)
     for one, other in zip(apart, together, strict=True):
         for mine, theirs in zip(one, other, strict=True):
             assert (mine.token_ids, mine.margin, mine.cost) == (theirs.token_ids, theirs.margin, theirs.cost)
