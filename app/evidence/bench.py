@@ -212,14 +212,10 @@ class Bench:
 
         Every number of a section is read back from there. What cannot answer is among the board's `refused`.
         """
-        if not self._is_answered(questions, None):
-            self._ask(questions, [])
+        answered = self.answer_ahead(questions, variants)
         rows, refused = list(self._rows(questions, None)), {}
         wanted = {sample.id for sample in read_samples(questions.file)}
-        asked = [(self._asked_with(questions, each), each) for each in variants]
-        reasons = [self._refusal(*each) for each in asked]
-        self._ask_all([each for each, reason in zip(asked, reasons, strict=True) if not reason])
-        for (among, each), reason in zip(asked, reasons, strict=True):
+        for among, each, reason in answered:
             found = [row for row in self._rows(among, each) if row["id"] in wanted] if not reason else []
             if not reason and not found:
                 reason = "it answered none of the questions"
@@ -227,6 +223,18 @@ class Bench:
                 refused[f"{each.name} at {100 * each.reduction:.3g} %"] = reason
             rows += [row | {"method": each.name} for row in found]
         return Board(self.write(name, COLUMNS, rows), refused)
+
+    def answer_ahead(self, questions: Questions, variants: Sequence[Variant]) -> list[tuple[Questions, Variant, str]]:
+        """Answer what is not remembered: of all that several boards will speak of, methods by one recipe go together.
+
+        Returns of each variant among which questions its answers are, and why it cannot answer, or nothing.
+        """
+        if not self._is_answered(questions, None):
+            self._ask(questions, [])
+        asked = [(self._asked_with(questions, each), each) for each in variants]
+        found = [(*each, self._refusal(*each)) for each in asked]
+        self._ask_all((among, each) for among, each, reason in found if not reason)
+        return found
 
     def write(self, name: str, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> Path:
         """Write raw rows to `out / "raw" / f"{name}.csv"`; returns the file."""

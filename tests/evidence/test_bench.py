@@ -14,6 +14,7 @@ from fitprune_core import evaluate, fit_recipe
 from fitprune_core.evaluation import evaluation
 from fitprune_core.evaluation.outcomes import read_results
 from fitprune_core.pruning.methods.uniform import Uniform
+from fitprune_core.run.results import ORIGINAL
 from fitprune_core.samples.files import read_samples
 from tests.evidence.conftest import SMALLEST
 from tests.tiny import tiny_llava
@@ -185,6 +186,10 @@ def test_methods_by_one_recipe_are_asked_together_and_remembered_apart(make_benc
     assert [[method.label for method in run["methods"]] for run in runs] == [
         [], ["fitprune", "random", "uniform"], ["random"]
     ]  # fmt: skip
+    ahead, (_, *rest) = make_bench(), variants
+    assert [reason for *_, reason in ahead.answer_ahead(ahead.sets[TEST], variants)] == [""] * 4
+    assert ahead.answers("c", ahead.sets[TEST], rest).ways == [(ORIGINAL, 0.0), *((v.name, v.reduction) for v in rest)]
+    assert len(runs) == 3
     tables = [bench._table(bench.sets[TEST], each) for each in variants]
     assert sorted(bench._table(bench.sets[TEST], None).parent.glob("*.csv")) == sorted(
         {*tables, bench._table(bench.sets[TEST], None)}

@@ -38,6 +38,7 @@ def run(bench: Bench) -> Section:
     """Answer the test questions by every method at every budget."""
     section = Section(TITLE, QUESTION)
     plan = bench.plan
+    bench.answer_ahead(bench.sets[TEST], [*_variants(bench, plan.budgets), *_orders_variants(bench)])
     board = board_of(bench)
     boards = {
         "": board,
@@ -89,9 +90,12 @@ def board_of(bench: Bench) -> Board:
 
 def orders_of(bench: Bench) -> Board:
     """fitprune, and random by several orders of the tokens, on all test questions."""
+    return bench.answers("1-methods-orders", bench.sets[TEST], _orders_variants(bench))
+
+
+def _orders_variants(bench: Bench) -> list[Variant]:
     recipes = bench.recipes(bench.statistics(bench.sets[CALIBRATION]), bench.plan.budgets)
-    variants = [variant(order, recipe) for recipe in recipes for order in (FITPRUNE, RANDOM, *ORDERS)]
-    return bench.answers("1-methods-orders", bench.sets[TEST], variants)
+    return [variant(order, recipe) for recipe in recipes for order in (FITPRUNE, RANDOM, *ORDERS)]
 
 
 def _variants(bench: Bench, budgets: Sequence[float]) -> list[Variant]:
