@@ -19,6 +19,7 @@ from typing import Any
 
 from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
 
+from app.demo_model.crowded import WORLDS
 from app.evidence.board import Board
 from app.evidence.fingerprints import ANSWERS, OBSERVED, digest_of, method_digest, room_digest
 from app.evidence.plan import FURTHER_CALIBRATION_SEEDS, Plan
@@ -159,7 +160,9 @@ class Bench:
                 title=Path(name).name,
             )
 
-    def drawn(self, name: str, count: int, seed: int, worlds: Sequence[str], *, to_answer: bool = False) -> Questions:
+    def drawn(
+        self, name: str, count: int, seed: int, worlds: Sequence[str] = tuple(WORLDS), *, to_answer: bool = False
+    ) -> Questions:
         """A set from the drawn world, of these kinds of scene alone, see `questions.drawn`."""
         return self.processes.on_main(partial(drawn, name, count, seed, self.drawings, worlds, to_answer=to_answer))
 
@@ -230,7 +233,7 @@ class Bench:
         Returns of each variant among which questions its answers are, and why it cannot answer, or nothing.
         """
         if not self._is_answered(questions, None):
-            self._ask(questions, [])
+            self._evaluate(questions, self._table(questions, None), ORIGINAL)
         asked = [(self._asked_with(questions, each), each) for each in variants]
         found = [(*each, self._refusal(*each)) for each in asked]
         self._ask_all((among, each) for among, each, reason in found if not reason)
@@ -303,33 +306,41 @@ class Bench:
                     self._ask(questions, [each])
 
     def _ask(self, questions: Questions, group: Sequence[Variant]) -> None:
-        """Answer the questions in the ways of a group, which have a recipe in common, or as the original does.
+        """Answer the questions in the ways of a group, which have a recipe in common.
 
         What is done lies in a table of all of them until every one has its own.
         """
-        original = self._table(questions, None)
+        original, recipe = self._table(questions, None), group[0].recipe
         tables = {each.method.label: self._table(questions, each) for each in group}
-        names = sorted(table.stem for table in tables.values())
-        table = original.with_name(f"together-{digest_of(*names)}.csv") if group else original
-        what = f"{questions.name}: {ORIGINAL}"
-        if group:
-            self.once(partial(_copy, journal_path(original), journal_path(table)))
-            what = f"{questions.name}: {', '.join(each.name for each in group)} at {100 * group[0].reduction:.3g} %"
+        together = original.with_name(f"together-{digest_of(*sorted(table.stem for table in tables.values()))}.csv")
+        self.once(partial(_copy, journal_path(original), journal_path(together)))
+        ways = group[0].name if len(group) == 1 else f"{group[0].name} and {len(group) - 1} more"
+        what = f"{ways} {100 * recipe.reduction:.3g} %"
+        self._evaluate(questions, together, what, recipe, [each.method for each in group])
+        self.once(partial(_apart, together, tables))
+
+    def _evaluate(
+        self,
+        questions: Questions,
+        table: Path,
+        what: str,
+        recipe: PruningRecipe | None = None,
+        methods: Sequence[Method] = (),
+    ) -> None:
+        """Answer the questions as the original does, and by methods with a recipe. what: for the progress."""
         evaluate(
             self.model,
             self.processor,
             questions.file,
-            [group[0].reduction if group else 0.0],
-            lambda _: group[0].recipe,  # not called for the original
+            [] if recipe is None else [recipe.reduction],
+            lambda _: recipe,  # type: ignore[arg-type, return-value]  # not called for the original
             table,
-            methods=[each.method for each in group],
+            methods=methods,
             max_new_tokens=self.plan.max_new_tokens,
             batch_size=self.batch_size,
-            progress=partial(self.progress, what),
+            progress=partial(self.progress, f"{questions.name}: {what}"),
             processes=self.processes,
         )
-        if group:
-            self.once(partial(_apart, table, tables))
 
     def _asked_with(self, questions: Questions, each: Variant) -> Questions:
         """The questions among which a variant answers these: the few are some of the test questions."""

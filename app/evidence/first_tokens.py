@@ -12,10 +12,11 @@ from app.evidence.bench import Bench, Variant
 from app.evidence.fingerprints import NEXT_TOKENS, digest_of, method_digest, room_digest
 from app.evidence.questions import Questions
 from fitprune_core.run.answer import UNPRUNED, Way
+from fitprune_core.run.batch import BatchSize
 from fitprune_core.run.next_tokens import divergence, margin, next_token
 from fitprune_core.samples.files import read_samples
 from fitprune_core.samples.journal import Journal, Record, journal_path, shared_journal
-from fitprune_core.samples.journal import digest_of as sample_digest
+from fitprune_core.samples.loop import Task, Walk
 
 # Of every variant and question: the margins of both first tokens and how far the distributions lie apart.
 COLUMNS = ("id", "variant", "budget", "margin_original", "margin_pruned", "divergence")
@@ -36,15 +37,27 @@ def first_tokens(bench: Bench, questions: Questions, variants: Sequence[Variant]
 
 def _look_up(bench: Bench, questions: Questions, keys: Mapping[str, Variant], out: Path) -> None:
     """Remember what is missing of this process's share of the questions."""
-    share = bench.processes.share(questions.count)
+    progress = partial(bench.progress, f"{questions.name}: first tokens")
     with shared_journal(out, bench.conditions, bench.processes) as journal:
-        for at, (sample, prompt) in enumerate(bench.prompts(questions)):
-            missing = {key: each for key, each in keys.items() if (sample.id, key) not in journal}
-            if missing and at in share:
-                notes = _notes(bench.model, prompt, missing)
-                digest = sample_digest(sample)
-                journal.add([Record(sample.id, digest, key, values) for key, values in notes.items()])
-                bench.progress(f"{questions.name}: first tokens", at + 1, questions.count)
+        walk = Walk(
+            bench.model,
+            bench.processor,
+            questions.file,
+            questions.count,
+            journal,
+            list(keys),
+            BatchSize(1),
+            bench.processes,
+            progress=progress,
+        )
+        walk.go(partial(_look, bench.model, keys, journal))
+
+
+def _look(model: PreTrainedModel, keys: Mapping[str, Variant], journal: Journal, tasks: Sequence[Task]) -> None:
+    for task in tasks:
+        missing = {key: each for key, each in keys.items() if (task.sample.id, key) not in journal}
+        notes = _notes(model, task.inputs, missing)
+        journal.add([Record(task.sample.id, task.digest, key, values) for key, values in notes.items()])
 
 
 def _looked_up(bench: Bench, questions: Questions, keys: Mapping[str, Variant], out: Path) -> list[dict[str, object]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.demo_model.crowded import WORLDS
 from app.evidence.bench import Bench, Variant, variant
 from app.evidence.board import THE_ORIGINAL, Board, Way, corrected
 from app.evidence.plan import CHOICE_SEED, KEY_BUDGET
@@ -75,7 +74,7 @@ def _to_choose_by(bench: Bench) -> Questions:
     """More questions of that seed: few answers are unsure, and it is among those that a margin is chosen."""
     if not bench.has_world:
         return bench.sets[CHOICE]
-    return bench.drawn("choice, more of it", bench.plan.further_choice, CHOICE_SEED, tuple(WORLDS), to_answer=True)
+    return bench.drawn("choice, more of it", bench.plan.further_choice, CHOICE_SEED, to_answer=True)
 
 
 def best_plan(trial: Board, variants: Sequence[Variant], target: float) -> Plan | None:
