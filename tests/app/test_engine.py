@@ -25,7 +25,6 @@ from fitprune_core.evaluation.known import Known
 from fitprune_core.evaluation.sureness import Sureness
 from fitprune_core.models.options import LoadOptions
 from fitprune_core.run.comparison import Answered, Comparison, Partial
-from tests.marks import slow
 from tests.memory import fill_memory_once
 from tests.tiny import random_picture, save_tiny_llava
 
@@ -98,7 +97,7 @@ def page(engine, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("at", [2, *slow(7)])
+@pytest.mark.parametrize("at", [2, 7])
 def test_memory_that_runs_out_is_told_and_the_next_request_works(page, monkeypatch, at):
     page, run = page
     parts = page.parts

@@ -14,6 +14,8 @@ from app.interface import build_demo
 from tests.app.fake_engine import FakeEngine
 from tests.app.serving import served, upload
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 GUIDE = (ROOT / "assets" / "guide" / "server.md").read_text(encoding="utf-8")
 HERE = "http://127.0.0.1:7860"
@@ -31,7 +33,6 @@ def url():
         yield address
 
 
-@pytest.mark.slow
 def test_its_python_runs(url, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     code = block("python")
@@ -53,7 +54,6 @@ def ask_once(address: str, image: str) -> dict:
     return answer.json()["result"]
 
 
-@pytest.mark.slow
 def test_its_address_for_agents_answers_in_one_request(url):
     address = json.loads(block("json"))["mcpServers"]["fitprune"]["url"].replace(f"{HERE}/", url)
     image = "data:image/png;base64," + base64.b64encode(PICTURE.read_bytes()).decode()
@@ -61,7 +61,6 @@ def test_its_address_for_agents_answers_in_one_request(url):
     assert not result["isError"] and json.loads(result["content"][0]["text"])["original"]["answer"] == "a red car"
 
 
-@pytest.mark.slow
 def test_an_upload_is_that_of_one_server(url, tmp_path, monkeypatch):
     """Two servers on one machine, each with a folder of its own: neither opens what the other was given."""
     path = upload(url, PICTURE.read_bytes())["path"]
@@ -71,7 +70,6 @@ def test_an_upload_is_that_of_one_server(url, tmp_path, monkeypatch):
     assert refused["isError"] and "cannot be opened" in refused["content"][0]["text"]
 
 
-@pytest.mark.slow
 def test_a_link_holds_everything_that_a_page_begins_with(tmp_path):
     """Two servers that know nothing of each other set up the same comparison from one address."""
     begun = []

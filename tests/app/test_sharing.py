@@ -15,9 +15,7 @@ from app.pages.compare import create_compare, create_sharing
 from fitprune_core.checks.files import EXPORTS
 from fitprune_core.report.export import exported, to_entries
 from tests.app.fake_engine import GEOMETRY, FakeEngine, make_comparison
-from tests.marks import slow
 
-FILMS = (".gif", ".webp")  # which take a second each to draw
 VISITOR = SimpleNamespace(session_hash="visitor", client=None)
 
 
@@ -41,7 +39,7 @@ def saved(sharing, found, **chosen):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ending", [*(ending for ending in EXPORTS if ending not in FILMS), *slow(*FILMS)])
+@pytest.mark.parametrize("ending", EXPORTS)
 def test_every_ending_is_saved_as_the_library_writes_it(sharing, found, ending):
     file, told = saved(sharing, found, ending=ending, layer=3)
     assert base64.b64decode(file.data) == exported(found, ending, 2)

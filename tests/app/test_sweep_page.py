@@ -17,6 +17,8 @@ from app.presentation import idle_board
 from app.uploads import Upload
 from tests.app.fake_engine import FakeEngine, make_comparison
 
+pytestmark = pytest.mark.slow
+
 VISITOR = SimpleNamespace(session_hash="visitor", client=None)
 
 
@@ -55,7 +57,6 @@ def comparing(compare, picture):
     return compare.run(picture, "What is it?", 60, None, idle_board(60).model_dump(), VISITOR)
 
 
-@pytest.mark.slow
 def test_a_sweep_fills_the_grid_and_is_done(pages, picture):
     compare, sweep = pages
 
@@ -74,7 +75,6 @@ def test_a_sweep_fills_the_grid_and_is_done(pages, picture):
     assert (last.margin, last.ms) == (run.original.margin, run.original.total_ms)
 
 
-@pytest.mark.slow
 def test_a_stop_is_not_called_done(pages, picture):
     compare, sweep = pages
 
@@ -93,7 +93,6 @@ def test_a_stop_is_not_called_done(pages, picture):
     assert 1 <= sum(cell is not None for cell in cells) < 4
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("first", ["compare", "sweep"])
 def test_whichever_page_ends_the_other_s_run_that_one_says_so(pages, picture, first):
     compare, sweep = pages
@@ -120,7 +119,6 @@ async def all_of(updates):
     return [update async for update in updates]
 
 
-@pytest.mark.slow
 def test_whoever_leaves_ends_both(pages, picture):
     compare, sweep = pages
 
@@ -133,7 +131,6 @@ def test_whoever_leaves_ends_both(pages, picture):
     assert asyncio.run(main())[-1][sweep.notice].text == "Stopped."
 
 
-@pytest.mark.slow
 def test_a_cell_opens_with_the_picture_and_question_that_were_swept(pages, picture):
     compare, sweep = pages
 

@@ -17,7 +17,6 @@ from fitprune_core.cost.decoder import DecoderGeometry, visual_reduction
 from fitprune_core.models.family import family_of
 from fitprune_core.recipes.budget import largest_reduction, trim_to_budget
 from tests.formula import formula_llava, inputs_of
-from tests.marks import slow
 from tests.tiny import random_picture, tiny_llava
 
 OFFICIAL = json.loads((Path(__file__).parent.parent / "data" / "fitprune_official_fit.json").read_text("utf-8"))
@@ -101,7 +100,7 @@ def test_pictures_of_several_sizes_give_nearly_the_same_recipe_both_ways(monkeyp
 
 class TestRecipe:
     @pytest.mark.slow
-    @pytest.mark.parametrize("reduction", [*slow(0.1, 0.37), 0.6, *slow(0.85)])
+    @pytest.mark.parametrize("reduction", [0.1, 0.37, 0.6, 0.85])
     def test_budget_is_met(self, tiny, tiny_samples, reduction):
         model, processor = tiny
         recipe = fit_recipe_sequential(model, processor, tiny_samples, reduction)
@@ -131,7 +130,7 @@ class TestRecipe:
     def test_zero_removes_nothing(self, tiny, tiny_samples):
         assert set(fit_recipe_sequential(*tiny, tiny_samples, 0).removed) == {0}
 
-    @pytest.mark.parametrize("attention", ["both", *slow("self", "cross")])
+    @pytest.mark.parametrize("attention", ["both", "self", "cross"])
     @pytest.mark.slow
     def test_first_layer_is_that_of_the_statistics(self, tiny, tiny_samples, attention):
         # Nothing is gone before the first layer, so both procedures see the same attention there.

@@ -11,14 +11,13 @@ from pathlib import Path
 import pytest
 
 from fitprune_core.recipes.published import RECIPES
-from tests.marks import slow
 
 ROOT = Path(__file__).resolve().parents[2]
 STATISTICS = RECIPES / "mini-llava" / "statistics.npz"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("room", [*slow(0), 100])
+@pytest.mark.parametrize("room", [0, 100])
 def test_a_recipe_that_does_not_fit_on_the_disk(tmp_path, room):
     out = tmp_path / "recipe.json"
     out.write_text("what was there")

@@ -1,4 +1,4 @@
-"""What the tests of evaluation share: the table as anybody reads it, and a run that is stopped."""
+"""What the tests of evaluation share: the table as anybody reads it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,6 @@ HEADER = (
     "id,reduction,method,answer,expected,correct,agrees,new_tokens,visual_tokens,achieved_reduction,visual_gflops,"
     "total_gflops,model,max_new_tokens,image_aspect,dtype,weights,recipe,kind,question,image,margin"
 )
-
-
-class Stopped(Exception):
-    """The run was stopped here."""
 
 
 def rows_of(tmp_path) -> list[SimpleNamespace]:

@@ -20,7 +20,6 @@ from fitprune_core.run.comparison import compare
 from fitprune_core.run.results import ORIGINAL
 from fitprune_core.samples.journal import Journal, Record, journal_path
 from tests.evaluation.rows import HEADER, rows_of
-from tests.marks import slow
 from tests.memory import fill_memory_once
 from tests.tiny import random_picture
 
@@ -166,7 +165,7 @@ class TestBadSamples:
 
 class TestBatches:
     @pytest.mark.slow
-    @pytest.mark.parametrize("size", [2, *slow(3, 8, "auto")])
+    @pytest.mark.parametrize("size", [2, 3, 8, "auto"])
     def test_give_the_file_of_one_at_a_time(self, run, tmp_path, size):
         run()
         path = tmp_path / "out" / "results.csv"

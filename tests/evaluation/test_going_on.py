@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import pytest
 
@@ -10,11 +10,10 @@ from fitprune_core.evaluation import evaluation
 from fitprune_core.evaluation.evaluation import evaluate
 from fitprune_core.models.processors import set_image_aspect
 from fitprune_core.run.results import ORIGINAL
-from fitprune_core.samples import journal as journal_module
 from fitprune_core.samples.journal import journal_path
-from fitprune_core.samples.processes import Processes, part_paths
-from tests.evaluation.rows import Stopped, rows_of
-from tests.marks import slow
+from fitprune_core.samples.processes import part_paths
+from tests.evaluation.rows import rows_of
+from tests.shares import Share, Stopped
 from tests.tiny import random_picture, tiny_llava
 
 
@@ -42,7 +41,7 @@ class TestGoingOn:
         assert [row.key for row in rows_of(tmp_path)] == [(f"s{n}", *kind) for n in range(3) for kind in kinds]
 
     @pytest.mark.slow
-    @pytest.mark.parametrize("number", [4, *slow(0, 1, 13)])
+    @pytest.mark.parametrize("number", [4, 0, 1, 13])
     def test_a_run_that_was_stopped_goes_on(self, run, tmp_path, monkeypatch, number):
         run()
         path = tmp_path / "out" / "results.csv"
@@ -156,23 +155,6 @@ class TestOtherConditions:
         assert len(rows_of(tmp_path)) == 9
 
 
-@dataclass(frozen=True)
-class Share(Processes):
-    """One of several processes, run alone and stopped when it has done its share, before parts are put together."""
-
-    gathered: list = field(default_factory=list)
-
-    def agree(self, work):
-        return work()
-
-    def on_main(self, work):
-        if getattr(work, "func", None) is journal_module._gather:
-            self.gathered.append(work)
-            if len(self.gathered) == 2:
-                raise Stopped
-        return work() if self.is_main else None
-
-
 class TestSeveralProcesses:
     @pytest.fixture
     def shares(self, run):
@@ -195,7 +177,7 @@ class TestSeveralProcesses:
         journal_path(path).unlink()
         return text
 
-    @pytest.mark.parametrize("count", [2, *slow(3, 5)])
+    @pytest.mark.parametrize("count", [2, 3, 5])
     @pytest.mark.slow
     def test_give_the_file_of_one(self, run, shares, whole, tmp_path, count, monkeypatch):
         shares(count)

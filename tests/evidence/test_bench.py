@@ -19,6 +19,8 @@ from fitprune_core.samples.files import read_samples
 from tests.evidence.conftest import SMALLEST
 from tests.tiny import tiny_llava
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def asked(monkeypatch):
@@ -39,7 +41,6 @@ def recipes(bench, *budgets):
     return bench.recipes(bench.statistics(bench.sets[CALIBRATION]), budgets)
 
 
-@pytest.mark.slow
 def test_answers_are_those_of_evaluate(make_bench, tmp_path, tiny):
     bench = make_bench()
     (recipe,) = recipes(bench, 0.6)
@@ -53,7 +54,6 @@ def test_answers_are_those_of_evaluate(make_bench, tmp_path, tiny):
     assert ours.questions == plain.questions and board.count == SMALLEST.test
 
 
-@pytest.mark.slow
 def test_a_second_run_asks_nothing_and_another_set_or_variant_only_its_own(make_bench, asked):
     bench = make_bench()
     one, other = recipes(bench, 0.4, 0.6)
@@ -76,7 +76,6 @@ def test_a_second_run_asks_nothing_and_another_set_or_variant_only_its_own(make_
     assert few == [row for row in test if row["id"] in ids] and len(few) == 3
 
 
-@pytest.mark.slow
 def test_a_changed_method_is_asked_again_and_no_other(make_bench, asked, monkeypatch):
     bench = make_bench()
     (recipe,) = recipes(bench, 0.6)
@@ -97,7 +96,6 @@ def bench_digest(monkeypatch):
     return known
 
 
-@pytest.mark.slow
 def test_a_changed_checkpoint_begins_anew(make_bench, asked):
     bench = make_bench()
     bench.answers("a", bench.sets[TEST], [])
@@ -111,7 +109,6 @@ def test_a_changed_checkpoint_begins_anew(make_bench, asked):
     assert asked == []
 
 
-@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on(make_bench, asked, monkeypatch):
     bench = make_bench()
     (recipe,) = recipes(bench, 0.6)
@@ -131,7 +128,6 @@ def test_a_run_that_was_stopped_goes_on(make_bench, asked, monkeypatch):
     assert board.right(("fitprune", 0.6)).asked == 4
 
 
-@pytest.mark.slow
 def test_what_cannot_answer_is_named_and_leaves_the_rest_alone(make_bench):
     @dataclass(frozen=True, kw_only=True)
     class Refusing(Uniform):
@@ -147,14 +143,12 @@ def test_what_cannot_answer_is_named_and_leaves_the_rest_alone(make_bench):
     assert board.right(("refusing", 0.6)) is None and board.right(("random", 0.6)).asked == 4
 
 
-@pytest.mark.slow
 def test_budgets_that_cannot_be_met_are_left_out(make_bench, caplog):
     bench = make_bench()
     found = recipes(bench, 0.5, 0.99)
     assert [recipe.reduction for recipe in found] == [0.5] and "left out the budget 0.99" in caplog.text
 
 
-@pytest.mark.slow
 def test_statistics_are_collected_once(make_bench, monkeypatch):
     bench = make_bench()
     first = bench.statistics(bench.sets[CALIBRATION])
@@ -164,7 +158,6 @@ def test_statistics_are_collected_once(make_bench, monkeypatch):
     assert first.num_samples == SMALLEST.calibration
 
 
-@pytest.mark.slow
 def test_raw_rows_are_whole(make_bench):
     bench = make_bench(plan=replace(SMALLEST, test=2, few=2))
     path = bench.answers("a", bench.sets[TEST], []).path
@@ -173,7 +166,6 @@ def test_raw_rows_are_whole(make_bench):
     assert [row["method"] for row in read_rows(path)] == ["original"] * 2
 
 
-@pytest.mark.slow
 def test_methods_by_one_recipe_are_asked_together_and_remembered_apart(make_bench, asked, monkeypatch):
     from app.evidence import bench as module
 
@@ -207,7 +199,6 @@ def test_methods_by_one_recipe_are_asked_together_and_remembered_apart(make_benc
         assert mine == theirs and len(mine) == 4 and board.right(way) == single.right(way)
 
 
-@pytest.mark.slow
 def test_a_way_that_cannot_be_asked_some_questions_costs_the_others_none(make_bench):
     @dataclass(frozen=True, kw_only=True)
     class Moody(Uniform):

@@ -54,7 +54,8 @@ class TestFit:
         "changes",
         [
             {"patch_size": None, "num_additional_image_tokens": None, "vision_feature_select_strategy": None},
-            *slow({"num_additional_image_tokens": None}, {"patch_size": 3}),
+            {"num_additional_image_tokens": None},
+            {"patch_size": 3},
             {"vision_feature_select_strategy": "full", "num_additional_image_tokens": 1},
         ],
     )

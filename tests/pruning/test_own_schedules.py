@@ -7,7 +7,6 @@ import torch
 
 from fitprune_core import METHODS, build_inputs, prune_visual_tokens, visual_reduction
 from fitprune_core.recipes.budget import TOLERANCE
-from tests.marks import slow
 from tests.pruned import recipe_of
 from tests.reference import reference_logits
 from tests.tiny import random_picture, tiny_llava
@@ -75,7 +74,7 @@ def test_pyramiddrop_passes_on_a_share_by_the_last_tokens_attention(deep):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", [*METHODS, "fitprune:schedule=one-shot@1", "random:schedule=staircase"])
-@pytest.mark.parametrize("removed", [DEEP, *slow((0, 10, 0, 5, 0, 0, 20, 0), (100, 20, 4, 0, 0, 0, 0, 0))])
+@pytest.mark.parametrize("removed", [DEEP, (0, 10, 0, 5, 0, 0, 20, 0), (100, 20, 4, 0, 0, 0, 0, 0)])
 def test_all_methods_save_what_the_recipe_saves(deep, method, removed):
     model, inputs = deep
     recipe = recipe_of(removed, 144)

@@ -15,7 +15,6 @@ from fitprune_core import (
 )
 from fitprune_core.models.family import Family, family_of
 from tests.families.qwen_vl import save_tiny_qwen
-from tests.marks import slow
 from tests.pruned import recipe_of, state_of
 from tests.tiny import random_picture, tiny_llava
 
@@ -127,7 +126,7 @@ def test_packed_sequences_are_refused(tiny, inputs):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["qwen2_vl", *slow("qwen3_vl")])
+@pytest.mark.parametrize("kind", ["qwen2_vl", "qwen3_vl"])
 def test_videos_are_refused(tmp_path, kind):
     """Their tokens would be taken for text, and what was measured would be the model as it is."""
     model, processor = load_model(save_tiny_qwen(tmp_path / kind, kind), device="cpu")

@@ -14,7 +14,6 @@ from fitprune_core.recipes import lowest_runs
 from fitprune_core.recipes.budget import saved_share
 from fitprune_core.recipes.fit import ALPHA_STEPS, Fitter, fit_recipe, fitter_for
 from tests.fit_statistics import Statistics, geometry, peaked_statistics, statistics_of, whole_number_statistics
-from tests.marks import slow
 
 
 def naive_removal(statistics: Statistics, alpha: float, attention: str) -> np.ndarray:
@@ -119,7 +118,7 @@ class TestRule:
 
 class TestBudget:
     @pytest.mark.slow
-    @pytest.mark.parametrize("name", ["mini", *slow("7b", "one sample", "ties")])
+    @pytest.mark.parametrize("name", ["mini", "7b", "one sample", "ties"])
     def test_every_percent_is_met(self, shapes, name):
         fitter = fitter_for(shapes[name])
         for percent in [*range(1, 91), 0.1, 0.5, 33.3, 66.67, 89.95]:
@@ -320,7 +319,7 @@ class TestOddStatistics:
 class TestFitters:
     @pytest.mark.slow
     @pytest.mark.parametrize("make", [peaked_statistics, whole_number_statistics])
-    @pytest.mark.parametrize("cores", [3, *slow(20)])
+    @pytest.mark.parametrize("cores", [3, 20])
     def test_cores_that_share_the_samples_change_nothing(self, monkeypatch, make, cores):
         alone, shared = make(10, 6, 50), make(10, 6, 50)
         shared.token_counts = [50] * 10

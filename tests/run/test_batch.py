@@ -45,7 +45,7 @@ def prompts(request):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", [None, "fitprune", *slow("last-token", "random")])
+@pytest.mark.parametrize("method", [None, "fitprune", "last-token", "random"])
 def test_answers_do_not_depend_on_the_batch(prompts, method):
     model, processor, inputs = prompts
     way = UNPRUNED if method is None else Way(recipe_of(), find_method(method))

@@ -19,7 +19,6 @@ from fitprune_core import (
 )
 from fitprune_core.run.answer import UNPRUNED, answer, prepare
 from fitprune_core.run.decoding import Decoding
-from tests.marks import slow
 from tests.pruned import recipe_of, state_of
 from tests.tiny import random_picture, tiny_llava
 
@@ -88,7 +87,7 @@ def test_inside_a_block_it_is_refused_and_the_block_goes_on(tiny, folder, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", [*slow("torch.compile(model)"), "model.compile()"])
+@pytest.mark.parametrize("way", ["torch.compile(model)", "model.compile()"])
 @pytest.mark.parametrize("name", WORK)
 def test_a_compiled_model_gives_what_the_model_gives(folder, name, way):
     """Uncompiled, so that the original and the pruned run differ by pruning alone; and it stays compiled."""
