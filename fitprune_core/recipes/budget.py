@@ -65,22 +65,26 @@ def trim_to_budget(
             high = middle
 
 
-def gathered(wanted: Counts, least: float, layers: Sequence[int]) -> np.ndarray:
-    """Let fewer layers drop: what is less than `least` tokens waits for the next of `layers` that drops.
+def gathered(wanted: Counts, least: float) -> np.ndarray:
+    """Let fewer layers drop, `least` tokens or more at each: the others' tokens wait for the next of those.
 
-    What is left over after the last of them goes at the last that drops. wanted: (num_layers,) tokens to remove at each
-    layer, none outside of `layers`, which ascend. Returns (num_layers,) float64 with the same sum; where all of it is
-    less than `least`, as it was.
+    As long as a layer has less, the one of these that wants least waits: where much goes under one bound, attention
+    tells much. What is wanted after the last that drops, less than `least`, goes there. wanted: (num_layers,) tokens to
+    remove at each layer. Returns (num_layers,) float64 with the same sum; where all of it is less than `least`, as it
+    was.
     """
-    together, waiting, last = np.zeros(len(wanted)), 0.0, None
-    for layer in layers:
-        waiting += wanted[layer]
-        if waiting >= least:
-            together[layer], waiting, last = waiting, 0.0, layer
-    if last is None:
-        return np.asarray(wanted, dtype=np.float64)
-    together[last] += waiting
-    return together
+    wanted = np.asarray(wanted, dtype=np.float64)
+    upto = np.cumsum(wanted)
+    dropping = np.flatnonzero(wanted)
+    while len(dropping):
+        drops = np.diff([*upto[dropping[:-1]], upto[-1]], prepend=0.0)
+        too_little = np.flatnonzero(drops < least)
+        if not len(too_little):
+            together = np.zeros(len(wanted))
+            together[dropping] = drops
+            return together
+        dropping = np.delete(dropping, too_little[np.argmin(wanted[dropping[too_little]])])
+    return wanted
 
 
 def largest_remainder(wanted: ArrayLike) -> np.ndarray:

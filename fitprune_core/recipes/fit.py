@@ -78,8 +78,8 @@ def fit_recipe(
             what is in the picture yet, what they would drop says nothing about it; sparing them costs larger drops
             later, and puts the largest budgets out of reach. None is 0, or what the statistics' `provenance` says of
             models whose first layers may not drop; less than that is refused.
-        gather: whether small drops wait until together they are worth the scoring. Without, every layer drops what its
-            bound allows, however little: the paper's rule alone (section 3.3).
+        gather: whether small drops wait for a layer that drops much, so that each is worth the scoring. Without, every
+            layer drops what its bound allows, however little: the paper's rule alone (section 3.3).
 
     What a statistics object costs once (sorting it) is kept for as long as the object lives. Raises ValueError for a
     reduction, attention or number of layers that cannot be, and for statistics that are broken.
@@ -201,8 +201,8 @@ class Fitter:
         # Where layers are so few that whole tokens miss the budget, smaller drops are tried as well.
         halves = (least_drop(geometry, tokens) / 2**times for times in range(8))
         for least in dict.fromkeys(max(half, lowest) for half in halves):
-            together = gathered(wanted, least, layers)
-            dropping = tuple(int(layer) for layer in np.flatnonzero(together))
+            together = gathered(wanted, least)
+            dropping = [int(layer) for layer in np.flatnonzero(together)]
             if together.max() < least:
                 continue  # all of it is less
             few = round_to_budget(geometry, together, tokens, reduction, dropping)
