@@ -22,9 +22,16 @@ HERE = "http://127.0.0.1:7860"
 PICTURE = ROOT / "assets" / "examples" / "sign.png"
 
 
-def block(language):
-    (found,) = re.findall(rf"^```{language}\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
-    return found
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
+
+
+def run(code, url, monkeypatch, capsys) -> list[str]:
+    """The lines that the guide's Python prints, of the server at `url`."""
+    monkeypatch.chdir(ROOT)
+    assert HERE in code
+    exec(compile(code.replace(HERE, url.rstrip("/")), "server.md", "exec"), {"__name__": "guide"})
+    return capsys.readouterr().out.splitlines()
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +41,7 @@ def url():
 
 
 def test_its_python_runs(url, monkeypatch, capsys):
-    monkeypatch.chdir(ROOT)
-    code = block("python")
-    assert HERE in code
-    exec(compile(code.replace(HERE, url.rstrip("/")), "server.md", "exec"), {"__name__": "guide"})
-    said, saved, sides, *swept = capsys.readouterr().out.splitlines()[-7:]
+    said, saved, sides, *swept = run(blocks("python")[0], url, monkeypatch, capsys)[-7:]
     assert said == "a red car | a blue car"
     achieved = FakeEngine().recipe_for(60).achieved_reduction
     assert saved == f"{achieved:.1%} of visual FLOPs saved"
@@ -55,10 +58,16 @@ def ask_once(address: str, image: str) -> dict:
 
 
 def test_its_address_for_agents_answers_in_one_request(url):
-    address = json.loads(block("json"))["mcpServers"]["fitprune"]["url"].replace(f"{HERE}/", url)
+    address = json.loads(blocks("json")[0])["mcpServers"]["fitprune"]["url"].replace(f"{HERE}/", url)
     image = "data:image/png;base64," + base64.b64encode(PICTURE.read_bytes()).decode()
     result = ask_once(address, image)
     assert not result["isError"] and json.loads(result["content"][0]["text"])["original"]["answer"] == "a red car"
+
+
+def test_a_script_asks_in_one_request(url, monkeypatch, capsys):
+    _, once = blocks("python")
+    assert once.count("httpx.") == 1 and "gradio_client" not in once
+    assert run(once, url, monkeypatch, capsys) == ["a red car | a blue car"]
 
 
 def test_an_upload_is_that_of_one_server(url, tmp_path, monkeypatch):
