@@ -86,15 +86,18 @@ class TestGathered:
         [
             ([9.0, 0.5, 1.0, 4.0, 0.0], [9, 0, 0, 5.5, 0]),
             ([2.0, 2.0, 9.0, 1.0, 1.5], [0, 4, 11.5, 0, 0]),
-            # Not the third layer, where 3.3 are together first: it wants little, and the fourth much.
-            ([0.9, 1.9, 0.5, 2.9, 0.0], [0, 0, 0, 6.2, 0]),
-            ([2.5, 0.5, 2.6, 0.0, 2.0], [0, 0, 7.6, 0, 0]),
+            # Not the third layer, where 3 are together first: it wants little, and the fourth much.
+            ([0.75, 1.75, 0.5, 2.75, 0.0], [0, 0, 0, 5.75, 0]),
+            ([2.5, 0.5, 2.625, 0.0, 2.0], [0, 0, 7.625, 0, 0]),
             ([0.5, 0.0, 1.0, 1.0, 0.0], [0.5, 0, 1, 1, 0]),
             ([0.0, 0.0, 0.0, 0.0, 0.0], [0, 0, 0, 0, 0]),
         ],
     )
     def test_little_waits_for_the_next_layer_that_drops(self, wanted, expected):
-        assert gathered(wanted, 3.0).tolist() == pytest.approx(expected)
+        assert gathered(wanted, 3.0).tolist() == expected
+
+    def test_layers_that_may_not_drop_are_passed_over(self):
+        assert gathered([0.0, 2.0, 0.0, 2.0, 2.0], 3.0).tolist() == [0, 0, 0, 6, 0]
 
     def test_every_drop_is_enough_and_nothing_goes_early_but_the_rest(self):
         rng, gathers = np.random.default_rng(0), 0
