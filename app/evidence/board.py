@@ -32,6 +32,7 @@ class Board:
         self.path, self.refused = path, dict(refused or {})
         self._outcomes: Outcomes = read_results(path)
         self._sides: dict[Way, Side] = {(side.method, side.reduction or 0.0): side for side in self._outcomes.sides}
+        self._pictures = self._outcomes.pictures
         self._sums: dict[str, dict[Way, Summary]] = {}
         self.ways = list(self._sides)
         self.kinds = list(dict.fromkeys(asked.kind for asked in self._outcomes.questions if asked.kind))
@@ -65,7 +66,14 @@ class Board:
         """McNemar's test of two ways, over questions of a kind or all; None where one did not answer."""
         if way not in self._sides or other not in self._sides:
             return None
-        return against(self._sides[way], self._sides[other], self._among(kind))
+        return against(self._sides[way], self._sides[other], self._pictures, self._among(kind))
+
+    def marks(self, way: Way) -> dict[str, bool]:
+        """By the id of a question: whether this way is right; questions that it answered and whose answer is known."""
+        if way not in self._sides:
+            return {}
+        pairs = zip(self._outcomes.questions, self._sides[way].answers, strict=True)
+        return {asked.id: given.right for asked, given in pairs if given is not None and given.right is not None}
 
     def flips(self, way: Way) -> dict[str, bool]:
         """By the id of a question: whether this way answers otherwise than the original; questions both answered."""

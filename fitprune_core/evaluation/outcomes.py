@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
 from fitprune_core.checks.files import check_plain_file
 from fitprune_core.checks.words import named, shown
-from fitprune_core.evaluation.significance import McNemar, Share, mcnemar, share_of
+from fitprune_core.evaluation.significance import McNemar, Share, paired, share_by_picture
 from fitprune_core.run.results import ORIGINAL, normalised, title_of
 
 _NEEDED = ("id", "reduction", "method", "answer", "expected", "correct")
@@ -79,6 +79,12 @@ class Outcomes:
     sides: tuple[Side, ...]
     weights: frozenset[str] = frozenset()
 
+    @property
+    def pictures(self) -> list[str | int]:
+        """What each question is about: answers about one picture depend on each other. A picture that the file does not
+        name is taken for one of its own."""
+        return [asked.picture or number for number, asked in enumerate(self.questions)]
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -99,8 +105,8 @@ class Summary:
 def summaries(outcomes: Outcomes, among: Sequence[int] | None = None) -> list[Summary]:
     """The sums of every side, over the questions `among` (their indices), or all."""
     chosen = range(len(outcomes.questions)) if among is None else among
-    original = outcomes.sides[0]
-    return [_summary(side, original, chosen) for side in outcomes.sides]
+    original, pictures = outcomes.sides[0], outcomes.pictures
+    return [_summary(side, original, chosen, pictures) for side in outcomes.sides]
 
 
 def read_results(path: str | os.PathLike) -> Outcomes:
@@ -151,37 +157,43 @@ def outcomes_of(
     return Outcomes(model, tuple(questions.values()), tuple(found))
 
 
-def against(side: Side, other: Side, among: Sequence[int] | None = None) -> McNemar | None:
+def against(
+    side: Side, other: Side, pictures: Sequence[Hashable], among: Sequence[int] | None = None
+) -> McNemar | None:
     """One side against another, over the questions `among` (their indices), or all: `won` are right in `side` alone.
 
-    Only questions that both answered and whose right answer is known count; None where there are none.
+    pictures: of all questions, `Outcomes.pictures`. Only questions that both answered and whose right answer is known
+    count; None where there are none.
     """
-    chosen = range(len(side.answers)) if among is None else among
-    judged = _judged(_pairs(side, other, chosen))
-    return mcnemar(judged.count((False, True)), judged.count((True, False)), len(judged)) if judged else None
+    judged = _judged(side, other, range(len(side.answers)) if among is None else among)
+    if not judged:
+        return None
+    mine, theirs = ([bool(each.right) for each in answers] for answers in zip(*judged.values(), strict=True))
+    return paired(theirs, mine, [pictures[index] for index in judged])
 
 
-def _pairs(side: Side, other: Side, chosen: Sequence[int]) -> list[tuple[Given, Given]]:
-    return [
-        (mine, theirs)
+def _pairs(side: Side, other: Side, chosen: Sequence[int]) -> dict[int, tuple[Given, Given]]:
+    """By the index of a question: both answers, where both are there."""
+    return {
+        index: (mine, theirs)
         for index in chosen
         if (mine := side.answers[index]) is not None and (theirs := other.answers[index]) is not None
-    ]
+    }
 
 
-def _judged(pairs: Sequence[tuple[Given, Given]]) -> list[tuple[bool | None, bool | None]]:
-    return [(mine.right, theirs.right) for mine, theirs in pairs if None not in (mine.right, theirs.right)]
+def _judged(side: Side, other: Side, chosen: Sequence[int]) -> dict[int, tuple[Given, Given]]:
+    """Those whose right answer is known."""
+    return {at: pair for at, pair in _pairs(side, other, chosen).items() if None not in (each.right for each in pair)}
 
 
-def _summary(side: Side, original: Side, chosen: Sequence[int]) -> Summary:
-    pairs = _pairs(side, original, chosen)
-    judged = _judged(pairs)
-    flops = [mine.visual_gflops for mine, _ in pairs if mine.visual_gflops is not None]
+def _summary(side: Side, original: Side, chosen: Sequence[int], pictures: Sequence[Hashable]) -> Summary:
+    pairs, judged = _pairs(side, original, chosen), _judged(side, original, chosen)
+    flops = [mine.visual_gflops for mine, _ in pairs.values() if mine.visual_gflops is not None]
     return Summary(
         name=side.name,
-        right=share_of(sum(bool(mine) for mine, _ in judged), len(judged)),
-        same=share_of(sum(is_same(mine, first) for mine, first in pairs), len(pairs)),
-        against=None if side is original else against(side, original, chosen),
+        right=share_by_picture([bool(mine.right) for mine, _ in judged.values()], [pictures[at] for at in judged]),
+        same=share_by_picture([is_same(*pair) for pair in pairs.values()], [pictures[at] for at in pairs]),
+        against=None if side is original else against(side, original, pictures, chosen),
         visual_gflops=fmean(flops) if flops else None,
     )
 

@@ -1,12 +1,17 @@
 """What a count of right answers says: a share with its interval, and whether two ways to answer differ at all.
 
-Intervals and tests are scipy's, which is loaded at the first call.
+Answers to several questions about one picture are not independent of each other: where pictures repeat, intervals are
+wider by the design effect, and a test flips the signs of whole pictures. Where every question has a picture of its own
+these are Wilson's interval and McNemar's exact test. Distributions are scipy's, which is loaded at the first call.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 CONFIDENCE = 0.95
 # Differences with a larger p-value are called none.
@@ -15,7 +20,7 @@ SIGNIFICANT = 0.05
 
 @dataclass(frozen=True)
 class Share:
-    """`right` of `asked`, and the interval that holds the true share in `CONFIDENCE` of all cases (Wilson, 1927)."""
+    """`right` of `asked`, and the interval that holds the true share in `CONFIDENCE` of all cases."""
 
     right: int
     asked: int
@@ -28,14 +33,38 @@ class Share:
         return self.right / self.asked
 
 
-def share_of(right: int, asked: int) -> Share | None:
-    """The share of right answers, with its Wilson interval; None where nothing was asked."""
+def share_of(right: int, asked: int, effect: float = 1.0) -> Share | None:
+    """The share of right answers, with its Wilson interval (1927); None where nothing was asked.
+
+    effect: the design effect, by which answers that depend on each other are worth fewer.
+    """
     if not asked:
         return None
-    from scipy.stats import binomtest
+    from scipy.stats import norm
 
-    interval = binomtest(right, asked).proportion_ci(CONFIDENCE, method="wilson")
-    return Share(right, asked, float(interval.low), float(interval.high))
+    value, worth = right / asked, float(norm.ppf(0.5 + CONFIDENCE / 2)) ** 2 * effect / asked
+    centre, reach = value + worth / 2, math.sqrt(worth * (value * (1 - value) + worth / 4))
+    low, high = (max(0.0, min(1.0, end / (1 + worth))) for end in (centre - reach, centre + reach))
+    return Share(right, asked, 0.0 if right == 0 else low, 1.0 if right == asked else high)
+
+
+def share_by_picture(right: Sequence[bool], pictures: Sequence[Hashable]) -> Share | None:
+    """`share_of` answers of which those about one picture depend on each other; pictures: that of each.
+
+    The design effect (Kish, 1965) is the variance of the share between pictures over that of as many independent
+    answers, 1 at least. Where all are right, or none, it is the mean number of answers about a picture: as if each
+    picture told once.
+    """
+    marks, of_picture = np.asarray(right, dtype=np.float64), _numbered(pictures)
+    counts = np.bincount(of_picture)
+    asked, known = len(marks), len(counts)
+    effect = 1.0
+    if 1 < known < asked:
+        value = marks.mean()
+        apart = np.bincount(of_picture, marks) - value * counts
+        between, alone = known / (known - 1) * float(apart @ apart) / asked**2, value * (1 - value) / asked
+        effect = max(1.0, between / alone) if alone else asked / known
+    return share_of(int(marks.sum()), asked, effect)
 
 
 @dataclass(frozen=True)
@@ -43,26 +72,30 @@ class McNemar:
     """Two ways to answer the same questions: `lost` are right in the first alone, `won` in the second alone.
 
     p: of McNemar's exact test (1947), two-sided: how often a difference at least as large comes by chance. asked: how
-    many questions there were; 0 where nobody said.
+    many questions there were; 0 where nobody said. pictures: how many they were about, if fewer: the test is then by
+    picture, see `paired`. error: the standard error of `difference`.
     """
 
     lost: int
     won: int
     p: float
     asked: int = 0
+    pictures: int = 0
+    error: float = 0.0
 
     def difference(self) -> tuple[float, float, float] | None:
-        """How much larger the second's share of right answers is, and the ends of its t interval over the questions.
+        """How much larger the second's share of right answers is, and the ends of its t interval over the questions,
+        or over their pictures.
 
         None where nobody said how many were asked, or there was one alone.
         """
-        if self.asked < 2:
+        independent = self.pictures or self.asked
+        if independent < 2:
             return None
         from scipy.stats import t
 
         value = (self.won - self.lost) / self.asked
-        variance = (self.won + self.lost - self.asked * value**2) / (self.asked - 1)
-        reach = float(t.ppf(0.5 + CONFIDENCE / 2, self.asked - 1)) * (variance / self.asked) ** 0.5
+        reach = float(t.ppf(0.5 + CONFIDENCE / 2, independent - 1)) * self.error
         return value, value - reach, value + reach
 
     @property
@@ -70,16 +103,62 @@ class McNemar:
         """ "lost 61, won 19, McNemar p < 0.001", and that there is no difference where there is none to speak of."""
         p = "p < 0.001" if self.p < 0.001 else f"p = {self.p:.3f}" if self.p < 0.1 else f"p = {self.p:.2f}"
         none = ", no difference beyond chance" if self.p > SIGNIFICANT else ""
-        return f"lost {self.lost}, won {self.won}, McNemar {p}{none}"
+        test = f"{p} by picture" if self.pictures else f"McNemar {p}"
+        return f"lost {self.lost}, won {self.won}, {test}{none}"
 
 
 def mcnemar(lost: int, won: int, asked: int = 0) -> McNemar:
     """McNemar's exact test of the questions that one of two ways alone got right, of so many in all."""
-    if not lost + won:
-        return McNemar(0, 0, 1.0, asked)
     from scipy.stats import binomtest
 
-    return McNemar(lost, won, float(binomtest(lost, lost + won, 0.5).pvalue), asked)
+    p = float(binomtest(lost, lost + won, 0.5).pvalue) if lost + won else 1.0
+    error = 0.0
+    if asked > 1:
+        error = math.sqrt((won + lost - (won - lost) ** 2 / asked) / (asked - 1) / asked)
+    return McNemar(lost, won, p, asked, error=error)
+
+
+def paired(first: Sequence[bool], second: Sequence[bool], pictures: Sequence[Hashable]) -> McNemar:
+    """Two ways against each other, right or not in each question; pictures: what each question is about.
+
+    By picture where pictures repeat: if the two ways do not differ, what one of them wins about a picture in all is as
+    likely to be lost, so the p-value is the share of all ways to flip these signs that end as far from 0. Of one
+    question a picture, that is McNemar's test.
+    """
+    won = sum(mine and not theirs for theirs, mine in zip(first, second, strict=True))
+    lost = sum(theirs and not mine for theirs, mine in zip(first, second, strict=True))
+    of_picture = _numbered(pictures)
+    counts = np.bincount(of_picture)
+    asked, known = len(of_picture), len(counts)
+    if known == asked:
+        return mcnemar(lost, won, asked)
+    net = np.bincount(of_picture, np.asarray(second, dtype=np.float64) - np.asarray(first, dtype=np.float64))
+    apart = net - counts * (won - lost) / asked
+    error = math.sqrt(known / max(known - 1, 1) * float(apart @ apart)) / asked
+    return McNemar(lost, won, _sign_flip_p(np.rint(net).astype(np.int64)), asked, known, error)
+
+
+def _sign_flip_p(net: np.ndarray) -> float:
+    """The share of all choices of signs of these whole numbers whose sum is as far from 0 as theirs.
+
+    Exact but for rounding: scipy's permutation test would draw some of the choices. The sum's distribution is the
+    Fourier transform of its characteristic function, a product of cosines.
+    """
+    sizes, counts = np.unique(np.abs(net), return_counts=True)
+    largest = int(sizes @ counts)
+    sums = np.arange(-largest, largest + 1)
+    angles = 2 * np.pi * np.arange(len(sums)) / len(sums)
+    characteristic = np.ones(len(sums))
+    for size, count in zip(sizes, counts, strict=True):
+        characteristic *= np.cos(size * angles) ** count
+    shares = np.fft.fft(characteristic).real[sums] / len(sums)
+    return float(np.clip(shares[np.abs(sums) >= abs(int(net.sum()))].sum(), 0.0, 1.0))
+
+
+def _numbered(pictures: Sequence[Hashable]) -> np.ndarray:
+    """Each picture's number, from 0 in the order they come."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(each, len(numbers)) for each in pictures], dtype=np.int64)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

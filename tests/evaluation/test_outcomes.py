@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
+from functools import partial
 
 import pytest
 
@@ -195,12 +196,13 @@ class TestAgainst:
         ]
         found = read_results(write_table(tmp_path / "two.csv", lines))
         original, fitprune, random = found.sides
+        compared = partial(against, fitprune, random, found.pictures)
         for side, other, expected in (
             (fitprune, random, (1, 2)),
             (random, fitprune, (2, 1)),
             (random, original, (1, 1)),
         ):
-            pair = against(side, other)
+            pair = against(side, other, found.pictures)
             assert (pair.lost, pair.won) == expected
-        assert (against(fitprune, random, [1, 2]).lost, against(fitprune, random, [3]).won) == (1, 1)
-        assert against(fitprune, random, []) is None
+        assert (compared([1, 2]).lost, compared([3]).won) == (1, 1)
+        assert compared([]) is None

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 
 import pytest
 from scipy.stats import ttest_rel
 
-from fitprune_core.evaluation.significance import CONFIDENCE, holm, mcnemar, share_of
+from fitprune_core.evaluation.significance import (
+    CONFIDENCE,
+    holm,
+    mcnemar,
+    paired,
+    share_by_picture,
+    share_of,
+)
 
 
 @pytest.mark.parametrize(("right", "asked"), [(0, 5), (5, 5), (971, 1000), (1, 3), (60, 240)])
@@ -23,6 +31,60 @@ def test_the_interval_is_wilsons(right, asked):
 
 def test_of_nothing_there_is_no_share():
     assert share_of(0, 0) is None
+
+
+@pytest.mark.parametrize("copies", [2, 5])
+def test_questions_asked_twice_about_a_picture_are_worth_one(copies):
+    """Copies of the same answers tell nothing new: the interval is nearly that of the pictures."""
+    marks = [True] * 30 + [False] * 10
+    share = share_by_picture(
+        [mark for mark in marks for _ in range(copies)], [at for at in range(40) for _ in range(copies)]
+    )
+    alone = share_of(30, 40)
+    assert (share.right, share.asked, share.value) == (30 * copies, 40 * copies, alone.value)
+    assert share.low == pytest.approx(alone.low, abs=0.005) and share.high == pytest.approx(alone.high, abs=0.005)
+    assert share_by_picture(marks, range(40)) == alone
+    certain = share_by_picture([True] * 40 * copies, [at for at in range(40) for _ in range(copies)])
+    assert certain.low == pytest.approx(share_of(40, 40).low) and certain.high == 1
+
+
+def test_answers_that_differ_within_a_picture_are_not_worth_more():
+    assert share_by_picture([True, False] * 20, [at // 2 for at in range(40)]) == share_of(20, 40)
+    assert share_by_picture([], []) is None and share_by_picture([True, False], ["a", "a"]) == share_of(1, 2)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_pair_by_picture_flips_the_signs_of_pictures(seed):
+    """Against every choice of signs, written out."""
+    rng = random.Random(seed)
+    pictures = [rng.randrange(9) for _ in range(40)]
+    first, second = ([rng.random() < share for _ in pictures] for share in (0.5, 0.8))
+    net = [
+        sum(b - a for a, b, of in zip(first, second, pictures, strict=True) if of == at) for at in sorted({*pictures})
+    ]
+    flips = [
+        sum(s * n for s, n in zip(signs, net, strict=True)) for signs in itertools.product((1, -1), repeat=len(net))
+    ]
+    pair = paired(first, second, pictures)
+    assert pair.p == pytest.approx(sum(abs(each) >= abs(sum(net)) for each in flips) / len(flips))
+    assert (pair.asked, pair.pictures, pair.won - pair.lost) == (40, len(net), sum(net))
+    value, low, high = pair.difference()
+    assert value == pytest.approx(sum(net) / 40) and low < value < high
+    assert "by picture" in pair.in_words
+
+
+def test_a_pair_of_questions_with_pictures_of_their_own_is_mcnemars():
+    first, second = [True] * 7 + [False] * 30 + [True] * 20, [False] * 7 + [True] * 30 + [True] * 20
+    assert paired(first, second, range(57)) == mcnemar(7, 30, 57)
+    twice = paired(first * 2, second * 2, [*range(57)] * 2)
+    assert twice.p == pytest.approx(mcnemar(7, 30).p)
+    assert twice.difference() == pytest.approx(mcnemar(7, 30, 57).difference())
+
+
+def test_thousands_of_pictures_are_no_trouble():
+    net = [True] * 2_000 + [False] * 1_000
+    found = paired([not each for each in net] * 2, net * 2, [*range(3_000)] * 2)
+    assert found.p == pytest.approx(mcnemar(1_000, 2_000).p, abs=1e-12) and 0 <= found.p < 1e-9
 
 
 @pytest.mark.parametrize(("lost", "won"), [(0, 0), (1, 0), (3, 3), (61, 19), (2, 9)])
