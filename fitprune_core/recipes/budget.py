@@ -17,6 +17,9 @@ Counts = Sequence[float] | np.ndarray  # one number for each place at which toke
 
 # Half of what a readout with one decimal of a percent would show; a contract of the project allows 0.2 points.
 TOLERANCE = 0.0005
+# A token that goes a layer before its bound allows is taken to do as much harm as one that stays two layers longer
+# spends: of models that differ in their seed alone, 1.1 to 2.1 drop at the same layers.
+EARLY = 2.0
 
 
 def saved_share(
@@ -65,26 +68,32 @@ def trim_to_budget(
             high = middle
 
 
-def gathered(wanted: Counts, least: float) -> np.ndarray:
-    """Let fewer layers drop, `least` tokens or more at each: the others' tokens wait for the next of those.
+def gathered(wanted: Counts, cost: float) -> np.ndarray:
+    """Let fewer layers drop: tokens wait for a later layer, and those after the last that drops go there.
 
-    As long as a layer has less, the one of these that wants least waits: where much goes under one bound, attention
-    tells much. What is wanted after the last that drops, less than `least`, goes there. wanted: (num_layers,) tokens to
-    remove at each layer. Returns (num_layers,) float64 with the same sum; where all of it is less than `least`, as it
-    was.
+    Which layers drop is what displaces least: a token that goes some layers later than its bound allows counts those
+    layers, for it costs what they compute with it; one that goes earlier counts them `EARLY` times, for its attention
+    is still needed; and every layer that drops counts `cost`. wanted: (num_layers,) tokens to remove at each layer.
+    Returns (num_layers,) float64 with the same sum.
     """
     wanted = np.asarray(wanted, dtype=np.float64)
-    upto = np.cumsum(wanted)
-    dropping = np.flatnonzero(wanted)
-    while len(dropping):
-        drops = np.diff([*upto[dropping[:-1]], upto[-1]], prepend=0.0)
-        too_little = np.flatnonzero(drops < least)
-        if not len(too_little):
-            together = np.zeros(len(wanted))
-            together[dropping] = drops
-            return together
-        dropping = np.delete(dropping, too_little[np.argmin(wanted[dropping[too_little]])])
-    return wanted
+    layers = np.flatnonzero(wanted)
+    if not len(layers):
+        return wanted
+    tokens = np.cumsum([0.0, *wanted[layers]])
+    places = np.cumsum([0.0, *(layers * wanted[layers])])
+    # For the first so many of them, of which the last drops: the least that it counts, and where the others drop.
+    best: list[tuple[float, list[int]]] = [(0.0, [])]
+    for end, layer in enumerate(layers, 1):
+        waiting = layer * (tokens[end] - tokens[:end]) - (places[end] - places[:end])
+        counts = [count + wait + cost for (count, _), wait in zip(best, waiting, strict=True)]
+        start = int(np.argmin(counts))
+        best.append((counts[start], [*best[start][1], end]))
+    early = (places[-1] - places[1:]) - layers * (tokens[-1] - tokens[1:])
+    ends = best[1 + int(np.argmin([count + EARLY * rest for (count, _), rest in zip(best[1:], early, strict=True)]))][1]
+    together = np.zeros(len(wanted))
+    together[layers[np.array(ends) - 1]] = np.diff([0.0, *tokens[ends[:-1]], tokens[-1]])
+    return together
 
 
 def largest_remainder(wanted: ArrayLike) -> np.ndarray:

@@ -38,13 +38,13 @@ from fitprune_core.recipes.token_groups import TokenGroups, check_token_counts
 
 # Alpha is looked for on a grid ten times finer than the authors' tolerance of 0.01.
 ALPHA_STEPS = 1024
-# A layer scores all of its tokens to drop a few: less than this share of the picture's tokens waits for another layer.
-LEAST_DROP = 0.02
-# In narrow layers the small kernels of a drop (scores, choice, gathering) cost more than its products: a third of a
-# millisecond of a CPU's core, which is worth some 10**7 multiply-adds. A drop should save ten times that, but none has
-# to wait until it is more than this share of the tokens.
-DROP_SAVES = 10**8
-LARGEST_LEAST_DROP = 0.2
+# A layer scores all of its tokens to drop a few: that costs as much as this share of them, for one layer.
+LEAST_DROP_COST = 0.02
+# In narrow layers the small kernels of a drop (scores, choice, taking out) cost more than that: a third of a
+# millisecond of a CPU, in which it does some 2.5 * 10**7 multiply-adds. No drop is taken to cost more than this share
+# of the tokens, for one layer.
+DROP_MULTIPLY_ADDS = 25 * 10**6
+LARGEST_DROP_COST = 1 / 3
 
 
 def fit_recipe(
@@ -68,9 +68,7 @@ def fit_recipe(
             has `token_counts`, (num_samples,), these are the visual tokens of each sample, the rest of the arrays is 0,
             and the recipe is for the largest count.
         reduction: share of visual compute to save, 0 <= reduction < 1, as `cost.decoder.visual_reduction` counts it.
-            The recipe meets it within 0.05 percentage points where whole tokens allow that, and no layer drops fewer
-            than about 2 % of the tokens where it can be met without; in narrow decoders that is more, see
-            `least_drop`.
+            The recipe meets it within 0.05 percentage points where whole tokens allow that.
         attention: "both" removes what is low in self- and in cross-attention, "self" and "cross" look at one alone.
         max_drop_layers: the most layers that may drop tokens, or None for any number. Every layer that drops has to
             score its tokens; where layers are narrow, fewer of them cost less time, at a larger alpha.
@@ -78,8 +76,9 @@ def fit_recipe(
             what is in the picture yet, what they would drop says nothing about it; sparing them costs larger drops
             later, and puts the largest budgets out of reach. None is 0, or what the statistics' `provenance` says of
             models whose first layers may not drop; less than that is refused.
-        gather: whether small drops wait for a layer that drops much, so that each is worth the scoring. Without, every
-            layer drops what its bound allows, however little: the paper's rule alone (section 3.3).
+        gather: whether fewer layers drop, so that each drop is worth what it costs (`drop_cost`): tokens wait for a
+            later layer, and few go before their own, see `budget.gathered`. Without, every layer drops what its bound
+            allows, however little: the paper's rule alone (section 3.3).
 
     What a statistics object costs once (sorting it) is kept for as long as the object lives. Raises ValueError for a
     reduction, attention or number of layers that cannot be, and for statistics that are broken.
@@ -93,15 +92,14 @@ def fit_recipe(
     )
 
 
-def least_drop(geometry: DecoderGeometry, num_visual_tokens: int) -> float:
-    """The fewest tokens that a layer should drop, of so many: 2 %, or what saves `DROP_SAVES` multiply-adds if it goes
-    half way down, whichever is more, but 20 % at most.
+def drop_cost(geometry: DecoderGeometry, num_visual_tokens: int) -> float:
+    """What a layer's drop costs, in visual tokens that a layer computes with: 2 % of so many, or `DROP_MULTIPLY_ADDS`,
+    whichever is more, but a third at most.
 
     Only in decoders a few hundred numbers wide is the second the larger; mini-llava's is one.
     """
-    row = geometry.before_drop(1) + geometry.after_drop(1)
-    worth = DROP_SAVES / (row * geometry.num_layers / 2)
-    return min(max(LEAST_DROP * num_visual_tokens, worth), LARGEST_LEAST_DROP * num_visual_tokens)
+    small_kernels = DROP_MULTIPLY_ADDS / (geometry.before_drop(1) + geometry.after_drop(1))
+    return min(max(LEAST_DROP_COST * num_visual_tokens, small_kernels), LARGEST_DROP_COST * num_visual_tokens)
 
 
 def fitter_for(statistics: Any) -> Fitter:
@@ -197,14 +195,12 @@ class Fitter:
     def _gathered(self, wanted: np.ndarray, reduction: float, layers: tuple[int, ...]) -> tuple[int, ...]:
         """As `_rounded`, at fewer layers if they can meet the budget as well."""
         geometry, tokens = self.geometry, self.num_visual_tokens
-        lowest = LEAST_DROP * tokens
-        # Where layers are so few that whole tokens miss the budget, smaller drops are tried as well.
-        halves = (least_drop(geometry, tokens) / 2**times for times in range(8))
-        for least in dict.fromkeys(max(half, lowest) for half in halves):
-            together = gathered(wanted, least)
+        lowest = LEAST_DROP_COST * tokens
+        # Where layers are so few that whole tokens miss the budget, more of them are let drop.
+        halves = (drop_cost(geometry, tokens) / 2**times for times in range(8))
+        for cost in dict.fromkeys(max(half, lowest) for half in halves):
+            together = gathered(wanted, cost)
             dropping = [int(layer) for layer in np.flatnonzero(together)]
-            if together.max() < least:
-                continue  # all of it is less
             few = round_to_budget(geometry, together, tokens, reduction, dropping)
             if abs(visual_reduction(geometry, few, tokens) - reduction) <= TOLERANCE:
                 return few

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
 from fitprune_core.cost.decoder import DecoderGeometry, visual_reduction
 from fitprune_core.recipes.budget import (
+    EARLY,
     TOLERANCE,
     gathered,
     largest_reduction,
@@ -85,34 +88,38 @@ class TestGathered:
         ("wanted", "expected"),
         [
             ([9.0, 0.5, 1.0, 4.0, 0.0], [9, 0, 0, 5.5, 0]),
-            ([2.0, 2.0, 9.0, 1.0, 1.5], [0, 4, 11.5, 0, 0]),
-            # Not the third layer, where 3 are together first: it wants little, and the fourth much.
-            ([0.75, 1.75, 0.5, 2.75, 0.0], [0, 0, 0, 5.75, 0]),
-            ([2.5, 0.5, 2.625, 0.0, 2.0], [0, 0, 7.625, 0, 0]),
-            ([0.5, 0.0, 1.0, 1.0, 0.0], [0.5, 0, 1, 1, 0]),
+            ([0.0, 1.0, 0.0, 1.0, 0.0], [0, 0, 0, 2, 0]),
+            # One layer early counts two, less than a drop of its own; two layers early counts four.
+            ([5.0, 1.0, 0.0, 0.0, 0.0], [6, 0, 0, 0, 0]),
+            ([5.0, 0.0, 1.0, 0.0, 0.0], [5, 0, 1, 0, 0]),
             ([0.0, 0.0, 0.0, 0.0, 0.0], [0, 0, 0, 0, 0]),
         ],
     )
-    def test_little_waits_for_the_next_layer_that_drops(self, wanted, expected):
+    def test_little_goes_with_another_layers(self, wanted, expected):
         assert gathered(wanted, 3.0).tolist() == expected
 
-    def test_layers_that_may_not_drop_are_passed_over(self):
-        assert gathered([0.0, 2.0, 0.0, 2.0, 2.0], 3.0).tolist() == [0, 0, 0, 6, 0]
+    def test_a_drop_that_costs_nothing_waits_for_none(self):
+        wanted = np.random.default_rng(0).exponential(2.0, 12)
+        assert gathered(wanted, 0.0) == pytest.approx(wanted)
 
-    def test_every_drop_is_enough_and_nothing_goes_early_but_the_rest(self):
-        rng, gathers = np.random.default_rng(0), 0
-        for _ in range(300):
-            wanted, least = rng.exponential(2.0, 8) * (rng.random(8) < 0.7), rng.uniform(0.5, 10)
-            found = gathered(wanted, least)
-            if wanted.sum() < least:
-                assert found.tolist() == wanted.tolist()
-                continue
-            dropping = np.flatnonzero(found)
-            assert found[dropping].min() >= least and wanted[dropping].min() > 0
-            assert np.cumsum(found)[dropping[:-1]] == pytest.approx(np.cumsum(wanted)[dropping[:-1]])
-            assert found.sum() == pytest.approx(wanted.sum()) and wanted[dropping[-1] + 1 :].sum() < least
-            # The layer that wants most waits for nobody, unless what is together there is not enough.
-            most = int(np.argmax(wanted))
-            assert found[most] > 0 or wanted[: most + 1].sum() < least or wanted[most] < least
-            gathers += 1
-        assert 100 < gathers < 300
+    def test_no_choice_of_layers_displaces_less(self):
+        """Against every set of layers, written out."""
+        rng, apart = np.random.default_rng(0), 0
+        for _ in range(60):
+            wanted, cost = rng.exponential(2.0, 7) * (rng.random(7) < 0.7), rng.uniform(0.1, 12)
+            found = gathered(wanted, cost)
+            assert found.sum() == pytest.approx(wanted.sum())
+            assert set(np.flatnonzero(found)) <= set(np.flatnonzero(wanted))
+            counted = {}
+            for size in range(1, 8):
+                for dropping in itertools.combinations(np.flatnonzero(wanted), size):
+                    count, drops = cost * size, np.zeros(7)
+                    for layer, tokens in enumerate(wanted):
+                        at = next((each for each in dropping if each >= layer), dropping[-1])
+                        count += tokens * ((at - layer) if at >= layer else EARLY * (layer - at))
+                        drops[at] += tokens
+                    counted[count] = drops
+            if counted:
+                assert found == pytest.approx(counted[min(counted)])
+                apart += 0 < np.count_nonzero(found) < np.count_nonzero(wanted)
+        assert apart > 30
