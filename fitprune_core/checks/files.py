@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -16,6 +16,8 @@ from fitprune_core.checks.words import named, shown
 LARGEST_JSON = 16 * 2**20
 # How the name of an exported comparison ends: data, a page, a picture of one layer, an animation through the layers.
 EXPORTS = (".json", ".html", ".png", ".gif", ".webp")
+# How some of them begin, white space apart; pictures of ours look like anybody's.
+_EXPORT_BEGINS = {".json": b'{"format":"fitprune-comparison"', ".html": b"<!doctypehtml>"}
 
 _KINDS = {
     stat.S_ISDIR: "a folder",
@@ -41,8 +43,14 @@ def check_plain_file(path: str | os.PathLike, what: str) -> int:
     return found.st_size
 
 
-def check_output(path: str | os.PathLike) -> None:
-    """Raise ValueError, before any work is done, if a file cannot be written here."""
+def check_output(
+    path: str | os.PathLike, *, inputs: Iterable[str | os.PathLike | None] = (), begins: bytes = b"", what: str = ""
+) -> None:
+    """Raise ValueError, before any work is done, if a file cannot be written here, or would destroy another.
+
+    inputs: files that are read for it; none of them is written over. begins: what a file of this kind begins with, but
+    for white space, and what: its name in words; a file that is there and begins otherwise is not written over.
+    """
     path = Path(path)
     try:
         mode = path.stat().st_mode
@@ -52,9 +60,37 @@ def check_output(path: str | os.PathLike) -> None:
         raise ValueError(f"{named(path)} cannot be written: {getattr(error, 'strerror', None) or error}") from error
     if mode is not None and not stat.S_ISREG(mode):
         raise ValueError(f"{named(path)} is {_kind(mode)}; name a file to write")
+    if mode is not None:
+        _check_overwriting(path, inputs, begins, what)
     folder = next(parent for parent in path.absolute().parents if parent.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise ValueError(f"{named(path)} cannot be written: {named(folder)} is no folder that may be written to")
+
+
+def check_export(path: str | os.PathLike, *, inputs: Iterable[str | os.PathLike | None] = ()) -> Path:
+    """Raise ValueError, before any work is done, for a path that an export cannot be written to; returns it.
+
+    inputs: as for `check_output`.
+    """
+    path = Path(path)
+    ending = path.suffix.casefold()
+    if ending not in EXPORTS:
+        raise ValueError(f"{named(path)} ends in {path.suffix!r}; a comparison is exported to {', '.join(EXPORTS)}")
+    check_output(path, inputs=inputs, begins=_EXPORT_BEGINS.get(ending, b""), what="an exported comparison")
+    return path
+
+
+def _check_overwriting(path: Path, inputs: Iterable[str | os.PathLike | None], begins: bytes, what: str) -> None:
+    for given in inputs:
+        if given is not None and os.path.exists(given) and os.path.samefile(path, given):
+            raise ValueError(f"{named(path)} is read here, and would be written over; name another file")
+    try:
+        with path.open("rb") as file:
+            head = file.read(200).removeprefix(b"\xef\xbb\xbf").split()
+    except OSError as error:
+        raise ValueError(f"{named(path)} cannot be written: {error.strerror or error}") from error
+    if head and not b"".join(head).startswith(begins):
+        raise ValueError(f"{named(path)} is there and is not {what}; name another file, or remove it")
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from fitprune_core.checks.files import check_output
+from fitprune_core.checks.files import check_export, check_output
 from fitprune_core.cli.options import ORIGINAL, command_parser
 from fitprune_core.cli.status import exit_status
 from fitprune_core.models.options import LoadOptions
@@ -42,7 +42,7 @@ def run_compare(options: argparse.Namespace) -> None:
     question, image = check_question(options.question), open_picture(options.image)
     recipe = PruningRecipe.load(options.recipe) if options.recipe else None
     if options.export is not None:
-        check_output(options.export)
+        check_export(options.export, inputs=(options.image, options.recipe))
     if options.against_reduction is not None and options.against == ORIGINAL:
         raise ValueError(f"--against-reduction {options.against_reduction:g} goes with --against, which is {ORIGINAL}")
     if options.layer is not None and (options.export is None or options.export.suffix.casefold() != ".png"):
@@ -87,8 +87,11 @@ def run_compare(options: argparse.Namespace) -> None:
 
 
 @contextmanager
-def _over_samples(options: argparse.Namespace) -> Iterator[tuple]:
-    """Check the files, load the model; yields it, its processor, what to call with samples done, and the processes."""
+def _over_samples(options: argparse.Namespace, begins: bytes, what: str) -> Iterator[tuple]:
+    """Check the files, load the model; yields it, its processor, what to call with samples done, and the processes.
+
+    begins, what: of the file to write, as for `check_output`.
+    """
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -97,7 +100,7 @@ def _over_samples(options: argparse.Namespace) -> Iterator[tuple]:
     with started_processes() as processes:
 
         def prepare() -> tuple[int, tuple]:
-            check_output(options.out)
+            check_output(options.out, inputs=(options.samples,), begins=begins, what=what)
             samples = SamplesFile(options.samples, options.images)
             total = check_samples(samples)
             check_pictures(samples)
@@ -125,7 +128,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
     from fitprune_core.cli.tables import scores_table
     from fitprune_core.evaluation.evaluation import evaluate
 
-    with _over_samples(options) as (model, processor, progress, processes):
+    with _over_samples(options, b"id,", "a table of answers") as (model, processor, progress, processes):
         scores = evaluate(
             model,
             processor,
@@ -149,7 +152,7 @@ def run_calibrate(options: argparse.Namespace) -> None:
     _import_models()
     from fitprune_core.calibration.calibration import calibrate
 
-    with _over_samples(options) as (model, processor, progress, processes):
+    with _over_samples(options, b"PK", "a file of statistics") as (model, processor, progress, processes):
         done = calibrate(
             model,
             processor,
@@ -172,7 +175,7 @@ def run_fit(options: argparse.Namespace) -> None:
     from fitprune_core.recipes.fit import fit_recipe
     from fitprune_core.recipes.statistics import AttentionStatistics
 
-    check_output(options.out)
+    check_output(options.out, inputs=(options.statistics,), begins=b'{"schema":', what="a recipe")
     statistics = AttentionStatistics.load(options.statistics)
     recipe = fit_recipe(
         statistics,

@@ -141,9 +141,8 @@ class Job:
 
     @property
     def counts(self) -> str:
-        """What its recipe decides, in words: "5 0 12 9 of 36"; nothing for the original model."""
-        recipe = self.way.recipe
-        return f"{' '.join(map(str, recipe.removed))} of {recipe.num_visual_tokens}" if recipe else ""
+        """What its recipe decides (`PruningRecipe.counts`); nothing for the original model."""
+        return self.way.recipe.counts if self.way.recipe else ""
 
     def __str__(self) -> str:
         return f"{self.method} at {self.reduction:g}"

@@ -53,12 +53,13 @@ class Side:
     """One way to answer all questions: `answers[i]` is that to question i, None where there is none.
 
     method: as results name it, "original" for the model as it is; reduction: share of visual FLOPs to save, None where
-    the file does not say.
+    the file does not say; recipe: `PruningRecipe.counts`, empty where the file does not say.
     """
 
     method: str
     reduction: float | None
     answers: tuple[Given | None, ...]
+    recipe: str = ""
 
     @property
     def name(self) -> str:
@@ -121,6 +122,7 @@ def read_results(path: str | os.PathLike) -> Outcomes:
     weights: set[str] = set()
     questions: dict[str, Asked] = {}
     sides: dict[tuple[float | None, str], dict[str, Given]] = {}
+    recipes: dict[tuple[float | None, str], str] = {}
     for where, row in _rows(path):
         model = row.get("model") or ""
         models.setdefault(model, where)
@@ -133,11 +135,13 @@ def read_results(path: str | os.PathLike) -> Outcomes:
         if row["id"] in answers:
             raise ValueError(f"{where}: {shown(row['id'])} has an answer of {key[1]} at {row['reduction']} already")
         answers[row["id"]] = given
+        recipes.setdefault(key, row.get("recipe") or "")
         questions.setdefault(row["id"], _asked(row))
     if not sides:
         raise ValueError(f"{named(path)} holds no answer")
     found = outcomes_of(next(iter(models)), questions, sides, named(path))
-    return replace(found, weights=frozenset(weights))
+    told = tuple(replace(side, recipe=recipes[side.reduction, side.method]) for side in found.sides)
+    return replace(found, sides=told, weights=frozenset(weights))
 
 
 def outcomes_of(

@@ -24,13 +24,14 @@ class Sureness:
     """The evaluated answers of a method at a budget, the least sure first.
 
     margins: of each how much likelier its least sure token was than the next likeliest, 0 to 1; changed: whether it is
-    another answer than the original's.
+    another answer than the original's. recipe: as `PruningRecipe.counts`, empty where it is not known.
     """
 
     method: str
     reduction: float
     margins: tuple[float, ...]
     changed: tuple[bool, ...]
+    recipe: str = ""
 
     def near(self, margin: float) -> Share | None:
         """The share of changed ones among the `NEAREST` answers about as sure, and all others not further from it.
@@ -55,7 +56,7 @@ def sureness_of(outcomes: Outcomes) -> tuple[Sureness, ...]:
         )
         if pairs and side.reduction is not None:
             margins, changed = zip(*pairs, strict=True)
-            found.append(Sureness(side.method, side.reduction, margins, changed))
+            found.append(Sureness(side.method, side.reduction, margins, changed, side.recipe))
     return tuple(found)
 
 
@@ -70,6 +71,7 @@ def doubt(margin: float | None, side: Pruning, evaluated: Sequence[Sureness] = (
 
     margin: of the answer, see `Answer.margin`; side: what was done to the visual tokens. The nearest evaluated budget
     of the same method is quoted, and where there is none, or tokens were told to stay or go, the margin alone counts.
+    Another recipe of the same budget is another pruning: that the evaluation is of one is said.
     """
     if margin is None or side.method == ORIGINAL or not side.num_dropped:
         return ""
@@ -82,4 +84,6 @@ def doubt(margin: float | None, side: Pruning, evaluated: Sequence[Sureness] = (
     if share.value < UNSURE:
         return ""
     name = title_of(nearest.method, nearest.reduction)
+    if nearest.recipe not in ("", side.recipe.counts) and nearest.reduction == side.recipe.reduction:
+        name += ", another recipe"
     return f"{lead}. Of {share.asked} answers as sure, {share.right} were not the original's (evaluation, {name})."

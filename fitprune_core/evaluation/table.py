@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass, fields
@@ -14,6 +15,8 @@ from fitprune_core.checks.files import written_whole
 from fitprune_core.run.results import ORIGINAL, normalised
 from fitprune_core.samples.files import SamplesFile, read_samples
 from fitprune_core.samples.journal import Journal, Record, journal_path
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -106,25 +109,34 @@ def export(
 ) -> list[Score]:
     """Write all answers of a journal as a CSV file, by the order of the samples file, and sum them up.
 
-    What is of a sample that is not in the file any more comes last. Right answers are those of the samples file now. A
-    file is replaced whole; none is written where there is no answer.
+    What is of a sample that is not in the file any more comes last, and is not in the sums. Right answers are those of
+    the samples file now. A file is replaced whole; none is written where there is no answer.
     """
     sums: dict[tuple[float, str], _Sum] = {}
-    rows = _rows(journal, SamplesFile.of(samples), conditions)
+    samples, others = SamplesFile.of(samples), 0
+    rows = _rows(journal, samples, conditions)
     first = next(rows, None)
     if first is None:
         return []
     with written_whole(out, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
-        for row in chain([first], rows):
+        for row, is_asked in chain([first], rows):
             writer.writerow(astuple(row))
-            sums.setdefault((row.reduction, row.method), _Sum()).add(row)
+            if is_asked:
+                sums.setdefault((row.reduction, row.method), _Sum()).add(row)
+            else:
+                others += 1
+    if others:
+        logger.warning(
+            "%s keeps %d answers about samples that are not in %s; they are not in these sums", out, others, samples
+        )
     ordered = sorted(sums.items(), key=lambda item: item[0][1] != ORIGINAL)
     return [total.score(*key) for key, total in ordered]
 
 
-def _rows(journal: Journal, samples: SamplesFile, conditions: Mapping[str, str]) -> Iterator[Row]:
+def _rows(journal: Journal, samples: SamplesFile, conditions: Mapping[str, str]) -> Iterator[tuple[Row, bool]]:
+    """Every answer, and whether its sample is in the file."""
     for sample, record in journal.in_order(read_samples(samples)):
         about = {"kind": "", "question": "", "image": "", "expected": record.notes["expected"]}
         if sample is not None:
@@ -134,7 +146,7 @@ def _rows(journal: Journal, samples: SamplesFile, conditions: Mapping[str, str])
                 "image": os.path.relpath(sample.image, samples.folder),
                 "expected": on_one_line(sample.answer or ""),
             }
-        yield _row(record, about, conditions)
+        yield _row(record, about, conditions), sample is not None
 
 
 def _row(record: Record, about: Mapping[str, str], conditions: Mapping[str, str]) -> Row:

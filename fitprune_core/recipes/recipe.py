@@ -130,6 +130,11 @@ class PruningRecipe:
         lines = [f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in self.to_dict().items()]
         write_whole(path, "{\n" + ",\n".join(lines) + "\n}\n")
 
+    @property
+    def counts(self) -> str:
+        """What the recipe decides, in words: "5 0 12 9 of 36"."""
+        return f"{' '.join(map(str, self.removed))} of {self.num_visual_tokens}"
+
     def scaled_to(self, num_visual_tokens: int, model_config: Any = None) -> PruningRecipe:
         """The same recipe for pictures of another number of visual tokens, by fractions.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from fitprune_core.checks.files import EXPORTS, check_output, write_whole
+from fitprune_core.checks.files import check_export, write_whole
 from fitprune_core.cost.decoder import DecoderGeometry
 from fitprune_core.report.picture import animation_of, png_of
 from fitprune_core.report.trace import trace_of
@@ -25,15 +25,6 @@ _SCRIPTS = (
     "scrubber/chart.js",
     "scrubber/scrubber.js",
 )
-
-
-def check_export(path: str | os.PathLike) -> Path:
-    """Raise ValueError, before any work is done, for a path that an export cannot be written to; returns it."""
-    path = Path(path)
-    if path.suffix.casefold() not in EXPORTS:
-        raise ValueError(f"{path} ends in {path.suffix!r}; a comparison is exported to {', '.join(EXPORTS)}")
-    check_output(path)
-    return path
 
 
 def export_comparison(

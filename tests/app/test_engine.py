@@ -194,6 +194,13 @@ def test_budgets_that_cannot_be(value):
         check_percent(value)
 
 
+@pytest.mark.parametrize("value", [0.6, 0.001, 0.999])
+def test_a_share_is_not_taken_for_a_percentage(value):
+    with pytest.raises(ValueError, match="60 % is written 60"):
+        check_percent(value)
+    assert (check_percent(0), check_percent(1), check_percent(0.0)) == (0, 1, 0.0)
+
+
 def test_a_model_without_statistics_is_refused(engine, tmp_path):
     with pytest.raises(ValueError, match="tiny-llava"):
         Engine(engine.model, engine.processor, recipes=tmp_path)

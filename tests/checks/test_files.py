@@ -9,6 +9,7 @@ import pytest
 
 from fitprune_core.checks.files import (
     LARGEST_JSON,
+    check_export,
     check_output,
     check_plain_file,
     parse_json,
@@ -98,3 +99,32 @@ def test_json_is_bounded_before_it_is_read(tmp_path):
         read_json(path, "recipe")
     path.write_bytes(b'\xef\xbb\xbf{"a": 1}')
     assert read_json(path, "recipe") == {"a": 1}
+
+
+class TestWritingOver:
+    def test_what_is_read_is_not_written_over(self, tmp_path):
+        source = tmp_path / "photo.png"
+        source.write_bytes(b"x")
+        (tmp_path / "link.png").symlink_to(source)
+        for path in (source, tmp_path / "link.png"):
+            with pytest.raises(ValueError, match="is read here, and would be written over"):
+                check_export(path, inputs=(None, source))
+        check_export(tmp_path / "new.png", inputs=(source,))
+
+    @pytest.mark.parametrize(
+        ("name", "own"), [("c.json", '{\n "format": "fitprune-comparison",'), ("c.html", "<!doctype html>")]
+    )
+    def test_only_an_export_is_written_over_by_one(self, tmp_path, name, own):
+        path = tmp_path / name
+        for content in ("", own):
+            path.write_text(content)
+            assert check_export(path) == path
+        path.write_text("my notes")
+        with pytest.raises(ValueError, match="is there and is not an exported comparison"):
+            check_export(path)
+
+    def test_another_kind_of_file_stays(self, tmp_path):
+        path = tmp_path / "README.md"
+        path.write_text("# Title")
+        with pytest.raises(ValueError, match="README.md is there and is not a file of statistics; name another file"):
+            check_output(path, begins=b"PK", what="a file of statistics")

@@ -132,6 +132,42 @@ def test_evaluate_prints_scores_and_goes_on_where_it_stopped(place, tiny_folder,
     assert "guess" in complaint(capsys)
 
 
+@pytest.mark.slow
+def test_sums_are_of_the_samples_in_the_file(place, tiny_folder, tmp_path, capsys, caplog):
+    lines = (place / "samples.jsonl").read_text().splitlines(keepends=True)
+    fewer = place / "fewer.jsonl"
+    fewer.write_text("".join(lines[:1]))
+    out = tmp_path / "results.csv"
+
+    def answers(samples):
+        assert main(["evaluate", "--model", str(tiny_folder), "--samples", str(samples), "--reduction", "0",
+                     "--max-new-tokens", "2", "--out", str(out), "--recipes", str(place / "recipes")]) == 0  # fmt: skip
+        header, original = (line.split() for line in capsys.readouterr().out.splitlines()[:2])
+        return int(original[header.index("answers")])
+
+    assert answers(place / "samples.jsonl") == len(lines)
+    assert answers(fewer) == 1
+    assert f"keeps {len(lines) - 1} answers about samples that are not in" in caplog.text
+    assert len(out.read_text().splitlines()) == 1 + len(lines)
+
+
+@pytest.mark.parametrize("command", ["calibrate", "fit"])
+def test_what_is_read_or_is_something_else_is_not_written_over(place, tiny_folder, tmp_path, capsys, command):
+    other = tmp_path / "README.md"
+    other.write_text("# Title")
+    source = place / ("samples.jsonl" if command == "calibrate" else "statistics.npz")
+    if command == "fit":
+        source.write_bytes(b"PK")
+    before = source.read_bytes()
+    given = (
+        ["--model", str(tiny_folder), "--samples"] if command == "calibrate" else ["--reduction", "0.5", "--statistics"]
+    )
+    for out, words in ((source, "is read here"), (other, "is there and is not")):
+        assert main([command, *given, str(source), "--out", str(out)]) == 2
+        assert words in complaint(capsys)
+    assert source.read_bytes() == before and other.read_text() == "# Title"
+
+
 def test_outputs_are_looked_at_before_the_work(place, tiny_folder, tmp_path, capsys):
     samples = str(place / "samples.jsonl")
     for out in (tmp_path, place / "picture.png" / "statistics.npz"):

@@ -67,6 +67,10 @@ def test_an_unsure_answer_is_called_so_by_the_nearest_budget_of_its_method():
     said = f"{LEAD.format(30)}. Of 60 answers as sure, 45 were not the original's (evaluation, fitprune 60 %)."
     assert doubt(0.3, compared(0.3), known) == said
     assert doubt(0.3, compared(0.3, percent=70), known) == said
+    # What is said of another recipe of that budget is said to be.
+    own, other = (dataclasses.replace(unsure, recipe=recipe) for recipe in (ENGINE.recipe_for(60).counts, "9 9 of 18"))
+    assert doubt(0.3, compared(0.3), [own]) == said and doubt(0.3, compared(0.3, percent=70), [other]) == said
+    assert doubt(0.3, compared(0.3), [other]).endswith("(evaluation, fitprune 60 %, another recipe).")
     # As unsure, but such answers did not change at that budget.
     assert doubt(0.3, compared(0.3, percent=20), known) == ""
 

@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from fitprune_core import DecoderGeometry, collect_statistics, fit_recipe, layer_visual_flops, load_model
+from fitprune_core.checks.files import check_export
 from fitprune_core.cli.main import main
-from fitprune_core.report.export import check_export, export_comparison, page_of, to_entries
+from fitprune_core.report.export import export_comparison, page_of, to_entries
 from fitprune_core.report.reading import read_export
 from fitprune_core.report.trace import trace_of
 from fitprune_core.run.comparison import compare
