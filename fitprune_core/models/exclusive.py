@@ -21,6 +21,7 @@ __all__ = [
     "compiled_calls",
     "exclusive_use",
     "free_model",
+    "model_for_another_thread",
     "replace",
     "uncompiled",
 ]
@@ -41,6 +42,17 @@ def free_model(model: PreTrainedModel) -> PreTrainedModel:
     """
     model = uncompiled(model)
     if model in _borrowed and is_held_here(model):
+        raise ValueError(_TAKEN)
+    return model
+
+
+def model_for_another_thread(model: PreTrainedModel) -> PreTrainedModel:
+    """As `free_model`, for work on a thread of its own, which would wait for ever for any block that is entered here.
+
+    Raises ValueError inside a block that holds the model, whatever it does with it.
+    """
+    model = free_model(model)
+    if is_held_here(model):
         raise ValueError(_TAKEN)
     return model
 

@@ -95,17 +95,24 @@ def cache_bytes(cache: Any) -> int:
     return sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers if layer.is_initialized)
 
 
-def iterate_in_thread(work: Callable[[Callable[[Any], None]], None], stop: threading.Event) -> Iterator[Any]:
+def iterate_in_thread(work: Callable[[Callable[..., None]], None], stop: threading.Event) -> Iterator[Any]:
     """Run `work(emit)` on a thread of its own and yield what it emits; what it raises is raised here.
 
     The model goes on while whoever iterates shows an item, and stays on one thread, on whichever the generator is
-    resumed. When the iteration is given up, `stop` is set and the thread is waited for: `work` should look at it.
+    resumed. `emit(item, wait=True)` comes back when the next item is asked for, so that nobody else is at work, or when
+    the iteration is given up. Then `stop` is set and the thread is waited for: `work` should look at it.
     """
     items: SimpleQueue[tuple[str, Any]] = SimpleQueue()
+    asked: SimpleQueue[None] = SimpleQueue()  # one entry for each item of which `work` waits to be told
+
+    def emit(item: Any, *, wait: bool = False) -> None:
+        items.put(("waited for" if wait else "item", item))
+        if wait and not stop.is_set():
+            asked.get()
 
     def run() -> None:
         try:
-            work(lambda item: items.put(("item", item)))
+            work(emit)
         except BaseException as error:
             items.put(("error", error))
         else:
@@ -114,12 +121,15 @@ def iterate_in_thread(work: Callable[[Callable[[Any], None]], None], stop: threa
     thread = threading.Thread(target=run, name="comparison", daemon=True)
     thread.start()
     try:
-        while (item := items.get())[0] == "item":
+        while (item := items.get())[0] in ("item", "waited for"):
             yield item[1]
+            if item[0] == "waited for":
+                asked.put(None)
         if item[0] == "error":
             raise item[1]
     finally:
         stop.set()
+        asked.put(None)
         thread.join()
 
 

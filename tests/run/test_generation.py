@@ -129,6 +129,38 @@ def test_giving_up_stops_the_thread_and_waits_for_it():
     assert ended.is_set()
 
 
+def test_the_thread_waits_until_the_next_item_is_asked_for():
+    went_on = threading.Event()
+
+    def work(emit):
+        emit("wait", wait=True)
+        went_on.set()
+        emit("last")
+
+    items = iterate_in_thread(work, threading.Event())
+    assert next(items) == "wait" and not went_on.wait(0.05)
+    assert next(items) == "last" and went_on.is_set()
+    assert list(items) == []
+
+
+@pytest.mark.parametrize("taken", [0, 1, 2])
+def test_giving_up_lets_a_thread_go_on_that_waits_to_be_asked(taken):
+    ended, stop = threading.Event(), threading.Event()
+
+    def work(emit):
+        emit("first")
+        emit("wait", wait=True)
+        emit("wait again", wait=True)
+        ended.set()
+
+    items = iterate_in_thread(work, stop)
+    for _ in range(taken):
+        next(items)
+    items.close()
+    assert ended.is_set() == bool(taken)  # or was never begun
+    assert not any(thread.name == "comparison" for thread in threading.enumerate())
+
+
 @pytest.mark.parametrize(
     "error",
     [
