@@ -62,8 +62,8 @@ def stream_comparison(
     question: str,
     recipe: PruningRecipe,
     *,
-    method: str | Method = "fitprune",
-    against: Way = UNPRUNED,
+    method: str | Method | type[Method] = "fitprune",
+    against: Way | str | Method | type[Method] = UNPRUNED,
     stay: Sequence[int] = (),
     go: Sequence[int] = (),
     max_new_tokens: int = 64,
@@ -75,7 +75,8 @@ def stream_comparison(
     """Answer a question twice, with the model as it is and pruned; the last item is the `Comparison`.
 
     recipe, method: how the second answer is pruned; method "original" leaves it as it is. against: another first way
-    than the model as it is, such as `Way.of(recipe, "random:seed=1")`; at equal budgets both do equal work.
+    than the model as it is, such as `Way.of(recipe, "random:seed=1")`; a method alone goes by `recipe` as well. At
+    equal budgets both do equal work.
     stay, go: visual tokens, by number, that must stay in the second answer, or go first, see `prune_visual_tokens`.
 
     Both runs decode greedily from one set of weights, streamed one after the other as `Partial` items. When they are
@@ -92,7 +93,8 @@ def stream_comparison(
     when the device runs out of memory, and whatever the model raises.
     """
     warmup, repeats = whole("warmup", warmup, 0), whole("repeats", repeats, 0)
-    ways = (against, Way.of(recipe, method, Paint(tuple(stay), tuple(go))))
+    first = against if isinstance(against, Way) else Way.of(recipe, against)
+    ways = (first, Way.of(recipe, method, Paint(tuple(stay), tuple(go))))
     request = Request(model_for_another_thread(model), processor, image, question, ways, max_new_tokens)
     for warning in request.warnings:
         logger.warning(warning)
