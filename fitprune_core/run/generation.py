@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -80,11 +80,17 @@ def generate(
     return Generated(token_ids, cache_bytes(output.past_key_values), times, least)
 
 
+def end_tokens(model: PreTrainedModel) -> list[int]:
+    """The tokens that end an answer, as the checkpoint's generation_config has them; ascending."""
+    given = model.generation_config.eos_token_id
+    return [] if given is None else sorted(set(torch.as_tensor(given).reshape(-1).tolist()))
+
+
 def _ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, decoding: Decoding) -> list[StoppingCriteria]:
     """What ends an answer before its longest."""
     ends: list[StoppingCriteria] = []
-    if model.generation_config.eos_token_id is not None:
-        ends.append(EosTokenCriteria(torch.as_tensor(model.generation_config.eos_token_id).reshape(-1)))
+    if tokens := end_tokens(model):
+        ends.append(EosTokenCriteria(torch.tensor(tokens)))
     if decoding.until:
         ends.append(StopStringCriteria(tokenizer, list(decoding.until)))
     return ends
@@ -95,7 +101,7 @@ def cache_bytes(cache: Any) -> int:
     return sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers if layer.is_initialized)
 
 
-def iterate_in_thread(work: Callable[[Callable[..., None]], None], stop: threading.Event) -> Iterator[Any]:
+def iterate_in_thread(work: Callable[[Callable[..., None]], None], stop: threading.Event) -> Generator[Any, None, None]:
     """Run `work(emit)` on a thread of its own and yield what it emits; what it raises is raised here.
 
     The model goes on while whoever iterates shows an item, and stays on one thread, on whichever the generator is

@@ -55,6 +55,37 @@ def test_a_checkpoint_s_own_settings_change_no_greedy_answer(tiny, inputs, monke
     assert {"suppress_tokens", "bad_words_ids", "sequence_bias"} <= set(changed)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("use_cache", False),
+        ("max_time", 1e-9),
+        *(
+            pytest.param(*other, marks=pytest.mark.slow)
+            for other in {
+                "stop_strings": ["e"],
+                "cache_implementation": "static",
+                "penalty_alpha": 0.6,
+                "token_healing": True,
+                "prompt_lookup_num_tokens": 3,
+                "output_hidden_states": True,
+            }.items()
+        ),
+    ],
+)
+def test_a_checkpoint_s_own_way_to_generate_is_not_taken(tiny, inputs, monkeypatch, name, value):
+    """Some cut answers short without a word, others end in errors of transformers."""
+    model, processor = tiny
+    monkeypatch.setattr(model.generation_config, "top_k", 4)
+    for block in (nullcontext, partial(prune_visual_tokens, model, recipe_of())):
+        with block():
+            plain = generate(model, processor.tokenizer, inputs, Decoding(4))
+            with monkeypatch.context() as patched:
+                patched.setattr(model.generation_config, name, value)
+                found = generate(model, processor.tokenizer, inputs, Decoding(4))
+        assert (found.token_ids, found.kv_cache_bytes) == (plain.token_ids, plain.kv_cache_bytes)
+
+
 def test_the_margin_is_that_of_the_least_sure_token(tiny, inputs):
     """Against plain transformers' own logits, step by step; of a pruned answer as well."""
     model, processor = tiny
