@@ -181,6 +181,7 @@ def run_fit(options: argparse.Namespace) -> None:
         attention=options.attention,
         max_drop_layers=options.max_drop_layers,
         first_drop_layer=options.first_drop_layer,
+        gather=options.gather,
     )
     recipe.save(options.out)
     print(
