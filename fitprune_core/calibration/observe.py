@@ -18,11 +18,11 @@ from fitprune_core.models.exclusive import borrowed, free_model, replace
 from fitprune_core.models.family import visual_mask
 from fitprune_core.models.loading import model_name
 from fitprune_core.models.memory import with_memory_explained
-from fitprune_core.models.prompts import build_inputs
 from fitprune_core.models.provenance import provenance_of
 from fitprune_core.pruning.attention import without_autocast
 from fitprune_core.pruning.prompt import Prompt
 from fitprune_core.recipes.statistics import AttentionStatistics
+from fitprune_core.run.asked import LONGEST_OF_DATA, as_asked
 
 
 def collect_statistics(
@@ -39,15 +39,16 @@ def collect_statistics(
     (`attention.LayerAttention`). progress: called after every sample with samples done and, where `samples` has a
     length, samples in all. source: where the samples come from, in words, kept in the provenance.
 
-    Pictures may have different token counts. Raises ValueError for an empty batch, and for what `exclusive.borrowed`
-    refuses. For a samples file of any size there is `calibration.calibrate`.
+    Pictures are turned upright and questions stripped, as everywhere (`run.asked`); pictures may have different token
+    counts. Raises ValueError for an empty batch, a picture or question that cannot be asked about, and for what
+    `exclusive.borrowed` refuses. For a samples file of any size there is `calibration.calibrate`.
     """
     model = free_model(model)
     total = len(samples) if isinstance(samples, Sized) else None
     rows: list[np.ndarray] = []
     shares: list[np.ndarray] = []
     for image, question in samples:
-        inputs = build_inputs(processor, image, question).to(model.device)
+        inputs = as_asked(model, processor, image, question, longest=LONGEST_OF_DATA).inputs.to(model.device)
         ((received, share),) = observe(model, inputs)
         rows.append(received)
         shares.append(share)

@@ -24,12 +24,12 @@ from fitprune_core.models.exclusive import free_model
 from fitprune_core.models.family import family_of
 from fitprune_core.models.layout import image_aspect
 from fitprune_core.models.loading import model_name
-from fitprune_core.models.prompts import build_inputs
 from fitprune_core.pruning.context import pruned
 from fitprune_core.pruning.methods.fitprune import FitPrune
 from fitprune_core.pruning.prompt import Request
 from fitprune_core.recipes.budget import check_reachable, round_to_budget, saved_share, trim_to_budget
 from fitprune_core.recipes.recipe import PruningRecipe, check_attention, check_share
+from fitprune_core.run.asked import LONGEST_OF_DATA, as_asked
 
 # The authors halve the interval from 0 to 1 until it is no longer than this.
 TOLERANCE = 0.01 + 1e-6
@@ -82,7 +82,8 @@ def fit_recipe_sequential(
         cost: the decoder whose cost is the budget, if not the model's own (the authors count every model as a 7B).
         progress: called after every alpha.
 
-    Raises ValueError for a reduction or attention that cannot be, no samples, and what `prune_visual_tokens` refuses.
+    Raises ValueError for a reduction or attention that cannot be, no samples, a picture or question
+    that cannot be asked about, and what `prune_visual_tokens` refuses.
     """
     model = free_model(model)
     geometry = cost or DecoderGeometry.from_config(model.config)
@@ -130,7 +131,8 @@ class _Prompts(Iterable[Any]):
 
     def __iter__(self) -> Iterator[Any]:
         for picture, question in self.pairs:
-            yield build_inputs(self.processor, picture, question).to(self.model.device)
+            asked = as_asked(self.model, self.processor, picture, question, longest=LONGEST_OF_DATA)
+            yield asked.inputs.to(self.model.device)
 
 
 def search(
@@ -203,7 +205,7 @@ def _removed_by_walk(
     # The recipe says only where dropping may begin.
     first = family_of(model.config).first_drop_layer(model.config)
     removed = (0,) * first + (1,) * (num_layers - first)
-    anywhere = PruningRecipe(model_name(model), num_layers, num_layers, 0.0, 0.0, removed)
+    anywhere = PruningRecipe(model_name(model), num_layers, num_layers, 0.5, 0.5, removed)
     make_request = partial(_WalkRequest, kinds=kinds, totals=totals, alpha=alpha, first=first)
     with pruned(model, anywhere, FitPrune(), make_request) as trace, torch.no_grad():
         model.model(**prompt, use_cache=False)

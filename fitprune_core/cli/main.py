@@ -73,7 +73,8 @@ def run_compare(options: argparse.Namespace) -> None:
         max_new_tokens=options.max_new_tokens,
     ):
         if isinstance(item, Answered) and not options.json:
-            print(answers_in_words(item.comparison), flush=True)  # the times take seconds more
+            # The times take seconds more, and nothing is measured before the next item is asked for.
+            print(answers_in_words(item.comparison), flush=True)
             if said := doubts_in_words(item.comparison, _evaluated(model, options)):
                 print(said, flush=True)
         elif isinstance(item, Comparison):
@@ -183,6 +184,7 @@ def run_fit(options: argparse.Namespace) -> None:
         attention=options.attention,
         max_drop_layers=options.max_drop_layers,
         first_drop_layer=options.first_drop_layer,
+        gather=options.gather,
     )
     recipe.save(options.out)
     print(

@@ -96,6 +96,8 @@ def _add_fit(adding: argparse.ArgumentParser) -> None:
     adding.add_argument(
         "--first-drop-layer", type=int, metavar="L", help="first layer, from 0, that may drop [the model's first]"
     )
+    about = "the paper's rule alone: every layer drops what the bound allows, however little"
+    adding.add_argument("--no-gather", dest="gather", action="store_false", help=about)
     adding.add_argument("--out", required=True, type=Path, metavar="RECIPE.json", help="file to write")
 
 

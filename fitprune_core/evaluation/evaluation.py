@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,14 @@ from fitprune_core.evaluation.table import Score, check_table, export, mark, on_
 from fitprune_core.models.exclusive import free_model
 from fitprune_core.models.loading import model_name
 from fitprune_core.models.provenance import conditions_of
-from fitprune_core.pruning.methods import Method, find_method
+from fitprune_core.pruning.methods import Method
+from fitprune_core.pruning.methods.registry import find_methods
 from fitprune_core.recipes.recipe import PruningRecipe, check_share
 from fitprune_core.recipes.store import recipe_source
 from fitprune_core.run.answer import UNPRUNED, Answer, Way, answer
 from fitprune_core.run.batch import BatchSize
 from fitprune_core.run.decoding import Decoding
+from fitprune_core.run.generation import end_tokens
 from fitprune_core.run.results import ORIGINAL, normalised
 from fitprune_core.run.seen import Seen
 from fitprune_core.samples.files import SamplesFile, check_samples
@@ -41,7 +44,7 @@ def evaluate(
     recipe_for: Callable[[float], PruningRecipe] | None,
     out: str | os.PathLike,
     *,
-    methods: Sequence[str | Method] | str | Method = ("fitprune",),
+    methods: Sequence[str | Method | type[Method]] | str | Method | type[Method] = ("fitprune",),
     max_new_tokens: int = 64,
     images: str | os.PathLike | None = None,
     batch_size: int | str = 1,
@@ -84,11 +87,12 @@ def evaluate(
 
     def prepared() -> tuple[list[Job], int, dict[str, str]]:
         source = recipe_for or recipe_source(model_name(model), DecoderGeometry.from_config(model.config))
-        jobs = jobs_of(_several(reductions), source, [find_method(method) for method in _several(methods)])
+        shares: Sequence[float] = [float(reductions)] if isinstance(reductions, float | int | Real) else reductions
+        jobs = jobs_of(shares, source, list(find_methods(methods).values()))
         warnings = [warning for job in jobs for warning in job.way.warnings_on(model, processor)]
         for warning in dict.fromkeys(warnings):
             logger.warning(warning)
-        conditions = conditions_of(model, processor)
+        conditions = conditions_of(model, processor) | {"end_tokens": " ".join(map(str, end_tokens(model)))}
         conditions |= {"max_new_tokens": str(max_new_tokens)} | {f"recipe of {job}": job.counts for job in jobs}
         check_table(out)
         return jobs, check_samples(file), conditions
@@ -146,11 +150,6 @@ class Job:
 
     def __str__(self) -> str:
         return f"{self.method} at {self.reduction:g}"
-
-
-def _several(given: Any) -> Sequence[Any]:
-    """One budget or method as a list of it, several as they are."""
-    return [given] if isinstance(given, int | float | str | Method) else given
 
 
 def jobs_of(

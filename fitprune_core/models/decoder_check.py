@@ -1,6 +1,6 @@
 """Whether this library can work inside a model's decoder, found out by looking at its modules and by trying them.
 
-What `decoder.attend` and `pruning.context` repeat of a layer is little: its norms, projections, the norms of queries
+What `decoder.attend` and `pruning.layers` repeat of a layer is little: its norms, projections, the norms of queries
 and keys, rotary embedding, attention, and the MLP. A layer that holds anything else (further norms, soft caps, windows,
 sinks, multipliers, experts) would run silently wrong, so it is refused by its names; and because the same names can
 compute something else (Ernie's interleaved rotary embedding), a few rows are run both ways, once for each model.
@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 from fitprune_core.checks.words import shown
 from fitprune_core.models.decoder import DecoderLayer, attend, decoder_layers
 from fitprune_core.models.family import family_of
+from fitprune_core.models.turns import exclusive_use
 
 # Names of sub-modules: those that must be there, and those that may be.
 _LAYER: tuple[set[str], set[str]] = ({"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}, set())
@@ -43,7 +44,11 @@ _probed: weakref.WeakKeyDictionary[PreTrainedModel, str] = weakref.WeakKeyDictio
 
 
 def check_decoder(model: PreTrainedModel) -> None:
-    """Raise ValueError, saying why, for a model whose layers this library cannot work inside."""
+    """Raise ValueError, saying why, for a model whose layers this library cannot work inside.
+
+    A model that is seen for the first time is held while a few rows are run through it, whose hooks would act on what
+    another thread runs as well.
+    """
     family_of(model).check(model.config)
     text = model.config.text_config
     for index, layer in enumerate(decoder_layers(model)):
@@ -60,7 +65,8 @@ def check_decoder(model: PreTrainedModel) -> None:
     if model.training and model.is_activation_checkpointing:
         raise ValueError("the model is training with gradient checkpointing; call model.eval() or switch it off")
     if not model.training and _probed.get(model) != text._attn_implementation:  # dropout would differ by itself
-        _probe(model)
+        with exclusive_use(model):
+            _probe(model)
         _probed[model] = text._attn_implementation
 
 

@@ -1,4 +1,4 @@
-"""Load a LLaVA as plain transformers objects, and put a picture and a question into its own prompt format."""
+"""Load a LLaVA as plain transformers objects: which checkpoint, on which device, with its processor made to fit."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from fitprune_core.pruning.block import Block
 from fitprune_core.pruning.methods import Method, find_method
 from fitprune_core.pruning.paint import UNPAINTED, Paint
 from fitprune_core.pruning.prompt import PruningTrace, Request
-from fitprune_core.recipes.recipe import PruningRecipe
+from fitprune_core.recipes.recipe import PruningRecipe, check_recipe
 from fitprune_core.recipes.schedules import Drops
 
 __all__ = ["PruningTrace", "prune_visual_tokens"]
@@ -34,7 +34,7 @@ def prune_visual_tokens(
     model: PreTrainedModel,
     recipe: PruningRecipe,
     *,
-    method: str | Method = "fitprune",
+    method: str | Method | type[Method] = "fitprune",
     stay: Sequence[int] = (),
     go: Sequence[int] = (),
 ) -> Iterator[PruningTrace]:
@@ -105,6 +105,7 @@ def pruned(
 
     make_request: called with the arguments of `Request`, once for every prompt with an image.
     """
+    check_recipe(recipe)
     with borrowed(model) as undo:
         block = _block(uncompiled(model), recipe, method, make_request, paint)
         undo.callback(block.close)

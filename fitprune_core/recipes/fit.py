@@ -34,6 +34,7 @@ from fitprune_core.recipes.budget import (
 )
 from fitprune_core.recipes.lowest_runs import Ranking, Walk, walk
 from fitprune_core.recipes.recipe import PruningRecipe, check_attention, check_share
+from fitprune_core.recipes.statistics import AttentionStatistics
 from fitprune_core.recipes.token_groups import TokenGroups, check_token_counts
 
 # Alpha is looked for on a grid ten times finer than the authors' tolerance of 0.01.
@@ -80,7 +81,8 @@ def fit_recipe(
             later layer, and few go before their own, see `budget.gathered`. Without, every layer drops what its bound
             allows, however little: the paper's rule alone (section 3.3).
 
-    What a statistics object costs once (sorting it) is kept for as long as the object lives. Raises ValueError for a
+    What an `AttentionStatistics` costs once (sorting it) is kept for as long as the object lives; other objects, whose
+    arrays may change, are sorted for every fit. Raises ValueError for a
     reduction, attention or number of layers that cannot be, and for statistics that are broken.
     """
     return fitter_for(statistics).fit(
@@ -103,18 +105,15 @@ def drop_cost(geometry: DecoderGeometry, num_visual_tokens: int) -> float:
 
 
 def fitter_for(statistics: Any) -> Fitter:
-    """The `Fitter` of a statistics object: always the same one for the same object."""
-    known = _FITTERS.get(id(statistics))
-    if known is not None and known[0]() is statistics:
-        return known[1]
-    fitter = Fitter(statistics)
-    key = id(statistics)
-    _FITTERS[key] = (weakref.ref(statistics, lambda _: _FITTERS.pop(key, None)), fitter)
-    return fitter
+    """The `Fitter` of a statistics object: of an `AttentionStatistics` always the same one, since it cannot change."""
+    if not isinstance(statistics, AttentionStatistics):
+        return Fitter(statistics)
+    if statistics not in _FITTERS:
+        _FITTERS[statistics] = Fitter(statistics)
+    return _FITTERS[statistics]
 
 
-# By identity, since objects that hold arrays cannot be hashed by value.
-_FITTERS: dict[int, tuple[weakref.ref, Fitter]] = {}
+_FITTERS: weakref.WeakKeyDictionary[AttentionStatistics, Fitter] = weakref.WeakKeyDictionary()
 
 
 class Fitter:
@@ -124,6 +123,9 @@ class Fitter:
     """
 
     def __init__(self, statistics: Any) -> None:
+        if not hasattr(statistics, "self_attention"):
+            words = "give an AttentionStatistics; AttentionStatistics.load(path) reads a file"
+            raise ValueError(f"statistics is {shown(statistics)}; {words}")
         attention = {name: np.asarray(getattr(statistics, f"{name}_attention")) for name in ("self", "cross")}
         for name, values in attention.items():
             _check_values(name, values, statistics.geometry.num_layers)

@@ -74,6 +74,11 @@ class PruningRecipe:
         removed = check_removed(self.removed, self.num_visual_tokens, self.num_layers)
         object.__setattr__(self, "removed", removed)
         object.__setattr__(self, "reduction", check_share("reduction", self.reduction))
+        if self.reduction == 0 and any(removed):
+            raise ValueError(
+                f"reduction is 0, but removed is {shown(list(removed))}; a recipe that removes tokens says which share "
+                "of visual compute was asked for"
+            )
         object.__setattr__(self, "achieved_reduction", check_share("achieved_reduction", self.achieved_reduction))
         if self.alpha is not None:
             object.__setattr__(self, "alpha", _number(self.alpha))
@@ -201,6 +206,15 @@ def checkpoint_key(name: str) -> str:
     last = str(name).replace("\\", "/").rstrip("/").rpartition("/")[2]
     key = last.casefold().removesuffix("-hf")
     return _ALIASES.get(key, key)
+
+
+def check_recipe(recipe: Any) -> None:
+    """Raise ValueError, saying where recipes come from, for what is none."""
+    if not isinstance(recipe, PruningRecipe):
+        raise ValueError(
+            f"recipe is {shown(recipe)}; it must be a PruningRecipe: recipe_for(model_name, 0.6) fits one to a share, "
+            "PruningRecipe.load(path) reads a file"
+        )
 
 
 def check_share(name: str, value: Any) -> float:

@@ -24,13 +24,16 @@ SCHEMA = 1
 SCHEMA_WITH_COUNTS = 2
 
 
+_ABOUT = ("schema", "model", "geometry")  # what the file says beside the provenance
+
+
 ATTENTIONS = ("self_attention", "cross_attention")
 
 
 SHARES = ("self_share", "cross_share")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AttentionStatistics:
     """Attention received by each visual token, head-wise maximum (arXiv 2409.10197), for a batch of samples.
 
@@ -48,7 +51,8 @@ class AttentionStatistics:
         token_counts: visual tokens of each sample, int64 (samples,); None for as many as the arrays hold. LLaVA-NeXT's
             pictures have different ones: what follows a sample's last token in the arrays is 0 and stands for nothing.
 
-    Raises ValueError naming the array that cannot be.
+    Arrays are held as views that cannot be written to, since fits are kept for as long as the object lives. Two objects
+    are equal if they are one. Raises ValueError naming the array, or the provenance, that cannot be.
     """
 
     self_attention: np.ndarray
@@ -62,7 +66,7 @@ class AttentionStatistics:
 
     def __post_init__(self) -> None:
         for name in ATTENTIONS:
-            values = np.ascontiguousarray(getattr(self, name), dtype=np.float32)
+            values = _read_only(np.ascontiguousarray(getattr(self, name), dtype=np.float32))
             object.__setattr__(self, name, values)
             if values.ndim != 3 or 0 in values.shape:
                 raise ValueError(f"{name} has shape {values.shape}; it needs (samples, layers, visual tokens)")
@@ -77,12 +81,13 @@ class AttentionStatistics:
 
         self._check_shares()
         self._check_token_counts()
+        self._check_provenance()
 
     def _check_shares(self) -> None:
         for name in SHARES:
             if getattr(self, name) is None:
                 continue
-            shares = np.ascontiguousarray(getattr(self, name), dtype=np.float32)
+            shares = _read_only(np.ascontiguousarray(getattr(self, name), dtype=np.float32))
             object.__setattr__(self, name, shares)
             if shares.shape != self.self_attention.shape[:2]:
                 raise ValueError(f"{name} has shape {shares.shape}; it needs (samples, layers)")
@@ -92,11 +97,18 @@ class AttentionStatistics:
 
     def _check_token_counts(self) -> None:
         counts = check_token_counts(self.token_counts, self.num_samples, self.num_visual_tokens)
-        object.__setattr__(self, "token_counts", counts)
+        object.__setattr__(self, "token_counts", _read_only(counts))
         for sample in np.flatnonzero(counts < self.num_visual_tokens):
             for name in ATTENTIONS:
                 if getattr(self, name)[sample, :, counts[sample] :].any():
                     raise ValueError(f"{name} of sample {sample} goes on after its {counts[sample]} visual tokens")
+
+    def _check_provenance(self) -> None:
+        for name, value in self.provenance.items():
+            if name in _ABOUT:
+                raise ValueError(f"provenance holds {shown(name)}, which the file says by itself; choose another name")
+            if not isinstance(name, str) or not isinstance(value, str):
+                raise ValueError(f"provenance says {shown(name)}: {shown(value)}; both must be texts")
 
     @property
     def num_samples(self) -> int:
@@ -138,6 +150,13 @@ class AttentionStatistics:
             return cls(model=about.pop("model"), geometry=about.pop("geometry"), provenance=about, **arrays)
         except (OSError, ValueError, zipfile.BadZipFile) as error:
             raise ValueError(f"cannot read statistics {named(path)}: {_words(error)}") from error
+
+
+def _read_only(values: np.ndarray) -> np.ndarray:
+    """A view of an array that cannot be written to; the array itself is the caller's."""
+    view = values.view()
+    view.setflags(write=False)
+    return view
 
 
 def _read_about(archive: zipfile.ZipFile) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from fitprune_core.models.prompts import build_inputs
 from fitprune_core.pruning.context import PruningTrace, check_prunable, pruned
 from fitprune_core.pruning.methods import Method, find_method
 from fitprune_core.pruning.paint import UNPAINTED, Paint
-from fitprune_core.recipes.recipe import PruningRecipe
+from fitprune_core.recipes.recipe import PruningRecipe, check_recipe
 from fitprune_core.run.batch import padded_together
 from fitprune_core.run.costs import RequestCost, request_cost
 from fitprune_core.run.decoding import Decoding
@@ -47,11 +47,14 @@ class Way:
     def __post_init__(self) -> None:
         if (self.recipe is None) != (self.method is None):
             raise ValueError("a recipe says how many tokens go and a method which: give both, or neither")
+        if self.recipe is not None and self.method is not None:
+            check_recipe(self.recipe)
+            object.__setattr__(self, "method", find_method(self.method))
         if self.paint and self.recipe is None:
             raise ValueError("nothing is pruned here, so no visual token needs to be told to stay or to go")
 
     @classmethod
-    def of(cls, recipe: PruningRecipe | None, method: str | Method, paint: Paint = UNPAINTED) -> Way:
+    def of(cls, recipe: PruningRecipe | None, method: str | Method | type[Method], paint: Paint = UNPAINTED) -> Way:
         """The way of a method, by name too ("random:seed=1"); "original" is the model as it is, whatever the recipe."""
         return cls(paint=paint) if method == ORIGINAL else cls(recipe, find_method(method), paint)
 

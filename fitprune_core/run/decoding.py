@@ -16,6 +16,14 @@ _CHANGES_LOGITS = (
     "watermarking_config", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff",
 )  # fmt: skip
 
+# And by which the answer is cut short unnoticed, is come by in another way, or comes with what nobody asked for.
+_CHANGES_WAY = (
+    "max_time", "stop_strings", "penalty_alpha", "dola_layers", "constraints", "force_words_ids", "num_beam_groups",
+    "diversity_penalty", "prompt_lookup_num_tokens", "assistant_early_exit", "use_mtp", "cache_implementation",
+    "cache_config", "prefill_chunk_size", "compile_config", "output_attentions", "output_hidden_states",
+    "output_scores", "output_logits",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Decoding:
@@ -50,7 +58,10 @@ class Decoding:
     def arguments(self) -> dict[str, Any]:
         """Arguments of `model.generate`. What is None or 0 here would otherwise be as the checkpoint has it."""
         return {
-            **dict.fromkeys(_CHANGES_LOGITS),
+            **dict.fromkeys((*_CHANGES_LOGITS, *_CHANGES_WAY)),
+            "use_cache": True,
+            "token_healing": False,
+            "num_return_sequences": 1,
             "min_length": 0,
             "max_new_tokens": self.max_new_tokens,
             "num_beams": self.num_beams,

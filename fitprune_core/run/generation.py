@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -80,11 +80,17 @@ def generate(
     return Generated(token_ids, cache_bytes(output.past_key_values), times, least)
 
 
+def end_tokens(model: PreTrainedModel) -> list[int]:
+    """The tokens that end an answer, as the checkpoint's generation_config has them; ascending."""
+    given = model.generation_config.eos_token_id
+    return [] if given is None else sorted(set(torch.as_tensor(given).reshape(-1).tolist()))
+
+
 def _ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, decoding: Decoding) -> list[StoppingCriteria]:
     """What ends an answer before its longest."""
     ends: list[StoppingCriteria] = []
-    if model.generation_config.eos_token_id is not None:
-        ends.append(EosTokenCriteria(torch.as_tensor(model.generation_config.eos_token_id).reshape(-1)))
+    if tokens := end_tokens(model):
+        ends.append(EosTokenCriteria(torch.tensor(tokens)))
     if decoding.until:
         ends.append(StopStringCriteria(tokenizer, list(decoding.until)))
     return ends
@@ -95,17 +101,24 @@ def cache_bytes(cache: Any) -> int:
     return sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers if layer.is_initialized)
 
 
-def iterate_in_thread(work: Callable[[Callable[[Any], None]], None], stop: threading.Event) -> Iterator[Any]:
+def iterate_in_thread(work: Callable[[Callable[..., None]], None], stop: threading.Event) -> Generator[Any, None, None]:
     """Run `work(emit)` on a thread of its own and yield what it emits; what it raises is raised here.
 
     The model goes on while whoever iterates shows an item, and stays on one thread, on whichever the generator is
-    resumed. When the iteration is given up, `stop` is set and the thread is waited for: `work` should look at it.
+    resumed. `emit(item, wait=True)` comes back when the next item is asked for, so that nobody else is at work, or when
+    the iteration is given up. Then `stop` is set and the thread is waited for: `work` should look at it.
     """
     items: SimpleQueue[tuple[str, Any]] = SimpleQueue()
+    asked: SimpleQueue[None] = SimpleQueue()  # one entry for each item of which `work` waits to be told
+
+    def emit(item: Any, *, wait: bool = False) -> None:
+        items.put(("waited for" if wait else "item", item))
+        if wait and not stop.is_set():
+            asked.get()
 
     def run() -> None:
         try:
-            work(lambda item: items.put(("item", item)))
+            work(emit)
         except BaseException as error:
             items.put(("error", error))
         else:
@@ -114,12 +127,15 @@ def iterate_in_thread(work: Callable[[Callable[[Any], None]], None], stop: threa
     thread = threading.Thread(target=run, name="comparison", daemon=True)
     thread.start()
     try:
-        while (item := items.get())[0] == "item":
+        while (item := items.get())[0] in ("item", "waited for"):
             yield item[1]
+            if item[0] == "waited for":
+                asked.put(None)
         if item[0] == "error":
             raise item[1]
     finally:
         stop.set()
+        asked.put(None)
         thread.join()
 
 

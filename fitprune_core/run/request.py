@@ -15,10 +15,9 @@ from fitprune_core.models.family import visual_mask
 from fitprune_core.models.layout import visual_layout
 from fitprune_core.models.loading import model_name
 from fitprune_core.recipes.recipe import PruningRecipe
-from fitprune_core.run.answer import Answer, Way, prepare
+from fitprune_core.run.answer import Answer, Way
+from fitprune_core.run.asked import as_asked
 from fitprune_core.run.decoding import Decoding
-from fitprune_core.run.pixels import load_rgb
-from fitprune_core.run.questions import check_question
 from fitprune_core.run.results import Comparison, Pruning, Run, fates, normalised
 from fitprune_core.run.timing import Times
 
@@ -37,11 +36,10 @@ class Request:
     ) -> None:
         self.model, self.processor = model, processor
         self.decoding = Decoding(max_new_tokens)
-        self.question = check_question(question)
-        image = load_rgb(image)
         self._take(ways)
-        self.inputs = prepare(model, processor, image, self.question, max_new_tokens=max_new_tokens)
-        self.layout = visual_layout(model.config, processor, image.size)
+        asked = as_asked(model, processor, image, question, max_new_tokens=max_new_tokens)
+        self.question, self.inputs = asked.question, asked.inputs
+        self.layout = visual_layout(model.config, processor, asked.picture.size)
         ids = self.inputs["input_ids"]
         self.num_visual, self.num_tokens = int(visual_mask(model.config, ids).sum()), ids.shape[1]
         if self.layout.num_tokens != self.num_visual:

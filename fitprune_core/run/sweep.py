@@ -10,7 +10,8 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from fitprune_core.models.exclusive import free_model
 from fitprune_core.models.memory import with_memory_explained
-from fitprune_core.pruning.methods import Method, find_method
+from fitprune_core.pruning.methods import Method
+from fitprune_core.pruning.methods.registry import find_methods
 from fitprune_core.recipes.recipe import PruningRecipe
 from fitprune_core.run.answer import UNPRUNED, Answer, Way, answer
 from fitprune_core.run.request import Request
@@ -25,19 +26,21 @@ def sweep(
     processor: ProcessorMixin,
     image: Image.Image,
     question: str,
-    recipes: Sequence[PruningRecipe],
-    methods: Sequence[str | Method] = ("fitprune",),
+    recipes: Sequence[PruningRecipe] | PruningRecipe,
+    methods: Sequence[str | Method | type[Method]] | str | Method | type[Method] = ("fitprune",),
     *,
     max_new_tokens: int = 64,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Comparison]:
     """Answer a question with the original once, then by every method with every recipe; one `Comparison` each.
 
-    They come method by method, each with the recipes in their order. Decoding is greedy. should_stop is asked after
-    every token; what comes after a yes is left out. Raises, at once, ValueError for a question, picture, recipe or
-    method that cannot be, and where there is nothing to do; later what the model raises, and MemoryError.
+    recipes, methods: one or several. They come method by method, each with the recipes in their order. Decoding is
+    greedy. should_stop is asked after every token; what comes after a yes is left out. Raises, at once, ValueError for
+    a question, picture, recipe or method that cannot be, and where there is nothing to do; later what the model raises,
+    and MemoryError.
     """
-    found = {method.label: method for method in map(find_method, methods)}
+    found = find_methods(methods)
+    recipes = [recipes] if isinstance(recipes, PruningRecipe) else recipes
     if not found or not recipes:
         raise ValueError("a sweep needs at least one recipe and one method")
     ways = [(UNPRUNED, Way(recipe, method)) for method in found.values() for recipe in recipes]

@@ -8,16 +8,12 @@ from dataclasses import dataclass
 
 from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
 
-from fitprune_core.run.answer import prepare
+from fitprune_core.run.asked import LONGEST_OF_DATA, as_asked
 from fitprune_core.run.batch import BatchSize, in_batches, kind_of
 from fitprune_core.run.pictures import open_picture
-from fitprune_core.run.questions import check_question
 from fitprune_core.samples.files import Sample, SamplesFile, read_samples
 from fitprune_core.samples.journal import Journal, Mismatch, digest_of
 from fitprune_core.samples.processes import Processes
-
-# Characters; whether a question fits is for the model's context to say.
-_LONGEST_QUESTION = 100_000
 
 logger = logging.getLogger(__name__)
 
@@ -142,5 +138,5 @@ def prompt_of(
     Raises ValueError for a picture that does not open, a question that cannot be asked, and a prompt that is too long
     for the model together with an answer of `max_new_tokens`.
     """
-    picture, question = open_picture(sample.image), check_question(sample.question, _LONGEST_QUESTION)
-    return prepare(model, processor, picture, question, max_new_tokens=max_new_tokens)
+    picture, limits = open_picture(sample.image), {"longest": LONGEST_OF_DATA, "max_new_tokens": max_new_tokens}
+    return as_asked(model, processor, picture, sample.question, **limits).inputs

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from fitprune_core import AttentionStatistics, PruningRecipe
+from fitprune_core import AttentionStatistics, PruningRecipe, fit_recipe
 from fitprune_core.cli.main import main
 from fitprune_core.samples.journal import Journal
 from tests.cli.conftest import complaint
@@ -173,6 +173,15 @@ def test_outputs_are_looked_at_before_the_work(place, tiny_folder, tmp_path, cap
     for out in (tmp_path, place / "picture.png" / "statistics.npz"):
         assert main(["calibrate", "--model", str(tiny_folder), "--samples", samples, "--out", str(out)]) == 2
         assert str(out) in complaint(capsys)
+
+
+def test_fit_takes_the_papers_rule_alone(place, tiny_folder, tmp_path):
+    statistics = place / "recipes" / tiny_folder.name / "statistics.npz"
+    out = tmp_path / "recipe.json"
+    assert main(["fit", "--statistics", str(statistics), "--reduction", "0.5", "--no-gather", "--out", str(out)]) == 0
+    recipe = PruningRecipe.load(out)
+    assert recipe == fit_recipe(AttentionStatistics.load(statistics), 0.5, gather=False)
+    assert recipe.source.endswith("small drops are not gathered")
 
 
 def test_fit_refuses_what_are_no_statistics(place, tmp_path, capsys):

@@ -10,8 +10,10 @@ import tracemalloc
 from dataclasses import replace
 from functools import update_wrapper
 
+import numpy as np
 import pytest
 
+from fitprune_core import METHODS
 from fitprune_core.cost.decoder import visual_flops
 from fitprune_core.evaluation import evaluation
 from fitprune_core.evaluation.evaluation import evaluate
@@ -36,6 +38,11 @@ class TestEvaluate:
         ways = [(0.0, "original"), (0.3, "fitprune"), (0.3, "random"), (0.6, "fitprune"), (0.6, "random")]
         assert [row.key for row in rows_of(tmp_path)] == [(f"s{n}", *way) for n in range(3) for way in ways]
         assert (tmp_path / "out" / "results.csv").read_text().splitlines()[0] == HEADER
+
+    @pytest.mark.slow
+    def test_one_budget_and_one_method_need_no_list(self, run):
+        for budget, method in ((np.float32(0.5), METHODS["random"]), (0.5, "random")):
+            assert [score.method for score in run(budget, methods=method)] == [ORIGINAL, "random"]
 
     @pytest.mark.slow
     def test_two_seeds_are_two_ways(self, run, tmp_path):

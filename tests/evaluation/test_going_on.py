@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import replace
 
 import pytest
@@ -131,6 +132,17 @@ class TestOtherConditions:
         again("was begun with processor", model=(tiny[0], processor))
 
     @pytest.mark.slow
+    def test_of_what_ends_an_answer(self, run, again, tmp_path):
+        model, processor = tiny_llava()
+        model.generation_config.eos_token_id = [7, 1]
+        run((0.6,), methods=("fitprune",))
+        again("was begun with end_tokens 1, not 1 7", model=(model, processor))
+        # A journal from before it was noted goes on.
+        with sqlite3.connect(journal_path(tmp_path / "out" / "results.csv")) as database:
+            database.execute("DELETE FROM about WHERE name = 'end_tokens'")
+        database.close()
+        run((0.6,), methods=("fitprune",))
+
     def test_of_options_and_recipes(self, run, again, recipe_for):
         run((0.6,), methods=("fitprune",))
         again("was begun with max_new_tokens 3, not 4", max_new_tokens=4)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import torch
 from torch import nn
@@ -25,8 +27,10 @@ from transformers import (
 )
 
 from fitprune_core import build_inputs, prune_visual_tokens
+from fitprune_core.models import decoder_check, turns
 from fitprune_core.models.decoder import attend, decoder_layers
 from fitprune_core.models.decoder_check import check_decoder
+from fitprune_core.models.exclusive import exclusive_use
 from tests.pruned import recipe_of, state_of
 from tests.tiny import random_picture, tiny_llava
 
@@ -146,3 +150,22 @@ def test_looking_leaves_no_trace_and_disturbs_nobody():
     assert not seen and state_of(model) == before and torch.equal(torch.get_rng_state(), random)
     model(input_ids=torch.tensor([[5, 6, 7]]))
     assert seen
+
+
+def test_a_model_in_use_is_not_looked_into_meanwhile(monkeypatch):
+    """The hooks of the look would end the run of another thread, which holds the model."""
+    model, _ = tiny_llava()
+    looked, waiting = [], threading.Event()
+    monkeypatch.setattr(decoder_check, "_probe", looked.append)
+    monkeypatch.setattr(
+        turns._Turns, "take", lambda self, block, take=turns._Turns.take: waiting.set() or take(self, block)
+    )
+    with exclusive_use(model):
+        waiting.clear()
+        thread = threading.Thread(target=check_decoder, args=(model,))
+        thread.start()
+        assert waiting.wait(10) and not looked
+        check_decoder(model)  # whoever holds it need not wait
+        assert looked == [model]
+    thread.join(10)
+    assert not thread.is_alive()

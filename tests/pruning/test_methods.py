@@ -35,8 +35,11 @@ def test_registry_is_by_name():
     assert isinstance(find_method("fitprune"), FitPrune)
     mine = Random(seed=3)
     assert find_method(mine) is mine
+    assert find_method(METHODS["random"]) == Random()
     with pytest.raises(ValueError, match="'fastest'.*fitprune, self-only"):
         find_method("fastest")
+    with pytest.raises(ValueError, match="method is None; give the name of one"):
+        find_method(None)
 
 
 def test_options_follow_the_name_and_belong_to_the_label():
@@ -54,6 +57,8 @@ def test_options_follow_the_name_and_belong_to_the_label():
     [
         ("random:sed=1", "no option 'sed=1'; it has seed, schedule, as in random:seed=VALUE"),
         ("random:seed", "no option 'seed'"),
+        ("random:seed=1,seed=2", "method random is given seed twice, in 'seed=1,seed=2'"),
+        ("visionzip-dominant:seed=1", "visionzip-dominant has no option 'seed=1'; it has none"),
         ("fitprune:seed=1", "fitprune has no option 'seed=1'"),
         ("random:seed=-1", "seed must be a whole number from 0 up, not -1"),
         ("fitprune:schedule=before", "schedule is 'before', but fitprune ranks by attention"),

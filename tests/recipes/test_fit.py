@@ -2,17 +2,20 @@ from __future__ import annotations
 
 import gc
 import time
+import weakref
+from collections import namedtuple
 from fractions import Fraction
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from fitprune_core.cost.decoder import visual_flops, visual_reduction
-from fitprune_core.recipes import fit as fitting
 from fitprune_core.recipes import lowest_runs
 from fitprune_core.recipes.budget import saved_share
 from fitprune_core.recipes.fit import ALPHA_STEPS, Fitter, fit_recipe, fitter_for
+from fitprune_core.recipes.statistics import AttentionStatistics
 from tests.fit_statistics import Statistics, geometry, peaked_statistics, statistics_of, whole_number_statistics
 
 
@@ -335,22 +338,38 @@ class TestFitters:
             assert fitter.fit(percent / 100) == Fitter(peaked_statistics(16, 6, 100)).fit(percent / 100)
 
     def test_one_fitter_for_one_object(self):
-        one, other = peaked_statistics(3, 4, 40), peaked_statistics(3, 4, 40)
+        one, other = statistics_of(3, 4, 40, 0), statistics_of(3, 4, 40, 0)
         assert fitter_for(one) is fitter_for(one)
         assert fitter_for(one) is not fitter_for(other)
 
     def test_fitters_go_with_their_statistics(self):
-        statistics = peaked_statistics(3, 4, 40)
-        fit_recipe(statistics, 0.5)
-        key = id(statistics)
-        assert key in fitting._FITTERS
+        statistics = statistics_of(3, 4, 40, 0)
+        fitter = weakref.ref(fitter_for(statistics))
+        assert fitter() is not None
         del statistics
         gc.collect()
-        assert key not in fitting._FITTERS
+        assert fitter() is None
+
+    def test_what_may_change_is_fitted_anew(self):
+        """Any object will do, also one that nothing can refer to weakly; its arrays are its owner's."""
+        made, other = (statistics_of(3, 8, 40, seed) for seed in (0, 1))
+        fields = {"geometry": made.geometry, "model": "m", "num_samples": 3}
+        arrays = [(each.self_attention.copy(), each.cross_attention.copy()) for each in (made, other)]
+        first, second = (fit_recipe(AttentionStatistics(*each, "m", made.geometry), 0.5) for each in arrays)
+        assert first.removed != second.removed
+        statistics = SimpleNamespace(self_attention=arrays[0][0], cross_attention=arrays[0][1], **fields)
+        assert fit_recipe(statistics, 0.5) == first
+        statistics.self_attention[:], statistics.cross_attention[:] = arrays[1]
+        assert fit_recipe(statistics, 0.5) == second
+        assert fit_recipe(namedtuple("Statistics", vars(statistics))(**vars(statistics)), 0.5) == second
+
+    def test_a_path_is_no_statistics(self):
+        with pytest.raises(ValueError, match=r"'s.npz'; give an AttentionStatistics; AttentionStatistics.load"):
+            fit_recipe("s.npz", 0.5)
 
     @pytest.mark.slow
     def test_a_slider_over_mini_llava_is_quick(self):
-        statistics = peaked_statistics(64, 12, 256)
+        statistics = statistics_of(64, 12, 256, 0)
         fit_recipe(statistics, 0.5)
         start = time.process_time()
         for percent in range(1, 91):

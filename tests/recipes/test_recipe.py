@@ -228,3 +228,10 @@ class TestModel:
         assert not same_checkpoint("llava-hf/llava-1.5-13b-hf", "llava-1.5-7b")
         assert same_checkpoint("llava-hf/llava-v1.6-vicuna-7b-hf", "liuhaotian/llava-v1.6-7b")
         assert not same_checkpoint("llava-hf/llava-v1.6-mistral-7b-hf", "llava-next-7b")
+
+
+def test_a_recipe_that_removes_tokens_says_what_was_asked_for():
+    """At a reduction of 0 evaluate would answer unpruned, whatever it removes."""
+    with pytest.raises(ValueError, match=r"reduction is 0, but removed is \[10, 3, 0, 8\]"):
+        recipe(reduction=0)
+    assert recipe(reduction=0, removed=(0, 0, 0, 0)).reduction == 0

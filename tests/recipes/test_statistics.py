@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from fitprune_core import AttentionStatistics, build_inputs, collect_statistics, fit_recipe
+from fitprune_core import AttentionStatistics, build_inputs, calibrate, collect_statistics, fit_recipe
 from fitprune_core.calibration.observe import observe
+from fitprune_core.calibration.sequential import _Prompts
 from fitprune_core.cost.decoder import DecoderGeometry
 from tests.fit_statistics import statistics_of
 from tests.formula import formula_llava, inputs_of
@@ -82,6 +84,35 @@ def test_memory_that_runs_out_is_explained_and_the_next_run_works(monkeypatch):
     assert np.array_equal(collect_statistics(model, processor, samples(1)).self_attention, alone.self_attention)
 
 
+def test_statistics_are_equal_to_themselves_alone_and_cannot_be_changed():
+    one, other = small(), small()
+    assert one == one != other and len({one, other, one}) == 2
+    for values in (one.self_attention, one.cross_attention, one.token_counts):
+        with pytest.raises(ValueError, match="read-only"):
+            values[0] = 1
+
+
+@pytest.mark.slow
+def test_pictures_and_questions_are_read_as_calibrate_reads_them(tiny, tmp_path):
+    """Upright, transparency on white, and without the markers of LLaVA's data; as their files are, bit by bit."""
+    turned, picture = Image.Exif(), random_picture(48, 36)
+    turned[0x0112] = 6
+    picture.save(tmp_path / "turned.png", exif=turned)
+    sample = {"id": "1", "image": "turned.png", "question": "<image>\n What? "}
+    (tmp_path / "s.jsonl").write_text(json.dumps(sample))
+    calibrate(*tiny, tmp_path / "s.jsonl", tmp_path / "s.npz")
+    expected = AttentionStatistics.load(tmp_path / "s.npz")
+    pairs = [(Image.open(tmp_path / "turned.png"), sample["question"])]
+    upright = [(picture.transpose(Image.Transpose.ROTATE_270), "What?")]
+    for found in (collect_statistics(*tiny, pairs), collect_statistics(*tiny, upright)):
+        assert np.array_equal(found.self_attention, expected.self_attention)
+        assert np.array_equal(found.cross_attention, expected.cross_attention)
+    (as_given,), (as_meant,) = (_Prompts(*tiny, each) for each in (pairs, upright))
+    assert all(torch.equal(values, as_meant[name]) for name, values in as_given.items())
+    with pytest.raises(ValueError, match="the question is empty"):
+        collect_statistics(*tiny, [(picture, "  ")])
+
+
 def test_progress_and_provenance(tiny):
     model, processor = tiny
     steps = []
@@ -120,6 +151,9 @@ def test_saved_statistics_come_back(tmp_path):
     ("changes", "words"),
     [
         ({"self_attention": np.zeros((3, 2))}, "shape"),
+        ({"provenance": {"schema": "1"}}, "provenance holds 'schema', which the file says by itself"),
+        ({"provenance": {"model": "another"}}, "provenance holds 'model'"),
+        ({"provenance": {"samples": 3}}, "provenance says 'samples': 3; both must be texts"),
         ({"self_attention": np.zeros((3, 5, 2))}, "5 layers"),
         ({"self_attention": np.zeros((1, 2, 2))}, "cross_attention"),
         ({"cross_attention": np.full((3, 2, 2), np.nan)}, "no numbers"),

@@ -15,9 +15,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fitprune_core import PruningRecipe, prune_visual_tokens
 from fitprune_core.cost.decoder import visual_flops, visual_reduction
+from fitprune_core.models.exclusive import exclusive_use
 from fitprune_core.models.loading import model_name
 from fitprune_core.models.prompts import build_inputs
+from fitprune_core.run import comparison as comparing
 from fitprune_core.run.comparison import Answered, Comparison, Partial, compare, normalised, stream_comparison
+from fitprune_core.run.sweep import sweep
 from fitprune_core.run.timing import Clock, Stopped
 from tests.flop_counting import counted_flops
 from tests.tiny import random_picture, tiny_llava
@@ -222,6 +225,46 @@ def test_model_is_whole_again_when_the_stream_is_given_up(tiny, recipe):
     assert not any(thread.name == "comparison" for thread in threading.enumerate())
     with torch.no_grad():
         assert torch.equal(model(**inputs).logits, before)
+
+
+def test_the_measurement_waits_until_the_caller_is_done_with_the_answers(tiny, recipe, monkeypatch):
+    """Whatever it does with them would be measured along; and it may use the model, which is free meanwhile."""
+    measured, measure = threading.Event(), comparing.paired_rounds
+    monkeypatch.setattr(comparing, "paired_rounds", lambda *args, **more: measured.set() or measure(*args, **more))
+    stream = stream_comparison(*tiny, random_picture(), QUESTION, recipe, max_new_tokens=2, repeats=1)
+    answered = next(item for item in stream if isinstance(item, Answered))
+    assert not measured.wait(0.05)
+    one = compare(*tiny, random_picture(), QUESTION, recipe, max_new_tokens=2, repeats=0)
+    assert one.pruned.answer == answered.comparison.pruned.answer and not measured.is_set()
+    assert isinstance(next(stream), Comparison) and measured.is_set()
+
+
+def test_inside_a_block_that_holds_the_model_it_is_refused_before_the_thread_starts(tiny, recipe):
+    """The thread would wait for the block, and the block for the thread."""
+    picture, options = random_picture(), {"max_new_tokens": 2, "repeats": 1}
+    stream = stream_comparison(*tiny, picture, QUESTION, recipe, **options)
+    with exclusive_use(tiny[0]):
+        with pytest.raises(ValueError, match="being pruned or measured already"):
+            compare(*tiny, picture, QUESTION, recipe, **options)
+        with pytest.raises(ValueError, match="being pruned or measured already"):
+            next(stream)
+    stream = stream_comparison(*tiny, picture, QUESTION, recipe, **options)
+    assert next(item for item in stream if isinstance(item, Answered))
+    with exclusive_use(tiny[0]), pytest.raises(ValueError, match="being pruned or measured already") as refusal:
+        next(stream)
+    assert refusal and not any(thread.name == "comparison" for thread in threading.enumerate())
+
+
+def test_it_answers_under_the_autocast_of_its_caller(tiny, recipe):
+    def margin():
+        return compare(*tiny, random_picture(), QUESTION, recipe, max_new_tokens=2, repeats=0).pruned.margin
+
+    plain = margin()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert margin() != plain
+        (one,) = sweep(*tiny, random_picture(), QUESTION, [recipe], max_new_tokens=2)
+        assert margin() == one.pruned.margin
+    assert margin() == plain
 
 
 def test_errors_of_the_model_reach_the_caller_and_the_next_request_works(recipe, monkeypatch):

@@ -55,6 +55,37 @@ def test_a_checkpoint_s_own_settings_change_no_greedy_answer(tiny, inputs, monke
     assert {"suppress_tokens", "bad_words_ids", "sequence_bias"} <= set(changed)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("use_cache", False),
+        ("max_time", 1e-9),
+        *(
+            pytest.param(*other, marks=pytest.mark.slow)
+            for other in {
+                "stop_strings": ["e"],
+                "cache_implementation": "static",
+                "penalty_alpha": 0.6,
+                "token_healing": True,
+                "prompt_lookup_num_tokens": 3,
+                "output_hidden_states": True,
+            }.items()
+        ),
+    ],
+)
+def test_a_checkpoint_s_own_way_to_generate_is_not_taken(tiny, inputs, monkeypatch, name, value):
+    """Some cut answers short without a word, others end in errors of transformers."""
+    model, processor = tiny
+    monkeypatch.setattr(model.generation_config, "top_k", 4)
+    for block in (nullcontext, partial(prune_visual_tokens, model, recipe_of())):
+        with block():
+            plain = generate(model, processor.tokenizer, inputs, Decoding(4))
+            with monkeypatch.context() as patched:
+                patched.setattr(model.generation_config, name, value)
+                found = generate(model, processor.tokenizer, inputs, Decoding(4))
+        assert (found.token_ids, found.kv_cache_bytes) == (plain.token_ids, plain.kv_cache_bytes)
+
+
 def test_the_margin_is_that_of_the_least_sure_token(tiny, inputs):
     """Against plain transformers' own logits, step by step; of a pruned answer as well."""
     model, processor = tiny
@@ -127,6 +158,38 @@ def test_giving_up_stops_the_thread_and_waits_for_it():
     next(items)
     items.close()
     assert ended.is_set()
+
+
+def test_the_thread_waits_until_the_next_item_is_asked_for():
+    went_on = threading.Event()
+
+    def work(emit):
+        emit("wait", wait=True)
+        went_on.set()
+        emit("last")
+
+    items = iterate_in_thread(work, threading.Event())
+    assert next(items) == "wait" and not went_on.wait(0.05)
+    assert next(items) == "last" and went_on.is_set()
+    assert list(items) == []
+
+
+@pytest.mark.parametrize("taken", [0, 1, 2])
+def test_giving_up_lets_a_thread_go_on_that_waits_to_be_asked(taken):
+    ended, stop = threading.Event(), threading.Event()
+
+    def work(emit):
+        emit("first")
+        emit("wait", wait=True)
+        emit("wait again", wait=True)
+        ended.set()
+
+    items = iterate_in_thread(work, stop)
+    for _ in range(taken):
+        next(items)
+    items.close()
+    assert ended.is_set() == bool(taken)  # or was never begun
+    assert not any(thread.name == "comparison" for thread in threading.enumerate())
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from fitprune_core import collect_statistics, fit_recipe
+from fitprune_core import METHODS, collect_statistics, fit_recipe, prune_visual_tokens
 from fitprune_core.run import sweep as sweep_module
 from fitprune_core.run.comparison import compare
 from fitprune_core.run.sweep import sweep
@@ -74,3 +74,29 @@ def test_a_recipe_of_another_depth_is_refused_at_once(tiny, recipes):
     other = replace(recipes[0], num_layers=2, removed=(1, 1))
     with pytest.raises(ValueError, match="2"):
         sweep(*tiny, random_picture(), "What?", [recipes[0], other])
+
+
+def test_one_recipe_and_one_method_need_no_list(tiny, recipes):
+    for method in ("random", METHODS["random"], METHODS["random"]()):
+        (one,) = sweep(*tiny, random_picture(), "What?", recipes[0], method, max_new_tokens=1)
+        assert (one.recipe, one.method) == (recipes[0], "random")
+
+
+@pytest.mark.parametrize("given", [0.6, "recipe.json", None])
+def test_what_is_no_recipe_is_refused_with_where_recipes_come_from(tiny, given):
+    model, words = tiny[0], r"it must be a PruningRecipe: recipe_for\(.*PruningRecipe.load\(path\) reads a file"
+    with pytest.raises(ValueError, match=words), prune_visual_tokens(model, given):
+        pass
+    if given is not None:  # which says unpruned, with no method
+        with pytest.raises(ValueError, match=words):
+            compare(*tiny, random_picture(), "What?", given)
+        with pytest.raises(ValueError, match=words):
+            sweep(*tiny, random_picture(), "What?", [given])
+
+
+def test_a_comparison_takes_its_first_way_by_name(tiny, recipes):
+    for method in ("random:seed=1", METHODS["random"](seed=1)):
+        result = compare(*tiny, random_picture(), "What?", recipes[0], against=method, max_new_tokens=1, repeats=0)
+        assert (result.against.method, result.against.recipe) == ("random(seed=1)", recipes[0])
+    plain = compare(*tiny, random_picture(), "What?", recipes[0], against="original", max_new_tokens=1, repeats=0)
+    assert plain.against is None

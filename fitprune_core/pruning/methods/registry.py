@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from fitprune_core.checks.words import shown
@@ -24,18 +25,28 @@ _OWN_SCHEDULES = (FastV, PyramidDrop, DivPrune, VisionZipDominant, FitPrunePlus)
 METHODS: dict[str, type[Method]] = {method.name: method for method in (*_RANKINGS, *_OWN_SCHEDULES)}
 
 
-def find_method(method: str | Method) -> Method:
-    """A method by its name and options, or as it is.
+def find_method(method: str | Method | type[Method]) -> Method:
+    """A method by its name and options, or as it is; of a class the one with its default options.
 
     Options follow the name: "random:seed=1", several with a comma between them. Raises ValueError naming the known
     methods, or the options that there are, for what is none; and what the method says of a value that cannot be.
     """
     if isinstance(method, Method):
         return method
+    if isinstance(method, type) and issubclass(method, Method):
+        return method()
+    if not isinstance(method, str):
+        raise ValueError(f"method is {shown(method)}; give the name of one, with its options, or a Method")
     name, _, rest = method.partition(":")
     if name not in METHODS:
         raise ValueError(f"method is {shown(name)}; choose one of {', '.join(METHODS)}")
     return METHODS[name](**_options(METHODS[name], rest))
+
+
+def find_methods(methods: Sequence[str | Method | type[Method]] | str | Method | type[Method]) -> dict[str, Method]:
+    """One method or several, as `find_method` takes them, by their labels: what comes twice is there once."""
+    several = [methods] if isinstance(methods, str | Method | type) else methods
+    return {method.label: method for method in map(find_method, several)}
 
 
 def _options(kind: type[Method], text: str) -> dict[str, Any]:
@@ -44,7 +55,9 @@ def _options(kind: type[Method], text: str) -> dict[str, Any]:
     for part in filter(None, text.split(",")):
         option, equals, value = part.partition("=")
         if option not in known or not equals:
-            there_are = f"it has {', '.join(known)}, as in {kind.name}:{next(iter(known))}=VALUE" if known else "none"
-            raise ValueError(f"method {kind.name} has no option {shown(part)}; {there_are}")
+            there_are = f"{', '.join(known)}, as in {kind.name}:{next(iter(known))}=VALUE" if known else "none"
+            raise ValueError(f"method {kind.name} has no option {shown(part)}; it has {there_are}")
+        if option in found:
+            raise ValueError(f"method {kind.name} is given {option} twice, in {shown(text)}; choose one value")
         found[option] = int(value) if re.fullmatch(r"-?\d{1,18}", value) else value
     return found
