@@ -100,14 +100,23 @@ class Line:
         with self._lock:
             return self._places.index(place) if place in self._places else 0
 
+    def before(self, place: Place) -> list[Place]:
+        """The places before one; also those that ended, whose work has not stopped yet."""
+        with self._lock:
+            return self._places[: self._places.index(place)] if place in self._places else []
+
     def expected(self, place: Place) -> float | None:
-        """Seconds until the turn of a place, if turns take as long as they did; None before there was one."""
+        """Seconds until the turn of a place, if turns take as long as they did; None before there was one.
+
+        What ended takes no time any more.
+        """
         with self._lock:
             if not self._durations or place not in self._places:
                 return None
-            mean, first = fmean(self._durations), self._places[0]
-            passed = self._clock() - first.began if first.began is not None else 0.0
-            return max(self._places.index(place) * mean - min(passed, mean), 0.0)
+            mean, first, at = fmean(self._durations), self._places[0], self._places.index(place)
+            turns = sum(not other.is_over() for other in self._places[:at])
+            passed = self._clock() - first.began if first.began is not None and not first.is_over() else 0.0
+            return max(turns * mean - min(passed, mean), 0.0)
 
     def check_time(self, place: Place) -> None:
         """Raise ValueError, which names the limit, once a place has had the model for as long as a request may."""

@@ -106,6 +106,7 @@ def done_board(
         verdict="same" if comparison.agree else "different",
         truth=_truth_sentence(cards[0].mark, cards[1].mark, truth, _who(comparison)),
         sentence=_sentence(comparison),
+        model=comparison.model,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from app.engine import LARGEST_PERCENT, Side, check_name, check_percent
 from app.scenes import percent_in
 from fitprune_core.checks.words import shown
-from fitprune_core.pruning.methods import find_method
+from fitprune_core.pruning.methods import METHODS, find_method
 from fitprune_core.run.results import ORIGINAL, Comparison, Pruning
 
 _LABEL = re.compile(r"([\w-]+)\((.*)\)")
@@ -64,6 +65,12 @@ class Sides:
 def side_name(label: str) -> str:
     """What the page calls what results call `label`."""
     return {ORIGINAL: "Original", "fitprune": "FitPrune"}.get(label, label)
+
+
+def about(method: str) -> str:
+    """What a method does, as a sentence: the first of its docstring, so that it is said in one place."""
+    text = " ".join((inspect.getdoc(METHODS[method]) or "").replace("`", "").split())
+    return text.split(". ")[0].removesuffix(".") + "." if text else ""
 
 
 def sides_asked(asked: Mapping[str, str]) -> Sides:

@@ -22,15 +22,39 @@ from app.line import Line, Place
 
 # Seconds between two looks at whether it is somebody's turn, or he has gone.
 _LOOK = 0.1
+_HELD = {
+    "yours": "What you began before comes first…",
+    "ended": "Ending your earlier run…",
+    "another": "A run that was stopped is ending…",
+}
 _NOTHING: contextlib.nullcontext[None] = contextlib.nullcontext()
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """How many are before a visitor, and in how many seconds it may be his turn, if that is known."""
+    """How many are before a visitor, and in how many seconds it may be his turn, if that is known.
+
+    held_by: nobody else is, but it is not his turn yet, for the model is held by something of his own that goes on
+    ("yours"), that ended ("ended"), or by what another ended ("another"); else "".
+    """
 
     ahead: int
     seconds: float | None
+    held_by: str = ""
+
+    @property
+    def is_turn(self) -> bool:
+        """Whether the work begins now."""
+        return not self.ahead and not self.held_by
+
+    def in_words(self) -> str:
+        """ "2 visitors are before you: your turn comes in about 12 s."."""
+        if self.held_by:
+            return _HELD[self.held_by]
+        who = "1 visitor is" if self.ahead == 1 else f"{self.ahead} visitors are"
+        if self.seconds is None:
+            return f"{who} before you."
+        return f"{who} before you: your turn comes in about {max(self.seconds, 1):.0f} s."
 
 
 async def visit(
@@ -81,16 +105,24 @@ async def _visit(line: Line, place: Place, work: Callable) -> AsyncGenerator[Any
 async def _wait(line: Line, place: Place, is_gone: Callable[[], bool]) -> AsyncGenerator[Waiting, None]:
     told = None
     while not place.is_over():
-        ahead, seconds = line.ahead(place), line.expected(place)
-        waiting = Waiting(ahead, None if seconds is None else float(round(seconds)))
+        before, seconds = line.before(place), line.expected(place)
+        own = [other for other in before if _session(other) == _session(place)]
+        ahead = sum(not other.is_over() for other in before if other not in own)
+        held = "" if ahead or not before else "another" if not own else "ended" if own[0].is_over() else "yours"
+        waiting = Waiting(ahead, None if seconds is None else float(round(seconds)), held)
         if waiting != told:
             told = waiting
             yield waiting
-        if not ahead:
+        if not before:
             return
         await asyncio.sleep(_LOOK)
         if is_gone():
             place.end()
+
+
+def _session(place: Place) -> str:
+    """Whose place it is, whatever it is for: see `looker` and `sweeper`."""
+    return place.visitor.partition(" ")[0]
 
 
 def _start(line: Line, place: Place, work: Callable, items: asyncio.Queue[tuple[str, Any]]) -> None:

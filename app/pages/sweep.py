@@ -13,7 +13,7 @@ import gradio as gr
 
 from app.engine import LARGEST_PERCENT, Engine, check_ways
 from app.inputs import check_request
-from app.pages.compare import CLICK_RUN, ComparePage, place_in_words
+from app.pages.compare import CLICK_RUN, ComparePage
 from app.pages.wiring import AT_ONCE, BUDGETS, NOT_OURS, QUIET, told, told_number
 from app.parts.grid import Cell, Grid, GridData
 from app.parts.notice import Message, Notice
@@ -67,8 +67,8 @@ class SweepPage:
                     if isinstance(item, GridData):
                         grid, began = item, began or time.monotonic()
                         yield {self.grid: item, self.asked: asked, self.notice: Message(text=progress(item, began))}
-                    elif isinstance(item, Waiting) and item.ahead:
-                        yield {self.notice: Message(text=place_in_words(item))}
+                    elif isinstance(item, Waiting) and not item.is_turn:
+                        yield {self.notice: Message(text=item.in_words())}
         except (ValueError, MemoryError) as error:
             yield {self.notice: Message(text=sentence(error), kind="error")}
             return

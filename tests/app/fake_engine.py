@@ -288,7 +288,7 @@ def _run(answer: str, prefill_ms: float, removed) -> Run:
         visual_gflops=visual / 1e9,
         total_gflops=flops.total / 1e9,
         kv_cache_bytes=cached,
-        per_token_ms=decode_ms / (tokens - 1),
+        per_token_ms=decode_ms / (tokens - 1) if tokens > 1 else None,
         total_ms=prefill_ms + decode_ms,
         flops=flops,
         token_ids=tokens_of(*answer.split(), ""),

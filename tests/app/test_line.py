@@ -49,6 +49,20 @@ def test_a_visitor_who_runs_and_asks_anew_waits_behind_all_others():
     assert waiting(line, [other, once_more]) == [0, 1]
 
 
+def test_what_ended_is_before_others_but_takes_no_turn():
+    clock = Clock()
+    line = Line(clock=clock)
+    early = line.join("early")
+    clock.now += 6
+    line.leave(early)
+    mine = line.join("me")
+    again, other = line.join("me"), line.join("other")
+    assert mine.is_over() and line.ahead(again) == 1 and line.before(again) == [mine]
+    assert [line.expected(place) for place in (again, other)] == [0, 6]
+    line.leave(mine)
+    assert line.before(again) == [] and line.ahead(again) == 0 and line.before(mine) == []
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_nobody_ever_holds_two_places(seed):
     """Whatever visitors do: one place each that is not over, one at the model, and a line no longer than allowed."""

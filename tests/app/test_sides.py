@@ -11,7 +11,8 @@ from app.differing import differing, pieces_of
 from app.engine import Side
 from app.parts.sides import Chosen
 from app.presentation import done_board, running_board
-from app.sides import Sides, original_and, sides_asked, sides_of
+from app.sides import Sides, about, original_and, sides_asked, sides_of
+from fitprune_core import METHODS
 from fitprune_core.run.results import Pruning
 from tests.app.fake_engine import FakeEngine, make_comparison
 
@@ -53,6 +54,12 @@ def test_the_usual_sides_leave_an_address_alone():
 def test_what_an_address_cannot_ask_for_is_told(asked, words):
     with pytest.raises(ValueError, match=words):
         sides_asked(asked)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_has_a_sentence(method):
+    assert about(method).endswith(".") and 30 < len(about(method)) < 260 and "`" not in about(method)
+    assert {kind.name: kind.about for kind in Chosen.of(Sides()).kinds}[method] == about(method)
 
 
 def compared(

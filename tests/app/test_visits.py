@@ -152,6 +152,37 @@ def test_whoever_waits_can_go():
     asyncio.run(main())
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("first", "ends", "words"),
+    [
+        ("me", True, "Ending your earlier run…"),
+        ("me sweeps", True, "Ending your earlier run…"),
+        ("me sweeps", False, "What you began before comes first…"),
+        ("another", True, "A run that was stopped is ending…"),
+        ("another", False, "1 visitor is before you."),
+    ],
+)
+def test_who_waits_is_told_for_what(first, ends, words):
+    """Only others who have not stopped are counted; and the work does not begin before the model is free."""
+
+    async def main():
+        line, work = Line(), Work()
+        place = line.join(first)
+        if ends:
+            line.end(first)
+        mine = line.join("me")
+        items = visit(line, mine, work)
+        waiting = await anext(items)
+        assert not waiting.is_turn and waiting.in_words() == words and not work.begun.is_set()
+        line.leave(place)
+        turn = await anext(items)
+        assert turn.is_turn and not turn.ahead
+        assert [item async for item in items] == [0, 1, 2]
+
+    asyncio.run(main())
+
+
 def test_a_visit_that_is_closed_at_its_first_item_leaves_no_place_behind():
     async def main():
         line = Line()

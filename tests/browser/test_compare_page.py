@@ -307,3 +307,76 @@ def test_a_phone_scrolls_one_way_only_and_a_tap_tells(browser, url):
     phone.locator("#scrubber .frame > canvas").tap(position={"x": 170, "y": 170})
     phone.wait_for_function("document.querySelector('#scrubber .detail').textContent.startsWith('Row')")
     phone.context.close()
+
+
+NARROW = pytest.mark.parametrize("width", [390, 1024])
+# Whether no text within goes beyond its box.
+WHOLE = """(name) => [...document.querySelectorAll(name)].every((node) => node.scrollWidth <= node.clientWidth + 1
+  && node.scrollHeight <= node.clientHeight + 1 && node.clientWidth > 20)"""
+
+
+@NARROW
+def test_the_words_that_matter_are_whole_on_narrow_pages(page, engine, width):
+    size, long = (
+        page.viewport_size,
+        "a brown cup at the top right, a green cup at the left, a brown house in the center",
+    )
+    page.set_viewport_size({"width": width, "height": 800})
+    engine.delay, engine.doubt, engine.answers = 0.0, "Its least sure token leads by little.", (long, long + " there")
+    try:
+        run_with(page, ".picker button:nth-child(1)")
+        assert page.evaluate(WHOLE, "#answers .truth")
+        assert page.inner_text(".card[data-side=pruned] .who") == "FitPrune"
+        boxes = page.evaluate("""() => ['.card', '.card .mark', '.card .who'].map((name) =>
+          [...document.querySelectorAll(name)].map((node) => node.getBoundingClientRect())
+            .map((box) => [box.left, box.right]))""")
+        for card, mark, who in zip(*boxes, strict=True):
+            assert card[0] < who[0] < who[1] < card[1] and mark[1] < card[1]
+        assert page.evaluate(WHOLE, ".card .answer")
+        engine.answers = (long, f"{long} and {long} and {long}")
+        run_with(page, "#run")
+        page.wait_for_selector(".card[data-side=pruned] .answer[data-more=true]")
+        page.evaluate("document.querySelector('.card[data-side=pruned] .answer').scrollTop = 9999")
+        page.wait_for_selector(".card[data-side=pruned] .answer[data-more=false]")
+    finally:
+        engine.delay, engine.doubt, engine.answers = 0.05, "", ("a red car", "a blue car")
+        page.set_viewport_size(size)
+
+
+@pytest.mark.parametrize("answers", [("", ""), ("a red car", "")])
+def test_an_empty_answer_says_so(page, engine, answers):
+    engine.answers = answers
+    try:
+        run_with(page, "#run")
+        assert "(empty answer)" in page.inner_text(".card[data-side=pruned] .answer")
+        wanted = "Different answers" if answers[0] else "Both are empty"
+        assert page.text_content(".verdict .word") == wanted
+    finally:
+        engine.answers = ("a red car", "a blue car")
+
+
+def test_the_chosen_example_is_named_and_marked(page):
+    run_with(page, ".picker button:nth-child(3)")
+    pressed = page.locator("#gallery .picker button[aria-pressed=true]")
+    title = load_examples()[2].title
+    assert pressed.count() == 1 and pressed.locator("img").get_attribute("alt") == title
+    assert page.inner_text("#gallery .title") == title
+    page.hover("#gallery .picker button:nth-child(5)")
+    assert page.inner_text("#gallery .title") == load_examples()[4].title
+    page.focus("#gallery .picker button:nth-child(2)")
+    assert page.inner_text("#gallery .title") == load_examples()[1].title
+    page.mouse.move(0, 0)
+    page.evaluate("document.activeElement.blur()")
+    assert page.inner_text("#gallery .title") == title
+    run_with(page, "#new-scene")
+    assert pressed.count() == 0 and page.inner_text("#gallery .title") == ""
+
+
+def test_the_options_of_a_side_have_a_label_and_its_methods_a_sentence(page):
+    page.click("#sides summary")
+    page.select_option("#fp-right-method", "random")
+    assert page.inner_text("#sides [data-side=right] .more span") == "Options"
+    assert "baseline" in page.get_attribute("#fp-right-method option[value=random]", "title")
+    assert "gradient" in page.evaluate("getComputedStyle(document.querySelector('#fp-right-method')).backgroundImage")
+    page.select_option("#fp-right-method", "fitprune")
+    page.click("#sides summary")

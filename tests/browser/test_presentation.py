@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.browser.conftest import BRIGHTNESS
-from tests.browser.pages import run_with, to_layer
+from tests.browser.pages import run_after, run_with, to_layer
 
 pytestmark = pytest.mark.browser
 
@@ -159,8 +159,9 @@ def test_keys_of_compare_mean_nothing_on_another_page(screen, engine, name):
 def test_the_button_to_leave_shows_where_it_has_the_focus(screen):
     entered(screen)
     screen.evaluate("document.querySelector('#presenter .keys').classList.add('past')")
-    screen.keyboard.press("Tab")
-    assert screen.evaluate("document.activeElement.className") == "leave"
+    for name in ("before", "next", "leave"):
+        screen.keyboard.press("Tab")
+        assert screen.evaluate("document.activeElement.className") == name
     screen.wait_for_function("getComputedStyle(document.querySelector('#presenter .keys')).opacity === '1'")
 
 
@@ -200,6 +201,41 @@ def test_it_is_there_where_the_browser_never_answers(screen):
     screen.keyboard.press("Escape")
     screen.wait_for_selector(HALL, state="hidden")
     screen.evaluate("() => { Element.prototype.requestFullscreen = window.granted; }")
+
+
+def test_it_says_who_is_right_what_differs_what_the_whole_request_saves_and_which_model(screen):
+    run_with(screen, ".picker button:nth-child(1)")  # a scene: what is true is known
+    screen.evaluate("document.activeElement.blur()")
+    entered(screen)
+    assert screen.locator(f"{HALL} .mark").all_inner_texts() == ["✗ wrong", "✗ wrong"]
+    assert screen.inner_text(f"{HALL} .truth") == screen.inner_text("#answers .truth") != ""
+    assert [text.strip() for text in screen.locator(f"{HALL} .differs").all_inner_texts()] == ["red", "blue"]
+    whole = screen.locator("#answers .hero .ratio b").nth(1).inner_text()
+    assert screen.inner_text(f"{HALL} .whole") == f"{whole} of the whole request"
+    assert screen.inner_text(f"{HALL} .model") == "Answered by mini-llava"
+    colours = screen.evaluate(f"[...document.querySelectorAll('{HALL} .text')].map((n) => getComputedStyle(n).color)")
+    assert colours[0] == colours[1]
+
+
+def test_r_runs_and_a_click_on_a_half_goes_a_layer_back_or_on(screen, engine):
+    entered(screen)
+    asked = len(engine.asked)
+    run_after(screen, lambda: screen.keyboard.press("r"))
+    assert len(engine.asked) == asked + 1 and screen.is_visible(HALL)
+    last = layer(screen)
+    for x, wanted in ((300, last - 1), (300, last - 2), (1100, last - 1)):
+        screen.mouse.click(x, 300)
+        assert layer(screen) == wanted
+
+
+def test_examples_are_chosen_by_touch(screen):
+    run_with(screen, ".picker button:nth-child(2)")
+    screen.evaluate("document.activeElement.blur()")
+    entered(screen)
+    for name, number in (("next", 2), ("before", 1)):
+        screen.mouse.move(200, 200)
+        run_after(screen, lambda name=name: screen.click(f"{HALL} .{name}"))
+        assert f"example={number}" in screen.evaluate("location.search")
 
 
 @SCREENS

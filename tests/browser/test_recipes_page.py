@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fitprune_core import PruningRecipe
+from fitprune_core import METHODS, PruningRecipe
 from tests.browser.conftest import DESK, opened
 from tests.browser.pages import open_recipes
 
@@ -29,6 +29,22 @@ def test_what_is_ticked_is_drawn(recipes):
     assert recipes.locator(drawn).count() == before
 
 
+def test_a_curve_keeps_its_colour_when_others_come_and_go(recipes):
+    def colours():
+        script = """() => Object.fromEntries([...document.querySelectorAll('#curves tbody tr[data-at]')]
+          .filter((line) => line.querySelector('input').checked)
+          .map((line) => [line.querySelector('input'), line.querySelector('.swatch').className])
+          .map(([tick, style]) => [tick.getAttribute('aria-label'), style]))"""
+        return recipes.evaluate(script)
+
+    before = colours()
+    recipes.locator("#curves input:not(:checked)").first.check()  # above the others in the table
+    after = colours()
+    assert len(after) == len(before) + 1 == len(set(after.values())) and before.items() <= after.items()
+    recipes.locator("#curves input:checked").first.uncheck()
+    assert colours() == before
+
+
 def test_a_saved_recipe_is_a_recipe_file(recipes, engine):
     with recipes.expect_download() as waiting:
         recipes.locator("#curves tbody button").first.click()
@@ -39,4 +55,6 @@ def test_about_says_what_runs_and_where_it_comes_from(recipes):
     recipes.click("button[role=tab]:has-text('About')")
     text = recipes.inner_text(".guide")
     assert "mini-llava" in text and "AAAI 2025" in text
+    assert recipes.locator(".guide .methods dt").all_inner_texts() == list(METHODS)
+    assert all(recipes.locator(".guide .methods dd").all_inner_texts())
     assert recipes.evaluate("document.documentElement.scrollWidth") <= 1440

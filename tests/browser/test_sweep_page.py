@@ -25,11 +25,12 @@ def test_the_grid_fills_and_says_how_far_the_answer_holds(sweep):
     sweep.click("#sweep")
     sweep.wait_for_function("document.querySelector('#grid .status').textContent.startsWith('All')")
     assert sweep.inner_text("#grid .original").startswith("Original: a red car")
-    assert sweep.inner_text("#grid tbody tr:first-child .holds") == "up to 60 %"
+    assert sweep.inner_text("#grid tbody tr:first-child .holds") == "holds up to 60\u00a0%"
     differing = sweep.locator("#grid tbody tr:first-child .cell.differs")
     assert differing.count() == 2 and "≠ a blue car" in differing.first.inner_text()
-    facts = sweep.locator("#grid tbody tr:first-child .cell .facts").all_inner_texts()
-    assert len(facts) == 10 and all(re.fullmatch(r"margin 0\.\d\d · \d+ ms", text) for text in facts[1::2])
+    facts = sweep.locator("#grid tbody tr:first-child .cell .facts span").all_inner_texts()
+    wanted = (r"\d+ left", r"[\d.]+ [GM]", r"margin 0\.\d\d", r"\d+ ms")
+    assert len(facts) == 20 and all(re.fullmatch(wanted[at % 4], text) for at, text in enumerate(facts))
     assert sweep.locator("#grid svg .line").count() == 2  # a method each
     assert sweep.locator("#grid svg .mark").count() == 10 and sweep.locator("#grid svg .mark.other").count() == 4
     assert "margin" in sweep.locator("#grid svg .mark title").first.text_content()
@@ -91,3 +92,23 @@ def test_a_sweep_without_a_method_is_told_in_a_sentence(sweep):
         checked.first.uncheck()
     sweep.click("#sweep")
     sweep.wait_for_function("document.querySelector('#sweep-notice').textContent.includes('neither of them empty')")
+
+
+@pytest.mark.parametrize("width", [390, 1024])
+def test_how_far_the_answer_holds_shows_on_narrow_pages_and_words_of_the_plot_keep_their_size(sweep, width):
+    sweep.click("#sweep")
+    sweep.wait_for_function("document.querySelector('#grid .status').textContent.startsWith('All')")
+    sweep.set_viewport_size({"width": width, "height": 768})
+    sweep.wait_for_timeout(400)
+    scroll = sweep.evaluate("""() => {
+      const box = document.querySelector('#grid .scroll'), before = box.dataset.more;
+      box.scrollLeft = 9999;
+      return [box.scrollWidth > box.clientWidth, before];
+    }""")
+    assert scroll in ([True, "true"], [False, "false"])
+    assert scroll[0] == (width == 390)
+    sweep.wait_for_selector("#grid .scroll[data-more=false]")
+    held = sweep.locator("#grid tbody tr:first-child .holds").bounding_box()
+    assert held["x"] >= 0 and held["x"] + held["width"] <= width and held["width"] > 40
+    scale = "(() => { const svg = document.querySelector('#grid svg'); return svg.getScreenCTM().a; })()"
+    assert sweep.evaluate(scale) == pytest.approx(1, abs=0.01)

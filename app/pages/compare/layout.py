@@ -20,7 +20,7 @@ from app.parts.picker import Choice, Choices, Picker
 from app.parts.scrubber import Scrubber
 from app.parts.sides import Chosen, SidesPicker
 from app.precomputed import FOLDER as PRECOMPUTED
-from app.precomputed import load_ready
+from app.precomputed import Ready, load_ready
 from app.presentation import data_uri, idle_board
 from app.scenes import Example, load_examples, new_scene
 from app.sides import Sides
@@ -71,7 +71,7 @@ def create_compare(engine: Engine, gallery: tuple[Exhibit, ...] = (), precompute
 def _create_controls(engine: Engine, page: ComparePage, first: Example) -> dict[str, Any]:
     picture = Picture(engine.limits, first.shown, label="Picture", show_label=False, height=220, elem_id="picture")
     with gr.Row(elem_id="gallery"):
-        thumbnails = [Choice(thumbnail=data_uri(e.open(), _THUMBNAIL), title=e.title) for e in page.examples]
+        thumbnails = [_choice(example, page.ready.get(example)) for example in page.examples]
         picker = Picker(Choices(choices=thumbnails), elem_classes="picker-box", min_width=0)
         scene = gr.Button("New scene", elem_id="new-scene", size="sm")
     exhibits = [Choice(thumbnail=e.thumbnail, title=e.question, note=e.model) for e in page.gallery]
@@ -106,6 +106,11 @@ def _create_controls(engine: Engine, page: ComparePage, first: Example) -> dict[
         "stop": stop,
         "notice": Notice(Message(text=READY), elem_id="notice"),
     }
+
+
+def _choice(example: Example, ready: Ready | None) -> Choice:
+    differs = ready is not None and not ready.comparison.agree
+    return Choice(thumbnail=data_uri(example.open(), _THUMBNAIL), title=example.title, differs=differs)
 
 
 def _wire(page: ComparePage) -> None:

@@ -11,7 +11,7 @@ import gradio as gr
 
 from app.asked import Subject
 from app.lens import look_at
-from app.pages.compare.page import ComparePage, place_in_words
+from app.pages.compare.page import ComparePage
 from app.pages.wiring import QUIET, told
 from app.parts.lens import Lens
 from app.parts.notice import Message
@@ -49,9 +49,9 @@ class Looking:
                 async for item in items:
                     if isinstance(item, Lens):
                         yield {parts.lens: item, **(after if failed or has_waited else {})}
-                    elif isinstance(item, Waiting) and item.ahead:
+                    elif isinstance(item, Waiting) and not item.is_turn:
                         has_waited = True
-                        yield {parts.notice: Message(text=place_in_words(item))}
+                        yield {parts.notice: Message(text=item.in_words())}
         except (ValueError, MemoryError) as error:
             yield {parts.notice: Message(text=sentence(error), kind="error")}
         except Exception as error:

@@ -52,7 +52,8 @@ function fillRow(line, row) {
   line.querySelector(".bar.right .length").style.width = 100 * row.pruned_share + "%";
 }
 
-// An answer by pieces, those that differ from the other answer marked; as it streams, one text.
+// An answer by pieces, those that differ from the other answer marked; as it streams, one text. Of an empty one its end
+// is a piece, too, beside the words that say so.
 function fillAnswer(node, card) {
   if (!card.pieces.length) {
     setText(node, card.answer || EMPTY[card.state]);
@@ -61,11 +62,18 @@ function fillAnswer(node, card) {
   const key = JSON.stringify(card.pieces);
   if (node.dataset.pieces === key && node.children.length) return;
   node.dataset.pieces = key;
-  node.replaceChildren(...card.pieces.map(([text, differs]) => make("span", "piece" + (differs ? " differs" : "") + (text ? "" : " end"), text)));
+  const pieces = card.pieces.map(([text, differs]) => make("span", "piece" + (differs ? " differs" : "") + (text ? "" : " end"), text));
+  node.replaceChildren(...(isEmpty(card) ? [make("span", "nothing", EMPTY[card.state])] : []), ...pieces);
+}
+
+// Whether an answer goes on below its box.
+function tellMore(answer) {
+  answer.dataset.more = String(answer.scrollHeight - answer.clientHeight - answer.scrollTop > 2);
 }
 
 // The token that is looked at, or about to be: by a click, or by arrows and Enter on an answer that has the focus.
 const chosen = { side: 0, index: -1 };
+const isEmpty = (card) => !card.answer.trim();
 const sideOf = (node) => (node.closest(".card").dataset.side === "original" ? 0 : 1);
 const piecesOf = (side) => element.querySelectorAll(".card[data-side=" + (side ? "pruned" : "original") + "] .piece");
 
@@ -76,7 +84,10 @@ function choose(side, index) {
   if (piece) piece.setAttribute("aria-current", "true");
 }
 
+const grown = new ResizeObserver((changes) => changes.forEach(({ target }) => tellMore(target)));
 for (const answer of element.querySelectorAll(".answer")) {
+  grown.observe(answer);
+  answer.addEventListener("scroll", () => tellMore(answer), { passive: true });
   answer.addEventListener("click", (event) => {
     const piece = event.target.closest(".piece"), side = sideOf(answer);
     if (!piece || board.dataset.looks !== "true") return;
@@ -114,12 +125,13 @@ function fillCard(side, card) {
   setText(find("thead ." + side + "-name"), card.name + (percent && " " + percent));
   const answer = node.querySelector(".answer");
   fillAnswer(answer, card);
-  answer.classList.toggle("empty", !card.answer);
+  answer.classList.toggle("empty", isEmpty(card));
   answer.classList.toggle("long", card.answer.length > 70);
-  answer.scrollTop = card.state === "running" ? answer.scrollHeight : 0;
   fillDoubt(node.querySelector(".doubt"), card.doubt);
   setText(node.querySelector(".mark"), MARKS[card.mark] || "");
   node.querySelector(".mark").dataset.mark = card.mark;
+  answer.scrollTop = card.state === "running" ? answer.scrollHeight : 0;
+  tellMore(answer); // once the header has the lines that it needs
 }
 
 // What the page would ask now: only what has changed since it was loaded is known.
@@ -191,9 +203,9 @@ onValue((value) => {
   fillCard("pruned", value.pruned);
   const verdicts = { same: "Same answer", different: "Different answers" };
   const waiting = value.original.state === "queued" ? "In line" : value.state === "running" ? "Answering" : "No run yet";
-  setText(find(".verdict .word"), verdicts[value.verdict] || waiting);
+  const areEmpty = value.verdict === "same" && isEmpty(value.original) && isEmpty(value.pruned);
+  setText(find(".verdict .word"), areEmpty ? "Both are empty" : verdicts[value.verdict] || waiting);
   setText(find(".truth"), value.truth);
-  find(".truth").title = value.truth;
   const hint = value.state === "running" ? "Both runs use the same weights, one after the other."
     : "Press Run, or R, to answer in both ways, one after the other.";
   setText(find(".sentence"), value.sentence || hint);

@@ -1,6 +1,21 @@
 const AREA = { width: 640, height: 280, left: 52, right: 12, top: 14, bottom: 40 };
 const drawn = new Set(); // keys of the recipes that are ticked, kept when others come
 const known = new Set();
+const colours = new Map(); // of a key, the number of its colour: kept when others come, and when it goes and comes back
+
+// A recipe that is drawn has the colour that it had, unless that was given away, or the first that is free.
+function colourOf(curves) {
+  const keys = curves.map(keyOf).filter((key) => drawn.has(key)), taken = new Map();
+  for (const key of keys) if (colours.has(key) && !taken.has(colours.get(key))) taken.set(colours.get(key), key);
+  for (const key of keys) {
+    if (taken.get(colours.get(key)) === key) continue;
+    let free = 0;
+    while (taken.has(free)) free++;
+    colours.set(key, free);
+    taken.set(free, key);
+  }
+  return (curve) => styleOf(colours.get(keyOf(curve)));
+}
 
 const keyOf = (curve) => curve.group + "\n" + curve.name + "\n" + curve.file.length;
 const percent = (share) => (100 * share).toFixed(1) + " %";
@@ -13,7 +28,11 @@ function stepsOf(curve) {
 }
 
 function paint(curves) {
+  const styled = colourOf(curves);
+  // In CSS pixels, so that words have the size of the page's.
+  AREA.width = find("svg").clientWidth || AREA.width;
   const { width, height, left, right, top, bottom } = AREA, picture = find("svg");
+  picture.setAttribute("viewBox", "0 0 " + width + " " + height);
   picture.replaceChildren();
   for (const share of [0, 0.25, 0.5, 0.75, 1]) {
     const y = height - bottom - (height - top - bottom) * share;
@@ -23,15 +42,14 @@ function paint(curves) {
   for (const [share, words, place] of [[0, "first layer", ""], [0.5, "half of the layers", " middle"], [1, "last layer", " end"]]) {
     picture.append(makeSvg("text", { class: "tick" + place, x: left + (width - left - right) * share, y: height - bottom + 20 }, words));
   }
-  curves.filter((curve) => drawn.has(keyOf(curve))).forEach((curve, order) => {
-    const line = makeSvg("path", { class: "step " + styleOf(order), d: stepsOf(curve) });
+  curves.filter((curve) => drawn.has(keyOf(curve))).forEach((curve) => {
+    const line = makeSvg("path", { class: "step " + styled(curve), d: stepsOf(curve) });
     line.append(makeSvg("title", {}, curve.group + ", " + curve.name));
     picture.append(line);
   });
-  let order = 0;
   for (const line of element.querySelectorAll("tbody tr[data-at]")) {
-    const isDrawn = drawn.has(keyOf(curves[line.dataset.at]));
-    line.querySelector(".swatch").className = "swatch" + (isDrawn ? " " + styleOf(order++) : "");
+    const curve = curves[line.dataset.at];
+    line.querySelector(".swatch").className = "swatch" + (drawn.has(keyOf(curve)) ? " " + styled(curve) : "");
   }
 }
 
@@ -39,6 +57,8 @@ function save(curve) {
   const name = (curve.group + "-" + curve.name).replace(/[^\w.-]+/g, "-").replace(/-+$/, "");
   saveFile(name + ".json", "application/json", curve.file);
 }
+
+new ResizeObserver(() => { if (props.value) paint(props.value.curves); }).observe(find("figure"));
 
 function lineOf(curve, at, curves) {
   const line = make("tr");

@@ -1,7 +1,14 @@
-// "margin 0.42 · 38 ms"; of an answer that was noted before margins were, the time alone.
+// ["margin 0.42", "38 ms"]; of an answer that was noted before margins were, the time alone.
 function sureInWords({ margin, ms }) {
   const time = ms >= 1000 ? (ms / 1000).toFixed(1) + " s" : Math.round(ms) + " ms";
-  return (margin === null ? "" : "margin " + margin.toFixed(2) + " · ") + time;
+  return [...(margin === null ? [] : ["margin " + margin.toFixed(2)]), time];
+}
+
+// Each on a line with others where there is room, and never broken within.
+function factsOf(...facts) {
+  const line = make("span", "facts");
+  line.append(...facts.map((fact) => make("span", "", fact)));
+  return line;
 }
 
 // What a cell shows. One that shows it already stays: somebody may be about to click it, or have it in focus.
@@ -17,7 +24,7 @@ function fillCell(holder, data, row, column) {
   }
   const box = make("button", "cell" + (cell.same ? "" : " differs"));
   box.append(make("span", "said", (cell.same ? "" : "≠ ") + (cell.answer || "(empty answer)")),
-    make("span", "facts", cell.left + " left · " + writeGflops(cell.gflops)), make("span", "facts", sureInWords(cell)));
+    factsOf(cell.left + " left", writeGflops(cell.gflops)), factsOf(...sureInWords(cell)));
   box.title = cell.answer;
   box.type = "button";
   const what = cell.answer + ", " + (cell.same ? "the same answer" : "another answer");
@@ -32,14 +39,15 @@ function makeRows(data) {
   if (body.dataset.rows === key) return;
   body.dataset.rows = key;
   const head = make("tr");
-  head.append(make("th", "", "method"), ...data.percents.map((percent) => make("th", "", percent + " %")), make("th", "", "the answer holds"));
+  head.append(make("th", "", "method"), ...data.percents.map((percent) => make("th", "", percent + " %")));
   for (const cell of head.children) cell.scope = "col";
   find("thead").replaceChildren(head);
   body.replaceChildren(...data.methods.map((method, row) => {
     const line = make("tr"), name = make("th", "", method);
     name.scope = "row";
     name.prepend(make("span", "swatch " + styleOf(row)));
-    line.append(name, ...data.percents.map(() => make("td")), make("td", "holds"));
+    name.append(make("span", "holds"));
+    line.append(name, ...data.percents.map(() => make("td")));
     return line;
   }));
 }
@@ -48,7 +56,7 @@ function heldInWords(data, row) {
   const cells = data.cells[row];
   if (cells.some((cell) => !cell)) return "…";
   const held = holdsUpTo(data.percents, cells);
-  const words = held === null ? "at no budget here" : held.isWhole ? "at every budget here" : "up to " + held.percent + " %";
+  const words = held === null ? "holds at no budget here" : held.isWhole ? "holds at every budget here" : "holds up to " + held.percent + " %";
   return words + (comesBack(data.percents, cells) ? ", and again above" : "");
 }
 
@@ -58,14 +66,26 @@ onValue((data) => {
   if (find("img").getAttribute("src") !== data.picture) find("img").src = data.picture;
   setText(find(".question"), data.question);
   const truth = data.truth ? " · true answer: " + data.truth : "";
-  setText(find(".original"), data.original ? "Original: " + data.original + " · " + writeGflops(data.gflops) + " visual FLOPs · " + sureInWords(data) + truth : "…");
+  setText(find(".original"), data.original ? "Original: " + data.original + " · " + writeGflops(data.gflops) + " visual FLOPs · " + sureInWords(data).join(" · ") + truth : "…");
   const all = data.methods.length * data.percents.length, done = data.cells.flat().filter(Boolean).length;
   setText(find(".status"), done < all ? done + " of " + all + " answered" : "All " + all + " answered");
   makeRows(data);
   data.methods.forEach((_, row) => {
     const cells = find("tbody").children[row].children;
     data.percents.forEach((_, column) => fillCell(cells[1 + column], data, row, column));
-    setText(cells[cells.length - 1], heldInWords(data, row));
+    setText(cells[0].querySelector(".holds"), heldInWords(data, row));
   });
   paintMargins(find("svg"), data);
+  tellMore();
 });
+
+// Whether budgets go on beyond the right edge.
+function tellMore() {
+  const box = find(".scroll");
+  box.dataset.more = String(box.scrollWidth - box.clientWidth - box.scrollLeft > 2);
+}
+find(".scroll").addEventListener("scroll", tellMore, { passive: true });
+new ResizeObserver(() => {
+  tellMore();
+  if (props.value && props.value.methods.length) paintMargins(find("svg"), props.value);
+}).observe(find(".grid"));

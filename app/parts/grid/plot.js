@@ -12,11 +12,14 @@ function marginLines(data) {
 }
 
 function paintMargins(svg, data) {
-  const lines = marginLines(data), width = 760, height = 220, left = 44, right = 14, top = 12, bottom = 42;
-  svg.replaceChildren();
+  const lines = marginLines(data);
   const isEmpty = lines.every(({ points }) => points.length < 2);
   svg.closest("figure").toggleAttribute("hidden", isEmpty);
-  if (isEmpty) return;
+  // In CSS pixels, so that words have the size of the page's.
+  const width = svg.clientWidth, height = 220, left = 44, right = 14, top = 12, bottom = 42;
+  svg.replaceChildren();
+  if (isEmpty || !width) return; // or on a page that does not show yet
+  svg.setAttribute("viewBox", "0 0 " + width + " " + height);
   const most = Math.max(...data.percents, 10);
   const x = (percent) => left + (width - left - right) * percent / most;
   const y = (margin) => height - bottom - (height - top - bottom) * margin;
@@ -24,7 +27,10 @@ function paintMargins(svg, data) {
     svg.append(makeSvg("line", { class: "rule", x1: left, x2: width - right, y1: y(share), y2: y(share) }),
       makeSvg("text", { class: "tick end", x: left - 8, y: y(share) + 4 }, String(share)));
   }
+  let last = -Infinity; // words do not run into each other where budgets are many
   for (const percent of [0, ...data.percents]) {
+    if (x(percent) - last < 36) continue;
+    last = x(percent);
     svg.append(makeSvg("text", { class: "tick middle", x: x(percent), y: height - bottom + 18 }, percent + " %"));
   }
   svg.append(makeSvg("text", { class: "tick end", x: width - right, y: height - 6 }, "visual FLOPs saved"));

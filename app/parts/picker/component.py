@@ -10,11 +10,15 @@ from app.parts.component import BrowserComponent
 
 
 class Choice(GradioModel):
-    """One choice: a thumbnail as a data URI, and what it is for. note: what stands under it, where anything does."""
+    """One choice: a thumbnail as a data URI, and what it is for. note: what stands under it, where anything does.
+
+    differs: pruning is known to change the answer.
+    """
 
     thumbnail: str
     title: str
     note: str = ""
+    differs: bool = False
 
 
 class Choices(GradioModel):

@@ -1,6 +1,7 @@
 const hall = find(".hall"), stage = find(".stage"), words = find(".words"), keys = find(".keys");
 const BEAT = 420; // milliseconds a layer while playing
 const HINT = 5000; // milliseconds that the keys are told
+const MARKS = { right: "✓ right", wrong: "✗ wrong" };
 const SIZES = [6.4, 5.4, 4.6, 4, 3.6]; // of the answers, in hundredths of the height: the largest that fits
 
 const at = {
@@ -11,10 +12,28 @@ const at = {
 };
 
 function fit() {
+  words.dataset.tight = "false";
   for (const size of SIZES) {
     words.style.setProperty("--text", size + "vh");
     if (words.scrollHeight <= words.clientHeight) return;
   }
+  words.dataset.tight = "true";
+}
+
+// As on the page: only the words that differ are marked.
+function fillText(node, card) {
+  const key = JSON.stringify([card.answer, card.state, card.pieces]);
+  if (node.dataset.shows === key) return;
+  node.dataset.shows = key;
+  if (card.answer.trim() && card.pieces.length) {
+    node.replaceChildren(...card.pieces.map(([text, differs]) => (differs ? make("span", "differs", text) : text)));
+  } else setText(node, card.answer.trim() || (card.state === "done" ? "(empty answer)" : "…"));
+}
+
+// A long true answer that stands there already, as that of the side that is right, is not said again.
+function truthOf(board) {
+  const isThere = [board.original, board.pruned].some((card) => card.mark === "right" && card.answer.length > 40);
+  return isThere ? board.truth.replace(/: it is “.*$/s, ".") : board.truth;
 }
 
 function show() {
@@ -28,11 +47,16 @@ function show() {
   for (const side of ["original", "pruned"]) {
     const card = board[side], node = find(".answer[data-side=" + side + "]");
     setText(node.querySelector(".who"), card.name + (card.percent === null ? "" : " " + card.percent + " %"));
-    setText(node.querySelector(".text"), card.answer || (card.state === "done" ? "(empty answer)" : "…"));
+    setText(node.querySelector(".mark"), MARKS[card.mark] || "");
+    node.querySelector(".mark").dataset.mark = card.mark;
+    fillText(node.querySelector(".text"), card);
   }
-  const [flops] = board.rows;
+  setText(find(".truth"), truthOf(board));
+  setText(find(".model"), board.model && "Answered by " + board.model);
+  const [flops, whole] = board.rows;
   setText(find(".ratio"), flops.ratio || "–");
   setText(find(".what"), flops.label.replace(/^V/, "v"));
+  setText(find(".whole"), whole.ratio ? whole.ratio + " of the whole request" : "");
   fit();
 }
 
@@ -144,6 +168,15 @@ function leave() {
 
 find(".opener").addEventListener("click", enter);
 find(".leave").addEventListener("click", leave);
+const chooseBeside = (step) => choose(at.example < 0 && step < 0 ? -1 : at.example + step);
+find(".before").addEventListener("click", () => chooseBeside(-1));
+find(".next").addEventListener("click", () => chooseBeside(1));
+// By touch, and by a pointer that sends clicks: the left half goes back a layer, the right half on.
+stage.addEventListener("click", (event) => {
+  if (event.target.closest(".keys") || String(getSelection())) return;
+  play(false);
+  goTo(at.layer + (event.clientX < innerWidth / 2 ? -1 : 1));
+});
 hall.addEventListener("pointermove", hint);
 hall.addEventListener("pointerdown", hint);
 hall.addEventListener("close", () => { if (!hall.open) leave(); }); // it comes late: the hall may be open again
@@ -153,10 +186,11 @@ hall.addEventListener("keydown", (event) => {
   const forward = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[key];
   const next = { n: 1, PageDown: 1, p: -1, PageUp: -1 }[key]; // remote controls send the pages
   if (forward) { play(false); goTo(at.layer + forward); }
-  else if (next) choose(at.example < 0 && next < 0 ? -1 : at.example + next);
+  else if (next) chooseBeside(next);
   else if (key >= "1" && key <= "9") { if (key <= document.querySelectorAll(".picker button").length) choose(key - 1); }
   else if (key === " " && !event.target.closest("button")) play(!at.timer);
   else if (key === "f") leave();
+  else if (key === "r") { if (!event.repeat) document.querySelector("#run").click(); }
   else return;
   event.preventDefault();
 });

@@ -7,17 +7,18 @@ from pathlib import Path
 from gradio.data_classes import GradioModel
 
 from app.parts.component import BrowserComponent
-from app.sides import Sides
+from app.sides import Sides, about
 from fitprune_core import METHODS
 from fitprune_core.pruning.methods.base import option_defaults
 from fitprune_core.run.results import ORIGINAL
 
 
 class Kind(GradioModel):
-    """A way to answer that can be chosen, and what may be typed as its options: "seed=0, schedule=recipe"."""
+    """A way to answer that can be chosen. options: what may be typed, "seed=0, schedule=recipe"; about: a sentence."""
 
     name: str
     options: str = ""
+    about: str = ""
 
 
 class Chosen(GradioModel):
@@ -40,7 +41,7 @@ class Chosen(GradioModel):
             left_percent=sides.left_percent,
             right=right,
             right_options=right_options,
-            kinds=[Kind(name=ORIGINAL), *map(_kind, METHODS)],
+            kinds=[Kind(name=ORIGINAL, about="The model as it is: no token goes."), *map(_kind, METHODS)],
         )
 
     def sides(self) -> Sides:
@@ -56,7 +57,8 @@ def _way(name: str, options: str) -> str:
 
 def _kind(name: str) -> Kind:
     options = option_defaults(METHODS[name])
-    return Kind(name=name, options=", ".join(f"{option}={value}" for option, value in options.items()))
+    typed = ", ".join(f"{option}={value}" for option, value in options.items())
+    return Kind(name=name, options=typed, about=about(name))
 
 
 class SidesPicker(BrowserComponent):

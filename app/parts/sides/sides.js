@@ -18,9 +18,10 @@ function tell(value) {
   const named = (method) => NAMES[method] || method;
   setText(find(".words"), named(left) + (percent && " " + percent + " %") + " | " + named(right));
   for (const [side, name] of [["left", value.left], ["right", value.right]]) {
+    sideOf(side).querySelector(".method").title = kindOf(name).about || "";
     const field = sideOf(side).querySelector(".options"), { options } = kindOf(name);
     field.placeholder = options;
-    field.hidden = !options;
+    field.closest(".more").hidden = !options;
   }
   sideOf("left").querySelector(".share").dataset.hidden = String(value.left === "original");
   window.dispatchEvent(new CustomEvent("fitprune:asked", { detail: { sides: [left, right, percent].join("|") } }));
@@ -35,7 +36,7 @@ element.addEventListener("change", (event) => {
 onValue((value) => {
   for (const side of ["left", "right"]) {
     const select = sideOf(side).querySelector(".method");
-    if (!select.options.length) select.replaceChildren(...value.kinds.map(({ name }) => new Option(NAMES[name] || name, name)));
+    if (!select.options.length) select.replaceChildren(...value.kinds.map(({ name, about }) => Object.assign(new Option(NAMES[name] || name, name), { title: about })));
     select.value = value[side];
     const options = sideOf(side).querySelector(".options");
     if (options.value !== value[side + "_options"]) options.value = value[side + "_options"];

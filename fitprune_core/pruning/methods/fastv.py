@@ -16,13 +16,14 @@ from fitprune_core.recipes.schedules import Drops, budget_of, one_shot
 
 @dataclass(frozen=True)
 class FastV(Method):
-    """All tokens go through `layer` layers; then those stay that receive most attention there from the prompt's last
+    """All tokens go through the first layers; then those stay that receive most attention there from the prompt's last
     token, mean over heads (arXiv 2403.06764).
 
     How many stay is solved for, so that as much is saved as the recipe would save for the picture; where whole tokens
     do not meet that, single tokens go later, by the same rule. The drop lies before the output projection of layer
     `layer`, not after its MLP: what the MLP would make of dropped tokens is never read, so the answer is FastV's and
-    the work less. layer: counted from 1; None for the paper's 2, or for 1 where 2 cannot save as much.
+    the work less. layer: the last of the first layers, counted from 1; None for the paper's 2, or for 1 where 2 cannot
+    save as much.
     """
 
     layer: int | None = None

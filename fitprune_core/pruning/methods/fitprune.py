@@ -13,7 +13,7 @@ from fitprune_core.pruning.methods.ranking import Ranking
 
 @dataclass(frozen=True)
 class FitPrune(Ranking):
-    """Product of self- and cross-attention received (arXiv 2409.10197)."""
+    """Attention received from the other visual tokens times that from the text after the image (arXiv 2409.10197)."""
 
     name = "fitprune"
     paper = "arXiv 2409.10197"

@@ -17,7 +17,8 @@ from fitprune_core.recipes.schedules import Drops, budget_of, withdrawal
 
 @dataclass(frozen=True)
 class FitPrunePlus(DivPrune):
-    """This project's own combination of three papers' parts: where a token goes decides what chooses it.
+    """This project's own combination of three papers' parts: the tokens that differ most from one another enter, and go
+    half way, where the text has read the picture.
 
     After `layer` layers the text has read the picture, and no visual token goes deeper (VTW, arXiv 2405.05803). What
     that does not save of the budget is saved earlier, where attention is not about the question yet: the tokens that
