@@ -17,6 +17,7 @@ from app.parts.notice import Message, Notice
 from app.parts.sides import Chosen
 from app.parts.table import Table, TableData
 from app.runs import EASY_VQA, MOST_QUESTIONS, SCENES, Run, Runs
+from app.scenes import KnownAnswer
 from app.sides import original_and
 from app.tables import table_of
 from app.visits import asker_of
@@ -137,7 +138,7 @@ class InspectPage:
         return {self.parts.picture: gr.Image(open_picture(path) if path else None, visible=path is not None)}
 
     def open_row(self, token: str | None, event: gr.EventData, compare: ComparePage) -> dict:
-        """A row is to be compared: its picture, its question, and its side's method and budget."""
+        """A row is to be compared: its picture, its question, what is right, and its side's method and budget."""
         index = told(event, "index")
         path, outcomes = self._picture_of(token, index), self._outcomes_of(token)
         if path is None or outcomes is None:
@@ -145,9 +146,10 @@ class InspectPage:
         side = outcomes.sides[told_number(event, "side", len(outcomes.sides))]
         parts, reduction = compare.parts, side.reduction
         budget = {} if reduction is None else {parts.percent: round(100 * reduction)}
-        question = outcomes.questions[index].text
+        asked = outcomes.questions[index]
+        known = KnownAnswer(asked.text, asked.expected) if asked.expected else None
         sides = {parts.sides: Chosen.of(original_and(side.method))}
-        return {parts.picture: open_picture(path), parts.question: question, parts.seed: None, **sides, **budget}
+        return {parts.picture: open_picture(path), parts.question: asked.text, parts.seed: known, **sides, **budget}
 
     def _status(self, run: Run) -> dict:
         parts = self.parts
