@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
 
-from app.scenes import Example, link_of
+from app.scenes import Example, KnownAnswer, link_of
 from app.sides import Sides
 from app.uploads import Upload
 from fitprune_core import Comparison
@@ -26,7 +26,13 @@ def painted(stay: Any, go: Any) -> Paint:
 
 
 def link_to(
-    examples: Sequence[Example], seed: int | None, question: str, percent: float, sides: Sides, *, is_painted: bool
+    examples: Sequence[Example],
+    seed: int | KnownAnswer | None,
+    question: str,
+    percent: float,
+    sides: Sides,
+    *,
+    is_painted: bool,
 ) -> str:
     """What an address must ask for to show a comparison again; "" for a picture that nobody else has, and for what was
     painted, which no address tells.
@@ -37,12 +43,14 @@ def link_to(
 
 @dataclass(frozen=True)
 class Asked:
-    """A comparison that somebody wants to see. seed: that of the scene, if the picture is one."""
+    """A comparison that somebody wants to see. seed: that of the scene, if the picture is one, or the answer
+    that came with its question.
+    """
 
     picture: Upload
     question: str
     percent: float
-    seed: int | None
+    seed: int | KnownAnswer | None
     sides: Sides
     paint: Paint = UNPAINTED
 

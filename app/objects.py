@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from app.demo_model.scenes import SceneObject
 from app.demo_model.shapes import plural
 from app.parts.scrubber import AskedObject, Trace
-from app.scenes import asked_objects
+from app.scenes import KnownAnswer, asked_objects
 
 _MOST_KINDS = 3  # that are named
 
 
-def with_asked_object(trace: Trace, seed: int | None, question: str) -> Trace:
+def with_asked_object(trace: Trace, seed: int | KnownAnswer | None, question: str) -> Trace:
     """A trace that marks the patches of what a question about the scene of a seed names; as it is, where there is none.
 
     A scene fills the largest square in the middle of its picture. A patch is an object's if its middle lies in its box.

@@ -64,6 +64,17 @@ class Example:
         return Image.open(self.picture).convert("RGB")
 
 
+@dataclass(frozen=True)
+class KnownAnswer:
+    """The right answer to one question, as a samples file gives it, about a picture that is no scene of ours.
+
+    It stands where the seed of a scene would, so that it goes wherever another picture comes.
+    """
+
+    question: str
+    answer: str
+
+
 @cache
 def load_examples(folder: Path = EXAMPLES) -> tuple[Example, ...]:
     """The examples of a folder, as its examples.json lists them. Empty where there is no such file."""
@@ -84,9 +95,9 @@ def new_scene(seed: int | None = None) -> Example:
     return Example("Random scene", None, rng.choice(questions).text, number)
 
 
-def link_of(examples: Sequence[Example], seed: int | None, question: str, percent: float) -> str:
+def link_of(examples: Sequence[Example], seed: int | KnownAnswer | None, question: str, percent: float) -> str:
     """What an address must ask for to show a comparison again; "" for a picture that nobody else has."""
-    if seed is None:
+    if not isinstance(seed, int):
         return ""
     own = [at for at, example in enumerate(examples) if example.seed == seed]
     asked = [at for at in own if question_key(examples[at].question) == question_key(question)]
@@ -128,8 +139,12 @@ def _whole(text: str, smallest: int, largest: int) -> int | None:
     return number if smallest <= number <= largest else None
 
 
-def true_answer(seed: int | None, question: str) -> str | None:
-    """The true answer to a question about the scene of a seed; None where it is not known, or there is no scene."""
+def true_answer(seed: int | KnownAnswer | None, question: str) -> str | None:
+    """The true answer to a question about the scene of a seed, or to the one whose answer came with the picture; None
+    where it is not known.
+    """
+    if isinstance(seed, KnownAnswer):
+        return seed.answer if question_key(question) == question_key(seed.question) else None
     return None if seed is None else _search_answer(seed, question_key(question))
 
 
@@ -151,12 +166,12 @@ def question_key(question: str) -> str:
     return _POLITENESS.sub("", _PICTURE.sub("the picture", words))
 
 
-def asked_objects(seed: int | None, question: str) -> tuple[SceneObject, ...]:
+def asked_objects(seed: int | KnownAnswer | None, question: str) -> tuple[SceneObject, ...]:
     """The objects of a scene that a question names, by kind, by colour and kind, by colour alone, or by place.
 
     Empty where it names none that is there, asks about the whole picture, or is about another picture.
     """
-    if seed is None:
+    if not isinstance(seed, int):
         return ()
     words = f" {question_key(question).replace('middle', 'center')} "
     at, objects = _AT_PLACE.search(words), scene_of(seed).objects

@@ -17,6 +17,7 @@ from app.parts.notice import Message, Notice
 from app.parts.sides import Chosen
 from app.parts.table import Table, TableData
 from app.runs import EASY_VQA, MOST_QUESTIONS, SCENES, Run, Runs
+from app.scenes import KnownAnswer
 from app.sides import original_and
 from app.tables import table_of
 from app.visits import asker_of
@@ -26,7 +27,13 @@ from fitprune_core.evaluation.lmms_logs import read_lmms_logs
 from fitprune_core.evaluation.outcomes import Outcomes, read_results
 
 _MOST_DRAWN = 1_000  # questions without a zip
-_READY = "Open results that exist, or ask many questions here."
+_STOPPING = "Stopping after this batch."
+# A file that has one line, see theme.css.
+_LINE: dict[str, Any] = {"height": 40, "elem_classes": "one-line"}
+_TELL_PICTURE = """(file) => {
+  window.dispatchEvent(new CustomEvent('fitprune:row-picture', { detail: (file && file.url) || '' }));
+}"""
+_SHOW_NOTICE = "() => document.querySelector('#inspect-notice').scrollIntoView({ block: 'nearest' })"
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,8 @@ class Parts:
     """The components that events read and write.
 
     `token` is that of the visitor's run, kept in his browser; `shown` that of the run whose table is shown, which stays
-    while another one runs.
+    while another one runs, and None where it is a file's; `title` says of what the table is. `picture` is not seen: the
+    table draws what it holds.
     """
 
     results: gr.File
@@ -51,6 +59,7 @@ class Parts:
     picture: gr.Image
     token: gr.BrowserState
     shown: gr.State
+    title: gr.State
     timer: gr.Timer
 
 
@@ -63,30 +72,47 @@ class InspectPage:
     def all_shown(self) -> list[gr.components.Component]:
         """What how far a run is may change."""
         parts = self.parts
-        return [parts.notice, parts.table, parts.shown, parts.timer, parts.stop]
+        return [parts.notice, parts.table, parts.shown, parts.title, parts.timer, parts.stop]
 
     def __init__(self, engine: Engine, runs: Runs) -> None:
         self.engine, self.runs = engine, runs
 
-    def open_results(self, results: str | None, pruned_log: str | None) -> dict:
-        """Show a table of `evaluate`, or the two logs of lmms-eval."""
+    def open_results(self, results: str | None, pruned_log: str | None, shown: str | None, before: str) -> dict:
+        """Show a table of `evaluate`, or the two logs of lmms-eval; nothing more of them, once they are taken away.
+
+        shown, before: the run, if it is one, and the title of what the table shows until now.
+        """
         parts = self.parts
+        is_log = results is not None and Path(results).suffix.casefold() == ".jsonl"
+        second = {parts.pruned_log: gr.File(visible=is_log)}
         if results is None:
-            return {parts.notice: Message(text=_READY)}
+            return {**second, **({} if shown else self._cleared())}
         try:
-            if pruned_log is not None:
+            if not is_log:
+                outcomes, title = read_results(results), Path(results).name
+            elif pruned_log is None:
+                text = "This is one samples log; give the pruned model's log too, in the second field."
+                return {**second, parts.notice: Message(text=_with_rest(text, before), kind="warning")}
+            else:
                 outcomes = read_lmms_logs(results, pruned_log)
                 title = f"{Path(results).name} and {Path(pruned_log).name}"
-            elif Path(results).suffix.casefold() == ".jsonl":
-                text = "This is one samples log; give the pruned model's log too, in the second field."
-                return {parts.notice: Message(text=text, kind="warning")}
-            else:
-                outcomes, title = read_results(results), Path(results).name
             table, left_out = table_of(outcomes, title, has_pictures=False)
         except ValueError as error:
-            return {parts.notice: Message(text=sentence(error), kind="error")}
+            return {**second, parts.notice: Message(text=_with_rest(sentence(error), before), kind="error")}
         text = left_out or f"{len(outcomes.questions):,} questions, {len(outcomes.sides)} sides."
-        return {parts.table: table, parts.notice: Message(text=text), parts.picture: gr.Image(None, visible=False)}
+        return {
+            **second,
+            parts.table: table,
+            parts.notice: Message(text=text),
+            parts.picture: None,
+            parts.shown: None,
+            parts.title: title,
+        }
+
+    def _cleared(self) -> dict:
+        """The file whose table was shown is gone."""
+        parts = self.parts
+        return {parts.table: TableData(), parts.notice: Message(text=""), parts.picture: None, parts.title: ""}
 
     def begin(
         self,
@@ -134,10 +160,10 @@ class InspectPage:
     def look(self, token: str | None, event: gr.EventData) -> dict:
         """A row was chosen: show its picture."""
         path = self._picture_of(token, told(event, "index"))
-        return {self.parts.picture: gr.Image(open_picture(path) if path else None, visible=path is not None)}
+        return {self.parts.picture: open_picture(path) if path else None}
 
     def open_row(self, token: str | None, event: gr.EventData, compare: ComparePage) -> dict:
-        """A row is to be compared: its picture, its question, and its side's method and budget."""
+        """A row is to be compared: its picture, its question, what is right, and its side's method and budget."""
         index = told(event, "index")
         path, outcomes = self._picture_of(token, index), self._outcomes_of(token)
         if path is None or outcomes is None:
@@ -145,17 +171,19 @@ class InspectPage:
         side = outcomes.sides[told_number(event, "side", len(outcomes.sides))]
         parts, reduction = compare.parts, side.reduction
         budget = {} if reduction is None else {parts.percent: round(100 * reduction)}
-        question = outcomes.questions[index].text
+        asked = outcomes.questions[index]
+        known = KnownAnswer(asked.text, asked.expected) if asked.expected else None
         sides = {parts.sides: Chosen.of(original_and(side.method))}
-        return {parts.picture: open_picture(path), parts.question: question, parts.seed: None, **sides, **budget}
+        return {parts.picture: open_picture(path), parts.question: asked.text, parts.seed: known, **sides, **budget}
 
     def _status(self, run: Run) -> dict:
         parts = self.parts
         if run.is_busy:
+            text = _STOPPING if run.was_stopped else run.progress
             return {
-                parts.notice: Message(text=run.progress),
+                parts.notice: Message(text=text, share=run.done / run.total if run.total else 0.0),
                 parts.timer: gr.Timer(active=True),
-                parts.stop: gr.Button(interactive=True),
+                parts.stop: gr.Button(interactive=not run.was_stopped),
             }
         over = {parts.timer: gr.Timer(active=False), parts.stop: gr.Button(interactive=False)}
         if run.state == "failed":
@@ -164,12 +192,14 @@ class InspectPage:
             return {**over, parts.notice: Message(text="Stopped before the first answer.")}
         try:
             outcomes = _read(run.results, run.results.stat().st_mtime_ns)
-            table, left_out = table_of(outcomes, f"{self.engine.model_name}, {run.plan.title}", has_pictures=True)
+            title = f"{self.engine.model_name}, {run.plan.title}"
+            table, left_out = table_of(outcomes, title, has_pictures=True)
         except ValueError as error:
             return {**over, parts.notice: Message(text=sentence(error), kind="error")}
         stopped = "Stopped; these are the answers so far." if run.state == "stopped" else ""
         text = " ".join(filter(None, (f"{len(outcomes.questions):,} questions.", stopped, left_out)))
-        return {**over, parts.table: table, parts.shown: run.token, parts.notice: Message(text=text)}
+        told = {parts.title: title, parts.notice: Message(text=text)}
+        return {**over, parts.table: table, parts.shown: run.token, **told}
 
     def _picture_of(self, token: str | None, index: Any) -> Path | None:
         """The picture of a row of a run, inside its folder; None where there is none."""
@@ -191,6 +221,11 @@ class InspectPage:
         demo.load(self.go_on, self.parts.token, self.all_shown, **AT_ONCE)
 
 
+def _with_rest(words: str, title: str) -> str:
+    """What went wrong, and what the table shows nevertheless, if anything."""
+    return f"{words} The table is still that of {title}." if title else words
+
+
 @lru_cache(maxsize=8)
 def _read(path: Path, changed: int) -> Outcomes:
     """The answers in a table, read once for each time that it was `changed`."""
@@ -202,21 +237,22 @@ def create_inspect(
 ) -> InspectPage:
     """Lay out the page inside the current tab and wire its events. token: see `Parts`, outside of all tabs."""
     page = InspectPage(engine, runs)
-    with gr.Row(elem_classes="page-columns", equal_height=False):
+    with gr.Row(elem_classes="page-columns", elem_id="inspect-columns", equal_height=False):
         with gr.Column(elem_classes="page-controls", scale=0):
-            picture = gr.Image(
-                visible=False,
-                label="Picture of the row",
-                height=300,
-                interactive=False,
-                buttons=[],
-                elem_id="row-picture",
-            )
             controls = _create_controls(engine)
         with gr.Column(elem_classes="page-results", scale=1):
+            notice = Notice(Message(text=""), elem_id="inspect-notice", elem_classes="bare")
             table = Table(TableData(), elem_id="table", elem_classes="bare")
+            picture = gr.Image(visible="hidden", interactive=False, elem_id="row-file")
     page.parts = Parts(
-        **controls, table=table, picture=picture, token=token, shown=gr.State(None), timer=gr.Timer(LOOK, active=False)
+        **controls,
+        notice=notice,
+        table=table,
+        picture=picture,
+        token=token,
+        shown=gr.State(None),
+        title=gr.State(""),
+        timer=gr.Timer(LOOK, active=False),
     )
     _wire(page, compare, tabs)
     return page
@@ -224,20 +260,20 @@ def create_inspect(
 
 def _create_controls(engine: Engine) -> dict[str, Any]:
     with gr.Accordion("Open results", open=True):
-        gr.Markdown("The table of `evaluate`; or two samples logs of lmms-eval, the original's first.")
+        gr.Markdown("A table of `evaluate`, or two logs of lmms-eval.")
         results = gr.File(
             label="Results, CSV or JSONL",
-            file_types=[".csv", ".jsonl"], height=132, elem_id="results-file",
+            file_types=[".csv", ".jsonl"], elem_id="results-file", **_LINE,
         )  # fmt: skip
         pruned_log = gr.File(
-            label="Pruned log, JSONL", file_types=[".jsonl"], height=132,
-            elem_id="pruned-file",
+            label="Pruned log, JSONL", file_types=[".jsonl"], visible=False,
+            elem_id="pruned-file", **_LINE,
         )  # fmt: skip
     with gr.Accordion("Ask many questions", open=True):
-        gr.Markdown("Pictures and a samples file in a zip; or, without one, questions about what is here.")
+        gr.Markdown("About pictures of yours, or about what is here.")
         questions = gr.File(
-            label="Questions, zip",
-            file_types=[".zip"], height=132, elem_id="questions-file",
+            label="Zip of samples",
+            file_types=[".zip"], elem_id="questions-file", **_LINE,
         )  # fmt: skip
         source = gr.Radio(
             [("New scenes", SCENES), ("easy-VQA's test split", EASY_VQA)],
@@ -251,7 +287,7 @@ def _create_controls(engine: Engine) -> dict[str, Any]:
             list(engine.methods), value=["fitprune", "random"], label="Methods", elem_id="methods"
         )
         budgets = gr.CheckboxGroup(list(BUDGETS), value=[60], label="Visual FLOPs to save, %", elem_id="budgets")
-        with gr.Row():
+        with gr.Row(elem_id="ask-actions"):
             run = gr.Button("Ask", variant="primary", elem_id="ask")
             stop = gr.Button("Stop", elem_id="ask-stop", interactive=False)
         gr.Markdown(f"Up to {MOST_QUESTIONS:,} questions a run. It goes on when you close the page, and is kept a day.")
@@ -265,7 +301,6 @@ def _create_controls(engine: Engine) -> dict[str, Any]:
         "budgets": budgets,
         "run": run,
         "stop": stop,
-        "notice": Notice(Message(text=_READY), elem_id="inspect-notice", elem_classes="bare"),
     }
 
 
@@ -274,15 +309,17 @@ def _wire(page: InspectPage, compare: ComparePage, tabs: gr.Tabs) -> None:
     gr.on(
         [parts.results.change, parts.pruned_log.change],
         page.open_results,
-        [parts.results, parts.pruned_log],
-        [parts.table, parts.notice, parts.picture],
+        [parts.results, parts.pruned_log, parts.shown, parts.title],
+        [parts.table, parts.notice, parts.picture, parts.shown, parts.title, parts.pruned_log],
         **QUIET,
     )
     asked = [parts.questions, parts.source, parts.count, parts.methods, parts.budgets, parts.token]
-    parts.run.click(page.begin, asked, [parts.token, *shown], **QUIET)
+    begun = parts.run.click(page.begin, asked, [parts.token, *shown], **QUIET)
+    begun.then(None, None, None, js=_SHOW_NOTICE)
     parts.stop.click(page.stop, parts.token, shown, **AT_ONCE)
     parts.timer.tick(page.look_after, parts.token, shown, **AT_ONCE)
     parts.table.look(page.look, parts.shown, parts.picture, trigger_mode="multiple", **AT_ONCE)
+    parts.picture.change(None, parts.picture, None, js=_TELL_PICTURE)
 
     def open_row(shown: str | None, event: gr.EventData) -> dict:
         return {tabs: gr.Tabs(selected="compare"), **page.open_row(shown, event, compare)}

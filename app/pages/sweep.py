@@ -19,7 +19,7 @@ from app.parts.grid import Cell, Grid, GridData
 from app.parts.notice import Message, Notice
 from app.parts.sides import Chosen
 from app.presentation import data_uri
-from app.scenes import true_answer
+from app.scenes import KnownAnswer, true_answer
 from app.sides import original_and
 from app.uploads import Upload
 from app.visits import Waiting, address_of, sweeper, visit
@@ -47,7 +47,7 @@ class SweepPage:
         self,
         picture: Upload | None,
         question: str,
-        seed: int | None,
+        seed: int | KnownAnswer | None,
         methods: Sequence[str],
         percents: Sequence[float],
         request: gr.Request,
@@ -85,7 +85,7 @@ class SweepPage:
         self,
         picture: Upload,
         question: str,
-        seed: int | None,
+        seed: int | KnownAnswer | None,
         methods: Sequence[str],
         percents: Sequence[float],
         should_stop: Callable[[], bool],
@@ -116,7 +116,9 @@ class SweepPage:
         """End the visitor's sweep; what was answered stays."""
         self.engine.line.end(sweeper(request))
 
-    def open_cell(self, compare: ComparePage, event: gr.EventData, asked: tuple[str, str, int | None] | None) -> dict:
+    def open_cell(
+        self, compare: ComparePage, event: gr.EventData, asked: tuple[str, str, int | KnownAnswer | None] | None
+    ) -> dict:
         """A cell is to be seen in Compare, with the picture and the question that were swept."""
         method = told(event, "method")
         if method not in self.engine.methods:
@@ -181,7 +183,7 @@ def create_sweep(engine: Engine, compare: ComparePage, tabs: gr.Tabs) -> SweepPa
     )
     stop.click(page.stop, None, None, **AT_ONCE)
 
-    def open_cell(event: gr.EventData, asked: tuple[str, str, int | None] | None) -> dict:
+    def open_cell(event: gr.EventData, asked: tuple[str, str, int | KnownAnswer | None] | None) -> dict:
         return {tabs: gr.Tabs(selected="compare"), **page.open_cell(compare, event, asked)}
 
     filled = [compare.parts.percent, compare.parts.sides, *of_compare]

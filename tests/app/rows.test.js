@@ -28,10 +28,16 @@ test("filters leave what they say", () => {
 });
 
 test("counts are those of the filters", () => {
-  for (const kind of ["", "color"]) {
-    const counts = r.countShown(data, 1, kind);
-    for (const show in counts) assert.strictEqual(counts[show], filtered(data, filter({ show, kind })).length);
+  for (const among of [{}, { kind: "color" }, { text: "color" }, { kind: "color", text: "what" }]) {
+    const counts = r.countShown(data, 1, filtered(data, filter(among)));
+    for (const show in counts) assert.strictEqual(counts[show], filtered(data, filter({ show, ...among })).length);
   }
+});
+
+test("of many sides the original and the chosen one are in sight", () => {
+  assert.deepStrictEqual([...r.sidesInSight(11, 7, 4)], [0, 7, 1, 2]);
+  assert.deepStrictEqual([...r.sidesInSight(3, 2, 4)], [0, 2, 1]);
+  assert.deepStrictEqual([...r.sidesInSight(1, 0, 4)], [0]);
 });
 
 test("numbers sort by value, and rows that are equal stay as they were", () => {

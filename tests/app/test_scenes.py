@@ -6,7 +6,18 @@ from urllib.parse import parse_qsl
 
 import pytest
 
-from app.scenes import Example, is_right, link_of, linked, load_examples, new_scene, question_key, true_answer
+from app.scenes import (
+    Example,
+    KnownAnswer,
+    asked_objects,
+    is_right,
+    link_of,
+    linked,
+    load_examples,
+    new_scene,
+    question_key,
+    true_answer,
+)
 
 
 def test_every_example_has_a_picture_and_a_known_answer():
@@ -49,6 +60,13 @@ def test_how_a_question_is_typed_does_not_matter():
 def test_nothing_is_known_about_other_questions_and_other_pictures():
     assert true_answer(load_examples()[0].seed, "Who painted this?") is None
     assert true_answer(None, "What color is the star?") is None
+
+
+def test_an_answer_that_came_with_a_picture_is_to_its_question_alone():
+    known = KnownAnswer("What does the plate say?", "48J")
+    assert true_answer(known, "please what does the plate say") == "48J"
+    assert true_answer(known, "What color is the plate?") is None
+    assert asked_objects(known, known.question) == () and link_of((), known, known.question, 60) == ""
 
 
 def test_is_right_forgives_case_and_final_punctuation():

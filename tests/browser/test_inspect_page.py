@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ from tests.browser.pages import ask_many, margin_of, open_results, to_layer, to_
 pytestmark = pytest.mark.browser
 
 ROWS = 5_000
+ROOT = Path(__file__).resolve().parents[2]
 HOSTILE = ["<img src=x onerror=alert(1)>", "${window.broken = 1}", "{{constructor}}", "`x`", "=HYPERLINK(1)"]
 
 
@@ -211,6 +213,7 @@ def test_questions_are_asked_and_a_row_opens_in_compare(browser, url, engine):
         page.wait_for_timeout(50)
     assert engine.asked[-1][1:] == (question, 60)
     page.wait_for_selector(".board[data-state=done][data-stale=false]")
+    assert page.inner_text(".verdict .truth").startswith("Both are wrong: it is")
     to_layer(page, 12)
     removed = engine.recipe_for(60).removed
     assert page.inner_text("#scrubber .count").startswith(f"{TOKENS - sum(removed)} ")
@@ -219,6 +222,85 @@ def test_questions_are_asked_and_a_row_opens_in_compare(browser, url, engine):
     page.wait_for_function(
         "q => document.querySelector('#table .row-detail .question').textContent !== q", arg=question
     )
+    page.context.close()
+
+
+def box_of(page, selector: str) -> dict:
+    return page.locator(selector).bounding_box()
+
+
+def test_a_run_is_begun_and_its_end_seen_without_a_search(browser, url):
+    """Ask is in sight; so are, once the answers are there, a row's picture, its answers and the way to the next."""
+    page = opened(browser, url, viewport=DESK)
+    to_tab(page, "Inspect")
+    ask, stop = box_of(page, "#ask"), box_of(page, "#ask-stop")
+    assert ask["y"] + ask["height"] <= DESK["height"] and ask["y"] == stop["y"]
+    ask_many(page, 10)
+    assert page.evaluate("scrollY") == 0 and box_of(page, "#inspect-notice")["y"] < box_of(page, "#table")["y"]
+    page.wait_for_selector("#row-picture img")
+    for part in ("#row-picture", "#table .row-detail dl", "#table .next"):
+        box = box_of(page, part)
+        assert box["y"] >= 0 and box["y"] + box["height"] <= DESK["height"], part
+    assert box_of(page, "#table .row-detail")["y"] < box_of(page, "#table .sheet")["y"]
+    assert box_of(page, "#table .scroll")["height"] == 10 * 34  # of the rows that there are
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.locator("#ask").scroll_into_view_if_needed()
+    assert page.evaluate("scrollY") > 500
+    page.click("#ask")
+    page.wait_for_function("document.querySelector('#inspect-notice').getBoundingClientRect().top >= 0")
+    page.context.close()
+
+
+def test_a_file_that_is_taken_away_takes_its_table_with_it(browser, url, results, tmp_path):
+    page = opened(browser, url, viewport=DESK)
+    to_tab(page, "Inspect")
+    open_results(page, results)
+    assert page.inner_text("#table caption") == "answers.csv: all questions"
+    assert page.is_visible("#table .no-pictures") and not page.is_visible("#row-picture")
+    page.click("#results-file button[aria-label=Clear]")
+    page.wait_for_selector(".inspect[data-state=empty]")
+    assert page.is_hidden("#table .row-detail")
+    open_results(page, results)
+    assert count(page) == "5,000 of 5,000 questions" and page.problems == []
+    page.context.close()
+
+
+def test_what_is_counted_is_what_the_text_leaves(inspect):
+    inspect.fill("#table .tools .text", "question 1")
+    left = {show: inspect.inner_text(f"#table [data-show={show}] b") for show in ("all", "lost")}
+    for show, text in left.items():
+        inspect.click(f"#table [data-show={show}]")
+        assert count(inspect) == f"{text} of 5,000 questions"
+
+
+@pytest.mark.parametrize("width", [1024, 1280])
+def test_a_narrow_sheet_has_the_pruned_answer_in_sight(inspect, width):
+    inspect.set_viewport_size({"width": width, "height": 800})
+    inspect.wait_for_timeout(500)  # rows are drawn anew
+    last = box_of(inspect, "#table .line[data-place='1'] .c-tags")
+    assert last["x"] + last["width"] <= width
+    assert inspect.is_visible("#table .head .c-kind") == (width == 1024)  # there the sheet has all of the page
+    inspect.set_viewport_size({"width": 390, "height": 800})
+    inspect.wait_for_timeout(500)
+    assert "more" in inspect.get_attribute("#table .sheet", "class")
+    side = box_of(inspect, "#table .line[data-place='1'] .c-side")
+    assert side["x"] + side["width"] <= 390
+    inspect.evaluate("document.querySelector('#table .sheet').scrollLeft = 1e6")
+    inspect.wait_for_function("!document.querySelector('#table .sheet').classList.contains('more')")
+    inspect.evaluate("document.querySelector('#table .sheet').scrollLeft = 0")
+    inspect.set_viewport_size(DESK)
+
+
+def test_of_many_sides_the_sums_of_a_few_are_shown_until_all_are_asked_for(browser, url):
+    page = opened(browser, url, viewport=DESK)
+    to_tab(page, "Inspect")
+    open_results(page, ROOT / "recipes" / "mini-llava" / "evaluation.csv")
+    lines = page.locator("#table .sums tbody tr:visible")
+    assert lines.count() == 4
+    page.select_option("#table .tools .side", "9")
+    assert lines.count() == 4 and page.locator("#table .sums tr.chosen").is_visible()
+    page.click("#table .all-sums")
+    assert lines.count() == 11
     page.context.close()
 
 

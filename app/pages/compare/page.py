@@ -37,7 +37,7 @@ from app.presentation import (
     running_board,
     trace_of,
 )
-from app.scenes import Example, linked, new_scene, true_answer
+from app.scenes import Example, KnownAnswer, linked, new_scene, true_answer
 from app.sides import Sides, sides_asked
 from app.uploads import Upload
 from app.visits import Waiting, address_of, looker, sweeper, visit
@@ -61,8 +61,9 @@ logger = logging.getLogger(__name__)
 class Parts:
     """The components that events read and write.
 
-    `seed` is that of the scene, if it is one; `shown` is a done board, `found` the object that is exported of it, and
-    `subject` what its tokens are looked at by. `is_ready`: what was begun is shown already, and need not run.
+    `seed` is that of the scene, if it is one, or a `KnownAnswer`; `shown` is a done board, `found` the object that is
+    exported of it, and `subject` what its tokens are looked at by. `is_ready`: what was begun is shown already, and
+    need not run.
     """
 
     picture: Picture
@@ -142,7 +143,7 @@ class ComparePage:
         picture: Upload | None,
         question: str,
         percent: float,
-        seed: int | None,
+        seed: int | KnownAnswer | None,
         shown: dict[str, Any],
         request: gr.Request,
         chosen: Chosen | None = None,
@@ -185,7 +186,7 @@ class ComparePage:
         picture: Upload | None,
         question: str,
         percent: float,
-        seed: int | None,
+        seed: int | KnownAnswer | None,
         shown: dict[str, Any],
         request: gr.Request,
         chosen: Chosen,

@@ -10,10 +10,11 @@ from app.parts.component import BrowserComponent
 
 
 class Message(GradioModel):
-    """kind: "info", "warning" or "error"."""
+    """kind: "info", "warning" or "error". share: how much is done, 0 to 1, drawn as a bar; None draws none."""
 
     text: str
     kind: str = "info"
+    share: float | None = None
 
 
 class Notice(BrowserComponent):

@@ -15,7 +15,7 @@ function plotPoints(sides, sums) {
 
 function paintPlot(svg, sides, sums, chosen) {
   const points = plotPoints(sides, sums);
-  const width = 420, height = 190, left = 56, right = 10, top = 10, bottom = 34;
+  const width = 320, height = 190, left = 56, right = 10, top = 10, bottom = 34;
   svg.setAttribute("viewBox", "0 0 " + width + " " + height);
   svg.replaceChildren();
   svg.toggleAttribute("hidden", points.length < 2);

@@ -29,15 +29,21 @@ function filterRows(data, filter, notes, order, texts) {
   });
 }
 
-function countShown(data, side, kind) {
+// How many of some rows each of the filters would leave.
+function countShown(data, side, indices) {
   const counts = { all: 0, lost: 0, won: 0, changed: 0, same: 0 };
-  for (let index = 0; index < data.rows.length; index++) {
-    if (kind && data.rows[index][1] !== kind) continue;
+  for (const index of indices) {
     for (const name in SHOWN) {
       counts[name] += SHOWN[name](data.marks[0][index], data.marks[side][index], data.same[side][index]) ? 1 : 0;
     }
   }
   return counts;
+}
+
+// The sides whose sums are shown where there are more than `most`: the original, the chosen one, then as in the file.
+function sidesInSight(count, chosen, most) {
+  const others = Array.from({ length: count }, (_, side) => side).filter((side) => side && side !== chosen);
+  return new Set([0, chosen, ...others].slice(0, most));
 }
 
 const COLUMNS = ["id", "kind", "question", "expected", "original", "side", "margin", "tags"];
@@ -140,5 +146,5 @@ function shareInWords(share) {
 }
 
 if (typeof module !== "undefined") {
-  module.exports = { COLUMNS, countShown, csvOf, filterRows, htmlOf, jsonOf, recordOf, searchTexts, shareInWords, sortRows };
+  module.exports = { COLUMNS, countShown, csvOf, filterRows, htmlOf, jsonOf, recordOf, searchTexts, shareInWords, sidesInSight, sortRows };
 }

@@ -1,10 +1,11 @@
 const ROW = 34; // pixels; the style sheet says the same
+const MOST_SUMS = 4; // sides whose sums are shown until all are asked for
 const SPARE = 8; // rows drawn above and below what is seen
 const PAUSE = 120; // milliseconds between two pictures that are asked for; of rows in between only the last has its own
 const LABELS = { all: "All", lost: "Right → wrong", won: "Wrong → right", changed: "Changed", same: "Same" };
 const HEADS = { id: "#", kind: "Kind", question: "Question", expected: "Right answer", original: "Original", side: "", margin: "Margin", tags: "Tags" };
 const root = find(".inspect"), scroller = find(".scroll");
-const at = { side: 1, show: "all", kind: "", text: "", column: "", isDescending: false, rows: [], chosen: -1, look: 0, looked: 0, notes: {} };
+const at = { side: 1, show: "all", kind: "", text: "", column: "", isDescending: false, rows: [], chosen: -1, look: 0, looked: 0, notes: {}, hasAllSums: false };
 let data = null;
 
 // Tags and notes belong to the file, and stay in this browser.
@@ -32,10 +33,12 @@ function sorted() {
 }
 
 function refresh() {
-  at.rows = filterRows(data, at, at.notes, sorted(), once("texts", at.side, () => searchTexts(data, at.side)));
-  const counts = once("counts", at.side + at.kind, () => countShown(data, at.side, at.kind));
+  const texts = once("texts", at.side, () => searchTexts(data, at.side));
+  const among = filterRows(data, { ...at, show: "all" }, at.notes, sorted(), texts);
+  const counts = countShown(data, at.side, among);
+  at.rows = at.show === "all" ? among : filterRows(data, { ...at, kind: "", text: "" }, at.notes, among, texts);
   for (const button of root.querySelectorAll(".shows button")) {
-    setText(button.querySelector("b"), String(counts[button.dataset.show]));
+    setText(button.querySelector("b"), counts[button.dataset.show].toLocaleString("en"));
     button.setAttribute("aria-pressed", String(button.dataset.show === at.show));
   }
   setText(find(".count"), at.rows.length.toLocaleString("en") + " of " + data.rows.length.toLocaleString("en") + " questions");
@@ -47,7 +50,7 @@ function refresh() {
   }
   paintWindow();
   choose(at.rows.length ? 0 : -1);
-  once("sums", at.side + at.kind, paintSums);
+  once("sums", [at.side, at.hasAllSums, at.kind].join(), paintSums);
 }
 
 function paintWindow() {
@@ -88,18 +91,20 @@ function choose(place) {
   if (top < scroller.scrollTop) scroller.scrollTop = top;
   if (top + ROW > scroller.scrollTop + scroller.clientHeight) scroller.scrollTop = top + ROW - scroller.clientHeight;
   const index = at.rows[place], [id, kind, question, expected] = data.rows[index];
-  setText(find(".place"), "Row " + (place + 1) + " of " + at.rows.length + (kind ? " · " + kind : "") + " · " + id);
+  setText(find(".place"), "Row " + (place + 1).toLocaleString("en") + " of " + at.rows.length.toLocaleString("en") + (kind ? " · " + kind : "") + " · " + id);
   setText(find(".row-detail .question"), question || "(the file does not say what was asked)");
   const entries = expected ? [["right answer", expected, ""]] : [];
-  data.sides.forEach((side, number) => {
-    entries.push([side, data.answers[number][index], data.marks[number][index], marginOf(data, index, number)]);
-  });
-  find(".row-detail dl").replaceChildren(...entries.flatMap(([name, text, mark, margin]) => {
+  for (const number of sidesInSight(data.sides.length, at.side, data.sides.length)) {
+    entries.push([data.sides[number], data.answers[number][index], data.marks[number][index], marginOf(data, index, number)]);
+  }
+  find(".row-detail dl").replaceChildren(...entries.map(([name, text, mark, margin]) => {
     const said = make("dd", "", text || "(empty)");
     said.dataset.mark = mark;
     const about = [markInWords(mark), margin ? "margin " + margin : ""].filter(Boolean).join(", ");
     if (about) said.append(make("span", "judged", " " + about));
-    return [make("dt", "", name), said];
+    const entry = make("div", name === data.sides[at.side] ? "chosen" : "");
+    entry.append(make("dt", "", name), said);
+    return entry;
   }));
   const note = at.notes[id] || { tags: "", note: "" };
   find(".notes .tags").value = note.tags;
@@ -127,9 +132,22 @@ function openChosen() {
 
 function paintSums() {
   const sums = data.sums[at.kind] || data.sums[""] || [];
-  setText(find(".sums caption"), at.kind ? "Questions of kind “" + at.kind + "”" : "All questions");
+  setText(find(".sums caption"), data.title + ": " + (at.kind ? "questions of kind “" + at.kind + "”" : "all questions"));
+  const inSight = sidesInSight(sums.length, at.side, at.hasAllSums ? sums.length : MOST_SUMS);
   find(".sums tbody").replaceChildren(...sums.map(sumOf));
+  [...find(".sums tbody").children].forEach((line, side) => { line.hidden = !inSight.has(side); });
+  const all = find(".all-sums");
+  all.hidden = sums.length <= MOST_SUMS;
+  setText(all, at.hasAllSums ? "Fewer sides" : "All " + sums.length + " sides");
+  all.setAttribute("aria-expanded", String(at.hasAllSums));
   paintPlot(find(".plot"), data.sides, sums, at.side);
+}
+
+// A text whose lines end after a comma.
+function inParts(text) {
+  const parts = text.split(", "), whole = make("span");
+  whole.append(...parts.flatMap((part, at) => [at ? " " : "", make("span", "whole", at < parts.length - 1 ? part + "," : part)]));
+  return whole;
 }
 
 // A side's line of the sums. Where it is narrow each cell stands below the other, behind the head of its column.
@@ -142,7 +160,8 @@ function sumOf(sum, side) {
   const heads = [...root.querySelectorAll(".sums thead th")].slice(1);
   const said = [shareInWords(sum.right), side ? shareInWords(sum.same) : "", sum.against, sum.gflops === null ? "" : writeGflops(sum.gflops)];
   line.append(name, ...said.map((text, number) => {
-    const cell = make("td", "", text);
+    const cell = make("td");
+    if (text) cell.append(inParts(text));
     cell.setAttribute("role", "cell");
     cell.dataset.head = heads[number].textContent;
     return cell;
@@ -221,13 +240,41 @@ for (const name of ["tags", "note"]) {
   });
 }
 for (const button of root.querySelectorAll("[data-export]")) button.addEventListener("click", () => download(button.dataset.export));
+find(".all-sums").addEventListener("click", () => {
+  at.hasAllSums = !at.hasAllSums;
+  once("sums", [at.side, at.hasAllSums, at.kind].join(), paintSums);
+});
 new ResizeObserver(() => { if (data) paintWindow(); }).observe(scroller);
+
+// Whether columns follow to the right of what is seen.
+const sheet = find(".sheet");
+const fade = () => sheet.classList.toggle("more", sheet.scrollWidth - sheet.clientWidth - sheet.scrollLeft > 4);
+sheet.addEventListener("scroll", fade);
+new ResizeObserver(fade).observe(sheet);
+
+// The picture of the row comes by itself, after the row.
+onPage(window, "fitprune:row-picture", (event) => {
+  const holder = find(".picture"), image = holder.firstElementChild || make("img");
+  holder.hidden = !event.detail;
+  if (!event.detail) return holder.replaceChildren();
+  image.alt = "Picture of the row";
+  image.src = event.detail;
+  if (!image.isConnected) holder.append(image);
+});
+
+// What was waited for is seen, wherever the page was scrolled meanwhile; not from another page of the app.
+function bringIntoView() {
+  const top = root.getBoundingClientRect().top;
+  const isSeen = !root.getClientRects().length || (top >= 0 && top < innerHeight / 2);
+  if (!isSeen) (root.closest(".page-results") || root).scrollIntoView({ block: "start" });
+}
 
 onValue((value) => {
   if (data && value.fingerprint === data.fingerprint && value.title === data.title) return;
   data = value;
   for (const name in made) delete made[name];
   root.dataset.state = value.rows.length ? "full" : "empty";
+  Object.assign(at, { rows: [], chosen: -1, hasAllSums: false });
   if (!value.rows.length) return;
   Object.assign(at, { side: Math.min(1, value.sides.length - 1), show: "all", kind: "", text: "", column: "", isDescending: false });
   at.notes = loadNotes();
@@ -239,4 +286,6 @@ onValue((value) => {
   options(find(".tools .kind"), [["", "all"], ...kinds.map((kind) => [kind, kind])], "");
   find(".tools .text").value = "";
   refresh();
+  fade();
+  bringIntoView();
 });
