@@ -30,8 +30,11 @@ from fitprune_core.checks.words import cut
 logger = logging.getLogger(__name__)
 
 _FILE_OF_THE_WEB = ("/file=http:", "/file=https:", "/file/http:", "/file/https:")
-# Routes of Gradio that only serve those who write an app.
-_OF_DEVELOPERS = ("/gradio_api/dev/", "/gradio_api/vibe-")
+# Routes of Gradio that only serve those who write an app, and those of components that this app does not have. Some
+# take files as an upload does, or a session's name in a form.
+_NOT_HERE = tuple(
+    f"/gradio_api/{each}" for each in ("dev/", "vibe-", "process_recording", "component_server", "stream/")
+)
 _UNKNOWN = (KeyError, FnIndexInferError)  # what Gradio raises for an event that it does not have
 _UNUSABLE = (TypeError, ValueError, OSError)  # and for a name that no file can have, or what an event does not take
 _UPLOAD = "/gradio_api/upload"
@@ -50,9 +53,7 @@ class NoWeb:
         """As ASGI has it."""
         if scope["type"] == "http" and any(mark in scope["path"] for mark in _FILE_OF_THE_WEB):
             await JSONResponse({"detail": "Not allowed."}, 403)(scope, receive, send)
-        elif scope["type"] == "http" and (
-            "\0" in scope["path"] or any(each in scope["path"] for each in _OF_DEVELOPERS)
-        ):
+        elif scope["type"] == "http" and ("\0" in scope["path"] or any(each in scope["path"] for each in _NOT_HERE)):
             await unknown(Request(scope), KeyError())(scope, receive, send)
         else:
             await self.app(scope, receive, send)
