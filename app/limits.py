@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+from fastapi import Depends, HTTPException
 from gradio.route_utils import FnIndexInferError
 from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
@@ -39,6 +40,7 @@ _UNKNOWN = (KeyError, FnIndexInferError)  # what Gradio raises for an event that
 _UNUSABLE = (TypeError, ValueError, OSError)  # and for a name that no file can have, or what an event does not take
 _UPLOAD = "/gradio_api/upload"
 _TIDY = 60.0  # seconds
+_LONGEST_NAME = 64  # characters of a session; those of browsers have 11, of clients 36
 
 
 class NoWeb:
@@ -94,6 +96,18 @@ class FewUploads:
         return min(int(said), most) if said.isdecimal() else most
 
 
+async def short_session(request: Request) -> None:
+    """Before any route of Gradio's is entered: refuse a session whose name is no name, since for as long as one of its
+    last sessions it would be kept. Raises HTTPException.
+    """
+    # What the route reads as JSON is there already, and is read once; of other routes nothing may be read here.
+    body = await request.json() if hasattr(request, "_json") else None
+    name = body.get("session_hash") if isinstance(body, dict) else None
+    if isinstance(name, str) and len(name) > _LONGEST_NAME:
+        told = f"The name of this session has {len(name):,} characters; it may have up to {_LONGEST_NAME}."
+        raise HTTPException(400, told)
+
+
 def unknown(request: Request, error: Exception) -> JSONResponse:
     """The answer where Gradio looks something up that is not there, such as an event: no trace in the log."""
     return JSONResponse({"detail": "There is no such thing here."}, 404)
@@ -138,5 +152,6 @@ def app_options(engine: Engine) -> dict[str, Any]:
         "lifespan": lifespan,
         "middleware": [Middleware(NoWeb), Middleware(FewUploads, allowance=engine.line.allowance, room=room)],
         "exception_handlers": dict.fromkeys(_UNUSABLE, unusable) | dict.fromkeys(_UNKNOWN, unknown),
+        "dependencies": [Depends(short_session)],
         "max_body_size": body_bytes(engine.limits),
     }
