@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.agents import create_agents
 from app.allowance import Allowance
 from app.engine import Engine
+from app.queueing import FairQueue
 from app.settings import Limits
 from app.stored import UploadsRoom
 from app.visits import address_of
@@ -150,7 +151,11 @@ def app_options(engine: Engine) -> dict[str, Any]:
     return {
         "routes": agents.routes,
         "lifespan": lifespan,
-        "middleware": [Middleware(NoWeb), Middleware(FewUploads, allowance=engine.line.allowance, room=room)],
+        "middleware": [
+            Middleware(NoWeb),
+            Middleware(FewUploads, allowance=engine.line.allowance, room=room),
+            Middleware(FairQueue, limits=engine.limits),
+        ],
         "exception_handlers": dict.fromkeys(_UNUSABLE, unusable) | dict.fromkeys(_UNKNOWN, unknown),
         "dependencies": [Depends(short_session)],
         "max_body_size": body_bytes(engine.limits),

@@ -46,6 +46,7 @@ class Remembering:
         self.page.end(request, replaced=True)
         text, link, key = (str(told(event, name) or "") for name in ("text", "link", "picture"))
         try:
+            self.page.count(request)
             comparison, trace = parse_export(text)
             example = self._example_of(link, comparison.question) or self._example_shown(key, comparison.question)
             truth = None if example is None else true_answer(example.seed, comparison.question)

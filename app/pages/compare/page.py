@@ -286,6 +286,10 @@ class ComparePage:
         for visitor in (str(request.session_hash), looker(request)):
             self.engine.line.end(visitor, replaced=replaced)
 
+    def count(self, request: gr.Request) -> None:
+        """Count what is answered at once and costs as much as an upload. Raises ValueError beyond the limit."""
+        self.engine.line.allowance.take("", address_of(request))
+
     def leave(self, request: gr.Request) -> None:
         """The visitor is gone: nothing runs for him any more, on whatever page he began it."""
         self.end(request)

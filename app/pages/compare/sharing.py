@@ -70,6 +70,7 @@ class Sharing:
         parts = self.page.parts
         self.page.end(request, replaced=True)
         try:
+            self.page.count(request)
             comparison, trace = read_export(path)
             sides = sides_if_known(comparison)
             doubts = self.page.engine.doubts(comparison)
