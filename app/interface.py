@@ -20,13 +20,13 @@ from app.pages.wiring import AT_ONCE
 from app.parts.guide import Guide, GuideData
 from app.parts.masthead import Identity, Masthead
 from app.precomputed import FOLDER as PRECOMPUTED
+from app.queueing import queue_size
 from app.runs import Runs
 from app.settings import GALLERY, RUNS
 from app.theme import CSS, make_theme
 from app.zero_gpu import is_zero_gpu
 
 TITLE = "FitPrune Studio"
-_BURST = 4  # times as many requests as may wait can be on their way to the line, which turns them away in words
 _SESSIONS = 1_000  # visitors whose last results are kept; a call of an endpoint counts as one
 _KEEP = 86_400  # seconds that an uploaded picture stays on the server
 
@@ -70,7 +70,7 @@ def build_demo(
         arrived = demo.load(page.arrive, None, page.all_shown, **AT_ONCE)
         if not is_zero_gpu():
             arrived.then(None, page.parts.is_ready, None, js=first)
-    return demo.queue(max_size=_BURST * engine.limits.max_waiting, default_concurrency_limit=1, api_open=False)
+    return demo.queue(max_size=queue_size(engine.limits), default_concurrency_limit=1, api_open=False)
 
 
 def launch_options(engine: Engine) -> dict[str, Any]:

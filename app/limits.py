@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+from fastapi import Depends, HTTPException
 from gradio.route_utils import FnIndexInferError
 from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
@@ -21,6 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.agents import create_agents
 from app.allowance import Allowance
 from app.engine import Engine
+from app.queueing import FairQueue
 from app.settings import Limits
 from app.stored import UploadsRoom
 from app.visits import address_of
@@ -30,12 +32,16 @@ from fitprune_core.checks.words import cut
 logger = logging.getLogger(__name__)
 
 _FILE_OF_THE_WEB = ("/file=http:", "/file=https:", "/file/http:", "/file/https:")
-# Routes of Gradio that only serve those who write an app.
-_OF_DEVELOPERS = ("/gradio_api/dev/", "/gradio_api/vibe-")
+# Routes of Gradio that only serve those who write an app, and those of components that this app does not have. Some
+# take files as an upload does, or a session's name in a form.
+_NOT_HERE = tuple(
+    f"/gradio_api/{each}" for each in ("dev/", "vibe-", "process_recording", "component_server", "stream/")
+)
 _UNKNOWN = (KeyError, FnIndexInferError)  # what Gradio raises for an event that it does not have
 _UNUSABLE = (TypeError, ValueError, OSError)  # and for a name that no file can have, or what an event does not take
 _UPLOAD = "/gradio_api/upload"
 _TIDY = 60.0  # seconds
+_LONGEST_NAME = 64  # characters of a session; those of browsers have 11, of clients 36
 
 
 class NoWeb:
@@ -50,9 +56,7 @@ class NoWeb:
         """As ASGI has it."""
         if scope["type"] == "http" and any(mark in scope["path"] for mark in _FILE_OF_THE_WEB):
             await JSONResponse({"detail": "Not allowed."}, 403)(scope, receive, send)
-        elif scope["type"] == "http" and (
-            "\0" in scope["path"] or any(each in scope["path"] for each in _OF_DEVELOPERS)
-        ):
+        elif scope["type"] == "http" and ("\0" in scope["path"] or any(each in scope["path"] for each in _NOT_HERE)):
             await unknown(Request(scope), KeyError())(scope, receive, send)
         else:
             await self.app(scope, receive, send)
@@ -91,6 +95,18 @@ class FewUploads:
         """How large a request says that it is, or else how large it may be: Gradio ends it there."""
         said, most = request.headers.get("content-length", ""), body_bytes(self.room.limits)
         return min(int(said), most) if said.isdecimal() else most
+
+
+async def short_session(request: Request) -> None:
+    """Before any route of Gradio's is entered: refuse a session whose name is no name, since for as long as one of its
+    last sessions it would be kept. Raises HTTPException.
+    """
+    # What the route reads as JSON is there already, and is read once; of other routes nothing may be read here.
+    body = await request.json() if hasattr(request, "_json") else None
+    name = body.get("session_hash") if isinstance(body, dict) else None
+    if isinstance(name, str) and len(name) > _LONGEST_NAME:
+        told = f"The name of this session has {len(name):,} characters; it may have up to {_LONGEST_NAME}."
+        raise HTTPException(400, told)
 
 
 def unknown(request: Request, error: Exception) -> JSONResponse:
@@ -135,7 +151,12 @@ def app_options(engine: Engine) -> dict[str, Any]:
     return {
         "routes": agents.routes,
         "lifespan": lifespan,
-        "middleware": [Middleware(NoWeb), Middleware(FewUploads, allowance=engine.line.allowance, room=room)],
+        "middleware": [
+            Middleware(NoWeb),
+            Middleware(FewUploads, allowance=engine.line.allowance, room=room),
+            Middleware(FairQueue, limits=engine.limits),
+        ],
         "exception_handlers": dict.fromkeys(_UNUSABLE, unusable) | dict.fromkeys(_UNKNOWN, unknown),
+        "dependencies": [Depends(short_session)],
         "max_body_size": body_bytes(engine.limits),
     }

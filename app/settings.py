@@ -41,9 +41,9 @@ class Limits:
         max_question: a question, in characters.
         max_seconds: a request, from its turn at the model on.
         max_requests, max_requests_per_address: requests for the model within a minute, of one visitor and of all from
-            one address; for the address uploads count, too.
+            one address; for the address uploads count, too, and saved comparisons that are shown again.
         max_waiting, max_waiting_per_address: visitors that wait for the model, in all and of one address; also the
-            runs of Inspect and Recipes that are not over.
+            runs of Inspect and Recipes that are not over. Four times as many events of any kind may be on their way.
     """
 
     max_upload_mb: int = _limit(16, 2_048, "largest upload, in MB")

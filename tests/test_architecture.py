@@ -76,11 +76,6 @@ def relative(paths):
     return [pytest.param(path, id=path.relative_to(ROOT).as_posix()) for path in paths]
 
 
-@pytest.mark.parametrize("path", relative(sorted((ROOT / "app" / "pages").glob("*.py"))))
-def test_pages_hold_no_tensors(path):
-    assert {name.split(".")[0] for name in imports_of(path)}.isdisjoint({"torch", "transformers"})
-
-
 @pytest.mark.parametrize(
     "path", relative(path for path in CORE_FILES if path.parent.name in ("checks", "cost", "recipes"))
 )

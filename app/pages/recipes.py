@@ -19,6 +19,8 @@ from fitprune_core import RECIPES, AttentionStatistics, PruningRecipe, fit_recip
 from fitprune_core.recipes.published import published_recipes
 
 _SHOWN = 60  # the budget whose curves are drawn first
+_MOST_OWN = 20  # recipes of a visitor that are drawn, and kept for him
+_LARGEST = 2**18  # bytes of an uploaded recipe; one of a hundred layers has two thousand
 _SEED = 1  # of the scenes that a recipe is fitted on: the same for every visitor
 _READY = "Look at the recipes that are here, upload one, or fit one from your own pictures and questions."
 
@@ -63,11 +65,13 @@ class RecipesPage:
         if path is None:
             return {parts.notice: Message(text=_READY)}
         try:
+            if (size := Path(path).stat().st_size) > _LARGEST:
+                raise ValueError(f"{Path(path).name} has {size:,} bytes; a recipe may have up to {_LARGEST:,} here")
             recipe = PruningRecipe.load(path)
         except ValueError as error:
             return {parts.notice: Message(text=sentence(error), kind="error")}
         curve = curve_of(recipe, f"uploaded: {recipe.model}", name=Path(path).stem, shown=True)
-        return {**self._with(own, curve), parts.notice: Message(text="The uploaded recipe is drawn.")}
+        return self._with(own, curve, "The uploaded recipe is drawn.")
 
     def begin(
         self, questions: str | None, scenes: int, percent: float, token: str | None, request: gr.Request
@@ -95,11 +99,16 @@ class RecipesPage:
             return {**over, parts.notice: Message(text="Stopped.")}
         curve = _fitted(run)
         done = f"Fitted from {run.total} samples: it saves {100 * curve.achieved:.1f} % of visual FLOPs."
-        return {**over, **self._with(own, curve), parts.notice: Message(text=done)}
+        return {**over, **self._with(own, curve, done)}
 
-    def _with(self, own: list[dict[str, Any]], curve: Curve) -> dict:
+    def _with(self, own: list[dict[str, Any]], curve: Curve, words: str) -> dict:
+        """Draw a curve of the visitor's own, and say so; beyond as many as he may have, the oldest goes."""
         added = [*own, curve.model_dump()]
+        if len(added) > _MOST_OWN:
+            oldest, *added = added
+            words = f"{words} {_MOST_OWN} of yours are drawn at most: {oldest['name']} ({oldest['group']}) is gone."
         return {
+            self.parts.notice: Message(text=words),
             self.parts.own: added,
             self.parts.curves: CurvesData(curves=[*(Curve(**c) for c in added), *self.here()]),
         }

@@ -22,6 +22,12 @@ ENDINGS = (".json", ".html")  # of exports that can be read back
 _DATA = re.compile(r'<script type="application/json" id="data">(.*?)</script>', re.DOTALL)
 # The picture in a trace is a small JPEG, written out; nothing else may stand in its place.
 _PICTURE = re.compile(r"data:image/jpeg;base64,[A-Za-z0-9+/=]*\Z")
+# What a trace holds (`trace.trace_of`): lists with an entry for each token, or each layer, and what is neither. Of each
+# side; of the picture; and what older files lack.
+_OF_TOKENS, _OF_LAYERS = ("dropped_after", "rank", "boxes", "views"), ("tokens", "pruned_gflops", "original_gflops")
+_SIDE = ("name", "dropped_after", "rank", "tokens", "pruned_gflops")
+_WHOLE = (*_SIDE, "image", "width", "height", "seen", "boxes", "views", "rows", "columns", "layers", "original_gflops")
+_NEWER = ("tiles", "merge", "row_ends")
 
 
 def read_export(path: str | os.PathLike) -> tuple[Comparison, dict[str, Any]]:
@@ -53,7 +59,8 @@ def parse_export(text: str) -> tuple[Comparison, dict[str, Any]]:
     if entries.get("version") != VERSION:
         raise ValueError(f"its version is {shown(entries.get('version'))}; this one reads version {VERSION}")
     try:
-        return comparison_of(entries["comparison"]), _trace(entries["trace"])
+        comparison = comparison_of(entries["comparison"])
+        return comparison, _trace(entries["trace"], comparison)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"it is a damaged comparison ({type(error).__name__}: {error})") from error
 
@@ -143,7 +150,24 @@ def _paired(entries: Mapping[str, Any]) -> Paired:
     )
 
 
-def _trace(entries: Mapping[str, Any]) -> dict[str, Any]:
+def _trace(entries: Mapping[str, Any], comparison: Comparison) -> dict[str, Any]:
+    """What is known of a trace and nothing else, as long as its comparison has tokens and layers."""
     if not _PICTURE.match(entries["image"]):
         raise ValueError("its picture is no JPEG in base64")
-    return dict(entries)
+    tokens, layers, against = comparison.layout.num_tokens, len(comparison.kept), entries.get("against")
+    trace = _counted(entries, _WHOLE, tokens, layers)
+    trace |= {name: entries[name] for name in _NEWER if name in entries}
+    for name in ("tiles", "row_ends"):
+        if len(trace.get(name, ())) > tokens:
+            raise ValueError(f"its trace has {len(trace[name]):,} {name} for {tokens:,} tokens")
+    return {**trace, "against": None if against is None else _counted(against, _SIDE, tokens, layers)}
+
+
+def _counted(entries: Mapping[str, Any], names: tuple[str, ...], tokens: int, layers: int) -> dict[str, Any]:
+    """Entries by name. Raises ValueError for a list that has not one for each token or layer."""
+    counts = dict.fromkeys(_OF_TOKENS, tokens) | dict.fromkeys(_OF_LAYERS, layers)
+    found = {name: entries[name] for name in names}
+    for name in names:
+        if name in counts and len(found[name]) != counts[name]:
+            raise ValueError(f"its trace has {len(found[name]):,} {name}, not {counts[name]:,}")
+    return found

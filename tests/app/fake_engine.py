@@ -30,12 +30,33 @@ from fitprune_core.run.results import Pruning, fates
 from fitprune_core.run.timing import Paired
 from fitprune_core.samples.files import read_samples
 
-GEOMETRY = DecoderGeometry(
-    num_layers=12, hidden_size=160, intermediate_size=448, query_width=160, kv_width=160, vocab_size=512
-)
-GRID = 16
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """How large a model seems to be: its decoder's layers, and a picture's patches along each side."""
+
+    layers: int = 12
+    grid: int = 16
+
+    @property
+    def tokens(self) -> int:
+        return self.grid**2
+
+    @property
+    def geometry(self) -> DecoderGeometry:
+        return DecoderGeometry(
+            num_layers=self.layers,
+            hidden_size=160,
+            intermediate_size=448,
+            query_width=160,
+            kv_width=160,
+            vocab_size=512,
+        )
+
+
+SHAPE = Shape()
+GEOMETRY, GRID, TOKENS = SHAPE.geometry, SHAPE.grid, SHAPE.tokens
 SIDE = Side()
-TOKENS = GRID * GRID
 MANY_REQUESTS = Limits(max_requests=100_000, max_requests_per_address=100_000)
 
 
@@ -43,11 +64,11 @@ class FakeEngine:
     """Same face as `app.engine.Engine`. `answers` are (original, pruned); `error` is raised instead of answering.
 
     A word takes `delay` seconds, the measurement `measuring`; `most` is how many were ever at it at once. limits: those
-    of a server, but with as many requests as tests send.
+    of a server, but with as many requests as tests send. shape: of the model that it stands for.
     """
 
     weights, max_new_tokens = "none", 64
-    model_name, device, is_demo, geometry = "mini-llava", "CPU · float32 · 2 threads", True, GEOMETRY
+    model_name, device, is_demo = "mini-llava", "CPU · float32 · 2 threads", True
 
     def __init__(
         self,
@@ -55,7 +76,9 @@ class FakeEngine:
         *,
         delay: float = 0.0,
         limits: Limits = MANY_REQUESTS,
+        shape: Shape = SHAPE,
     ) -> None:
+        self.shape, self.geometry = shape, shape.geometry
         self.answers, self.delay, self.measuring = answers, delay, delay
         self.limits, self.line = limits, Line(limits)
         self.error: Exception | None = None
@@ -69,12 +92,13 @@ class FakeEngine:
     def recipe_for(self, percent: float) -> PruningRecipe:
         """Layers lose a constant share each, as much as meets the budget best."""
         check_percent(percent)
-        achieved, removed = min(_schedules(), key=lambda schedule: abs(schedule[0] - percent / 100))
-        return PruningRecipe(self.model_name, GEOMETRY.num_layers, TOKENS, percent / 100, achieved, removed)
+        achieved, removed = min(_schedules(self.shape), key=lambda schedule: abs(schedule[0] - percent / 100))
+        return PruningRecipe(self.model_name, self.shape.layers, self.shape.tokens, percent / 100, achieved, removed)
 
     def preview(self, percent: float) -> Preview:
         recipe = self.recipe_for(percent)
-        return Preview(percent, TOKENS, tokens_per_layer(recipe.removed, TOKENS), recipe.achieved_reduction)
+        tokens = self.shape.tokens
+        return Preview(percent, tokens, tokens_per_layer(recipe.removed, tokens), recipe.achieved_reduction)
 
     def doubts(self, comparison: Comparison) -> tuple[str, str]:
         return "", self.doubt
@@ -121,10 +145,11 @@ class FakeEngine:
                 yield Partial(stage, so_far if stage == "original" else original, so_far if stage == "pruned" else "")
         if self.error is not None:
             raise self.error
-        comparison = make_comparison(image.size, question, recipe, self.answers)
+        comparison = make_comparison(image.size, question, recipe, self.answers, shape=self.shape)
         first = None
         if against.method != "original":
-            same = make_comparison(image.size, question, self.recipe_for(against.percent), self.answers)
+            other = self.recipe_for(against.percent)
+            same = make_comparison(image.size, question, other, self.answers, shape=self.shape)
             fields = {field.name: getattr(same, field.name) for field in dataclasses.fields(Pruning)}
             first = Pruning(**fields | {"method": find_method(against.method).label})
         label = method if method == "original" else find_method(method).label
@@ -142,7 +167,8 @@ class FakeEngine:
                 return
             original, pruned = self.answers
             answers = (original, original if percent <= 60 else pruned)
-            yield make_comparison(image.size, check_question(question), self.recipe_for(percent), answers)
+            recipe = self.recipe_for(percent)
+            yield make_comparison(image.size, check_question(question), recipe, answers, shape=self.shape)
 
     def look(
         self,
@@ -158,8 +184,9 @@ class FakeEngine:
     ):
         """The left is sure of its first token, the right is not; attention grows with the token's number."""
         self.looked.append(tuple(token_ids))
-        attention = np.tile(np.linspace(0, 1, TOKENS, dtype=np.float32) / TOKENS, (GEOMETRY.num_layers, 1))
-        attention[6:, : TOKENS // 2] = np.nan
+        layers, tokens = self.shape.layers, self.shape.tokens
+        attention = np.tile(np.linspace(0, 1, tokens, dtype=np.float32) / tokens, (layers, 1))
+        attention[layers // 2 :, : tokens // 2] = np.nan
         names = ["red", "blue", "", "green", "car"]
         sights = [
             Sight(tuple((name, at, share / 2**at) for at, name in enumerate(names)), share / 2, attention)
@@ -207,13 +234,15 @@ def make_comparison(
     *,
     prefill=(24.1, 15.0),
     paired: Paired | None = None,
+    shape: Shape = SHAPE,
 ) -> Comparison:
     """A comparison in which every layer drops the lowest numbered of a shuffled order of tokens."""
-    dropped, kept = _drop(recipe.removed)
-    dropped_after, rank = fates(dropped, TOKENS)
+    dropped, kept = _drop(recipe.removed, shape.tokens)
+    dropped_after, rank = fates(dropped, shape.tokens)
+    nothing = [0] * shape.layers
     runs = [
-        _run(answer, milliseconds, counts)
-        for answer, milliseconds, counts in zip(answers, prefill, ([0] * 12, recipe.removed), strict=True)
+        _run(answer, milliseconds, counts, shape)
+        for answer, milliseconds, counts in zip(answers, prefill, (nothing, recipe.removed), strict=True)
     ]
     return Comparison(
         model="mini-llava",
@@ -228,7 +257,7 @@ def make_comparison(
         kept=kept,
         dropped_after=dropped_after,
         rank=rank,
-        layout=make_layout(size),
+        layout=make_layout(size, shape.grid),
         original=runs[0],
         pruned=runs[1],
         agree=answers[0] == answers[1],
@@ -237,33 +266,33 @@ def make_comparison(
     )
 
 
-def make_layout(size: tuple[int, int]) -> VisualLayout:
-    """The middle square of a picture, in 16 x 16 patches."""
+def make_layout(size: tuple[int, int], grid: int = GRID) -> VisualLayout:
+    """The middle square of a picture, in grid x grid patches."""
     width, height = size
     side = min(size)
-    left, top, patch = (width - side) / 2, (height - side) / 2, side / GRID
+    left, top, patch = (width - side) / 2, (height - side) / 2, side / grid
     boxes = tuple(
         (left + column * patch, top + row * patch, left + (column + 1) * patch, top + (row + 1) * patch)
-        for row in range(GRID)
-        for column in range(GRID)
+        for row in range(grid)
+        for column in range(grid)
     )
     seen = (left, top, left + side, top + side)
-    return VisualLayout(size, boxes, GRID, GRID, seen, "crop", ("grid",) * TOKENS)
+    return VisualLayout(size, boxes, grid, grid, seen, "crop", ("grid",) * grid**2)
 
 
 @cache  # every page asks for its 91 recipes
-def _schedules() -> list[tuple[float, tuple[int, ...]]]:
+def _schedules(shape: Shape) -> list[tuple[float, tuple[int, ...]]]:
     """Recipes from removing nothing to removing nearly everything at once, each after what it saves."""
-    found = []
+    found, tokens, geometry = [], shape.tokens, shape.geometry
     for step in range(200):
-        left = [TOKENS, *(round(TOKENS * (1 - step / 200) ** (layer + 1)) for layer in range(GEOMETRY.num_layers))]
+        left = [tokens, *(round(tokens * (1 - step / 200) ** (layer + 1)) for layer in range(shape.layers))]
         removed = tuple(before - after for before, after in pairwise(left))
-        found.append((visual_reduction(GEOMETRY, removed, TOKENS), removed))
+        found.append((visual_reduction(geometry, removed, tokens), removed))
     return found
 
 
-def _drop(removed: tuple[int, ...]) -> tuple[list[list[int]], tuple[tuple[int, ...], ...]]:
-    order = sorted(range(TOKENS), key=lambda token: token * 97 % TOKENS)
+def _drop(removed: tuple[int, ...], tokens: int) -> tuple[list[list[int]], tuple[tuple[int, ...], ...]]:
+    order = sorted(range(tokens), key=lambda token: token * 97 % tokens)
     ends = list(accumulate(removed))
     dropped = [order[end - count : end] for count, end in zip(removed, ends, strict=True)]
     return dropped, tuple(tuple(sorted(order[end:])) for end in ends)
@@ -274,11 +303,11 @@ def tokens_of(*words: str) -> tuple[int, ...]:
     return tuple(sum(map(ord, word)) % 500 for word in words)
 
 
-def _run(answer: str, prefill_ms: float, removed) -> Run:
-    tokens = len(answer.split()) + 1
-    visual = visual_flops(GEOMETRY, removed, TOKENS)
+def _run(answer: str, prefill_ms: float, removed, shape: Shape) -> Run:
+    tokens, geometry = len(answer.split()) + 1, shape.geometry
+    visual = visual_flops(geometry, removed, shape.tokens)
     flops = RequestFlops(vision_tower=300_000_000, projector=9_000_000, prefill=visual, scoring=0, decode=1_000_000)
-    cached = sum([TOKENS, *tokens_per_layer(removed, TOKENS)[:-1]]) * 160 * 2 * 4
+    cached = sum([shape.tokens, *tokens_per_layer(removed, shape.tokens)[:-1]]) * 160 * 2 * 4
     decode_ms = 6.0 * (tokens - 1)
     return Run(
         answer=answer,
@@ -293,5 +322,5 @@ def _run(answer: str, prefill_ms: float, removed) -> Run:
         flops=flops,
         token_ids=tokens_of(*answer.split(), ""),
         pieces=(*re.findall(r"\s*\S+", answer), ""),
-        margin=round(0.2 + 0.7 * visual / visual_flops(GEOMETRY, [0] * GEOMETRY.num_layers, TOKENS), 4),
+        margin=round(0.2 + 0.7 * visual / visual_flops(geometry, [0] * shape.layers, shape.tokens), 4),
     )

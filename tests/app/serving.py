@@ -87,3 +87,9 @@ def upload(url: str, data: bytes, name: str = "picture.png") -> dict[str, Any]:
     files = {"files": (name, data)}
     path = httpx.post(f"{url}gradio_api/upload", files=files, timeout=60).json()[0]
     return {"path": path, "meta": {"_type": "gradio.FileData"}}
+
+
+def event_named(demo: Any, name: str, page: str = "") -> int:
+    """The index of the event that a handler of this name answers, on a page whose module has `page` in its name."""
+    events = ((index, event.fn) for index, event in demo.fns.items() if event.fn is not None)
+    return next(index for index, fn in events if fn.__name__ == name and page in fn.__module__)

@@ -285,8 +285,8 @@ def test_answers_come_before_the_times_and_stay_when_these_are_stopped(page, pic
     assert measuring[parts.shown] == kept.model_dump()
     assert kept.can_look
     assert measuring[parts.found] is measuring[parts.subject] is None  # what was saved before is not this comparison
-    assert last[parts.found]["comparison"]["pruned"]["answer"] == "a blue car"
-    assert last[parts.found]["comparison"]["question"] == last[parts.subject].asked.question == "What?"
+    assert last[parts.found].entries()["comparison"]["pruned"]["answer"] == "a blue car"
+    assert last[parts.found].entries()["comparison"]["question"] == last[parts.subject].asked.question == "What?"
 
 
 def test_what_fails_while_times_are_measured_is_kept_and_said_to_be_this_one(page, picture, monkeypatch):
@@ -300,7 +300,8 @@ def test_what_fails_while_times_are_measured_is_kept_and_said_to_be_this_one(pag
 
     monkeypatch.setattr(page.engine, "compare", failing)
     last, parts = results(page, picture)[-1], page.parts
-    assert last[parts.board].pruned.answer == "a blue car" == last[parts.found]["comparison"]["pruned"]["answer"]
+    pruned = last[parts.found].entries()["comparison"]["pruned"]
+    assert last[parts.board].pruned.answer == "a blue car" == pruned["answer"]
     assert "clock is gone" in last[parts.notice].text and "times were not measured" in last[parts.notice].text
 
 

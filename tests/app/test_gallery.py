@@ -83,7 +83,7 @@ def test_one_is_opened_without_the_model_and_marked(sharing, folder):
         "What animal is it?",
     )
     assert board.sentence.startswith(f"Made elsewhere, by {MODEL}. ") and DEVICE in update[parts.notice].text
-    assert update[parts.picture] is None and update[parts.found]["comparison"]["model"] == MODEL
+    assert update[parts.picture] is None and update[parts.found].entries()["comparison"]["model"] == MODEL
     assert sharing.page.engine.asked == []
 
 

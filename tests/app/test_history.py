@@ -12,6 +12,7 @@ from PIL import Image
 
 from app.pages.compare import create_compare
 from app.pages.compare.history import create_history
+from app.pages.compare.keeping import Export
 from app.pages.compare.showing import key_of
 from app.scenes import link_of
 from app.uploads import Upload
@@ -42,7 +43,7 @@ def reopen(history, text, link="", picture="", current=None):
 
 
 def test_what_is_shown_goes_to_the_browser_with_its_link_and_picture(history, found):
-    sent = history.remember(found, {"link": "example=1", "picture": "x/y.png"})[history.history]
+    sent = history.remember(Export.of(found), {"link": "example=1", "picture": "x/y.png"})[history.history]
     assert json.loads(sent.text) == json.loads(json.dumps(found)) and (sent.link, sent.picture) == (
         "example=1",
         "x/y.png",
@@ -55,7 +56,7 @@ def test_it_is_shown_again_as_it_was(history, found, comparison):
     board = update[parts.board]
     assert (board.original.answer, board.pruned.answer, board.percent) == ("a car", "a bus", 60)
     assert update[parts.question] == "What is it?" and update[parts.shown] == board.model_dump()
-    assert json.loads(json.dumps(update[parts.found])) == json.loads(json.dumps(found))
+    assert update[parts.found].entries() == json.loads(json.dumps(found))
     assert update[parts.picture] is None and update[parts.seed] is None and board.link == board.picture == ""
     assert comparison.device in update[parts.notice].text and history.page.engine.asked == []
 

@@ -10,6 +10,7 @@ import http.client
 import json
 import random
 import re
+import tempfile
 import time
 import uuid
 from urllib.parse import quote, urlsplit
@@ -169,6 +170,16 @@ def test_uploads_with_odd_names(server, name):
         assert how == "answered", told
         served = httpx.get(f"{url}gradio_api/file={quote(path)}", timeout=PATIENCE)
         assert served.status_code == 200 and "html" not in served.headers["content-type"]
+
+
+@pytest.mark.parametrize("route", ["process_recording", "component_server"])
+def test_no_other_route_takes_files(server, monkeypatch, tmp_path, route):
+    """Whole forms, as their handlers read them: what these store no limit counts."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    files, fields = {"video": ("v.mp4", b"v" * 2**21)}, {"session_hash": "made up", "component_id": 1, "fn_name": "x"}
+    answer = httpx.post(f"{server[1]}gradio_api/{route}", files=files, data=fields, timeout=PATIENCE)
+    assert answer.status_code == 404 and answer.json()["detail"] == "There is no such thing here."
+    assert not any(tmp_path.iterdir()) and "made up" not in server[0].app.state_holder
 
 
 def raw(url: str, method: str, path: str, body: bytes = b"", headers: dict | None = None) -> tuple[int, str]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import threading
+import time
+import uuid
 from dataclasses import fields
 from pathlib import Path
 
@@ -14,9 +17,10 @@ from PIL import Image
 
 from app.limits import body_bytes
 from app.settings import Limits
+from fitprune_core.evaluation.outcomes import read_results
 from tests.app.fake_engine import FakeEngine
 from tests.app.pictures import png
-from tests.app.serving import call, served, served_demo, upload
+from tests.app.serving import call, event_named, messages, served, served_demo, upload
 
 ROOT = Path(__file__).resolve().parents[2]
 TIGHT = Limits(
@@ -153,6 +157,45 @@ def test_what_a_proxy_says_of_an_address_counts_only_where_it_is_believed(monkey
             for number in range(35)
         ]
     assert codes == [200] * (35 - refused) + [429] * refused
+
+
+@pytest.mark.slow
+def test_one_address_does_not_fill_the_queue_of_all(monkeypatch):
+    """Events that no allowance counts, from as many sessions as one likes; what was begun goes on to its end."""
+    engine, go_on = FakeEngine(limits=TIGHT), threading.Event()
+    monkeypatch.setattr("app.pages.inspect.read_results", lambda path: go_on.wait(60) or read_results(path))
+    with served_demo(engine) as (demo, address):
+        index, compare = event_named(demo, "open_results"), event_named(demo, "compare")
+        body = {"data": [upload(address, b"id\n", "results.csv"), None], "fn_index": index}
+        picture = {**upload(address, png()), "orig_name": "p.png"}
+
+        def join(**changed):
+            where, mine = f"{address}gradio_api/queue/join", {"X-Forwarded-For": changed.pop("of", "192.0.2.1")}
+            return httpx.post(
+                where, json={**body, "session_hash": uuid.uuid4().hex, **changed}, headers=mine, timeout=20
+            )
+
+        told = [join() for _ in range(10)]
+        assert [each.status_code for each in told] == [200] * 4 + [429] * 6
+        assert told[-1].json()["detail"].startswith("From your address 4 requests are not over yet, as many as may be.")
+        assert join(fn_index=compare, data=[picture, "What?", 60]).status_code == 429
+        assert join(of="192.0.2.2", fn_index=compare, data=[picture, "What?", 60], session_hash="o").status_code == 200
+        ended = [each for each in messages(address, "o") if each["msg"] == "process_completed"]
+        assert ended[0]["success"] and join(of="192.0.2.2").status_code == 200
+        go_on.set()
+        until = time.monotonic() + 30
+        while (last := join().status_code) == 429 and time.monotonic() < until:
+            time.sleep(0.1)
+        assert last == 200
+
+
+def test_comparisons_that_are_shown_again_are_counted(tight):
+    engine, demo, address = tight
+    engine.line.allowance._clock = lambda: 0.0
+    event = {"text": "{}", "link": "", "picture": ""}
+    body = {"data": [None], "fn_index": event_named(demo, "reopen"), "session_hash": "mine", "event_data": event}
+    told = [httpx.post(f"{address}gradio_api/run/predict", json=body, timeout=20).text for _ in range(31)]
+    assert "no exported comparison" in told[29] and "From your address came 30 requests within a minute" in told[30]
 
 
 @pytest.mark.slow

@@ -147,7 +147,7 @@ def test_an_example_is_shown_at_once_and_marked(page):
         "Made beforehand. "
     )
     assert "example=1" in board.link and update[parts.shown] == board.model_dump()
-    assert update[parts.found]["comparison"]["question"] == EXAMPLES[1].question
+    assert update[parts.found].entries()["comparison"]["question"] == EXAMPLES[1].question
     assert page.engine.asked == []
 
 

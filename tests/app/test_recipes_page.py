@@ -63,6 +63,24 @@ def test_what_is_no_recipe_is_told_in_a_sentence(page, tmp_path, content):
     assert str(tmp_path) not in told["notice"].text
 
 
+def test_of_a_visitors_recipes_the_oldest_goes_and_that_is_said(page, tiny_engine, tmp_path):
+    own = []
+    for number in range(21):
+        tiny_engine.recipe_for(30).save(tmp_path / f"mine {number}.json")
+        told = page.add(str(tmp_path / f"mine {number}.json"), own)
+        own = told["own"]
+        assert ("gone" in told["notice"].text) == (number == 20)
+    assert [each["name"] for each in own] == [f"mine {number}" for number in range(1, 21)]
+    assert "20 of yours are drawn at most: mine 0 (uploaded: tiny-llava) is gone." in told["notice"].text
+
+
+def test_a_recipe_that_is_too_large_is_told(page, tmp_path):
+    (tmp_path / "large.json").write_text("{" + " " * 2**18 + "}")
+    told = page.add(str(tmp_path / "large.json"), [])
+    assert set(told) == {"notice"} and "Large" not in told["notice"].text
+    assert "large.json has 262,146 bytes; a recipe may have up to 262,144 here" in told["notice"].text
+
+
 def finished(page, told):
     """What the page shows once the run that it began is over."""
     until = time.monotonic() + 60

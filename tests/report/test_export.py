@@ -108,6 +108,16 @@ def test_what_was_exported_is_read_back(made, tmp_path, name):
     assert comparison.to_json() == made[0].to_json() and trace == json.loads(json.dumps(trace_of(*made)))
 
 
+def test_what_nobody_knows_of_a_trace_is_left_out(made, tmp_path):
+    """A server keeps what is read for its visitor."""
+    entries = to_entries(*made)
+    entries["trace"] |= {"more": ["x"] * 1000, "against": {**entries["trace"], "more": "x" * 1000}}
+    (tmp_path / "c.json").write_text(json.dumps(entries))
+    _, trace = read_export(tmp_path / "c.json")
+    side = ("name", "dropped_after", "rank", "tokens", "pruned_gflops")
+    assert trace == trace_of(*made) | {"against": {name: trace[name] for name in side}}
+
+
 @pytest.mark.slow
 def test_measured_times_are_read_back(tiny, made, tmp_path):
     image, geometry = made[1:]
@@ -135,6 +145,10 @@ def spoiled(entries, change):
         (lambda e: e["comparison"]["recipe"].update(schema=9), "schema is 9"),
         (lambda e: e["trace"].update(image="https://example.org/x.jpg"), "no JPEG in base64"),
         (lambda e: e.pop("trace"), "damaged comparison"),
+        (lambda e: e["trace"]["rank"].append(0), "its trace has 37 rank, not 36"),
+        (lambda e: e["trace"].update(tokens=[0] * 10**5), "its trace has 100,000 tokens, not 4"),
+        (lambda e: e["trace"].update(row_ends=[0] * 10**5), "its trace has 100,000 row_ends for 36 tokens"),
+        (lambda e: e["trace"].update(against={**e["trace"], "tokens": []}), "its trace has 0 tokens, not 4"),
     ],
 )
 def test_what_is_damaged_is_told_in_a_sentence(made, tmp_path, change, words):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl
@@ -10,6 +9,7 @@ from urllib.parse import parse_qsl
 import gradio as gr
 
 from app.asked import link_to
+from app.pages.compare.keeping import Export
 from app.pages.compare.page import ComparePage
 from app.pages.compare.showing import closing_words, key_of, showing
 from app.pages.wiring import AT_ONCE, told
@@ -31,12 +31,11 @@ class Remembering:
     def __init__(self, page: ComparePage, history: History) -> None:
         self.page, self.history = page, history
 
-    def remember(self, found: dict[str, Any] | None, shown: dict[str, Any]) -> dict:
+    def remember(self, found: Export | None, shown: dict[str, Any]) -> dict:
         """Hand what is shown now to the visitor's browser."""
         if found is None:
             return {self.history: gr.skip()}
-        text = json.dumps(found, ensure_ascii=False)
-        return {self.history: Finished(text=text, link=shown["link"], picture=shown["picture"])}
+        return {self.history: Finished(text=found.text, link=shown["link"], picture=shown["picture"])}
 
     def reopen(self, event: gr.EventData, picture: Upload | None, request: gr.Request) -> dict:
         """Show a remembered comparison again, with its picture where it is an example, a scene, or still in its place.
@@ -47,6 +46,7 @@ class Remembering:
         self.page.end(request, replaced=True)
         text, link, key = (str(told(event, name) or "") for name in ("text", "link", "picture"))
         try:
+            self.page.count(request)
             comparison, trace = parse_export(text)
             example = self._example_of(link, comparison.question) or self._example_shown(key, comparison.question)
             truth = None if example is None else true_answer(example.seed, comparison.question)

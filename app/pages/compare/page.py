@@ -19,6 +19,7 @@ from app.gallery import Exhibit
 from app.inputs import Picture, check_request
 from app.lens import look_at
 from app.objects import with_asked_object
+from app.pages.compare.keeping import Export
 from app.pages.compare.showing import closing_words, showing_ready
 from app.pages.wiring import told, told_number
 from app.parts.answers import Answers, Board
@@ -61,9 +62,9 @@ logger = logging.getLogger(__name__)
 class Parts:
     """The components that events read and write.
 
-    `seed` is that of the scene, if it is one, or a `KnownAnswer`; `shown` is a done board, `found` the object that is
-    exported of it, and `subject` what its tokens are looked at by. `is_ready`: what was begun is shown already, and
-    need not run.
+    `seed` is that of the scene, if it is one, or a `KnownAnswer`; `shown` is a done board, `found` the export that is
+    saved of it, and `subject` what its tokens are looked at by. `is_ready`: what was begun is shown already, and need
+    not run.
     """
 
     picture: Picture
@@ -90,7 +91,7 @@ class Parts:
 class Found:
     """A comparison as it is exported, and what its tokens are looked at by."""
 
-    entries: dict[str, Any]
+    export: Export
     subject: Subject
 
 
@@ -223,7 +224,7 @@ class ComparePage:
 
     def _saveable(self, found: Found | None) -> dict:
         """What is saved, remembered, and looked at from now on, if anything is."""
-        return {} if found is None else {self.parts.found: found.entries, self.parts.subject: found.subject}
+        return {} if found is None else {self.parts.found: found.export, self.parts.subject: found.subject}
 
     def _work(self, asked: Asked, should_stop: Callable[[], bool]) -> Generator[Partial | Result, None, None]:
         """What is done when it is the visitor's turn, on a thread of its own."""
@@ -260,7 +261,8 @@ class ComparePage:
                 yield item
 
     def _found(self, comparison: Comparison, image: Any, asked: Asked) -> Found:
-        return Found(to_entries(comparison, image, self.engine.geometry), Subject.of(asked, comparison))
+        export = Export.of(to_entries(comparison, image, self.engine.geometry))
+        return Found(export, Subject.of(asked, comparison))
 
     def _first_look(
         self, comparison: Comparison, image: Any, subject: Subject, should_stop: Callable[[], bool]
@@ -284,6 +286,10 @@ class ComparePage:
         """The visitor stopped, or (`replaced`) has other plans: nothing that this page began runs for him any more."""
         for visitor in (str(request.session_hash), looker(request)):
             self.engine.line.end(visitor, replaced=replaced)
+
+    def count(self, request: gr.Request) -> None:
+        """Count what is answered at once and costs as much as an upload. Raises ValueError beyond the limit."""
+        self.engine.line.allowance.take("", address_of(request))
 
     def leave(self, request: gr.Request) -> None:
         """The visitor is gone: nothing runs for him any more, on whatever page he began it."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import mimetypes
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 
 from app.pages.compare.history import create_history
+from app.pages.compare.keeping import Export
 from app.pages.compare.page import ComparePage
 from app.pages.compare.showing import closing_words, showing
 from app.pages.wiring import AT_ONCE, QUIET, told
@@ -33,7 +33,7 @@ class Sharing:
     def __init__(self, page: ComparePage, saver: Saver) -> None:
         self.page, self.saver = page, saver
 
-    def save(self, event: gr.EventData, found: dict[str, Any] | None) -> dict:
+    def save(self, event: gr.EventData, found: Export | None) -> dict:
         """Hand the comparison that is shown over as a file; of a picture, with the layer that is shown."""
         notice, ending = self.page.parts.notice, told(event, "ending")
         layer = told(event, "layer")
@@ -44,7 +44,7 @@ class Sharing:
             if ending not in EXPORTS:
                 raise ValueError(f"a comparison is saved as one of {', '.join(EXPORTS)}")
             name = f"fitprune-comparison{ending}"
-            data = exported(found, ending, layer - 1 if isinstance(layer, int) and layer else None)
+            data = exported(found.entries(), ending, layer - 1 if isinstance(layer, int) and layer else None)
         except ValueError as error:
             message = Message(text=sentence(f"This comparison cannot be saved: {error}"), kind="error")
             return {self.saver: Saved.of(), notice: message}
@@ -70,6 +70,7 @@ class Sharing:
         parts = self.page.parts
         self.page.end(request, replaced=True)
         try:
+            self.page.count(request)
             comparison, trace = read_export(path)
             sides = sides_if_known(comparison)
             doubts = self.page.engine.doubts(comparison)

@@ -9,6 +9,7 @@ from gradio.processing_utils import hash_file
 
 from app.engine import Engine
 from app.objects import with_asked_object
+from app.pages.compare.keeping import Export
 from app.parts.answers import Board
 from app.parts.lens import Lens
 from app.parts.notice import Message
@@ -34,7 +35,7 @@ def showing(parts: Any, comparison: Comparison, trace: dict[str, Any], board: Bo
         parts.board: board,
         parts.scrubber: Trace(**trace),
         parts.shown: board.model_dump(),
-        parts.found: entries_of(comparison, trace),
+        parts.found: Export.of(entries_of(comparison, trace)),
         parts.subject: None,
         parts.lens: Lens(),
         parts.notice: message,
