@@ -305,6 +305,21 @@ def test_what_fails_while_times_are_measured_is_kept_and_said_to_be_this_one(pag
     assert "clock is gone" in last[parts.notice].text and "times were not measured" in last[parts.notice].text
 
 
+@pytest.mark.parametrize("error", [MemoryError("no memory for a map"), RuntimeError("no memory for a map")])
+def test_a_look_that_nobody_asked_for_costs_no_measurement_where_it_fails(page, picture, monkeypatch, caplog, error):
+    def failing(*_, **__):
+        raise error
+        yield
+
+    monkeypatch.setattr(page.engine, "look", failing)
+    last, parts = results(page, picture)[-1], page.parts
+    assert (
+        last[parts.board].state == "done" and {row.word for row in last[parts.board].rows} & {"not measured"} == set()
+    )
+    assert last[parts.notice].kind != "error" and last[parts.found]["comparison"]["paired"] and parts.lens not in last
+    assert "no memory for a map" in caplog.text
+
+
 def test_nothing_runs_over_what_is_said_of_a_link_that_leads_nowhere(page):
     request = SimpleNamespace(query_params={"example": "99", "question": "x"}, session_hash="visitor", client=None)
     update = page.arrive(request)

@@ -268,12 +268,16 @@ class ComparePage:
         self, comparison: Comparison, image: Any, subject: Subject, should_stop: Callable[[], bool]
     ) -> Lens | None:
         """Where the answers part, looked at without being asked: of a model that was quick enough to be timed anew, and
-        where that costs nobody a quota.
+        where that costs nobody a quota. None also where it fails: what was measured is there all the same.
         """
         if not comparison.paired or is_zero_gpu():
             return None
         looks = look_at(self.engine, image, subject, 1, subject.first_difference(), should_stop, clicked=False)
-        return next(looks, None)
+        try:
+            return next(looks, None)
+        except Exception:
+            logger.exception("the look that nobody asked for failed")
+            return None
 
     def _restore(self, board: Board, message: Message) -> dict:
         return {self.parts.board: board, self.parts.notice: message}
