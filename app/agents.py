@@ -28,7 +28,7 @@ from app.api import Api
 from app.engine import LARGEST_PERCENT, MOST_WAYS, Engine
 from app.uploads import receive_text
 from app.visits import address_of
-from app.words import sentence
+from app.words import failure
 
 PATH = "/gradio_api/mcp"  # where Gradio's own would be
 _LOOK = 0.5  # seconds between two looks at whether an agent still listens
@@ -122,11 +122,8 @@ async def _answer(api: Api, name: str, given: dict[str, Any], asker: Asker) -> A
         return [in_short(each) for each in found]
     except gr.Error as error:
         raise ValueError(error.message) from error
-    except (ValueError, MemoryError) as error:
-        raise ValueError(sentence(error)) from error
     except Exception as error:
-        logger.exception("an agent's call failed")
-        raise ValueError(f"The model failed: {sentence(error)}") from error
+        raise ValueError(failure(error, "an agent's call")) from error
 
 
 async def _end_with(request: Request, end: Callable[[], None]) -> None:

@@ -16,7 +16,7 @@ from app.inputs import Listed, Percent, Picture, check_request
 from app.sides import Sides
 from app.uploads import Upload
 from app.visits import asker_of, visit
-from app.words import sentence
+from app.words import failure
 from fitprune_core import Comparison
 from fitprune_core.run.results import ORIGINAL
 
@@ -134,11 +134,13 @@ class Api:
 
 @contextlib.contextmanager
 def _refusals() -> Iterator[None]:
-    """What a caller can mend reaches him as a sentence."""
+    """Whatever ends a call reaches its caller as a sentence."""
     try:
         yield
-    except (ValueError, MemoryError) as error:
-        raise gr.Error(sentence(error), print_exception=False) from error
+    except gr.Error:
+        raise
+    except Exception as error:
+        raise gr.Error(failure(error, "a call"), print_exception=False) from error
 
 
 def _begin(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
+
+logger = logging.getLogger(__name__)
 
 # An absolute path of at least one folder, up to what cannot be in a name or ends a sentence; not the path of a URL.
 _FOLDERS = re.compile(r"(?<![\w:/.])(?:[A-Za-z]:)?[/\\](?:[^\s/\\'\"`:;,()\[\]]+[/\\])+")
@@ -14,6 +17,18 @@ def sentence(error: BaseException | str) -> str:
     first = text.split()[0]
     begin = first.capitalize() if first.islower() and first.isalpha() else first  # a file keeps its name
     return begin + text[len(first) :] + ("" if text.endswith((".", "!", "?")) else ".")
+
+
+def failure(error: Exception, what: str, more: str = "") -> str:
+    """Why what somebody asked of the model ended, as sentences for him.
+
+    A ValueError or a MemoryError names what he can change. Any other is a fault of the model's or of the app's: it is
+    called so, followed by `more`, and the log has its trace under `what`, such as "a sweep".
+    """
+    if isinstance(error, ValueError | MemoryError):
+        return sentence(error)
+    logger.error("%s failed", what, exc_info=error)
+    return f"The model failed: {sentence(error)} {more}".rstrip()
 
 
 def duration(seconds: float) -> str:

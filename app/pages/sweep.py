@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from functools import partial
@@ -23,14 +22,12 @@ from app.scenes import KnownAnswer, true_answer
 from app.sides import original_and
 from app.uploads import Upload
 from app.visits import Waiting, address_of, sweeper, visit
-from app.words import duration, sentence
+from app.words import duration, failure
 from fitprune_core import Comparison
 
 _METHODS = ("fitprune", "random", "uniform", "cross-only", "fastv")
 _THUMBNAIL = 220
 _READY = "Choose methods and budgets. The picture and the question are those of Compare."
-
-logger = logging.getLogger(__name__)
 
 
 class SweepPage:
@@ -69,12 +66,8 @@ class SweepPage:
                         yield {self.grid: item, self.asked: asked, self.notice: Message(text=progress(item, began))}
                     elif isinstance(item, Waiting) and not item.is_turn:
                         yield {self.notice: Message(text=item.in_words())}
-        except (ValueError, MemoryError) as error:
-            yield {self.notice: Message(text=sentence(error), kind="error")}
-            return
         except Exception as error:
-            logger.exception("a sweep failed")
-            yield {self.notice: Message(text=f"The model failed: {sentence(error)}", kind="error")}
+            yield {self.notice: Message(text=failure(error, "a sweep"), kind="error")}
             return
         if not place.is_replaced:
             is_done = all(cell is not None for line in grid.cells for cell in line)

@@ -281,6 +281,21 @@ def test_a_second_call_of_one_client_takes_the_place_of_the_first(client, pictur
     assert slow.most == 1
 
 
+@pytest.mark.parametrize("api_name", ["/compare", "/sweep"])
+def test_a_model_that_fails_is_not_called_the_fault_of_the_caller(client, picture, engine, monkeypatch, api_name):
+    """He reads what went wrong, as on the pages, and no folder of the server."""
+
+    def failing(*_, **__):
+        raise RuntimeError("the device is gone, see /home/somebody/device.log")
+        yield
+
+    monkeypatch.setattr(engine, api_name[1:], failing)
+    asked = (handle_file(str(picture)), "What is it?", 60 if api_name == "/compare" else [60])
+    with pytest.raises(AppError) as error:
+        client.predict(*asked, api_name=api_name)
+    assert str(error.value) == "The model failed: The device is gone, see device.log."
+
+
 @pytest.mark.slow
 def test_nobody_is_let_into_a_line_that_is_full(client, picture, slow):
     places = [slow.line.join(str(number)) for number in range(slow.limits.max_waiting + 1)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import AsyncGenerator, Callable, Generator
 from functools import partial
 
@@ -16,9 +15,7 @@ from app.pages.wiring import QUIET, told
 from app.parts.lens import Lens
 from app.parts.notice import Message
 from app.visits import Waiting, address_of, looker, visit
-from app.words import sentence
-
-logger = logging.getLogger(__name__)
+from app.words import failure
 
 
 class Looking:
@@ -52,11 +49,8 @@ class Looking:
                     elif isinstance(item, Waiting) and not item.is_turn:
                         has_waited = True
                         yield {parts.notice: Message(text=item.in_words())}
-        except (ValueError, MemoryError) as error:
-            yield {parts.notice: Message(text=sentence(error), kind="error")}
         except Exception as error:
-            logger.exception("a look at a token failed")
-            yield {parts.notice: Message(text=f"The model failed: {sentence(error)}", kind="error")}
+            yield {parts.notice: Message(text=failure(error, "a look at a token"), kind="error")}
 
     def _work(
         self, subject: Subject, side: int, index: int, should_stop: Callable[[], bool]

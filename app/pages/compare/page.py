@@ -42,7 +42,7 @@ from app.scenes import Example, KnownAnswer, linked, new_scene, true_answer
 from app.sides import Sides, sides_asked
 from app.uploads import Upload
 from app.visits import Waiting, address_of, looker, sweeper, visit
-from app.words import sentence
+from app.words import failure, sentence
 from app.zero_gpu import is_zero_gpu
 from fitprune_core import Answered, Comparison, Partial
 from fitprune_core.pruning.paint import UNPAINTED, Paint
@@ -168,14 +168,9 @@ class ComparePage:
                     if isinstance(item, Result):
                         kept, ended, found = item.kept, item.ended, item.found
                     yield self._update(item, asked)
-        except (ValueError, MemoryError) as error:
-            words = Message(text=sentence(error), kind="error")
-            yield {**self._restore(kept, words), **self._saveable(found)}
-            return
         except Exception as error:
-            logger.exception("a comparison failed")
             which = _BEFORE if found is None else _UNTIMED
-            words = Message(text=f"The model failed: {sentence(error)} {which}", kind="error")
+            words = Message(text=failure(error, "a comparison", which), kind="error")
             yield {**self._restore(kept, words), **self._saveable(found)}
             return
         if ended and not place.is_replaced:
