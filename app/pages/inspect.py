@@ -12,7 +12,7 @@ import gradio as gr
 from app.demo_model.easy_vqa import MISSING, is_installed
 from app.engine import Engine
 from app.pages.compare import CLICK_RUN, ComparePage
-from app.pages.wiring import AT_ONCE, BUDGETS, LOOK, QUIET, refused, told, told_number
+from app.pages.wiring import AT_ONCE, BUDGETS, LOOK, QUIET, number_or_none, refused, told_number
 from app.parts.notice import Message, Notice
 from app.parts.sides import Chosen
 from app.parts.table import Table, TableData
@@ -159,19 +159,18 @@ class InspectPage:
 
     def look(self, token: str | None, event: gr.EventData) -> dict:
         """A row was chosen: show its picture."""
-        path = self._picture_of(token, told(event, "index"))
+        path = self._picture_of(token, event)
         return {self.parts.picture: open_picture(path) if path else None}
 
     def open_row(self, token: str | None, event: gr.EventData, compare: ComparePage) -> dict:
         """A row is to be compared: its picture, its question, what is right, and its side's method and budget."""
-        index = told(event, "index")
-        path, outcomes = self._picture_of(token, index), self._outcomes_of(token)
+        path, outcomes = self._picture_of(token, event), self._outcomes_of(token)
         if path is None or outcomes is None:
             raise gr.Error("This row has no picture here.", print_exception=False)
         side = outcomes.sides[told_number(event, "side", len(outcomes.sides))]
         parts, reduction = compare.parts, side.reduction
         budget = {} if reduction is None else {parts.percent: round(100 * reduction)}
-        asked = outcomes.questions[index]
+        asked = outcomes.questions[told_number(event, "index", len(outcomes.questions))]
         known = KnownAnswer(asked.text, asked.expected) if asked.expected else None
         sides = {parts.sides: Chosen.of(original_and(side.method))}
         return {parts.picture: open_picture(path), parts.question: asked.text, parts.seed: known, **sides, **budget}
@@ -201,10 +200,13 @@ class InspectPage:
         told = {parts.title: title, parts.notice: Message(text=text)}
         return {**over, parts.table: table, parts.shown: run.token, **told}
 
-    def _picture_of(self, token: str | None, index: Any) -> Path | None:
-        """The picture of a row of a run, inside its folder; None where there is none."""
+    def _picture_of(self, token: str | None, event: gr.EventData) -> Path | None:
+        """The picture of the row of a run that an event is about, inside its folder; None where there is none."""
         run, outcomes = self.runs.find(token), self._outcomes_of(token)
-        if run is None or outcomes is None or not isinstance(index, int) or not 0 <= index < len(outcomes.questions):
+        if run is None or outcomes is None:
+            return None
+        index = number_or_none(event, "index", len(outcomes.questions))
+        if index is None:
             return None
         path = (run.pictures / outcomes.questions[index].picture).resolve()
         return path if path.is_relative_to(run.folder.resolve()) and path.is_file() else None

@@ -35,9 +35,16 @@ def told(event: gr.EventData, name: str) -> Any:
     return event._data.get(name) if isinstance(event._data, dict) else None
 
 
-def told_number(event: gr.EventData, name: str, below: int) -> int:
-    """A whole number from 0 up that a browser tells with an event. Raises gr.Error for anything else."""
+def number_or_none(event: gr.EventData, name: str, below: int) -> int | None:
+    """A whole number from 0 up that a browser tells with an event; None for anything else, True among it."""
     number = told(event, name)
-    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < below:
+    is_whole = isinstance(number, int) and not isinstance(number, bool)
+    return number if is_whole and 0 <= number < below else None
+
+
+def told_number(event: gr.EventData, name: str, below: int) -> int:
+    """As `number_or_none`, but raises gr.Error where there is none."""
+    number = number_or_none(event, name, below)
+    if number is None:
         raise gr.Error(NOT_OURS, print_exception=False)
     return number

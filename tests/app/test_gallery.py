@@ -97,7 +97,7 @@ def test_a_file_that_was_damaged_since_is_told(tmp_path):
     assert list(update) == [notice] and update[notice].text == "a.json: it is no exported comparison."
 
 
-@pytest.mark.parametrize("index", [None, -1, 2, "0", 1.0])
+@pytest.mark.parametrize("index", [None, -1, 2, "0", 1.0, True])
 def test_what_is_not_in_the_gallery_is_told(sharing, index):
     update, notice = sharing.visit(SimpleNamespace(_data={"index": index}), VISITOR), sharing.page.parts.notice
     assert list(update) == [notice] and update[notice].kind == "error"

@@ -162,10 +162,16 @@ def test_words_about_waiting_and_an_earlier_failure_go_when_there_is_something_t
     assert "before you" in waiting[notice].text and last[notice].text == "Timing: so." and last[page.parts.lens].token
 
 
-NOWHERE = [{"side": 2, "index": 0}, {"side": 0, "index": "1"}, {}]
+NOWHERE = [
+    {"side": 2, "index": 0},
+    {"side": True, "index": 0},
+    {"side": 1.0, "index": 0},
+    {"side": 0, "index": "1"},
+    {},
+]
 
 
-@pytest.mark.parametrize("event", [{"side": 0, "index": 99}, *slow(*NOWHERE)])
+@pytest.mark.parametrize("event", [{"side": 0, "index": 99}, {"side": 1, "index": True}, *slow(*NOWHERE)])
 def test_tokens_that_are_not_there_are_refused(page, tmp_path, event):
     subject = run_of(page, tmp_path)[-1][page.parts.subject]
     (update,) = looked(page, subject, **event)

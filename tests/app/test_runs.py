@@ -225,6 +225,19 @@ def test_rows_keep_their_pictures_while_another_run_is_on_the_way(engine, runs, 
     assert "shown" not in page.look_after(second.token)  # it was stopped before its first answer
 
 
+@pytest.mark.parametrize("index", [True, 1.0, "1", None, -1, 3])
+def test_only_a_number_of_a_row_shows_a_picture(engine, runs, monkeypatch, index):
+    page = InspectPage(engine, runs)
+    page.parts = SimpleNamespace(picture="picture")
+    outcomes = SimpleNamespace(questions=[SimpleNamespace(picture=f"{number}.png") for number in range(3)])
+    monkeypatch.setattr(page, "_outcomes_of", lambda token: outcomes)
+    run = begin(runs)
+    assert page.look(run.token, SimpleNamespace(_data={"index": 1}))["picture"] is not None
+    assert page.look(run.token, SimpleNamespace(_data={"index": index}))["picture"] is None
+    run.stop()
+    wait_for(run)
+
+
 def _until(should_stop):
     while not should_stop():
         time.sleep(0.01)

@@ -11,7 +11,7 @@ import gradio as gr
 from app.asked import Subject
 from app.lens import look_at
 from app.pages.compare.page import ComparePage
-from app.pages.wiring import QUIET, told
+from app.pages.wiring import QUIET, number_or_none
 from app.parts.lens import Lens
 from app.parts.notice import Message
 from app.visits import Waiting, address_of, looker, visit
@@ -62,8 +62,9 @@ class Looking:
 
 def _token_of(event: gr.EventData, subject: Subject) -> tuple[int, int]:
     """The side and the number of the token that was clicked. Raises ValueError for one that is not there."""
-    side, index = told(event, "side"), told(event, "index")
-    if side not in (0, 1) or not isinstance(index, int) or not 0 <= index < len(subject.token_ids[side]):
+    side = number_or_none(event, "side", 2)
+    index = None if side is None else number_or_none(event, "index", len(subject.token_ids[side]))
+    if side is None or index is None:
         raise ValueError("there is no such token in this answer")
     return side, index
 

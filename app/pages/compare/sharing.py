@@ -11,7 +11,7 @@ from app.pages.compare.history import create_history
 from app.pages.compare.keeping import Export
 from app.pages.compare.page import ComparePage
 from app.pages.compare.showing import closing_words, showing
-from app.pages.wiring import AT_ONCE, QUIET, told
+from app.pages.wiring import AT_ONCE, QUIET, number_or_none, told
 from app.parts.answers import Board
 from app.parts.notice import Message
 from app.parts.presenter import Presenter
@@ -60,8 +60,9 @@ class Sharing:
 
     def visit(self, event: gr.EventData, request: gr.Request) -> dict:
         """Show a comparison of the gallery; nothing runs."""
-        index, gallery = told(event, "index"), self.page.gallery
-        if not isinstance(index, int) or not 0 <= index < len(gallery):
+        gallery = self.page.gallery
+        index = number_or_none(event, "index", len(gallery))
+        if index is None:
             return {self.page.parts.notice: Message(text="There is no such comparison in the gallery.", kind="error")}
         return self._show(gallery[index].path, "Made elsewhere", request)
 
