@@ -22,8 +22,9 @@ from app.demo_model.easy_vqa import write_questions
 from app.demo_model.samples import write_samples
 from app.engine import Engine, check_percent
 from app.line import check_room
+from app.one_by_one import OneByOne
 from app.stored import make_room
-from app.words import duration
+from app.words import duration, failure
 from app.zero_gpu import is_zero_gpu
 from fitprune_core.checks.files import read_json, write_whole
 from fitprune_core.checks.words import shown
@@ -73,6 +74,7 @@ class Run:
     began: float = 0.0
     address: str = ""
     _stop: threading.Event = field(default_factory=threading.Event)
+    _withdraw: Callable[[Run], None] = field(default=lambda run: None, repr=False, compare=False)
 
     @property
     def results(self) -> Path:
@@ -96,8 +98,7 @@ class Run:
     def stop(self) -> None:
         """End it after the batch that it is at; what was answered is kept. One that waits is over at once."""
         self._stop.set()
-        if self.state == "waiting":
-            self.state = "stopped"
+        self._withdraw(self)
 
     @property
     def progress(self) -> str:
@@ -117,7 +118,8 @@ class Runs:
         self.engine, self.folder = engine, folder
         self._runs: dict[str, Run] = {}
         self._made: set[str] = set()  # tokens of those whose folders are being filled
-        self._turn, self._beginning = threading.Lock(), threading.Lock()
+        self._beginning = threading.Lock()
+        self._line = OneByOne(self._work)
 
     def ask(
         self,
@@ -197,9 +199,10 @@ class Runs:
         _check_inside(samples, folder)
         check_pictures(samples)
         write_whole(folder / _PLAN, json.dumps(asdict(plan)))
-        run = self._runs[token] = Run(token, folder, plan, "waiting", total=total, address=address)
+        run = Run(token, folder, plan, "waiting", total=total, address=address, _withdraw=self._withdraw)
+        self._line.add(run)
+        self._runs[token] = run
         self._made.discard(token)
-        threading.Thread(target=self._work, args=(run,), daemon=True, name=f"run {token[:6]}").start()
         return run
 
     def find(self, token: str | None) -> Run | None:
@@ -224,27 +227,31 @@ class Runs:
         self._made.discard(token)
         shutil.rmtree(self.folder / token, ignore_errors=True)
 
+    def _withdraw(self, run: Run) -> None:
+        """End a run that was stopped, if it waits; one that is on the way looks for itself."""
+        if self._line.withdraw(run):
+            run.state = "stopped"
+
     def _work(self, run: Run) -> None:
-        with self._turn:
-            if run._stop.is_set():
-                run.state = "stopped"
-                return
-            run.state, run.began = "running", time.monotonic()
+        run.state, run.began = "running", time.monotonic()
+        state, run.problem = self._outcome(run)
+        run.state = state
 
-            def progress(done: int, total: int) -> None:
-                run.done, run.total = done, total
+    def _outcome(self, run: Run) -> tuple[str, str]:
+        """Do what a run is to do; how it ended, see `Run`, and why it failed."""
 
-            try:
-                self._do(run, progress)
-            except Stopped:
-                run.state = "stopped"
-            except (ValueError, OSError, MemoryError) as error:
-                run.state, run.problem = "failed", str(error)
-            except Exception as error:
-                logger.exception("a run failed")
-                run.state, run.problem = "failed", f"the model failed: {error}"
-            else:
-                run.state = "stopped" if run._stop.is_set() and run.done < run.total else "done"
+        def progress(done: int, total: int) -> None:
+            run.done, run.total = done, total
+
+        try:
+            self._do(run, progress)
+        except Stopped:
+            return "stopped", ""
+        except OSError as error:  # such as a disk that is full: his questions are not at fault, nor is the model
+            return "failed", str(error)
+        except Exception as error:
+            return "failed", failure(error, "a run")
+        return ("stopped" if run._stop.is_set() and run.done < run.total else "done"), ""
 
     def _do(self, run: Run, progress: Callable[[int, int], None]) -> None:
         plan, samples, stop = run.plan, run.folder / run.plan.samples, run._stop.is_set

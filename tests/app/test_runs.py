@@ -81,21 +81,21 @@ def test_one_run_at_a_time_has_the_model(engine, runs, monkeypatch):
 
 @pytest.mark.slow
 def test_what_was_answered_before_a_stop_is_kept(engine, runs, monkeypatch):
-    evaluate = engine.evaluate
+    evaluate, is_begun = engine.evaluate, threading.Event()
 
     def stopped_after_one(*arguments, progress, **options):
         def tell(done, total):
             progress(done, total)
+            is_begun.wait(10)
             run.stop()
 
         evaluate(*arguments, progress=tell, **options)
 
     monkeypatch.setattr("fitprune_core.run.batch.BatchSize.of", lambda *_: 1)
     monkeypatch.setattr(engine, "evaluate", stopped_after_one)
-    gate = runs._turn.acquire()
     run = begin(runs)
-    runs._turn.release()
-    assert gate and wait_for(run).state == "stopped" and run.done == 1
+    is_begun.set()
+    assert wait_for(run).state == "stopped" and run.done == 1
     assert len(read_results(run.results).questions) == 1
     monkeypatch.setattr(engine, "evaluate", evaluate)
     again = wait_for(runs.begin(run.token, run.plan))
@@ -206,6 +206,33 @@ def test_one_that_waits_is_over_as_soon_as_it_is_stopped_and_begins_no_more(engi
     first.stop()
     wait_for(first)
     assert asked == [1] and second.state == "stopped"
+
+
+def test_one_who_asks_again_and_again_behind_a_long_run_holds_one_place_and_no_thread(runs, monkeypatch):
+    """30 runs, each in the place of the one before; of them the last is begun, on the thread of the first."""
+    free, begun = threading.Event(), []
+    monkeypatch.setattr(runs, "_do", lambda run, progress: begun.append(run.token) or free.wait(30))
+    long = begin(runs)
+    until = time.monotonic() + 10
+    while not begun and time.monotonic() < until:
+        time.sleep(0.01)
+    before, asked = threading.active_count(), []
+    for _ in range(30):
+        asked.append(runs.ask(asked[-1].token if asked else None, None, 10, [60], ["fitprune"]))
+    assert threading.active_count() <= before and list(runs._line._waiting) == [asked[-1]]
+    assert [run.state for run in asked] == ["stopped"] * 29 + ["waiting"]
+    free.set()
+    assert [wait_for(run).state for run in (long, asked[-1])] == ["done", "done"]
+    assert begun == [long.token, asked[-1].token]
+
+
+def test_runs_have_the_model_in_the_order_in_which_they_came(runs, monkeypatch):
+    free, begun = threading.Event(), []
+    monkeypatch.setattr(runs, "_do", lambda run, progress: begun.append(run) or free.wait(30))
+    asked = [begin(runs, count=1) for _ in range(5)]
+    free.set()
+    assert all(wait_for(run).state == "done" for run in asked) and begun == asked
+    assert wait_for(begin(runs, count=1)).state == "done"  # also after the thread has ended
 
 
 @pytest.mark.slow
