@@ -1,6 +1,7 @@
 """Runs of many questions in the background: one at a time, each in a folder of its own, found again by its token.
 
-A run goes on where it stopped, also when the server was killed: its plan, questions and journal are in its folder.
+A run goes on where it stopped, also when the server was killed: its plan, questions and journal are in its folder. Two
+servers may have one folder for their runs; each works on its own.
 """
 
 from __future__ import annotations
@@ -8,9 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import re
-import secrets
-import shutil
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +22,7 @@ from app.demo_model.samples import write_samples
 from app.engine import Engine, check_percent
 from app.line import check_room
 from app.one_by_one import OneByOne
+from app.run_folders import PLAN, RunFolders, is_token
 from app.stored import make_room
 from app.words import duration, failure
 from app.zero_gpu import is_zero_gpu
@@ -35,8 +35,6 @@ from fitprune_core.samples.files import check_pictures, check_samples, read_samp
 KEEP_SECONDS = 86_400
 MOST_QUESTIONS = 5_000
 MOST_BYTES = 512 * 2**20  # of a zip, unpacked
-_TOKEN = re.compile(r"[\w-]{24}")
-_PLAN = "plan.json"
 EVALUATE, CALIBRATE = "evaluate", "calibrate"
 SCENES, EASY_VQA = "scenes", "easy-vqa"
 _RESULTS = {EVALUATE: "results.csv", CALIBRATE: "statistics.npz"}
@@ -116,8 +114,8 @@ class Runs:
 
     def __init__(self, engine: Engine, folder: Path) -> None:
         self.engine, self.folder = engine, folder
+        self._folders = RunFolders(folder)  # those that are being filled or are on the way are held
         self._runs: dict[str, Run] = {}
-        self._made: set[str] = set()  # tokens of those whose folders are being filled
         self._beginning = threading.Lock()
         self._line = OneByOne(self._work)
 
@@ -162,6 +160,7 @@ class Runs:
             run = self.begin(token, plan, asker.address)
         except BaseException as error:
             if token:
+                self._folders.release(token)
                 self.remove(token)
             if isinstance(error, OSError):  # a disk that is full, or may not be written
                 reason = error.strerror or type(error).__name__
@@ -172,13 +171,10 @@ class Runs:
         return run
 
     def new_folder(self) -> tuple[str, Path]:
-        """The token and the empty folder of a run to come; what is too old is removed."""
+        """The token and the folder of a run to come, without questions; what is too old is removed. Raises OSError."""
         self._forget_old()
-        token = secrets.token_urlsafe(18)
-        self._made.add(token)
-        folder = self.folder / token
-        folder.mkdir(parents=True)
-        return token, folder
+        token = self._folders.make()
+        return token, self._folders.of(token)
 
     def begin(self, token: str, plan: Plan, address: str = "") -> Run:
         """Begin a run in its folder, or return it where it is on the way already.
@@ -188,21 +184,28 @@ class Runs:
         _check_lent(plan.task)
         with self._beginning:
             run = self._runs.get(token)
-            return run if run is not None and run.is_busy else self._begin(token, plan, address)
+            if run is not None and run.is_busy:
+                return run
+            if not self._folders.holds(token) and not self._folders.hold(token):
+                raise ValueError("this run cannot go on here: another server has it, or its folder is gone")
+            try:
+                return self._begin(token, plan, address)
+            except BaseException:
+                self._folders.release(token)
+                raise
 
     def _begin(self, token: str, plan: Plan, address: str) -> Run:
-        folder = self.folder / token
+        folder = self._folders.of(token)
         samples = folder / plan.samples
         total = check_samples(samples)
         if total > MOST_QUESTIONS:
             raise ValueError(f"there are {total:,} questions; a run here asks up to {MOST_QUESTIONS:,}")
         _check_inside(samples, folder)
         check_pictures(samples)
-        write_whole(folder / _PLAN, json.dumps(asdict(plan)))
+        write_whole(folder / PLAN, json.dumps(asdict(plan)))
         run = Run(token, folder, plan, "waiting", total=total, address=address, _withdraw=self._withdraw)
         self._line.add(run)
         self._runs[token] = run
-        self._made.discard(token)
         return run
 
     def find(self, token: str | None) -> Run | None:
@@ -210,31 +213,35 @@ class Runs:
 
         A run whose plan cannot be read is not known either.
         """
-        if not isinstance(token, str) or not _TOKEN.fullmatch(token):
+        if not is_token(token):
             return None
-        if token not in self._runs and (self.folder / token / _PLAN).is_file():
+        folder = self._folders.of(token)
+        if token not in self._runs and os.path.isfile(folder / PLAN):  # False, too, for a folder of somebody else's
             try:
-                plan = _read_plan(self.folder / token / _PLAN)
+                plan = _read_plan(folder / PLAN)
             except (ValueError, KeyError, TypeError, OSError):
                 logger.warning("the plan of a run is damaged")
                 return None
-            self._runs.setdefault(token, Run(token, self.folder / token, plan))
+            self._runs.setdefault(token, Run(token, folder, plan))
         return self._runs.get(token)
 
-    def remove(self, token: str) -> None:
-        """Remove a run that is over, with all that it holds."""
-        self._runs.pop(token, None)
-        self._made.discard(token)
-        shutil.rmtree(self.folder / token, ignore_errors=True)
+    def remove(self, token: str) -> bool:
+        """Remove a run that is over, with all that it holds. Returns whether it was one; of other servers, too."""
+        is_gone = self._folders.remove(token)
+        if is_gone:
+            self._runs.pop(token, None)
+        return is_gone
 
     def _withdraw(self, run: Run) -> None:
         """End a run that was stopped, if it waits; one that is on the way looks for itself."""
         if self._line.withdraw(run):
+            self._folders.release(run.token)
             run.state = "stopped"
 
     def _work(self, run: Run) -> None:
         run.state, run.began = "running", time.monotonic()
         state, run.problem = self._outcome(run)
+        self._folders.release(run.token)  # before it is over: then it may be begun again
         run.state = state
 
     def _outcome(self, run: Run) -> tuple[str, str]:
@@ -261,13 +268,10 @@ class Runs:
             self.engine.evaluate(samples, plan.percents, plan.methods, run.results, progress=progress, should_stop=stop)
 
     def _forget_old(self) -> None:
-        if not self.folder.is_dir():
-            return
         oldest = time.time() - KEEP_SECONDS
-        for folder in self.folder.iterdir():
-            run = self._runs.get(folder.name)
+        for folder in self._folders.all():
             with contextlib.suppress(FileNotFoundError):  # another request removed it
-                if folder.stat().st_mtime < oldest and not (run and run.is_busy):
+                if folder.stat().st_mtime < oldest:
                     self.remove(folder.name)
 
     def _make_room(self) -> None:
@@ -276,16 +280,16 @@ class Runs:
         Raises ValueError, in words, where those alone are too much.
         """
         limits = self.engine.limits
-        left = make_room(self.folder.iterdir(), limits.stored_bytes, self._is_on_the_way)
+
+        def remove(folder: Path) -> bool:
+            return self.remove(folder.name)
+
+        left = make_room(self._folders.all(), limits.stored_bytes, lambda folder: False, remove=remove)
         for token in [token for token in list(self._runs) if not (self.folder / token).is_dir()]:
             self._runs.pop(token, None)
         if left > limits.stored_bytes:
             most = f"{limits.max_stored_mb:,} MB, as many as they may"
             raise ValueError(f"Runs that are on the way take {most}. Try again when one of them is over.")
-
-    def _is_on_the_way(self, folder: Path) -> bool:
-        run = self._runs.get(folder.name)
-        return folder.name in self._made or (run is not None and run.is_busy)
 
 
 def _check_inside(samples: Path, folder: Path) -> None:

@@ -26,10 +26,12 @@ def make_room(
     most: int,
     is_needed: Callable[[Path], bool],
     measured: Callable[[Path], tuple[float, int]] | None = None,
+    remove: Callable[[Path], bool] | None = None,
 ) -> int:
     """Remove the oldest of some files and folders until they take no more than `most` bytes; what is needed stays.
 
     measured: when an entry was changed last, and its bytes; all that is in it is looked at where nobody knows.
+    remove: removes an entry, and says whether it could.
     Returns the bytes that are left: more than `most` where so many are needed.
     """
     found = sorted((*(measured or _changed_and_size)(entry), entry) for entry in entries)
@@ -37,8 +39,7 @@ def make_room(
     for _, size, entry in found:
         if left <= most:
             break
-        if not is_needed(entry):
-            _remove(entry)
+        if not is_needed(entry) and (remove or _remove)(entry):
             left -= size
     return left
 
@@ -56,11 +57,12 @@ def _changed_and_size(entry: Path) -> tuple[float, int]:
     return changed, size
 
 
-def _remove(entry: Path) -> None:
+def _remove(entry: Path) -> bool:
     if entry.is_dir() and not entry.is_symlink():
         shutil.rmtree(entry, ignore_errors=True)
     else:
         entry.unlink(missing_ok=True)
+    return True
 
 
 class UploadsRoom:

@@ -164,7 +164,7 @@ def test_a_zip_that_fails_in_whatever_way_leaves_nothing_and_ends_nothing(engine
     with pytest.raises(ValueError, match="at least one method"):
         runs.ask(old.token, None, 10, [60], [])
     assert [folder.name for folder in runs.folder.iterdir()] == [old.token]
-    assert old.is_busy and not runs._made
+    assert old.is_busy and list(runs._folders._held) == [old.token]
     new = runs.ask(old.token, None, 10, [60], ["fitprune"])
     assert wait_for(old).state == "stopped"
     new.stop()
