@@ -48,6 +48,7 @@ def build_demo(
             in_background = Runs(engine, runs)
             # Outside the tabs: a tab's parts are made when it is first shown, too late for whoever is back.
             token = gr.BrowserState("", storage_key="fitprune-run", secret="fitprune-studio")
+            fitting = gr.BrowserState("", storage_key="fitprune-fit", secret="fitprune-studio")
             with gr.Tabs(elem_id="pages") as tabs:
                 with gr.Tab("Compare", id="compare"):
                     page = create_compare(engine, load_gallery(gallery), precomputed)
@@ -58,12 +59,13 @@ def build_demo(
                 with gr.Tab("Inspect", id="inspect"):
                     inspect = create_inspect(engine, page, tabs, in_background, token)
                 with gr.Tab("Recipes", id="recipes"):
-                    create_recipes(engine, in_background)
+                    recipes = create_recipes(engine, in_background, fitting)
                 with gr.Tab("About", id="about"):
                     Guide(GuideData(model=engine.model_name, is_demo=engine.is_demo), elem_classes="bare")
             create_api(engine)
         demo.unload(page.leave)
         inspect.welcome(demo)
+        recipes.welcome(demo)
         # The embedded model is quick, so a visitor meets a result, not an empty page; of another model he meets one
         # where the address asks for it, unless that took of his quota.
         first = RUN_BEGUN if engine.is_demo else RUN_LINKED

@@ -225,6 +225,13 @@ class Runs:
             self._runs.setdefault(token, Run(token, folder, plan))
         return self._runs.get(token)
 
+    def go_on(self, token: str | None) -> Run | None:
+        """The run of a token, as `find` has it; one that the end of a server cut short goes on. Raises as `begin`."""
+        run = self.find(token)
+        if run is None or run.is_busy or run.was_stopped or run.state == "failed" or run.results.is_file():
+            return run
+        return self.begin(run.token, run.plan)
+
     def remove(self, token: str) -> bool:
         """Remove a run that is over, with all that it holds. Returns whether it was one; of other servers, too."""
         is_gone = self._folders.remove(token)

@@ -141,13 +141,10 @@ class InspectPage:
 
     def go_on(self, token: str) -> dict:
         """A visitor is back: his run is shown, and goes on where the server left it."""
-        run = self.runs.find(token)
-        is_left = run is not None and not run.is_busy and not run.was_stopped and run.state != "failed"
-        if run is not None and is_left and not run.results.is_file():
-            try:
-                run = self.runs.begin(token, run.plan)
-            except (ValueError, OSError) as error:
-                return {self.parts.notice: Message(text=sentence(error), kind="error")}
+        try:
+            self.runs.go_on(token)
+        except (ValueError, OSError) as error:
+            return {self.parts.notice: Message(text=sentence(error), kind="error")}
         return self.look_after(token)
 
     def stop(self, token: str) -> dict:

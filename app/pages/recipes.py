@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +28,21 @@ _READY = "Look at the recipes that are here, upload one, or fit one from your ow
 
 @dataclass(frozen=True)
 class Parts:
-    """The components that events read and write. `own` holds the curves that this visitor added."""
+    """The components that events read and write.
+
+    `own` holds the curves that this visitor added, `token` that of his run, kept in his browser.
+    """
 
     upload: gr.File
     questions: gr.File
     scenes: gr.Slider
     percent: gr.Slider
     run: gr.Button
+    stop: gr.Button
     notice: Notice
     curves: Curves
     own: gr.State
-    token: gr.State
+    token: gr.BrowserState
     timer: gr.Timer
 
 
@@ -48,6 +53,12 @@ class RecipesPage:
 
     def __init__(self, engine: Engine, runs: Runs) -> None:
         self.engine, self.runs = engine, runs
+
+    @property
+    def all_shown(self) -> list[gr.components.Component]:
+        """What how far a run is may change."""
+        parts = self.parts
+        return [parts.notice, parts.curves, parts.own, parts.timer, parts.stop]
 
     def here(self) -> list[Curve]:
         """The recipes of the model that is loaded, and those that the authors published."""
@@ -83,23 +94,52 @@ class RecipesPage:
             run = self.runs.ask(token, questions, int(scenes), [percent], seed=_SEED, task=CALIBRATE, asker=asker)
         except ValueError as error:
             return refused(error, self.runs.find(token), parts.notice, parts.timer)
-        return {parts.token: run.token, parts.notice: Message(text=run.progress), parts.timer: gr.Timer(active=True)}
+        return {parts.token: run.token, **self._on_the_way(run)}
+
+    def go_on(self, token: str | None, own: list[dict[str, Any]]) -> dict:
+        """A visitor is back: his run is shown, and goes on where the server left it."""
+        try:
+            self.runs.go_on(token)
+        except (ValueError, OSError) as error:
+            return {self.parts.notice: Message(text=sentence(error), kind="error")}
+        return self.look_after(token, own)
+
+    def stop(self, token: str | None, own: list[dict[str, Any]]) -> dict:
+        """End the visitor's run after its batch; what was seen so far makes no recipe."""
+        run = self.runs.find(token)
+        if run is not None:
+            run.stop()
+        return self.look_after(token, own)
 
     def look_after(self, token: str | None, own: list[dict[str, Any]]) -> dict:
         """How far the statistics are; once they are there, the recipe."""
         parts, run = self.parts, self.runs.find(token)
         if run is not None and run.is_busy:
-            return {parts.notice: Message(text=run.progress)}
-        over = {parts.timer: gr.Timer(active=False)}
+            return self._on_the_way(run)
+        over = {parts.timer: gr.Timer(active=False), parts.stop: gr.Button(interactive=False)}
         if run is None:
             return over
         if run.state == "failed":
             return {**over, parts.notice: Message(text=sentence(run.problem), kind="error")}
         if not run.results.is_file():
             return {**over, parts.notice: Message(text="Stopped.")}
-        curve = _fitted(run)
+        try:
+            curve = _fitted(run)
+        except (ValueError, OSError) as error:
+            return {**over, parts.notice: Message(text=sentence(error), kind="error")}
         done = f"Fitted from {run.total} samples: it saves {100 * curve.achieved:.1f} % of visual FLOPs."
         return {**over, **self._with(own, curve, done)}
+
+    def _on_the_way(self, run: Run) -> dict:
+        return {
+            self.parts.notice: Message(text=run.progress),
+            self.parts.timer: gr.Timer(active=True),
+            self.parts.stop: gr.Button(interactive=True),
+        }
+
+    def welcome(self, demo: gr.Blocks) -> None:
+        """What happens when somebody opens the page; events of a page belong to the Blocks around it."""
+        demo.load(self.go_on, [self.parts.token, self.parts.own], self.all_shown, **AT_ONCE)
 
     def _with(self, own: list[dict[str, Any]], curve: Curve, words: str) -> dict:
         """Draw a curve of the visitor's own, and say so; beyond as many as he may have, the oldest goes."""
@@ -115,13 +155,19 @@ class RecipesPage:
 
 
 def _fitted(run: Run) -> Curve:
-    """The recipe of a run's statistics, for the budget that was asked for."""
-    recipe = fit_recipe(AttentionStatistics.load(run.results), run.plan.percents[0] / 100)
+    """The recipe of a run's statistics, for the budget that was asked for. Raises ValueError and OSError."""
+    recipe = _fit(run.results, run.results.stat().st_mtime_ns, run.plan.percents[0] / 100)
     return curve_of(recipe, f"fitted here: {run.plan.title}", shown=True)
 
 
-def create_recipes(engine: Engine, runs: Runs) -> RecipesPage:
-    """Lay out the page inside the current tab and wire its events."""
+@lru_cache(maxsize=8)
+def _fit(path: Path, changed: int, reduction: float) -> PruningRecipe:
+    """The recipe of a file of statistics, made once for each time that it was `changed`, not for each visit."""
+    return fit_recipe(AttentionStatistics.load(path), reduction)
+
+
+def create_recipes(engine: Engine, runs: Runs, token: gr.BrowserState) -> RecipesPage:
+    """Lay out the page inside the current tab and wire its events. token: see `Parts`, outside of all tabs."""
     page = RecipesPage(engine, runs)
     with gr.Row(elem_classes="page-columns", equal_height=False):
         with gr.Column(elem_classes="page-controls", scale=0):
@@ -135,13 +181,17 @@ def create_recipes(engine: Engine, runs: Runs) -> RecipesPage:
             percent = gr.Slider(
                 1, LARGEST_PERCENT, 60, step=1, label="Visual FLOPs to save, %", elem_id="fit-budget", buttons=[]
             )
-            run = gr.Button("Fit a recipe", variant="primary", elem_id="fit")
+            with gr.Row():
+                run = gr.Button("Fit a recipe", variant="primary", elem_id="fit")
+                stop = gr.Button("Stop", elem_id="fit-stop", interactive=False)
+            gr.Markdown("It goes on when you close the page, and is kept a day.")
             notice = Notice(Message(text=_READY), elem_id="recipes-notice", elem_classes="bare")
         with gr.Column(elem_classes="page-results", scale=1):
             curves = Curves(CurvesData(curves=page.here()), elem_id="curves", elem_classes="bare")
-    own, token, timer = gr.State([]), gr.State(None), gr.Timer(LOOK, active=False)
-    page.parts = Parts(upload, questions, scenes, percent, run, notice, curves, own, token, timer)
+    own, timer = gr.State([]), gr.Timer(LOOK, active=False)
+    page.parts = Parts(upload, questions, scenes, percent, run, stop, notice, curves, own, token, timer)
     upload.upload(page.add, [upload, own], [notice, curves, own], **QUIET)
-    run.click(page.begin, [questions, scenes, percent, token], [token, notice, timer], **QUIET)
-    timer.tick(page.look_after, [token, own], [notice, curves, own, timer], **AT_ONCE)
+    run.click(page.begin, [questions, scenes, percent, token], [token, notice, timer, stop], **QUIET)
+    stop.click(page.stop, [token, own], page.all_shown, **AT_ONCE)
+    timer.tick(page.look_after, [token, own], page.all_shown, **AT_ONCE)
     return page

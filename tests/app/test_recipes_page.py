@@ -17,7 +17,7 @@ from app.parts.curves import Curve
 from app.runs import Runs
 from tests.tiny import random_picture
 
-NAMES = ("upload", "questions", "scenes", "percent", "run", "notice", "curves", "own", "token", "timer")
+NAMES = ("upload", "questions", "scenes", "percent", "run", "stop", "notice", "curves", "own", "token", "timer")
 REQUEST = SimpleNamespace(session_hash="mine", client=SimpleNamespace(host="192.0.2.1"))
 
 
@@ -115,3 +115,51 @@ def test_a_bad_zip_is_told_in_a_sentence(page, tmp_path):
     told = page.begin(str(tmp_path / "bad.zip"), 8, 50, None, REQUEST)
     assert told["notice"].kind == "error" and "bad.zip" in told["notice"].text
     assert str(tmp_path) not in told["notice"].text and not list(page.runs.folder.iterdir())
+
+
+def until_stopped(samples, out, *, progress, should_stop):
+    """In the place of `Engine.calibrate`: one question, and then nothing until it is stopped."""
+    progress(1, 8)
+    while not should_stop():
+        time.sleep(0.01)
+
+
+def test_a_run_is_shown_to_whoever_is_back_and_ends_when_he_says_so(page, tiny_engine, monkeypatch):
+    """The page is made anew, and all that it knows is the token: nothing is drawn of what is not there yet."""
+    monkeypatch.setattr(tiny_engine, "calibrate", until_stopped)
+    told = page.begin(None, 8, 50, None, REQUEST)
+    token, run = told["token"], page.runs.find(told["token"])
+    back = page.go_on(token, [])
+    assert back["notice"].text == run.progress and "curves" not in back
+    assert back["timer"].active and back["stop"].interactive and told["stop"].interactive
+    page.stop(token, [])
+    over = finished(page, told)
+    assert run.state == "stopped" and over["notice"].text == "Stopped."
+    assert not over["timer"].active and not over["stop"].interactive
+    assert page.go_on(token, [])["notice"].text == "Stopped." and not run.is_busy
+
+
+@pytest.mark.slow
+def test_a_run_that_the_end_of_a_server_cut_short_goes_on_and_its_recipe_is_drawn_at_each_visit(page, tmp_path):
+    token = page.begin(zip_of(tmp_path, 3), 8, 50, None, REQUEST)["token"]
+    first = finished(page, {"token": token})
+    page.runs.find(token).results.unlink()  # as if it had not come so far
+    page.runs = Runs(page.engine, page.runs.folder)
+    assert page.go_on(token, [])["timer"].active
+    again = finished(page, {"token": token})
+    assert recipe_of(again["curves"].curves[0]) == recipe_of(first["curves"].curves[0])
+    assert recipe_of(page.go_on(token, [])["curves"].curves[0]) == recipe_of(first["curves"].curves[0])
+
+
+@pytest.mark.parametrize("token", ["", None, "x" * 24, 5])
+def test_whoever_has_no_run_sees_what_the_page_begins_with(page, token):
+    assert set(page.go_on(token, [])) == {"timer", "stop"}
+
+
+def test_statistics_that_make_no_recipe_are_told_once(page, tiny_engine, monkeypatch, tmp_path):
+    """The timer, which would ask again each second, ends, and so does the button."""
+    monkeypatch.setattr(tiny_engine, "calibrate", lambda samples, out, **_: out.write_bytes(b"no statistics"))
+    told = finished(page, page.begin(None, 8, 50, None, REQUEST))
+    assert told["notice"].kind == "error" and "cannot read statistics" in told["notice"].text.casefold()
+    assert str(tmp_path) not in told["notice"].text and "curves" not in told
+    assert not told["timer"].active and not told["stop"].interactive

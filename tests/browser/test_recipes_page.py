@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from fitprune_core import METHODS, PruningRecipe
+from tests.app.fake_engine import FakeEngine
+from tests.app.serving import served
 from tests.browser.conftest import DESK, opened
 from tests.browser.pages import open_recipes
 
 pytestmark = pytest.mark.browser
+
+NOTICE = "document.querySelector('#recipes-notice').textContent.includes('{}')"
 
 
 @pytest.fixture
@@ -49,6 +55,31 @@ def test_a_saved_recipe_is_a_recipe_file(recipes, engine):
     with recipes.expect_download() as waiting:
         recipes.locator("#curves tbody button").first.click()
     assert PruningRecipe.load(waiting.value.path()) == engine.recipe_for(20)
+
+
+class Lasting(FakeEngine):
+    """An engine whose calibration goes on until somebody ends it."""
+
+    def calibrate(self, samples, out, *, progress, should_stop) -> None:
+        progress(3, 32)
+        while not should_stop():
+            time.sleep(0.01)
+
+
+def test_a_fit_is_found_again_after_a_reload_and_can_be_stopped(browser):
+    with served(Lasting()) as url:
+        page = opened(browser, url, viewport=DESK)
+        open_recipes(page)
+        assert page.is_disabled("#fit-stop")
+        page.click("#fit")
+        page.wait_for_function(NOTICE.format("3 of 32 questions"))
+        page.reload()
+        open_recipes(page)
+        page.wait_for_function(NOTICE.format("3 of 32 questions"))
+        page.click("#fit-stop:enabled")
+        page.wait_for_function(NOTICE.format("Stopped."))
+        assert page.is_disabled("#fit-stop")
+        page.context.close()
 
 
 def test_about_says_what_runs_and_where_it_comes_from(recipes):
