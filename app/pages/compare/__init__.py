@@ -2,7 +2,7 @@
 
 from app.pages.compare.layout import CLICK_RUN, RUN_BEGUN, RUN_LINKED, create_compare
 from app.pages.compare.looking import create_looking
-from app.pages.compare.page import ComparePage, place_in_words
+from app.pages.compare.page import ComparePage
 from app.pages.compare.sharing import create_sharing
 
 __all__ = [
@@ -13,5 +13,4 @@ __all__ = [
     "create_compare",
     "create_looking",
     "create_sharing",
-    "place_in_words",
 ]

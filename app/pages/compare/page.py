@@ -211,9 +211,9 @@ class ComparePage:
             if item.lens is not None:
                 more |= {parts.lens: item.lens}
             return {parts.board: item.board, parts.notice: item.message, parts.shown: item.kept.model_dump(), **more}
-        if isinstance(item, Waiting) and item.ahead:
+        if isinstance(item, Waiting) and not item.is_turn:
             board = queued_board(asked.percent, asked.sides)
-            return {parts.board: board, parts.notice: Message(text=place_in_words(item))}
+            return {parts.board: board, parts.notice: Message(text=item.in_words())}
         board = running_board(item if isinstance(item, Partial) else None, asked.percent, asked.sides)
         return {parts.board: board, parts.notice: Message(text="Answering…")}
 
@@ -332,11 +332,3 @@ class ComparePage:
         if ready is None:
             return {**begun, parts.is_ready: False}
         return {**begun, **showing_ready(parts, self.engine, self.examples, example, ready)}
-
-
-def place_in_words(waiting: Waiting) -> str:
-    """ "2 visitors are before you: your turn comes in about 12 s."."""
-    who = "1 visitor is" if waiting.ahead == 1 else f"{waiting.ahead} visitors are"
-    if waiting.seconds is None:
-        return f"{who} before you."
-    return f"{who} before you: your turn comes in about {max(waiting.seconds, 1):.0f} s."
