@@ -316,7 +316,11 @@ def test_a_look_that_nobody_asked_for_costs_no_measurement_where_it_fails(page, 
     assert (
         last[parts.board].state == "done" and {row.word for row in last[parts.board].rows} & {"not measured"} == set()
     )
-    assert last[parts.notice].kind != "error" and last[parts.found]["comparison"]["paired"] and parts.lens not in last
+    assert (
+        last[parts.notice].kind != "error"
+        and last[parts.found].entries()["comparison"]["paired"]
+        and parts.lens not in last
+    )
     assert "no memory for a map" in caplog.text
 
 

@@ -74,6 +74,7 @@ def test_a_fit_is_found_again_after_a_reload_and_can_be_stopped(browser):
         page.click("#fit")
         page.wait_for_function(NOTICE.format("3 of 32 questions"))
         page.reload()
+        page.wait_for_selector("button[role=tab]:has-text('Recipes')")
         open_recipes(page)
         page.wait_for_function(NOTICE.format("3 of 32 questions"))
         page.click("#fit-stop:enabled")
