@@ -49,9 +49,12 @@ def run_compare(options: argparse.Namespace) -> None:
         raise ValueError(f"--layer {options.layer} is for --export FILE.png alone")
     _import_models()
     from fitprune_core.cost.decoder import DecoderGeometry
+    from fitprune_core.pruning.methods import find_method
     from fitprune_core.run.answer import Way
     from fitprune_core.run.comparison import Answered, Comparison, stream_comparison
 
+    for name in {options.method, options.against} - {ORIGINAL}:
+        find_method(name)
     model, processor = _load(options, options.device)
     geometry = DecoderGeometry.from_config(model.config)
     if options.layer is not None and options.layer > geometry.num_layers:
@@ -128,7 +131,9 @@ def run_evaluate(options: argparse.Namespace) -> None:
     _import_models()
     from fitprune_core.cli.tables import scores_table
     from fitprune_core.evaluation.evaluation import evaluate
+    from fitprune_core.pruning.methods.registry import find_methods
 
+    find_methods(options.method)
     with _over_samples(options, b"id,", "a table of answers") as (model, processor, progress, processes):
         scores = evaluate(
             model,

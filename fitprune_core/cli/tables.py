@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from fitprune_core.evaluation.significance import share_of
+from fitprune_core.evaluation.significance import Share
 from fitprune_core.evaluation.sureness import Sureness, doubts
 from fitprune_core.evaluation.table import Score
 from fitprune_core.run.results import Comparison, Pruning, Run
@@ -73,22 +73,21 @@ def scores_table(scores: Sequence[Score]) -> str:
             f"{score.reduction:.0%}",
             f"{score.achieved_reduction:.1%}",
             str(score.samples),
-            _share(score.accuracy, score.asked),
-            _share(score.agreement, score.samples),
+            _share(score.right),
+            _share(score.same),
             _gflops(score.visual_gflops),
             _gflops(score.total_gflops),
         ))  # fmt: skip
     about = (
         "asked, saved: share of visual FLOPs; right: of the samples whose answer is known; in brackets: 95 %\n"
-        "intervals (Wilson); visual, total: mean GFLOPs"
+        "intervals (Wilson, by picture); visual, total: mean GFLOPs"
     )
     return "\n".join([*_aligned(rows), "", about])
 
 
-def _share(share: float | None, count: int) -> str:
-    """ "97.1% (96.2 to 97.8)": a share of `count`, with its interval; a dash where it is not known."""
-    found = None if share is None else share_of(round(share * count), count)
-    return "-" if found is None else f"{found.value:.1%} ({100 * found.low:.1f} to {100 * found.high:.1f})"
+def _share(share: Share | None) -> str:
+    """ "97.1% (96.2 to 97.8)": a share with its interval; a dash where it is not known."""
+    return "-" if share is None else f"{share.value:.1%} ({100 * share.low:.1f} to {100 * share.high:.1f})"
 
 
 def _indented(text: str) -> str:

@@ -55,16 +55,21 @@ def share_by_picture(right: Sequence[bool], pictures: Sequence[Hashable]) -> Sha
     answers, 1 at least. Where all are right, or none, it is the mean number of answers about a picture: as if each
     picture told once.
     """
-    marks, of_picture = np.asarray(right, dtype=np.float64), _numbered(pictures)
-    counts = np.bincount(of_picture)
-    asked, known = len(marks), len(counts)
+    of_picture = _numbered(pictures)
+    return share_of_groups(np.bincount(of_picture, np.asarray(right, dtype=np.float64)), np.bincount(of_picture))
+
+
+def share_of_groups(right: Sequence[float] | np.ndarray, asked: Sequence[int] | np.ndarray) -> Share | None:
+    """`share_by_picture` by how many answers about each picture are right, of how many."""
+    right, counts = np.asarray(right, dtype=np.float64), np.asarray(asked)
+    total, known = int(counts.sum()), len(counts)
     effect = 1.0
-    if 1 < known < asked:
-        value = marks.mean()
-        apart = np.bincount(of_picture, marks) - value * counts
-        between, alone = known / (known - 1) * float(apart @ apart) / asked**2, value * (1 - value) / asked
-        effect = max(1.0, between / alone) if alone else asked / known
-    return share_of(int(marks.sum()), asked, effect)
+    if 1 < known < total:
+        value = float(right.sum()) / total
+        apart = right - value * counts
+        between, alone = known / (known - 1) * float(apart @ apart) / total**2, value * (1 - value) / total
+        effect = max(1.0, between / alone) if alone else total / known
+    return share_of(int(right.sum()), total, effect)
 
 
 @dataclass(frozen=True)

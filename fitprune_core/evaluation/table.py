@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fitprune_core.checks.files import written_whole
+from fitprune_core.evaluation.significance import Share, share_of_groups
 from fitprune_core.run.results import ORIGINAL, normalised
 from fitprune_core.samples.files import SamplesFile, read_samples
 from fitprune_core.samples.journal import Journal, Record, journal_path
@@ -71,7 +72,8 @@ class Score:
     """All answers of one budget and method.
 
     `accuracy` is the share of right ones among the `asked` whose right answer is known, None where there are none;
-    `agreement` the share that are the original's; the rest are means over `samples` answers.
+    `agreement` the share that are the original's; `right` and `same` are both with their intervals, by picture where
+    several samples are of one; the rest are means over `samples` answers.
     """
 
     reduction: float
@@ -83,6 +85,8 @@ class Score:
     achieved_reduction: float
     visual_gflops: float
     total_gflops: float
+    right: Share | None = None
+    same: Share | None = None
 
 
 COLUMNS = tuple(field.name for field in fields(Row))
@@ -160,28 +164,33 @@ class _Sum:
     """The answers of one budget and method, added up."""
 
     def __init__(self) -> None:
-        self.samples = self.asked = self.right = self.agreeing = 0
+        # By picture: answers, those that are the original's, those whose right answer is known, and the right ones.
+        self.pictures: dict[str, list[int]] = {}
         self.totals = dict.fromkeys(_MEANS, 0.0)
 
     def add(self, row: Row) -> None:
         """Count one answer."""
-        self.samples += 1
-        self.asked += row.correct != ""
-        self.right += row.correct == "1"
-        self.agreeing += row.agrees == "1"
+        counts = self.pictures.setdefault(row.image or f"of {row.id}", [0, 0, 0, 0])
+        for at, told in enumerate((True, row.agrees == "1", row.correct != "", row.correct == "1")):
+            counts[at] += told
         for name in _MEANS:
             self.totals[name] += getattr(row, name)
 
     def score(self, reduction: float, method: str) -> Score:
         """Shares and means."""
+        answers, agreeing, known, right = zip(*self.pictures.values(), strict=True)
+        samples, asked = sum(answers), sum(known)
+        judged = [at for at, count in enumerate(known) if count]
         return Score(
             reduction,
             method,
-            self.samples,
-            self.asked,
-            self.right / self.asked if self.asked else None,
-            self.agreeing / self.samples,
-            *(self.totals[name] / self.samples for name in _MEANS),
+            samples,
+            asked,
+            accuracy=sum(right) / asked if asked else None,
+            agreement=sum(agreeing) / samples,
+            **{name: self.totals[name] / samples for name in _MEANS},
+            right=share_of_groups([right[at] for at in judged], [known[at] for at in judged]),
+            same=share_of_groups(agreeing, answers),
         )
 
 

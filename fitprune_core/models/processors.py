@@ -30,6 +30,8 @@ def fit_processor(processor: ProcessorMixin, model_config: Any) -> None:
     vision tower that is not known.
     """
     family_of(model_config).prepare_processor(processor, model_config)
+    # `generate` goes on from the last token of every row, which must not be padding.
+    set_logged(processor.tokenizer, "padding_side", "left")
 
 
 def set_image_aspect(processor: ProcessorMixin, model_config: Any, image_aspect: str) -> None:

@@ -69,6 +69,11 @@ def prune_visual_tokens(
         for warning in recipe.warnings_for(model_name(uncompiled(model))):
             logger.warning(warning)
         yield trace
+        if not trace.kept and any(recipe.removed):
+            logger.warning(
+                "no prompt with a picture ran inside this block, so nothing was pruned; a thread that generates must "
+                "end before the block does"
+            )
 
 
 def check_prunable(model: PreTrainedModel, recipe: PruningRecipe, method: Method) -> None:

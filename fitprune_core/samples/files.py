@@ -9,7 +9,7 @@ Data.md), a JSON array of objects with `id`, `image` and `conversations`, of whi
 and the next turn the answer; entries without a picture are passed over, and an id may come again.
 
 `image` is relative to the file, or to a folder that is given; `answer` may be left out, and so may `kind`, a word or
-two that say what sort of question it is (another type is no kind).
+two that say what sort of question it is (another type is no kind). `id` and `answer` may be numbers.
 """
 
 from __future__ import annotations
@@ -148,8 +148,7 @@ class _FreshNames:
 
     def of(self, name: Any) -> Any:
         """A name that is not taken yet; what is no text stays as it is, for others to complain of."""
-        if isinstance(name, int) and not isinstance(name, bool):
-            name = str(name)
+        name = _as_text(name)
         if not isinstance(name, str) or name not in self._taken:
             return name
         count = int(self._counts.get(name) or 1)
@@ -182,10 +181,18 @@ def _of_conversations(entry: dict[str, Any], place: str) -> dict[str, Any]:
     return {"id": entry.get("id"), "image": entry["image"], "question": turns[asked]["value"], "answer": answer}
 
 
+def _as_text(value: Any) -> Any:
+    """A number as people write it, anything else as it is: other programs write numbers as ids and answers."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return str(value) if is_number else value
+
+
 def _sample(entries: dict[str, Any], place: str, folder: Path) -> Sample:
+    entries = entries | {name: _as_text(entries[name]) for name in ("id", "answer") if name in entries}
     for name in ("id", "image", "question"):
         if entries.get(name) is None:
-            raise ValueError(f"{place}: there is no {name}")
+            there = ", ".join(map(shown, list(entries)[:8]))
+            raise ValueError(f"{place}: there is no {name}; it has {there or 'nothing'}")
         if not isinstance(entries[name], str) or not entries[name].strip():
             raise ValueError(f"{place}: {name} must be a text, not {shown(entries[name])}")
     answer = entries.get("answer")

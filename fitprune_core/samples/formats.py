@@ -72,13 +72,21 @@ def _lines_of_json(file: TextIO) -> Iterator[tuple[str, Any]]:
             try:
                 yield where, parse_json(line)
             except ValueError as error:
-                raise _Misplaced(f"{where}: not a JSON object: {shown(line.strip())}") from error
+                spread = "; one object a line, or all of them in one array" if line.strip() in ("{", "[") else ""
+                raise _Misplaced(f"{where}: not a JSON object: {shown(line.strip())}{spread}") from error
 
 
 def _rows(file: TextIO) -> Iterator[tuple[str, Any]]:
-    """The rows of a CSV file by its first line, without the columns that a row leaves empty."""
+    """The rows of a CSV file by its first line, without the columns that a row leaves empty.
+
+    Upper case and white space around the names of columns do not matter.
+    """
     reader = csv.DictReader((line for _, line in _lines(file)), strict=True)
     try:
+        names = [name.strip().casefold() for name in reader.fieldnames or []]
+        if len(names) == 1 and any(sign in names[0] for sign in ";\t"):
+            raise _Misplaced(f"line 1: its columns must be separated by commas: {shown(names[0])}")
+        reader.fieldnames = names
         for row in reader:
             where = f"line {reader.line_num}"
             if None in row or None in row.values():

@@ -186,6 +186,17 @@ def test_normalised_decides_what_is_the_same(tmp_path):
     assert summaries(found)[1].same.right == sum(same)
 
 
+@pytest.mark.slow
+def test_the_printed_shares_are_those_that_are_read_back(run, tmp_path):
+    """Also their intervals, by picture: two of the three samples are about one."""
+    path = tmp_path / "samples.jsonl"
+    path.write_text(path.read_text().replace('"1.png"', '"0.png"'))
+    scores = run((0.6,), methods=("fitprune",))
+    found = summaries(read_results(tmp_path / "out" / "results.csv"))
+    assert [(score.right, score.same) for score in scores] == [(each.right, each.same) for each in found]
+    assert scores[1].same.asked == 3 and scores[1].right.asked == 2
+
+
 class TestAgainst:
     def test_two_sides_by_the_questions_that_one_alone_got_right(self, tmp_path):
         marks = {"original": "1100", "fitprune": "1011", "random": "0110"}

@@ -66,6 +66,21 @@ class TestFit:
         assert placeholders(model, processor, picture) == placeholders(whole, its_processor, picture)
         model(**build_inputs(processor, picture, "What?"))  # transformers counts the features itself
 
+    @slow
+    def test_a_batch_is_padded_where_generate_does_not_go_on(self, copied):
+        """Prompts of unlike length answer together as they do alone, whatever side the tokenizer's file says."""
+        model, processor = load_model(copied("clip", "tokenizer_config.json", padding_side="right"), device="cpu")
+        alone = [build_inputs(processor, random_picture(seed=at), f"What{' is' * at}?") for at in (1, 9)]
+        prompts = [
+            processor.tokenizer.decode(each["input_ids"][0]).replace("<image>" * 36, "<image>") for each in alone
+        ]
+        together = processor(images=[random_picture(seed=at) for at in (1, 9)], text=prompts, padding=True,
+                             add_special_tokens=False, return_tensors="pt")  # fmt: skip
+        assert together["attention_mask"].min() == 0
+        answers = [model.generate(**each, do_sample=False, max_new_tokens=4)[0, -4:] for each in alone]
+        both = model.generate(**together, do_sample=False, max_new_tokens=4)[:, -4:]
+        assert both.tolist() == [answer.tolist() for answer in answers]
+
     @pytest.mark.parametrize("kind", KINDS)
     def test_the_layout_of_older_checkpoints(self, copied, kind):
         """Only a preprocessor_config.json: neither patch size nor strategy nor additional tokens are written down."""

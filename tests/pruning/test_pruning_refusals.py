@@ -38,6 +38,23 @@ def test_recipe_of_another_checkpoint_is_warned_about(tiny_folder, caplog):
     assert "somebody/other-llava" in caplog.text
 
 
+def test_a_block_in_which_nothing_ran_says_so(tiny, inputs, caplog):
+    """A thread that begins to generate when the block is over would not be pruned, and nobody would notice."""
+    model = tiny[0]
+    with caplog.at_level(logging.WARNING):
+        with prune_visual_tokens(model, recipe_of()):
+            pass
+        assert "nothing was pruned" in caplog.text
+        caplog.clear()
+        with prune_visual_tokens(model, recipe_of()):
+            model(**inputs)
+        with prune_visual_tokens(model, recipe_of((0, 0, 0, 0))):
+            pass
+        with pytest.raises(RuntimeError, match="mine"), prune_visual_tokens(model, recipe_of()):
+            raise RuntimeError("mine")
+    assert "nothing was pruned" not in caplog.text
+
+
 def test_unknown_method(tiny):
     refused(tiny[0], "'best'.*fitprune", method="best")
 

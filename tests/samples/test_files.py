@@ -31,6 +31,11 @@ def test_reads_every_line(write, tmp_path):
     assert check_samples(str(path)) == 2
 
 
+def test_numbers_are_ids_and_answers_as_people_write_them(write):
+    first, second = read_samples(write({**GOOD, "id": 0, "answer": 2}, {**GOOD, "id": 17, "answer": 2.5}))
+    assert (first.id, first.answer, second.id, second.answer) == ("0", "2", "17", "2.5")
+
+
 def test_reads_lazily(write):
     samples = read_samples(write(GOOD, "broken"))
     assert next(samples).id == "1"
@@ -51,7 +56,11 @@ def test_byte_order_mark_and_windows_line_ends(tmp_path):
         ("[1]", r"line 2: not a JSON object: \[1\]"),
         ("null", "line 2: not a JSON object: None"),
         ({"id": "2", "image": "a.png"}, "line 2: there is no question"),
-        ({**GOOD, "id": 2}, "line 2: id must be a text, not 2"),
+        ({**GOOD, "id": True}, "line 2: id must be a text, not True"),
+        (
+            {"question_id": 0, "image": "a.png", "text": "?"},
+            "line 2: there is no id; it has 'question_id', 'image', 'te",
+        ),
         ({**GOOD, "id": "a\nb"}, r"line 2: id must be on one line and printable, not 'a\\nb'"),
         ({**GOOD, "id": "2", "image": ""}, "line 2: image must be a text, not ''"),
         ({**GOOD, "id": "2", "question": "  "}, "line 2: question must be a text"),

@@ -131,7 +131,7 @@ def test_csv_with_the_same_columns(tmp_path):
         ("", "holds no sample"),
         ("id,image,question\n", "holds no sample"),
         ("a,b\n1,2\n", "line 2: there is no id"),
-        ("id;image;question\n1;a.png;What?\n", "line 2: there is no id"),
+        ("id;image;question\n1;a.png;What?\n", "line 1: its columns must be separated by commas: 'id;image;question'"),
         ("id,image,question\n1,a.png\n", "line 2: it has more or fewer columns than the first line"),
         ("id,image,question\n1,a.png,What?,more\n", "line 2: it has more or fewer columns"),
         ("id,image,question\n1,a.png,\n", "line 2: there is no question"),
