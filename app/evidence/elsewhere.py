@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from app.evidence.plan import FULL, Plan
 from app.evidence.section import Table
+from app.evidence.sections import asked_again
 from fitprune_core import METHODS
 
 
@@ -67,9 +68,11 @@ def markdown(number: int) -> str:
 
 def answers_of(plan: Plan) -> int:
     """About how many answers the sections of a plan take where there is no drawn world: what a GPU has to give."""
-    methods = len(METHODS)
-    first = plan.test * (1 + methods * len(plan.budgets)) + plan.few * (1 + methods * len(plan.curve_budgets))
-    return first + plan.few * 35 * len(plan.section_budgets)
+    methods, orders, best_options, again = len(METHODS), 2, 2, 2 * len(asked_again.METHODS)
+    on_all = plan.test * (1 + (methods + orders + best_options + again) * len(plan.budgets))
+    on_few = plan.few * (1 + methods * len(plan.curve_budgets) + 35 * len(plan.section_budgets))
+    tried = len(asked_again.HARDER) * len(asked_again.METHODS) + 20  # options, single layers, fits
+    return on_all + on_few + plan.choice * (1 + tried * len(plan.budgets))
 
 
 _HOW = """The command is the same, with a model and a file of questions with right answers:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 
 import matplotlib
@@ -15,14 +16,35 @@ from fitprune_core.evaluation.significance import Share
 # (place on the axis, value); all in percent where shares are drawn.
 Point = tuple[float, Estimate | Share]
 
-_KNOWN = {"original": "#222222", "fitprune": "#1f7a8c", "fitprune+": "#c2571a", "random": "#9aa5b1"}
+# Names that every figure has; those that stay are drawn in colours that nothing else has.
+_KNOWN = {
+    "original": "#222222",
+    "fitprune": "#1f7a8c",
+    "fitprune+": "#c2571a",
+    "random": "#9aa5b1",
+    "cross-only": "#6b4fa0",
+    "divprune": "#4d8f3a",
+}
+_OTHERS = ("#c78d1e", "#b0417a", "#3f6fb5", "#7d6a58", "#2fa093", "#a33b32")
 _MARKERS = "osv^D<>pPX*hd"
 
 
-def panels(titles: Sequence[str], width: float = 6.4) -> tuple[Figure, list[Axes]]:
-    """A figure with a panel for each title, side by side."""
-    figure = Figure(figsize=(width * len(titles), 4.4), layout="constrained")
-    found = list(figure.subplots(1, len(titles), squeeze=False)[0])
+def color_of(name: str) -> str:
+    """The colour of a bar or a line by its name; one for all names that are not in every figure."""
+    return _KNOWN.get(name, "#7fb2bd")
+
+
+def panels(
+    titles: Sequence[str], width: float = 6.4, columns: int | None = None, height: float = 4.4
+) -> tuple[Figure, list[Axes]]:
+    """A figure with a panel for each title, side by side, or as many in a row as `columns` says; sizes in inches."""
+    across = min(columns or len(titles), len(titles))
+    rows = -(-len(titles) // across)
+    figure = Figure(figsize=(width * across, height * rows), layout="constrained")
+    every = list(figure.subplots(rows, across, squeeze=False).flat)
+    found, spare = every[: len(titles)], every[len(titles) :]
+    for axes in spare:
+        axes.remove()
     for axes, title in zip(found, titles, strict=True):
         axes.set_title(title)
         axes.spines[["top", "right"]].set_visible(False)
@@ -31,7 +53,7 @@ def panels(titles: Sequence[str], width: float = 6.4) -> tuple[Figure, list[Axes
 
 def curves(axes: Axes, lines: Mapping[str, Sequence[Point]], factor: float = 100.0) -> None:
     """A line with intervals for each name; names that every figure has keep their colour."""
-    colors = iter(matplotlib.colormaps["tab10"].colors * 3)  # type: ignore[attr-defined]
+    colors = cycle(_OTHERS)
     for number, (name, points) in enumerate(lines.items()):
         if not points:
             continue
@@ -50,16 +72,21 @@ def curves(axes: Axes, lines: Mapping[str, Sequence[Point]], factor: float = 100
     axes.legend(frameon=False, fontsize="x-small", ncols=2)
 
 
-def bars(axes: Axes, values: Mapping[str, Estimate | Share], factor: float = 100.0) -> None:
-    """Horizontal bars with intervals, the first on top."""
+def bars(
+    axes: Axes,
+    values: Mapping[str, Estimate | Share],
+    factor: float = 100.0,
+    color_of: Callable[[str], str] = color_of,
+) -> None:
+    """Horizontal bars with intervals, the first on top. color_of: the colour of a name."""
     places = range(len(values), 0, -1)
     for place, (name, estimate) in zip(places, values.items(), strict=True):
         reach = [
             [max(0.0, factor * (estimate.value - estimate.low))],
             [max(0.0, factor * (estimate.high - estimate.value))],
         ]
-        color = _KNOWN.get(name, "#7fb2bd")
-        axes.barh(place, factor * estimate.value, xerr=reach, color=color, height=0.7, capsize=2, ecolor="#444444")
+        at = factor * estimate.value
+        axes.barh(place, at, xerr=reach, color=color_of(name), height=0.7, capsize=2, ecolor="#444444")
     axes.set_yticks(list(places), list(values))
 
 

@@ -141,6 +141,34 @@ def mean_of(values: Sequence[float]) -> Estimate:
     return Estimate(value, value - reach, value + reach)
 
 
+@dataclass(frozen=True)
+class Pooled(Estimate):
+    """A mean difference with its t interval, and `p`: how often one as far from 0 comes by chance."""
+
+    p: float
+
+
+def pooled_difference(differences: Sequence[float]) -> Pooled | None:
+    """The mean of paired differences, one an independent question, and the p-value of flipping their signs.
+
+    scipy's permutation test with 100,000 draws from a seed, so that it is the same each time. None of fewer than two.
+    """
+    from scipy.stats import permutation_test
+
+    if len(differences) < 2:
+        return None
+    told = np.array([each for each in differences if each])
+    p = 1.0
+    if len(told):
+        found = permutation_test(
+            (told,), np.sum, permutation_type="samples", vectorized=True, n_resamples=100_000, batch=1000,
+            rng=np.random.default_rng(0),
+        )  # fmt: skip
+        p = float(found.pvalue)
+    mean = mean_of(differences)
+    return Pooled(mean.value, mean.low, mean.high, p)
+
+
 def mean_share(values: Sequence[float]) -> Estimate:
     """As `mean_of`, of shares: the interval ends where shares do, at 0 and 1."""
     found = mean_of(values)

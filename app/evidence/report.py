@@ -94,7 +94,8 @@ def _head(bench: Bench, sections: Sequence[Section]) -> str:
         f"{conditions['image_aspect']}, {describe_device(bench.model)}, torch {conditions['torch']}, transformers "
         f"{conditions['transformers']}. Greedy answers of up to {plan.max_new_tokens} tokens. Shares have "
         f"{CONFIDENCE:.0%} intervals (Wilson); ways to answer are compared on the same questions (McNemar's exact "
-        "test), all tests of a table corrected together (Holm). FLOPs and distances are counted, answers, attention "
+        "test). Where several questions are about one picture, intervals and tests are by picture. All tests of a "
+        "table are corrected together (Holm). FLOPs and distances are counted, answers, attention "
         "and times measured, what others say quoted; every section says which. Negative results stay."
     )
     parts.append(_seeds(bench))
@@ -112,8 +113,14 @@ def _seeds(bench: Bench) -> str:
             f"- Seeds {CALIBRATION_SEED} (calibration), {CHOICE_SEED} (choice) and {TEST_SEED} (test) draw different "
             "scenes, and training draws none of them. Samples of single worlds have the same seeds."
         )
+        lines.append(
+            f"- The questions of seed {TEST_SEED} are asked for this report alone. The weights of the model, the fit's "
+            "rule of gathering and fitprune+ were settled before, while answers to other questions of this world were "
+            "looked at; the model was made so that it matters which tokens go."
+        )
     lines.append(
-        "- Nothing was chosen by an answer to a test question; layers and fits are compared on those to choose by."
+        "- Inside the report nothing is chosen by an answer to a test question: options, budgets and margins are "
+        "chosen on the questions to choose by."
     )
     return "\n".join(["What was asked:", "", *lines])
 

@@ -8,11 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from app.evidence.board import THE_ORIGINAL, Board, Way, corrected
-from app.evidence.figures import bars, panels
+from app.evidence.figures import bars, color_of, panels
 from app.evidence.plan import KEY_BUDGET
 from app.evidence.words import budget, share_cell, test_cell
 
-PLUS, RIVALS = "fitprune+", ("fitprune", "divprune", "random")
+PLUS, RIVALS = "fitprune+", ("fitprune", "cross-only", "divprune", "random")
 Tests = dict[tuple[str, Way], float | None]  # by the name of a board, and a way of it
 
 
@@ -39,9 +39,16 @@ def way_rows(board: Board, base: str, p_of: Callable[[Way], float | None], befor
     ]
 
 
-def bars_of_right(axes: Axes, board: Board, names: Mapping[Way, str], unit: str = "% of the questions") -> None:
-    """The shares of right answers as bars, under these names; what did not answer has none."""
-    bars(axes, {name: share for way, name in names.items() if (share := board.right(way)) is not None})
+def bars_of_right(
+    axes: Axes,
+    board: Board,
+    names: Mapping[Way, str],
+    unit: str = "% of the questions",
+    color_of: Callable[[str], str] = color_of,
+) -> None:
+    """The shares of right answers as bars, under these names; what did not answer has none. color_of: a name's."""
+    found = {name: share for way, name in names.items() if (share := board.right(way)) is not None}
+    bars(axes, found, color_of=color_of)
     axes.set_xlabel(unit)
 
 
@@ -72,8 +79,8 @@ def rows_across(boards: Mapping[str, Board], base_of: Callable[[str], str], p_va
 
 
 def bars_across(boards: Mapping[str, Board]) -> Figure:
-    """A panel of bars for each board, at the budget that a sentence speaks of."""
-    figure, found = panels([f"{name}, {budget(KEY_BUDGET)} saved" for name in boards])
+    """A panel of bars for each board, two in a row, at the budget that a sentence speaks of."""
+    figure, found = panels([f"{name}, {budget(KEY_BUDGET)} saved" for name in boards], columns=2)
     for axes, board in zip(found, boards.values(), strict=True):
         bars_of_right(axes, board, at_key_budget(board), "% right")
     return figure

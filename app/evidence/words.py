@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from app.evidence.numbers import Estimate
 from fitprune_core.evaluation.significance import SIGNIFICANT, McNemar, Share
 
 NOTHING = "–"
+NONE = "no difference beyond chance"
 
 
 def percent(value: float) -> str:
@@ -66,10 +67,31 @@ def verdict(name: str, other: str, pair: McNemar | None, p: float | None) -> str
     chance = f"p {'' if p < 0.001 else '= '}{p_cell(p)}"
     if p > SIGNIFICANT:
         said = f"{_to(pair.won, pair.lost)}, {chance}{_points(pair)}"
-        return f"between {name} and {other} there is no difference beyond chance ({said})"
+        return f"between {name} and {other} there is {NONE} ({said})"
     better, worse = (name, other) if pair.won > pair.lost else (other, name)
     more, fewer = max(pair.won, pair.lost), min(pair.won, pair.lost)
     return f"{better} is better than {worse} ({_to(more, fewer)}, {chance})"
+
+
+def outcomes(tests: Mapping[str, tuple[McNemar | None, float | None]], where: str = "for") -> str:
+    """Several paired tests in one sentence, by what each holds against what: which are won, which lost, which neither.
+
+    "better for a (30 questions to 2, p < 0.001); no difference beyond chance for b (12 to 5, p = 0.229; +2.8 points,
+    from -0.4 to 6.0)". p: as in `verdict`; where: "for", or "in".
+    """
+    found: dict[str, list[str]] = {"better": [], "worse": [], NONE: [], "not to be compared": []}
+    for what, (pair, p) in tests.items():
+        if pair is None or p is None:
+            found["not to be compared"].append(what)
+            continue
+        chance = f"p {'' if p < 0.001 else '= '}{p_cell(p)}"
+        if p > SIGNIFICANT:
+            found[NONE].append(f"{what} ({_to(pair.won, pair.lost)}, {chance}{_points(pair)})")
+        elif pair.won > pair.lost:
+            found["better"].append(f"{what} ({_to(pair.won, pair.lost)}, {chance})")
+        else:
+            found["worse"].append(f"{what} ({_to(pair.lost, pair.won)}, {chance})")
+    return "; ".join(f"{how} {where} {listed(which)}" for how, which in found.items() if which)
 
 
 def _points(pair: McNemar) -> str:

@@ -30,12 +30,12 @@ class TestFlips:
         found = flips.predictions_of(board, self.rows([0.9, 0.8, 0.7, 0.6, 0.5, 0.15, 0.2, 0.1, 0.1, 0.1, 0.1, 0.1]))
         way = ("fitprune", BUDGET)
         # One of six by six pairs is the wrong way round: 0.2 of a flip against 0.15 of an answer that stays.
-        assert found[way, "margin of the original"].value == pytest.approx(35 / 36)
-        assert found[way, "divergence of both"].value == 0.5
-        said = flips.answer_of(found)
+        assert found[way, "first token's margin, original"].value == pytest.approx(35 / 36)
+        assert found[way, "first tokens' divergence"].value == 0.5
+        said = flips.answer_of({}, found)
         assert (
-            "margin of the original (AUC 0.97" in said
-            and "and no better than by chance by divergence of both (AUC 0.50" in said
+            "first token's margin, original (AUC 0.97" in said
+            and "and no better than by chance by first tokens' divergence (AUC 0.50" in said
         )
 
     def test_how_sure_the_whole_answer_was_is_in_its_own_row(self, tmp_path):
@@ -43,11 +43,21 @@ class TestFlips:
         board = board_of(tmp_path, {THE_ORIGINAL: "1" * 6, ("fitprune", BUDGET): "111000"}, margins=margins)
         found = flips.predictions_of(board, [])
         assert found[("fitprune", BUDGET), flips.LEAST].value == 1.0
-        assert found[("fitprune", BUDGET), "divergence of both"] is None
+        assert found[("fitprune", BUDGET), "first tokens' divergence"] is None
+
+    def test_every_methods_own_margin_is_told_of_all_questions(self, tmp_path):
+        margins = (0.9, 0.8, 0.7, 0.3, 0.5, 0.2)
+        marks = {THE_ORIGINAL: "1" * 6, ("fitprune", BUDGET): "111000", ("fitprune+", BUDGET): "000111"}
+        board = board_of(tmp_path, marks, margins=margins)
+        found = flips.predictions_of(board, [], flips.MARKED)
+        said = flips.answer_of(found, {}, asked=6, few=2)
+        assert said.startswith("With 80 % saved, the margin of its least sure token tells which pruned answers were ")
+        assert "on all 6 test questions with an AUC of fitprune 1.00 [" in said and "fitprune+ 0.00 [" in said
+        assert "; on 2 of them, either no answer changed" in said
 
     def test_where_nothing_flips_nothing_is_predicted(self, tmp_path):
         board = board_of(tmp_path, {THE_ORIGINAL: "1" * 4, ("fitprune", BUDGET): "1" * 4})
-        assert "nothing can predict a change" in flips.answer_of(flips.predictions_of(board, self.rows([0.1] * 4)))
+        assert "nothing can predict a change" in flips.answer_of({}, flips.predictions_of(board, self.rows([0.1] * 4)))
 
     def test_a_kind_is_known_from_other_questions_and_left_out_within(self, tmp_path):
         (tmp_path / "all").mkdir()
@@ -59,16 +69,16 @@ class TestFlips:
         assert flips.by_kind(few, flips.changes_of_kinds(every, without=few))[way, flips.KIND].value == 1.0
         # The margin only tells the kinds apart: within one there is no pair of a change and none.
         rows = self.rows([0.9, 0.1, 0.9, 0.1])
-        assert flips.predictions_of(few, rows)[way, "margin of the original"].value == 1.0
+        assert flips.predictions_of(few, rows)[way, "first token's margin, original"].value == 1.0
         within = flips.predictions_within(few, rows)
         assert set(within.values()) == {None}
-        said = flips.answer_of(flips.predictions_of(few, rows), within)
+        said = flips.answer_of({}, flips.predictions_of(few, rows), within)
         assert "among questions" not in said
         mixed = board_of(tmp_path, {THE_ORIGINAL: "1111", way: "1001"}, kinds="ab")
         within = flips.predictions_within(mixed, rows)
-        assert within[way, "margin of the original"].value == 0.5
-        assert flips.answer_of({}, within).startswith("With 80 % saved, either no answer changed")
-        said = flips.answer_of(flips.predictions_of(mixed, rows), within)
+        assert within[way, "first token's margin, original"].value == 0.5
+        assert flips.answer_of({}, {}, within).startswith("With 80 % saved, either no answer changed")
+        said = flips.answer_of({}, flips.predictions_of(mixed, rows), within)
         assert said.endswith("among questions of one kind by none of these numbers.")
 
 
@@ -103,9 +113,9 @@ class TestAskedAgain:
         marks = {THE_ORIGINAL: "1" * 10, ("fitprune", 0.4): "1" * 10, ("fitprune", 0.8): "1110000000",
                  self.FIRST: "0001111111"}  # fmt: skip
         board = board_of(tmp_path, marks, margins=[number / 10 for number in range(10)])
-        plan = asked_again.best_plan(board, variants, self.TARGET)
+        plan = asked_again.best_plan(board, variants, "fitprune", self.TARGET)
         assert plan.before == self.FIRST and plan.below == pytest.approx(0.3)
-        assert asked_again.best_plan(board, variants, 0.95) is None
+        assert asked_again.best_plan(board, variants, "fitprune", 0.95) is None
 
     def test_the_sentence_compares_at_as_many_flops(self, tmp_path):
         same = ("fitprune", 0.6)
@@ -114,9 +124,8 @@ class TestAskedAgain:
         plans = [asked_again.Plan(0.6, variant("fitprune", self.recipe(0.9)), 0.3)]
         asked_again.ask_again(board, plans)
         assert asked_again.answer_of(board, plans, {plans[0].after: 0.6}) == (
-            "With 60.0 % of the visual FLOPs saved on average, fitprune at 90 % that asks 30.0 % of the questions "
-            f"again is right on {share_words(share_of(10, 10))}, fitprune throughout on "
-            f"{share_words(share_of(0, 10))}: asking again is better than fitprune throughout (10 questions to 0, p "
-            "= 0.002)."
+            "Asking unsure answers again, against pruning once for as many FLOPs: better for fitprune with 60.0 % "
+            f"saved, {share_words(share_of(10, 10))} against {share_words(share_of(0, 10))} (10 questions to 0, p = "
+            "0.002)."
         )
         assert asked_again.answer_of(board, [], {}) == "No budget left anything to ask again with."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 
 import pytest
 
@@ -22,7 +23,7 @@ from app.evidence.sections import (
     transfer,
     two_fits,
 )
-from app.evidence.words import listed, p_cell, percent, sentence, share_cell, verdict
+from app.evidence.words import listed, outcomes, p_cell, percent, sentence, share_cell, verdict
 from fitprune_core import PruningRecipe
 from fitprune_core.evaluation.significance import holm, share_of
 from fitprune_core.evaluation.significance import mcnemar as paired
@@ -66,6 +67,15 @@ class TestWords:
         ]  # fmt: skip
         assert sentence("so it is") == "So it is." == sentence("so it is.")
 
+    def test_several_tests_are_told_by_their_outcome(self):
+        tests = {"a": (paired(2, 30), 0.0004), "b": (paired(30, 2), 0.01), "c": (paired(1, 7, 250), 0.422),
+                 "d": (None, None), "e": (paired(0, 9), 0.04)}  # fmt: skip
+        assert outcomes(tests) == (
+            "better for a (30 questions to 2, p < 0.001) and e (9 questions to 0, p = 0.040); worse for b (30 "
+            f"questions to 2, p = 0.010); {CHANCE} for c (7 questions to 1, p = 0.422; +2.4 points, from 0.2 to 4.6); "
+            "not to be compared for d"
+        )
+
 
 class TestBoard:
     def test_everything_is_counted_by_kind_and_over_what_both_answered(self, tmp_path):
@@ -94,11 +104,22 @@ class TestMethods:
         p_values = methods.corrected_tests(board)
         # Six tests in all: fitprune against random is random against fitprune.
         raw = [mcnemar(2, 0), mcnemar(0, 28), mcnemar(30, 0), mcnemar(0, 0), mcnemar(0, 30), mcnemar(0, 2)]
-        assert sorted(p_values.values()) == pytest.approx(sorted(holm(raw)))
+        assert sorted(p for p in p_values.values() if p is not None) == pytest.approx(sorted(holm(raw)))
         said = methods.answer_of(board, p_values)
         assert said.startswith("With 80 % of the visual FLOPs saved best is right most often, on 100.0 %")
         assert "fitprune is better than random (28 questions to 0, p < 0.001)" in said
         assert f"between best and fitprune there is {CHANCE} (2 questions to 0, p = 1.000; +5.0 points" in said
+
+    def test_the_strongest_ranking_is_told_beside_the_combination(self, tmp_path):
+        marks = {THE_ORIGINAL: MANY, ("fitprune", BUDGET): FEW, ("random", BUDGET): FEW, ("cross-only", BUDGET): MANY,
+                 ("fitprune+", BUDGET): "1" * 39 + "0"}  # fmt: skip
+        board = board_of(tmp_path, marks)
+        p_values = methods.corrected_tests(board)
+        # Four ways against the original and three rivals, each pair once.
+        assert len(p_values) == 4 + 6
+        said = methods.answer_of(board, p_values)
+        assert "cross-only is better than fitprune (30 questions to 0, p < 0.001)" in said
+        assert f"between fitprune+ and cross-only there is {CHANCE} (0 questions to 1" in said
 
     def test_where_random_does_as_well_it_says_so(self, tmp_path):
         board = board_of(tmp_path, {THE_ORIGINAL: MANY, ("fitprune", BUDGET): MANY, ("random", BUDGET): MANY})
@@ -107,11 +128,12 @@ class TestMethods:
         )
 
     def test_what_the_combination_loses_is_told_by_kind(self, tmp_path):
-        ways = {name: (name, BUDGET) for name in ("fitprune+", "fitprune", "random")}
-        alternating = {ways["fitprune+"]: "10" * 20, ways["fitprune"]: "11" * 20, ways["random"]: "01" * 20}
+        ways = {name: (name, BUDGET) for name in ("fitprune+", "fitprune", "cross-only", "random")}
+        alternating = {ways["fitprune+"]: "10" * 20, ways["fitprune"]: "11" * 20, ways["random"]: "01" * 20,
+                       ways["cross-only"]: "11" * 20}  # fmt: skip
         board = board_of(tmp_path, {THE_ORIGINAL: MANY, **alternating}, kinds=("read", "describe"))
         lost = methods.losing_kinds(board)
-        assert [words.split(" by ")[1].split(",")[0] for words in lost] == ["fitprune", "random"]
+        assert [words.split(" by ")[1].split(",")[0] for words in lost] == ["fitprune", "cross-only", "random"]
         assert all(words.startswith("describe at 80 %, 0.0 %") and words.endswith("p < 0.001") for words in lost)
 
 
@@ -119,13 +141,12 @@ def test_schedules_tell_ranking_and_schedule_apart(tmp_path):
     base, once = schedules.BASE, "fitprune, one shot"
     board = board_of(tmp_path, {THE_ORIGINAL: MANY, (base, BUDGET): MANY, (once, BUDGET): MANY})
     p_values = corrected({way: board.against(way, (base, BUDGET)) for way in board.ways[2:]})
-    (tmp_path / "full").mkdir()
-    marks = {THE_ORIGINAL: MANY, ("fitprune", BUDGET): MANY, ("random", BUDGET): FEW}
-    said = schedules.answer_of(board, p_values, board_of(tmp_path / "full", marks))
-    worth = "the ranking is worth +75.0 points on all 40 test questions"
-    assert f"{worth}: fitprune's ranking is better than a random one (30 questions to 0" in said
-    assert "one shot, the best of the other schedules, is worth +0.0 points: between the recipe and that" in said
-    assert said.count(CHANCE) == 1
+    (tmp_path / "orders").mkdir()
+    marks = {THE_ORIGINAL: MANY, ("fitprune", BUDGET): MANY, ("random", BUDGET): FEW, ("random(seed=1)", BUDGET): MANY}
+    said = schedules.answer_of(board, p_values, board_of(tmp_path / "orders", marks))
+    assert "orders at random: better for order 1, +75.0 points (30 questions to 0, p < 0.001); " in said
+    assert f"{CHANCE} for order 2, +0.0 points (0 questions to 0, p = 1.000" in said
+    assert f"its recipe with its ranking against other schedules: {CHANCE} for one shot (0 questions to 0" in said
 
 
 def test_layers_speak_of_correlation_and_search():
@@ -150,8 +171,10 @@ def test_calibration_says_how_far_recipes_are_and_with_how_many_seeds_it_shows()
     right = {8: Estimate(0.7, 0.7, 0.7), 64: Estimate(0.75, 0.75, 0.75)}  # the same with every seed
     said = calibration.answer_of(distances, right, [False] * 5)
     assert "from 8 samples 30.0 % (20.0 to 40.0), as shipped 100.0 %" in said and "from 64 samples 10.0 %" in said
-    assert said.endswith("(70.0 % right from 8 samples and 75.0 % from 64) differ beyond chance with 0 of 5 seeds.")
-    assert "with 1 of 2 seeds" in calibration.answer_of(distances, right, [True, False])
+    assert said.endswith(
+        "70.0 % right from 8 samples and 75.0 % from 64, mean of 5 seeds: beyond chance with 0 of them."
+    )
+    assert "mean of 2 seeds: beyond chance with 1 of them" in calibration.answer_of(distances, right, [True, False])
 
 
 def test_sizes_are_told_apart_by_questions_not_by_seeds_that_agree(tmp_path):
@@ -193,17 +216,28 @@ def test_transfer_speaks_of_both_worlds(tmp_path):
     boards = {"plain": board_of(tmp_path / "plain", {THE_ORIGINAL: MANY, own: MANY, foreign: FEW}),
               "crowded": board_of(tmp_path / "crowded", {THE_ORIGINAL: MANY, own: MANY, foreign: MANY})}  # fmt: skip
     said = transfer.answer_of(boards, ways.tests_across(boards, transfer.own_recipe))
-    assert "on plain scenes their own is better than the recipe fitted on crowded scenes (30 questions to 0" in said
-    assert f"on crowded scenes between the recipe fitted on plain scenes and their own there is {CHANCE}" in said
-    easy, foreign = ("fitted on easy-vqa", BUDGET), ("fitted on plain", BUDGET)
-    (tmp_path / "easy").mkdir()
-    boards = {"easy-vqa": board_of(tmp_path / "easy", {THE_ORIGINAL: MANY, easy: MANY, foreign: FEW})}
-    said = transfer.answer_of(boards, ways.tests_across(boards, transfer.own_recipe))
-    assert "on easy-vqa their own is better than the recipe fitted on plain scenes (30 questions to 0" in said
-    boards = {"a-seed": board_of(tmp_path / "easy", {THE_ORIGINAL: MANY, ("fitted on a-seed", BUDGET): MANY,
+    # 30 of 80 questions lost, none won.
+    assert "change -37.5 points of what their own get right, all worlds together (-48.3 to -26.7, p < 0.001)" in said
+    assert "worse for that of crowded on plain scenes (30 questions to 0, p < 0.001)" in said
+    assert f"{CHANCE} for that of plain on crowded scenes (0 questions to 0" in said
+    boards = {"a-seed": board_of(tmp_path / "plain", {THE_ORIGINAL: MANY, ("fitted on a-seed", BUDGET): MANY,
                                                       ("fitted on the-model", BUDGET): FEW})}  # fmt: skip
     said = transfer.answer_of(boards, ways.tests_across(boards, transfer.own_recipe), frozenset(boards))
-    assert "in a-seed their own is better than the recipe fitted on the-model (30 questions to 0" in said
+    assert said == (
+        "With 80 % saved. A recipe of another model is, against its own, worse for that of the-model in a-seed "
+        "(30 questions to 0, p < 0.001)."
+    )
+
+
+def test_a_question_asked_by_two_foreign_recipes_counts_once(tmp_path):
+    own, two = ("fitted on plain", BUDGET), [("fitted on a", BUDGET), ("fitted on b", BUDGET)]
+    board = board_of(tmp_path, {THE_ORIGINAL: "1" * 8, own: "11110000", two[0]: "11100001", two[1]: "11000001"})
+    found = transfer.pooled({"plain": board}, BUDGET)
+    differences = [0, 0, -0.5, -1, 0, 0, 0, 1]
+    assert found.value == pytest.approx(sum(differences) / 8)
+    signs = [sum(s * d for s, d in zip(each, (-0.5, -1, 1), strict=True)) for each in product((1, -1), repeat=3)]
+    assert found.p == pytest.approx(sum(abs(each) >= 0.5 for each in signs) / 8)
+    assert transfer.pooled({}, BUDGET) is None
 
 
 def test_a_whole_request_is_reckoned_from_its_rounds():
@@ -231,14 +265,9 @@ def test_other_models_are_each_told_apart(tmp_path):
         by_way = {(way, BUDGET): of_way for way, of_way in marks.items()}
         boards[name] = board_of(tmp_path / name, {THE_ORIGINAL: MANY, **by_way})
     said = other_models.answer_of(boards, ways.tests_across(boards, other_models.base_of))
-    assert (
-        "in steep it is right on 100.0 % (91.2 to 100.0): fitprune+ is better than fitprune (30 questions to 0" in said
-    )
-    assert (
-        "in flat it is right on 100.0 % (91.2 to 100.0): fitprune+ and fitprune cannot be compared, fitprune+ and "
-        "divprune cannot be compared and between" in said
-    )
-    assert said.endswith(f"there is {CHANCE} (0 questions to 0, p = 1.000; +0.0 points, from 0.0 to 0.0).")
+    assert "Against fitprune better in steep (30 questions to 0, p < 0.001); not to be compared in flat." in said
+    assert "Against divprune not to be compared in steep and flat." in said
+    assert f"against random better in steep (30 questions to 0, p < 0.001); {CHANCE} in flat (0" in said.lower()
 
 
 class TestCosts:
@@ -267,11 +296,22 @@ class TestCosts:
             "visual FLOPs": 0.8, "prefill FLOPs": 0.5, "whole request": 0.25, "KV cache": 0.5, "prefill time": 0.4
         }  # fmt: skip
 
+    def test_two_methods_are_held_against_each_other_question_by_question(self):
+        rows = self.rows([3.0, 5.0])
+        rows += [each | {"method": "other", "prefill_ms": str(float(each["prefill_ms"]) - 1)}
+                 for each in rows if each["method"] == "fitprune" and each["prefill_ms"]]  # fmt: skip
+        found = costs.time_between(rows, "other", "fitprune", BUDGET)
+        # The questions differ by far more than the two methods do.
+        assert found.value == pytest.approx(0.1) and found.high - found.low == pytest.approx(0, abs=1e-9)
+        assert costs.time_between(rows, "none", "fitprune", BUDGET) is None
+
     def test_the_sentence_has_the_share_of_the_ideal_or_says_that_there_is_nothing(self):
         said = costs.answer_of(costs.savings_of(self.rows([4.0, 4.1, 3.9])))
         assert "saves 40.0 % of the time to the first token, 0.80 of what its FLOPs promise" in said
         assert "costs" in costs.answer_of(costs.savings_of(self.rows([-2.0, -2.1])))
         assert CHANCE in costs.answer_of(costs.savings_of(self.rows([-1.0, 1.0, 0.5])))
+        more = costs.answer_of(costs.savings_of(self.rows([4.0, 4.1, 3.9])), plus=Estimate(-0.03, -0.04, -0.02))
+        assert more.endswith("fitprune+ saves less (-3.0 points, from -4.0 to -2.0).")
         busy = costs.answer_of(costs.savings_of(self.rows([4.0, 4.1, 3.9])), is_busy=True)
         assert "it saves, on a busy machine, 40.0 % of the time" in busy
         assert "no time was taken" in costs.answer_of(costs.savings_of(self.rows([])))
@@ -298,9 +338,10 @@ def test_an_option_that_was_chosen_elsewhere_is_held_against_the_papers(tmp_path
     boards = {"fastv": board_of(tmp_path, {THE_ORIGINAL: MANY, own: FEW, best: MANY, fitprune: MANY})}
     p_values = ways.tests_across(boards, options.base_of)
     said = options.answer_of(boards, p_values, {("fastv", BUDGET): "fastv(layer=4)"})
-    assert "fastv(layer=4), the best on the questions to choose by, is right on 100.0 %" in said
-    assert "fastv(layer=4) is better than fastv as published (30 questions to 0, p < 0.001)" in said
-    assert "no option of fastv did better" in options.answer_of(boards, p_values, {("fastv", BUDGET): "fastv"})
+    assert said.startswith("With 80 % of the visual FLOPs saved fastv(layer=4) is right on 100.0 %")
+    assert "better against fastv as published (30 questions to 0, p < 0.001)" in said
+    assert f"{CHANCE} against fitprune (0 questions to 0" in said
+    assert "as published" not in options.answer_of(boards, p_values, {("fastv", BUDGET): "fastv"})
 
 
 def test_options_begin_with_the_papers_and_reach_half_of_the_decoder(make_bench):
@@ -315,9 +356,9 @@ def test_the_combination_is_held_against_each_part_on_each_set(tmp_path):
     boards = {"scenes": board_of(tmp_path, marks)}
     said = combination.answer_of(boards, {"scenes": ways.tests_against(boards["scenes"], "fitprune+")})
     assert said.startswith("With 80 % of the visual FLOPs saved, on scenes fitprune+ is right on 100.0 %")
-    assert "fitprune+ is better than fitprune (30 questions to 0, p < 0.001)" in said
-    assert "fitprune+ is better than random (30 questions to 0, p < 0.001)" in said
-    assert f"between fitprune+ and divprune there is {CHANCE}" in said
+    both = "better against fitprune (30 questions to 0, p < 0.001) and random (30 questions to 0, p < 0.001)"
+    assert f"{both}; {CHANCE} against divprune (0 questions to 0" in said
+    assert said.endswith("not to be compared against cross-only.")
 
 
 def test_what_takes_a_parts_place_is_another_way(make_bench):

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from app.demo_model.questions import READING
+from app.evidence.bench import read_rows
 from app.evidence.board import THE_ORIGINAL, Board
-from app.evidence.sections import asked_again, flips
+from app.evidence.sections import asked_again, costs, flips
 from fitprune_core import load_model
 from fitprune_core.evaluation.outcomes import read_results
 from fitprune_core.models.provenance import weights_digest
@@ -88,10 +89,24 @@ def test_what_fitprune_plus_loses_is_said_with_its_figures(board):
     assert f"{told} {chance[1]})" in " ".join(README.split())
 
 
-def test_readme_says_how_well_an_answer_tells_that_it_was_changed():
-    found = flips.predictions_of(Board(EVIDENCE / "raw" / "6-answers.csv"), [])
-    at_60, at_80 = (found[("fitprune", reduction), flips.LEAST].value for reduction in (0.6, 0.8))
-    assert f"AUC {at_60:.2f} at 60 % and {at_80:.2f} at 80 (section 6)" in " ".join(README.split())
+def test_readme_says_how_well_an_answer_tells_that_it_was_changed(board):
+    found = flips.predictions_of(board, [], flips.MARKED)
+    told = {
+        name: [f"{found[(name, reduction), flips.LEAST].value:.2f}" for reduction in (0.6, 0.8)]
+        for name in ("fitprune", "fitprune+")
+    }
+    (first, second), (plus, also) = told["fitprune"], told["fitprune+"]
+    said = f"`fitprune` {first} at 60 % and {second} at 80, `fitprune+` {plus} and {also})"
+    assert said in " ".join(README.split())
+
+
+def test_the_guide_says_what_fitprune_plus_takes_of_the_time():
+    rows = list(read_rows(EVIDENCE / "raw" / "7-costs.csv"))
+    guide = " ".join((ROOT / "assets" / "guide" / "fitprune-plus.md").read_text(encoding="utf-8").split())
+    for at in (0.6, 0.8):
+        found = costs.time_between(rows, "fitprune+", "fitprune", at)
+        points, most, least = (f"{-100 * each:.1f}" for each in (found.value, found.low, found.high))
+        assert f"{points} " in guide and f"({least} to {most}" in guide
 
 
 def test_readme_says_what_asking_again_is_worth():
@@ -100,7 +115,7 @@ def test_readme_says_what_asking_again_is_worth():
         [cell.strip() for cell in line.strip("|").split("|")] for line in report.splitlines() if "| fitprune" in line
     ]
     for target, place in ((60, "; section 13"), (80, "")):
-        (again,) = (row for row in rows if row[0] == f"{asked_again.AGAIN}, {target} %")
+        (again,) = (row for row in rows if row[0] == f"{asked_again.again('fitprune')}, {target} %")
         saved, right, test = again[1], again[3].split(" ")[0], again[5]
         (base,) = (row for row in rows if row[0] == f"fitprune, {float(saved[:-2]):g} %" and len(row) == len(again))
         said = f"({right} against {base[3].split(' ')[0]} % with {saved} saved, {test.split(', ')[1]}{place})"

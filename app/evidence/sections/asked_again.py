@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from matplotlib.figure import Figure
 
 from app.evidence.bench import Bench, Variant, variant
 from app.evidence.board import THE_ORIGINAL, Board, Way, corrected
-from app.evidence.plan import CHOICE_SEED, KEY_BUDGET
+from app.evidence.figures import panels
+from app.evidence.plan import CHOICE_SEED
 from app.evidence.questions import CALIBRATION, CHOICE, TEST, Questions
 from app.evidence.section import Section, Table
-from app.evidence.ways import name_of
-from app.evidence.words import budget, percent, sentence, share_cell, share_words, test_cell, verdict
+from app.evidence.ways import PLUS, bars_of_right, name_of
+from app.evidence.words import budget, outcomes, percent, sentence, share_cell, share_words, test_cell
+from fitprune_core.evaluation.significance import McNemar
 
 TITLE = "Asking again where a pruned answer is unsure"
 QUESTION = (
     "A pruned answer tells by itself how sure it is. Of two ways that save equally much on average, which is right "
     "more often: pruning every request to one budget, or pruning harder and asking the unsure ones again, unpruned?"
 )
-METHOD = "fitprune"
-AGAIN = f"{METHOD}, unsure ones asked again"
+METHODS = ("fitprune", PLUS)
+# How much harder the first answer may be pruned: shares of what a budget leaves to be saved.
+HARDER = (0.125, 0.25, 0.375, 0.5)
 
 
 @dataclass(frozen=True)
@@ -31,34 +36,47 @@ class Plan:
     below: float
 
     @property
+    def method(self) -> str:
+        """The method that answers first."""
+        return self.first.name
+
+    @property
     def before(self) -> Way:
         """The answers that are looked at."""
-        return METHOD, self.first.reduction
+        return self.method, self.first.reduction
 
     @property
     def after(self) -> Way:
         """What comes of it."""
-        return AGAIN, self.target
+        return again(self.method), self.target
+
+
+def again(method: str) -> str:
+    """What a method is called whose unsure answers are asked again."""
+    return f"{method}, unsure ones asked again"
 
 
 def run(bench: Bench) -> Section:
     """Choose budget and margin on the questions to choose by; compare on the test questions at as many FLOPs."""
     statistics, plan = bench.statistics(bench.sets[CALIBRATION]), bench.plan
-    pool = sorted({*plan.section_budgets, *plan.budgets, *plan.curve_budgets})
-    harder = [each for each in pool if each > min(plan.budgets)]
-    variants = [variant(METHOD, recipe) for recipe in bench.recipes(statistics, harder)]
+    harder = sorted({round(target + (1 - target) * share, 6) for target in plan.budgets for share in HARDER})
+    variants = [variant(method, recipe) for recipe in bench.recipes(statistics, harder) for method in METHODS]
     trial = bench.answers("13-again-choice", _to_choose_by(bench), variants)
-    plans = [found for target in plan.budgets if (found := best_plan(trial, variants, target)) is not None]
+    found = (best_plan(trial, variants, method, target) for target in plan.budgets for method in METHODS)
+    plans = [each for each in found if each is not None]
     first = list({each.before: each.first for each in plans}.values())
     board = bench.answers("13-again", bench.sets[TEST], first)
     ask_again(board, plans)
-    # What a plan saves depends on how unsure the test answers are, not on which are right; FitPrune gets as much.
+    # What a plan saves depends on how unsure the test answers are, not on which are right; one budget gets as much.
     as_many = {each.after: board.saved(each.after) for each in plans}
-    fitted = [variant(METHOD, recipe) for recipe in bench.recipes(statistics, as_many.values())]
+    fitted = [
+        variant(each.method, recipe) for each in plans for recipe in bench.recipes(statistics, [as_many[each.after]])
+    ]
     board = bench.answers("13-again", bench.sets[TEST], [*first, *fitted])
     ask_again(board, plans)
     section = Section(TITLE, QUESTION, raw=[trial.path, board.path])
     section.tables = [_table(board, plans, as_many)]
+    section.figures["13-again"] = _figure(board, plans, as_many)
     section.answer = answer_of(board, plans, as_many)
     section.counted = "the FLOPs; those of an answer that is asked again are those of both"
     section.measured = f"answers and margins, on the {trial.count} questions to choose by and on the test questions"
@@ -77,19 +95,21 @@ def _to_choose_by(bench: Bench) -> Questions:
     return bench.drawn("choice, more of it", bench.plan.further_choice, CHOICE_SEED, to_answer=True)
 
 
-def best_plan(trial: Board, variants: Sequence[Variant], target: float) -> Plan | None:
-    """Of the budgets above `target`, with the margin that spends what is left, the one with most right answers.
+def best_plan(trial: Board, variants: Sequence[Variant], method: str, target: float) -> Plan | None:
+    """Of a method's budgets above `target`, with the margin that spends what is left, the one with most right answers.
 
     Of equals the smallest budget, which asks least again; None where no budget is larger.
     """
     plans = [
         Plan(target, each, below)
         for each in sorted(variants, key=lambda each: each.reduction)
-        if each.reduction > target and (below := margin_for(trial, (METHOD, each.reduction), target)) is not None
+        if each.name == method
+        and each.reduction > target
+        and (below := margin_for(trial, (method, each.reduction), target)) is not None
     ]
     if not plans:
         return None
-    names = [(f"tried {number}", target) for number in range(len(plans))]
+    names = [(f"tried {method} {number}", target) for number in range(len(plans))]
     for name, each in zip(names, plans, strict=True):
         trial.ask_again(each.before, each.below, name)
     return plans[names.index(trial.best(names)[0])]
@@ -103,8 +123,8 @@ def margin_for(board: Board, way: Way, target: float) -> float | None:
     if way not in board.ways:
         return None
     margins = sorted(board.margins(way).values())
-    again = int((board.saved(way) - target) * len(margins))  # each costs the original's FLOPs on top
-    return margins[again] if 0 <= again < len(margins) else None
+    count = int((board.saved(way) - target) * len(margins))  # each costs the original's FLOPs on top
+    return margins[count] if 0 <= count < len(margins) else None
 
 
 def ask_again(board: Board, plans: Sequence[Plan]) -> None:
@@ -113,25 +133,27 @@ def ask_again(board: Board, plans: Sequence[Plan]) -> None:
         board.ask_again(each.before, each.below, each.after)
 
 
-def _tests(board: Board, plans: Sequence[Plan], as_many: dict[Way, float]) -> dict[Way, float | None]:
-    return corrected({each.after: board.against(each.after, (METHOD, as_many[each.after])) for each in plans})
+def throughout(each: Plan, as_many: Mapping[Way, float]) -> Way:
+    """The way that a plan is held against: its method at one budget, for as many FLOPs."""
+    return each.method, as_many[each.after]
 
 
-def answer_of(board: Board, plans: Sequence[Plan], as_many: dict[Way, float], at: float = KEY_BUDGET) -> str:
-    """The sentence: the plan for a budget against FitPrune at as many FLOPs."""
-    p_values, found = _tests(board, plans, as_many), []
-    for each in sorted(plans, key=lambda each: each.target != at):
-        saved, base = as_many[each.after], (METHOD, as_many[each.after])
-        again = _asked_again(board, each)
-        said = verdict(
-            "asking again", f"{METHOD} throughout", board.against(each.after, base), p_values.get(each.after)
-        )
-        found.append(
-            f"with {percent(saved)} of the visual FLOPs saved on average, {METHOD} at {budget(each.first.reduction)} "
-            f"that asks {percent(again)} of the questions again is right on {share_words(board.right(each.after))}, "
-            f"{METHOD} throughout on {share_words(board.right(base))}: {said}"
-        )
-    return sentence("; ".join(found)) if found else "No budget left anything to ask again with."
+def _tests(board: Board, plans: Sequence[Plan], as_many: Mapping[Way, float]) -> dict[Way, McNemar | None]:
+    return {each.after: board.against(each.after, throughout(each, as_many)) for each in plans}
+
+
+def answer_of(board: Board, plans: Sequence[Plan], as_many: Mapping[Way, float]) -> str:
+    """The sentence: every plan against its method throughout, at as many FLOPs."""
+    if not plans:
+        return "No budget left anything to ask again with."
+    tests = _tests(board, plans, as_many)
+    p_values = corrected(tests)
+    found = {
+        f"{each.method} with {percent(as_many[each.after])} saved, {share_words(board.right(each.after))} against "
+        f"{share_words(board.right(throughout(each, as_many)))}": (tests[each.after], p_values[each.after])
+        for each in plans
+    }
+    return sentence(f"asking unsure answers again, against pruning once for as many FLOPs: {outcomes(found)}")
 
 
 def _asked_again(board: Board, each: Plan) -> float:
@@ -140,26 +162,39 @@ def _asked_again(board: Board, each: Plan) -> float:
     return sum(margin < each.below for margin in margins) / len(margins) if margins else 0.0
 
 
-def _table(board: Board, plans: Sequence[Plan], as_many: dict[Way, float]) -> Table:
-    p_values = _tests(board, plans, as_many)
+def _table(board: Board, plans: Sequence[Plan], as_many: Mapping[Way, float]) -> Table:
+    tests = _tests(board, plans, as_many)
+    p_values = corrected(tests)
     rows = [[name_of(THE_ORIGINAL), "–", "–", share_cell(board.right(THE_ORIGINAL)), "–", "–"]]
     for each in plans:
-        base = (METHOD, as_many[each.after])
-        for way, again in ((each.before, 0.0), (each.after, _asked_again(board, each)), (base, 0.0)):
-            test = test_cell(board.against(way, base), p_values.get(way)) if way == each.after else "–"
+        once = throughout(each, as_many)
+        for way, share in ((each.before, 0.0), (each.after, _asked_again(board, each)), (once, 0.0)):
+            test = test_cell(tests[way], p_values[way]) if way == each.after else "–"
             rows.append([
-                name_of(way), percent(board.saved(way)), percent(again), share_cell(board.right(way)),
+                name_of(way), percent(board.saved(way)), percent(share), share_cell(board.right(way)),
                 share_cell(board.same(way)), test,
             ])  # fmt: skip
     chosen = "; ".join(
-        f"for {budget(each.target)}: prune to {budget(each.first.reduction)}, ask again below a margin of "
-        f"{each.below:.3f}"
+        f"{each.method} for {budget(each.target)}: prune to {budget(each.first.reduction)}, ask again below a margin "
+        f"of {each.below:.3f}"
         for each in plans
     )
     about = (
         "All test questions, percent with 95 % intervals. Margin: of the answer's least sure token. Budget and margin "
-        f"were chosen on other questions ({chosen}); {METHOD} is then fitted to what that saves on the test questions. "
-        "The test is against it, corrected together (Holm)."
+        f"were chosen on other questions, among budgets that save {', '.join(map(budget, HARDER))} of what is left "
+        f"({chosen}); the method is then fitted to what that saves on the test questions. The test is against it, "
+        "corrected together (Holm)."
     )
-    header = ["way", "saved, counted", "asked again", "right", "as the original", f"against {METHOD} at as many FLOPs"]
+    header = ["way", "saved, counted", "asked again", "right", "as the original", "against one budget, as many FLOPs"]
     return Table(header, rows, about)
+
+
+def _figure(board: Board, plans: Sequence[Plan], as_many: Mapping[Way, float]) -> Figure:
+    figure, (axes,) = panels(["Right answers for as many FLOPs"], width=8)
+    names = {THE_ORIGINAL: "original"}
+    for each in plans:
+        saved = percent(as_many[each.after])
+        names[each.after] = f"{each.method}, {saved}: asked again"
+        names[throughout(each, as_many)] = f"{each.method}, {saved}: one budget"
+    bars_of_right(axes, board, names, "% right")
+    return figure

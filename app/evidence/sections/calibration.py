@@ -137,14 +137,15 @@ def answer_of(
         also = "" if shipped is None else f", as shipped {_percent(shipped)}"
         from_each.append(f"from {size} samples {_percent(distances[PLAIN, size, at])}{also}")
     words = (
-        f"at {budget(at)} recipes by the paper's rule have so many of the dropped tokens at another layer than those "
-        f"from {sizes[-1]} samples of other seeds: {'; '.join(from_each)}"
+        f"at {budget(at)} a recipe drops this share of its tokens at other layers than those from {sizes[-1]} samples "
+        f"of other seeds do, by the paper's rule {'; '.join(from_each)}"
     )
     if len(right) > 1 and apart:
         first, last = min(right), max(right)
         words += (
-            f"; the answers by recipes as shipped ({percent(right[first].value)} right from {first} samples and "
-            f"{percent(right[last].value)} from {last}) differ beyond chance with {sum(apart)} of {len(apart)} seeds"
+            f"; recipes as shipped get {percent(right[first].value)} right from {first} samples and "
+            f"{percent(right[last].value)} from {last}, mean of {len(apart)} seeds: beyond chance with "
+            f"{sum(apart)} of them"
         )
     return sentence(words)
 
@@ -175,16 +176,14 @@ def _table(distances: Distances, right: dict[int, Estimate], budgets: Sequence[f
 
 
 def _figure(distances: Distances, budgets: Sequence[float]):
-    figure, (axes,) = panels(["Distance to the recipes of the other seeds"])
-    lines = {
-        f"{budget(each)}, {fit}": [
-            (size, value) for (of, size, at), value in distances.items() if (of, at) == (fit, each)
-        ]
-        for each in budgets
-        for fit in (PLAIN, SHIPPED)
-    }
-    curves(axes, lines)
-    axes.set_xscale("log", base=2)
-    axes.set_xlabel("calibration samples")
-    axes.set_ylabel("% of dropped tokens at another layer")
+    figure, found = panels([f"Distance to the other seeds, {fit}" for fit in (PLAIN, SHIPPED)])
+    for axes, fit in zip(found, (PLAIN, SHIPPED), strict=True):
+        lines = {
+            budget(each): [(size, value) for (of, size, at), value in distances.items() if (of, at) == (fit, each)]
+            for each in budgets
+        }
+        curves(axes, lines)
+        axes.set_xscale("log", base=2)
+        axes.set_xlabel("calibration samples")
+        axes.set_ylabel("% of dropped tokens at another layer")
     return figure

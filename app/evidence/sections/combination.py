@@ -9,7 +9,7 @@ from app.evidence.plan import KEY_BUDGET
 from app.evidence.questions import CALIBRATION, EASY_VQA, FEW, TEST
 from app.evidence.section import Section, Table
 from app.evidence.ways import PLUS, RIVALS, at_key_budget, bars_of_right, tests_against, way_rows
-from app.evidence.words import budget, listed, sentence, share_words, verdict
+from app.evidence.words import budget, listed, outcomes, sentence, share_words
 from fitprune_core import PruningRecipe
 
 TITLE = "FitPrune+ taken apart"
@@ -68,11 +68,9 @@ def answer_of(boards: dict[str, Board], tests: dict[str, dict[Way, float | None]
     found = []
     for name, board in boards.items():
         plus = (PLUS, at)
-        said = [
-            verdict(PLUS, other, board.against(plus, (other, at)), tests[name].get((other, at))) for other in RIVALS
-        ]
-        found.append(f"on {name} fitprune+ is right on {share_words(board.right(plus))}: {listed(said)}")
-    return sentence(f"with {budget(at)} of the visual FLOPs saved, {'; '.join(found)}")
+        pairs = {rival: (board.against(plus, (rival, at)), tests[name].get((rival, at))) for rival in RIVALS}
+        found.append(f"on {name} {PLUS} is right on {share_words(board.right(plus))}, {outcomes(pairs, 'against')}")
+    return sentence(f"with {budget(at)} of the visual FLOPs saved, {'. '.join(found)}")
 
 
 def _table(board: Board, p_values: dict[Way, float | None], where: str) -> Table:

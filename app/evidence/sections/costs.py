@@ -21,7 +21,8 @@ from app.evidence.numbers import Estimate, mean_of
 from app.evidence.plan import KEY_BUDGET
 from app.evidence.questions import CALIBRATION, TEST
 from app.evidence.section import Section, Table
-from app.evidence.words import NOTHING, budget, estimate_cell, percent, sentence
+from app.evidence.ways import PLUS
+from app.evidence.words import NOTHING, budget, estimate_cell, listed, percent, sentence
 from fitprune_core import describe_device
 from fitprune_core.checks.files import write_whole
 from fitprune_core.models.exclusive import exclusive_use
@@ -68,10 +69,14 @@ def run(bench: Bench) -> Section:
     found = bench.once(partial(_remembered, bench, variants))
     path = bench.write("7-costs", COLUMNS, found["rows"])
     section = Section(TITLE, QUESTION, raw=[path])
-    savings = savings_of(list(read_rows(path)))
-    section.tables = [_table(savings)]
+    rows = list(read_rows(path))
+    savings = savings_of(rows)
+    between = {
+        each.reduction: time_between(rows, PLUS, "fitprune", each.reduction) for each in variants if each.name == PLUS
+    }
+    section.tables = [_table(savings, between)]
     section.figures["7-costs"] = _figure(savings)
-    section.answer = answer_of(savings, is_busy=BUSY in found["machine"])
+    section.answer = answer_of(savings, is_busy=BUSY in found["machine"], plus=between.get(KEY_BUDGET))
     section.counted = "FLOPs, 2 per multiply-add, scoring included"
     section.measured = "the bytes of the cache" + (
         f", and times: {found['machine']}" if bench.plan.timed_rounds else ""
@@ -120,6 +125,23 @@ def savings_of(rows: Sequence[Mapping[str, str]]) -> dict[tuple[str, float], dic
     What is saved is taken question by question, for times the mean of its rounds: the original of the same round is the
     whole, and rounds of one question are not independent of each other.
     """
+    return {
+        key: {name: mean_of(list(by_question.values())) for name, by_question in saved.items()}
+        for key, saved in _by_question(rows).items()
+    }
+
+
+def time_between(rows: Sequence[Mapping[str, str]], one: str, other: str, at: float) -> Estimate | None:
+    """How much more of the original's time one method saves than another, over the same questions; None without
+    times."""
+    saved = _by_question(rows)
+    mine, theirs = (saved.get((name, at), {}).get("prefill time", {}) for name in (one, other))
+    common = [mine[question] - theirs[question] for question in mine if question in theirs]
+    return mean_of(common) if common else None
+
+
+def _by_question(rows: Sequence[Mapping[str, str]]) -> dict[tuple[str, float], dict[str, dict[str, float]]]:
+    """By method and budget, by cost, by question: the share saved, of times the mean over the rounds."""
     whole = {(row["id"], row["round"]): row for row in rows if row["method"] == "original"}
     found: dict[tuple[str, float], dict[str, dict[str, list[float]]]] = {}
     for row in rows:
@@ -131,16 +153,22 @@ def savings_of(rows: Sequence[Mapping[str, str]]) -> dict[tuple[str, float], dic
                 full = float(whole[row["id"], row["round"]][column])
                 saved.setdefault(name, {}).setdefault(row["id"], []).append(1 - float(row[column]) / full)
     return {
-        key: {name: mean_of([mean(of_one) for of_one in by_question.values()]) for name, by_question in saved.items()}
+        key: {name: {question: mean(of_one) for question, of_one in each.items()} for name, each in saved.items()}
         for key, saved in found.items()
     }
 
 
 def answer_of(
-    savings: Mapping[tuple[str, float], Mapping[str, Estimate]], at: float = KEY_BUDGET, *, is_busy: bool = False
+    savings: Mapping[tuple[str, float], Mapping[str, Estimate]],
+    at: float = KEY_BUDGET,
+    *,
+    is_busy: bool = False,
+    plus: Estimate | None = None,
 ) -> str:
-    """The sentence: what of a budget arrives where, and how much of the ideal the time is. is_busy: whether others had
-    the machine as well."""
+    """The sentence: what of a budget arrives where, and how much of the ideal the time is.
+
+    is_busy: whether others had the machine as well. plus: how much more time fitprune+ saves, as `time_between` finds.
+    """
     mine = savings["fitprune", at]
     words = (
         f"of {budget(at)} of the visual FLOPs, fitprune saves {percent(mine['prefill FLOPs'].value)} of the prefill's, "
@@ -155,7 +183,13 @@ def answer_of(
     change = "saves" if time.value > 0 else "costs"
     where = ", on a busy machine," if is_busy else ""
     words += f"; it {change}{where} {percent(abs(time.value))} of the time to the first token"
-    return sentence(f"{words}, {time.value / ideal:.2f} of what its FLOPs promise")
+    words += f", {time.value / ideal:.2f} of what its FLOPs promise"
+    if plus is not None:
+        points = [100 * each for each in (plus.value, plus.low, plus.high)]
+        shown = not plus.low <= 0.0 <= plus.high
+        how = ("more" if plus.value > 0 else "less") if shown else "neither more nor less, beyond chance"
+        words += f"; {PLUS} saves {how} ({points[0]:+.1f} points, from {points[1]:.1f} to {points[2]:.1f})"
+    return sentence(words)
 
 
 def _remembered(bench: Bench, variants: Sequence[Variant]) -> dict[str, Any]:
@@ -210,7 +244,9 @@ def _measured(bench: Bench, variants: Sequence[Variant], number: int) -> list[di
     return rows
 
 
-def _table(savings: Mapping[tuple[str, float], Mapping[str, Estimate]]) -> Table:
+def _table(
+    savings: Mapping[tuple[str, float], Mapping[str, Estimate]], between: Mapping[float, Estimate | None]
+) -> Table:
     rows = []
     for (method, reduction), mine in savings.items():
         time = mine.get("prefill time")
@@ -222,6 +258,8 @@ def _table(savings: Mapping[tuple[str, float], Mapping[str, Estimate]]) -> Table
         "over its rounds. The prefill has the vision tower, the projector and scoring in it; the whole request "
         "decoding as well, which depends on the answer. Of the ideal: time saved by FLOPs saved, of the prefill."
     )
+    if apart := [f"{budget(at)}: {estimate_cell(found, 1, 100)}" for at, found in between.items() if found is not None]:
+        about += f" Points of the time that {PLUS} saves more than fitprune, on the same questions: {listed(apart)}."
     return Table(["budget", *SAVINGS, "of the ideal"], rows, about)
 
 

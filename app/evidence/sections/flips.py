@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+
+from matplotlib.figure import Figure
 
 from app.evidence.bench import Bench, read_rows, variant
 from app.evidence.board import Board, Way
-from app.evidence.figures import bars, panels
+from app.evidence.figures import bars, color_of, panels
 from app.evidence.first_tokens import COLUMNS, first_tokens
 from app.evidence.numbers import Estimate, auc, auc_within
 from app.evidence.plan import KEY_BUDGET
 from app.evidence.questions import CALIBRATION, FEW
 from app.evidence.section import Section, Table
 from app.evidence.sections import methods
+from app.evidence.ways import PLUS, name_of
 from app.evidence.words import budget, estimate_cell, listed, sentence
 
 TITLE = "What predicts a changed answer"
@@ -20,15 +23,17 @@ QUESTION = "Can it be known without the original's answer that pruning has chang
 # What a question is of tells by itself: how many answers to other questions of its kind changed.
 KIND = "kind of question"
 # What is in the rows of the answers themselves.
-LEAST = "margin of the pruned answer"
+LEAST = "least sure token's margin"
 Predictions = Mapping[tuple[Way, str], Estimate | None]
 METHODS = ("fitprune", "random")
+# Whose answers' own margin is looked at on all test questions.
+MARKED = ("fitprune", PLUS, "cross-only", "divprune", "random")
 # What may predict, whether the larger or the smaller number should mean a change (decided before looking), and when
 # it is known.
 PREDICTORS = {
-    "margin of the original": ("margin_original", -1, "after the original's prefill"),
-    "margin of the pruned": ("margin_pruned", -1, "after the pruned prefill alone"),
-    "divergence of both": ("divergence", 1, "after both prefills"),
+    "first token's margin, original": ("margin_original", -1, "after the original's prefill"),
+    "first token's margin, pruned": ("margin_pruned", -1, "after the pruned prefill alone"),
+    "first tokens' divergence": ("divergence", 1, "after both prefills"),
 }
 NUMBERS = (*PREDICTORS, LEAST)
 
@@ -43,17 +48,25 @@ def run(bench: Bench) -> Section:
     rows, others = list(read_rows(path)), methods.board_of(bench)
     found = {**predictions_of(board, rows), **by_kind(board, changes_of_kinds(others, without=board))}
     within = predictions_within(board, rows)
-    section.tables = [_table(board, found, within)]
-    section.figures["6-flips"] = _figure(found)
-    section.answer = answer_of(found, within)
+    everywhere = predictions_of(others, [], MARKED)
+    section.tables = [_marked(others, everywhere), _table(board, found, within)]
+    section.raw.append(others.path)
+    section.figures["6-flips"] = _figure(everywhere, found)
+    section.answer = answer_of(everywhere, found, within, others.count, board.count)
     section.counted = "nothing"
     section.measured = "the first token's distribution of both models, and which answers changed"
     return section
 
 
-def predictions_of(board: Board, rows: Sequence[Mapping[str, str]]) -> dict[tuple[Way, str], Estimate | None]:
+def predictions_of(
+    board: Board, rows: Sequence[Mapping[str, str]], methods: Collection[str] = METHODS
+) -> dict[tuple[Way, str], Estimate | None]:
     """How well each number tells the questions whose answer changes from the others (AUC); rows as in the raw table."""
-    return {key: auc(*_apart(numbers, board.flips(key[0]))) for key, numbers in _numbers(board, rows).items()}
+    return {
+        key: auc(*_apart(numbers, board.flips(key[0])))
+        for key, numbers in _numbers(board, rows).items()
+        if key[0][0] in methods
+    }
 
 
 def predictions_within(board: Board, rows: Sequence[Mapping[str, str]]) -> dict[tuple[Way, str], Estimate | None]:
@@ -110,21 +123,42 @@ def _apart(numbers: Mapping[str, float], flips: Mapping[str, bool]) -> tuple[lis
     return [numbers[each] for each in both if flips[each]], [numbers[each] for each in both if not flips[each]]
 
 
-def answer_of(found: Predictions, within: Predictions | None = None, at: float = KEY_BUDGET) -> str:
-    """The sentence: which numbers tell, at a budget, of fitprune's answers; and which among questions of one kind."""
+def answer_of(
+    everywhere: Predictions,
+    found: Predictions,
+    within: Predictions | None = None,
+    asked: int = 0,
+    few: int = 0,
+    at: float = KEY_BUDGET,
+) -> str:
+    """The sentence: how well an answer's own margin tells, by each method; which other numbers tell of fitprune's.
+
+    everywhere: of all test questions, `asked`; found, within: of the `few` whose first tokens were looked at.
+    """
+    told = [
+        f"{way[0]} {estimate_cell(each)}" for (way, name), each in everywhere.items()
+        if way[1] == at and name == LEAST and each is not None
+    ]  # fmt: skip
+    words = f"with {budget(at)} saved, "
+    if told:
+        words += (
+            f"the margin of its least sure token tells which pruned answers were changed, on all {asked} test "
+            f"questions with an AUC of {listed(told)}; on {few} of them, "
+        )
+    return sentence(words + _others(found, within, at))
+
+
+def _others(found: Predictions, within: Predictions | None, at: float) -> str:
     mine = {name: estimate for (way, name), estimate in found.items() if way == ("fitprune", at)}
     known = {name: estimate for name, estimate in mine.items() if estimate is not None}
     if not known:
-        return sentence(
-            f"with {budget(at)} saved, either no answer changed or all did, so nothing can predict a change"
-        )
+        return "either no answer changed or all did, so nothing can predict a change"
     telling = [f"{name} (AUC {estimate_cell(each)})" for name, each in known.items() if each.low > 0.5]
     silent = [f"{name} (AUC {estimate_cell(each)})" for name, each in known.items() if each.low <= 0.5]
-    words = f"with {budget(at)} saved by fitprune, "
     if not telling:
-        words += f"nothing tells better than chance which answers change: {listed(silent)}"
+        words = f"nothing tells better than chance which answers of fitprune change: {listed(silent)}"
     else:
-        words += f"which answers change is told by {listed(telling)}"
+        words = f"which answers of fitprune change is told by {listed(telling)}"
         words += f", and no better than by chance by {listed(silent)}" if silent else ""
     of_kind = {
         name: each for (way, name), each in (within or {}).items() if way == ("fitprune", at) and each is not None
@@ -132,7 +166,23 @@ def answer_of(found: Predictions, within: Predictions | None = None, at: float =
     if of_kind:
         still = [f"{name} (AUC {estimate_cell(each)})" for name, each in of_kind.items() if each.low > 0.5]
         words += f"; among questions of one kind by {listed(still) if still else 'none of these numbers'}"
-    return sentence(words)
+    return words
+
+
+def _marked(board: Board, everywhere: Predictions) -> Table:
+    ways = [way for way in board.ways[1:] if way[0] in MARKED]
+    rows = []
+    for way in ways:
+        flips = board.flips(way)
+        rows.append(
+            [name_of(way), f"{sum(flips.values())} of {len(flips)}", estimate_cell(everywhere.get((way, LEAST)))]
+        )
+    about = (
+        "All test questions: how often an answer that was changed has a smaller margin, at its least sure token, than "
+        "one that was not (AUC; 0.5: no better than chance), with Newcombe's 95 % interval. Known after the pruned "
+        "answer alone; what the app calls unsure is by this number."
+    )
+    return Table(["way", "changed", f"AUC of the {LEAST}"], rows, about)
 
 
 def _table(board: Board, found: Predictions, within: Predictions) -> Table:
@@ -156,10 +206,13 @@ def _table(board: Board, found: Predictions, within: Predictions) -> Table:
     return Table(header, rows, about)
 
 
-def _figure(found: Predictions):
-    figure, (axes,) = panels(["How well a change is predicted"], width=8)
-    bars(axes, {f"{way[0]} {budget(way[1])}: {name}": each for (way, name), each in found.items() if each}, factor=1.0)
-    axes.axvline(0.5, color="#222222", linestyle=":", linewidth=1)
-    axes.set_xlim(0, 1)
-    axes.set_xlabel("AUC")
+def _figure(everywhere: Predictions, found: Predictions) -> Figure:
+    figure, axes_of = panels([f"All test questions: {LEAST}", "Some of them, fitprune: other numbers as well"], width=7)
+    told = {name_of(way): each for (way, name), each in everywhere.items() if name == LEAST and each}
+    others = {f"{budget(way[1])}: {name}": each for (way, name), each in found.items() if each and way[0] == "fitprune"}
+    for axes, values in zip(axes_of, (told, others), strict=True):
+        bars(axes, values, factor=1.0, color_of=lambda name: color_of(name.partition(",")[0]))
+        axes.axvline(0.5, color="#222222", linestyle=":", linewidth=1)
+        axes.set_xlim(0, 1)
+        axes.set_xlabel("AUC")
     return figure

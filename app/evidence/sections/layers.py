@@ -185,14 +185,19 @@ def _fits_table(board: Board, p_values: dict[Way, float | None], base: str) -> T
 
 
 def _figure(stable: dict[int, float], single: dict[int, float], recipes: list[PruningRecipe]):
-    figure, (left, right) = panels(["Stability and what stays", "Budget asked and achieved"])
-    left.scatter([stable[layer] for layer in single], [100 * value for value in single.values()], color="#1f7a8c")
+    figure, (left, right) = panels(["Stability and what stays, by layer", "How far a budget is missed"])
     for layer, value in single.items():
-        left.annotate(str(layer + 1), (stable[layer], 100 * value), xytext=(4, 4), textcoords="offset points")
+        # The layer's number is its mark: layers of like stability lie close, and numbers beside dots would overlap.
+        left.text(stable[layer], 100 * value, str(layer + 1), color="#1f7a8c", ha="center", va="center")
+    left.update_datalim([(stable[layer], 100 * value) for layer, value in single.items()])
+    left.margins(0.08)
+    left.autoscale_view()
     left.set_xlabel("stability of the layer's order of the tokens")
     left.set_ylabel("answers as the original's, %")
     asked = [100 * recipe.reduction for recipe in recipes]
-    right.plot(asked, [100 * recipe.achieved_reduction for recipe in recipes], "o-", color="#1f7a8c", ms=4)
+    missed = [100 * (recipe.achieved_reduction - recipe.reduction) for recipe in recipes]
+    right.axhline(0, color="#222222", linewidth=0.8)
+    right.plot(asked, missed, "o", color="#1f7a8c", ms=4)
     right.set_xlabel("asked, %")
-    right.set_ylabel("achieved, %")
+    right.set_ylabel("achieved less asked, points")
     return figure

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from app.evidence.bench import Bench, Variant, variant
 from app.evidence.board import THE_ORIGINAL, Board, Way, corrected
@@ -29,9 +29,12 @@ from fitprune_core.evaluation.significance import SIGNIFICANT
 
 TITLE = "Methods at equal FLOPs"
 QUESTION = "Every registered method saves the same FLOPs by its own rule: which answers most questions right?"
-FITPRUNE, RANDOM = "fitprune", "random"
+FITPRUNE, RANDOM, CROSS = "fitprune", "random", "cross-only"
 ORDERS = ("random:seed=1", "random:seed=2")
-_RIVALS = {"the original": None, RANDOM: RANDOM, FITPRUNE: FITPRUNE}
+# What the figure's first panel shows, and what both do.
+_ON_THE_RECIPE = (FITPRUNE, "self-only", CROSS, "last-token", RANDOM, "uniform")
+_BOTH = (FITPRUNE, RANDOM, PLUS)
+_RIVALS = {"the original": None, RANDOM: RANDOM, FITPRUNE: FITPRUNE, CROSS: CROSS}
 
 
 def run(bench: Bench) -> Section:
@@ -104,20 +107,26 @@ def _variants(bench: Bench, budgets: Sequence[float]) -> list[Variant]:
 
 
 def corrected_tests(board: Board) -> dict[tuple[Way, str], float | None]:
-    """McNemar's p of every way against the original, random and fitprune at its budget; all of a table together."""
+    """McNemar's p of every way against the original and each rival at its budget; all of a table together."""
     pairs = {}
     for way in board.ways[1:]:
         for rival, name in _RIVALS.items():
-            # fitprune against random is random against fitprune: one test.
-            if name != way[0] and (way[0], name) != (RANDOM, FITPRUNE):
+            # One rival against another is that one against the first: one test.
+            if name != way[0] and ((name, way[1]), way[0]) not in pairs:
                 pairs[way, rival] = board.against(way, THE_ORIGINAL if name is None else (name, way[1]))
     return corrected(pairs)
+
+
+def p_of(p_values: Mapping[tuple[Way, str], float | None], way: Way, rival: Way) -> float | None:
+    """The p-value of two ways, whichever of them was tested against the other."""
+    return p_values.get((way, rival[0]), p_values.get((rival, way[0])))
 
 
 def answer_of(board: Board, p_values: dict[tuple[Way, str], float | None], at: float = KEY_BUDGET) -> str:
     """The sentence: what is best at a budget, and whether it and fitprune differ from what they are held against."""
     ways = [way for way in board.ways if way[1] == at]
     best, fitprune, random = board.best(ways)[0], (FITPRUNE, at), (RANDOM, at)
+    plus, cross = (PLUS, at), (CROSS, at)
     equal = [name for name, budget in ways if board.right((name, budget)) == board.right(best)]
     words = (
         f"with {budget(at)} of the visual FLOPs saved {listed(equal)} {'is' if len(equal) == 1 else 'are'} right most "
@@ -125,10 +134,13 @@ def answer_of(board: Board, p_values: dict[tuple[Way, str], float | None], at: f
         f"{share_words(board.right(best))} of the questions, where the original is on "
         f"{share_words(board.right(THE_ORIGINAL))}"
     )
-    found = [verdict(FITPRUNE, RANDOM, board.against(fitprune, random), p_values.get((fitprune, RANDOM)))]
+    pairs = [(fitprune, random)]
     if not {FITPRUNE, RANDOM} & set(equal):
-        found.append(verdict(best[0], FITPRUNE, board.against(best, fitprune), p_values.get((best, FITPRUNE))))
-    return sentence(f"{words}; {', and '.join(found)}")
+        pairs.append((best, fitprune))
+    if {PLUS, CROSS} <= {name for name, _ in ways}:
+        pairs += [(cross, fitprune)] * (best != cross) + [(plus, cross)]
+    found = [verdict(one[0], two[0], board.against(one, two), p_of(p_values, one, two)) for one, two in pairs]
+    return sentence(f"{words}; {listed(found)}")
 
 
 def _budgets(board: Board) -> list[float]:
@@ -163,10 +175,7 @@ def _tests(board: Board, p_values: dict[tuple[Way, str], float | None]) -> Table
         way = (name, reduction)
         others = {rival: THE_ORIGINAL if other is None else (other, reduction) for rival, other in _RIVALS.items()}
         cells = [
-            test_cell(
-                board.against(way, others[rival]), p_values.get((way, rival), p_values.get((others[rival], name)))
-            )
-            for rival in _RIVALS
+            test_cell(board.against(way, other), _p(p_values, way, rival, other)) for rival, other in others.items()
         ]
         rows.append([f"{name} {budget(reduction)}", *cells])
     about = (
@@ -176,16 +185,20 @@ def _tests(board: Board, p_values: dict[tuple[Way, str], float | None]) -> Table
     return Table(["against", *_RIVALS], rows, about)
 
 
-def losing_kinds(board: Board) -> list[str]:
-    """Where fitprune+ is worse than fitprune or random among the questions of one kind, in words.
+def _p(p_values: Mapping[tuple[Way, str], float | None], way: Way, rival: str, other: Way) -> float | None:
+    return p_values.get((way, rival)) if other == THE_ORIGINAL else p_of(p_values, way, other)
 
-    All kinds, budgets and both rivals are corrected together (Holm).
+
+def losing_kinds(board: Board) -> list[str]:
+    """Where fitprune+ is worse than fitprune, cross-only or random among the questions of one kind, in words.
+
+    All kinds, budgets and rivals are corrected together (Holm).
     """
     pairs = {
         (kind, reduction, rival): board.against((PLUS, reduction), (rival, reduction), kind)
         for kind in board.kinds
         for reduction in _budgets(board)
-        for rival in (FITPRUNE, RANDOM)
+        for rival in (FITPRUNE, CROSS, RANDOM)
     }
     p_values = corrected(pairs)
     found = []
@@ -224,16 +237,21 @@ def _orders(orders: Board) -> Table:
 
 
 def _figure(board: Board):
-    figure, (left, right) = panels(["Right answers", "Answers as the original's"])
-    for axes, share_of in ((left, Board.right), (right, Board.same)):
+    """The methods that chose by attention or by nothing, and the others, beside fitprune+ and random in both."""
+    figure, found = panels(["Rankings on FitPrune's recipe", "Other authors' methods, and fitprune+"])
+    for axes, own in zip(found, (True, False), strict=True):
+        names = [name for name in _names(board) if name in _BOTH or (name in _ON_THE_RECIPE) is own]
         lines = {
-            name: [(100 * way[1], share) for way in board.ways
-                   if way[0] == name and (share := share_of(board, way)) is not None]
-            for name in _names(board)
-        }  # fmt: skip
+            name: [
+                (100 * way[1], share)
+                for way in board.ways
+                if way[0] == name and (share := board.right(way)) is not None
+            ]
+            for name in names
+        }
+        if (original := board.right(THE_ORIGINAL)) is not None:
+            axes.axhline(100 * original.value, color="#222222", linestyle=":", linewidth=1, label="original")
         curves(axes, lines)
         axes.set_xlabel("visual FLOPs saved, %")
-        axes.set_ylabel("% of the questions")
-    if (original := board.right(THE_ORIGINAL)) is not None:
-        left.axhline(100 * original.value, color="#222222", linestyle=":", linewidth=1)
+        axes.set_ylabel("right, % of the questions")
     return figure

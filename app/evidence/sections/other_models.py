@@ -8,7 +8,7 @@ from app.evidence.plan import KEY_BUDGET
 from app.evidence.questions import CALIBRATION, FEW
 from app.evidence.section import Section, Table, left_out
 from app.evidence.ways import PLUS, RIVALS, Tests, bars_across, rows_across, tests_across
-from app.evidence.words import budget, listed, sentence, share_words, verdict
+from app.evidence.words import budget, outcomes, sentence
 from fitprune_core import PruningRecipe
 
 TITLE = "Other models"
@@ -55,16 +55,15 @@ def base_of(_: str) -> str:
 
 
 def answer_of(boards: dict[str, Board], p_values: Tests, at: float = KEY_BUDGET) -> str:
-    """The sentence: in each model fitprune+ against each rival."""
-    found = []
-    for name, board in boards.items():
-        first = (PLUS, at)
-        said = [
-            verdict(PLUS, rival, board.against(first, (rival, at)), p_values.get((name, (rival, at))))
-            for rival in RIVALS
-        ]
-        found.append(f"in {name} it is right on {share_words(board.right(first))}: {listed(said)}")
-    return sentence(f"with {budget(at)} of the visual FLOPs saved by fitprune+, {'; '.join(found)}")
+    """The sentence: fitprune+ against each rival, in which models it is better and in which not."""
+    said = []
+    for rival in RIVALS:
+        pairs = {
+            name: (board.against((PLUS, at), (rival, at)), p_values.get((name, (rival, at))))
+            for name, board in boards.items()
+        }
+        said.append(sentence(f"against {rival} {outcomes(pairs, 'in')}"))
+    return f"With {budget(at)} of the visual FLOPs saved, {PLUS} by model. {' '.join(said)}"
 
 
 def _table(boards: dict[str, Board], p_values: Tests) -> Table:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from app.evidence.bench import Bench, Variant, variant
 from app.evidence.board import THE_ORIGINAL, Board
-from app.evidence.figures import panels
+from app.evidence.figures import color_of, panels
 from app.evidence.numbers import even_recipe
 from app.evidence.plan import KEY_BUDGET
 from app.evidence.questions import CALIBRATION, FEW
 from app.evidence.section import Section, Table
 from app.evidence.sections import methods
 from app.evidence.ways import bars_of_right, tests_against
-from app.evidence.words import budget, percent, sentence, share_cell, test_cell, verdict
+from app.evidence.words import budget, outcomes, percent, sentence, share_cell, test_cell
 from fitprune_core import AttentionStatistics, PruningRecipe, fit_recipe
+from fitprune_core.evaluation.significance import McNemar
 from fitprune_core.models.family import family_of
 from fitprune_core.pruning.methods import find_method
 
@@ -38,7 +39,7 @@ def run(bench: Bench) -> Section:
     p_values = tests_against(board, BASE)
     section.tables = [_table(board, p_values)]
     section.figures["2-schedules"] = _figure(board)
-    section.answer = answer_of(board, p_values, methods.board_of(bench))
+    section.answer = answer_of(board, p_values, methods.orders_of(bench))
     section.counted = f"the FLOPs, at a budget the same for all to within {100 * board.spread():.2f} points"
     section.measured = f"answers to {board.count} questions"
     section.notes = [
@@ -71,33 +72,31 @@ def variants_of(
 
 
 def answer_of(
-    board: Board, p_values: dict[tuple[str, float], float | None], full: Board, at: float = KEY_BUDGET
+    board: Board, p_values: dict[tuple[str, float], float | None], orders: Board, at: float = KEY_BUDGET
 ) -> str:
     """The sentence: what the ranking is worth on one schedule, and what the schedule is worth with one ranking.
 
-    full: all methods on all test questions, of which those of `board` are some: the ranking is theirs to tell.
+    orders: fitprune and random orders on all test questions, of which those of `board` are some: the ranking is theirs
+    to tell, and one order at random is no more than one draw.
     """
-    mine, random = (methods.FITPRUNE, at), (methods.RANDOM, at)
+    base, chances = (methods.FITPRUNE, at), tests_against(orders, methods.FITPRUNE)
+    by_order = {way: orders.against(base, way) for way in chances if way[1] == at}
+    found = {
+        f"order {number}{_more(pair)}": (pair, chances[way]) for number, (way, pair) in enumerate(by_order.items(), 1)
+    }
+    words = f"with {budget(at)} saved, fitprune's ranking on its recipe against orders at random: {outcomes(found)}"
     others = [way for way in board.ways if way[1] == at and way[0].startswith("fitprune, ") and way[0] != BASE]
-    best = board.best(others)[:1]
-    p = methods.corrected_tests(full).get((mine, methods.RANDOM))
-    said = verdict("fitprune's ranking", "a random one", full.against(mine, random), p)
-    worth = f"{_points(full, mine, random)} on all {full.count} test questions"
-    parts = [f"with {budget(at)} saved, the recipe being the same, the ranking is worth {worth}: {said}"]
-    for way in best:
-        words = f"the recipe against {way[0].removeprefix('fitprune, ')}, the best of the other schedules,"
-        said = verdict("the recipe", "that", board.against((BASE, at), way), p_values.get(way))
-        parts.append(f"the ranking being the same, {words} is worth {_points(board, (BASE, at), way)}: {said}")
-    return sentence("; ".join(parts))
+    schedules = {
+        way[0].removeprefix("fitprune, "): (board.against((BASE, at), way), p_values.get(way)) for way in others
+    }
+    if schedules:
+        words += f"; its recipe with its ranking against other schedules: {outcomes(schedules)}"
+    return sentence(words)
 
 
-def _points(board: Board, way: tuple[str, float], other: tuple[str, float]) -> str:
-    mine, theirs = board.right(way), board.right(other)
-    return (
-        "an unknown number of points"
-        if mine is None or theirs is None
-        else f"{100 * (mine.value - theirs.value):+.1f} points"
-    )
+def _more(pair: McNemar | None) -> str:
+    """ ", +8.5 points"."""
+    return "" if pair is None else f", {100 * (pair.won - pair.lost) / pair.asked:+.1f} points"
 
 
 def _table(board: Board, p_values: dict[tuple[str, float], float | None]) -> Table:
@@ -123,5 +122,6 @@ def _table(board: Board, p_values: dict[tuple[str, float], float | None]) -> Tab
 
 def _figure(board: Board):
     figure, (axes,) = panels([f"Right answers, {budget(KEY_BUDGET)} of the visual FLOPs saved"], width=8)
-    bars_of_right(axes, board, {way: way[0] for way in board.ways if way[1] == KEY_BUDGET})
+    names = {way: way[0] for way in board.ways if way[1] == KEY_BUDGET}
+    bars_of_right(axes, board, names, color_of=lambda name: color_of(name.partition(", ")[0]))
     return figure

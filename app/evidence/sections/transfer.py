@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from itertools import combinations
+from statistics import fmean
 
 from app.demo_model.crowded import WORLDS
 from app.evidence.bench import Bench, variant
 from app.evidence.board import Board
-from app.evidence.numbers import recipe_distance
+from app.evidence.numbers import Pooled, pooled_difference, recipe_distance
 from app.evidence.plan import CALIBRATION_SEED, KEY_BUDGET, TEST_SEED
 from app.evidence.questions import CALIBRATION, EASY_VQA, FEW
 from app.evidence.section import Section, Table
 from app.evidence.ways import Tests, bars_across, rows_across, tests_across
-from app.evidence.words import budget, listed, percent, sentence, verdict
+from app.evidence.words import budget, listed, outcomes, p_cell, percent, sentence
 from fitprune_core import PruningRecipe
+from fitprune_core.evaluation.significance import McNemar
 
 TITLE = "Transfer between worlds, and between seeds of the model"
 QUESTION = (
@@ -37,9 +39,9 @@ def run(bench: Bench) -> Section:
     }
     variants = [variant("fitprune", recipe, own_recipe(name)) for name, of in recipes.items() for recipe in of]
     boards = {name: bench.answers(f"5-transfer-{name}", questions, variants) for name, questions in asked.items()}
-    section.figures["5-transfer"] = bars_across({_pictures(name): board for name, board in boards.items()})
     models, of_models = between_models(bench)
     boards |= models
+    section.figures["5-transfer"] = bars_across({_pictures(name): board for name, board in boards.items()})
     p_values = tests_across(boards, own_recipe)
     section.tables = [_table(boards, p_values), _distances(recipes, of_models)]
     section.raw = [board.path for board in boards.values()]
@@ -85,15 +87,44 @@ def own_recipe(world: str) -> str:
 
 
 def answer_of(boards: dict[str, Board], p_values: Tests, models: Set[str] = frozenset(), at: float = KEY_BUDGET) -> str:
-    """The sentence: in each world, and in each of these models, the foreign recipes against its own."""
-    parts = []
+    """The sentence: recipes of other worlds against their own, all worlds together and one by one; and of models."""
+    together = pooled({world: board for world, board in boards.items() if world not in models}, at)
+    words = f"with {budget(at)} saved"
+    if together is not None:
+        value, low, high = (100 * each for each in (together.value, together.low, together.high))
+        words += (
+            f", recipes of other worlds change {value:+.1f} points of what their own get right, all worlds together "
+            f"({low:.1f} to {high:.1f}, p {p_cell(together.p)})"
+        )
+    parts: dict[bool, dict[str, tuple[McNemar | None, float | None]]] = {True: {}, False: {}}
     for (world, way), p in p_values.items():
         if way[1] == at:
-            own = (own_recipe(world), at)
-            source = _pictures(way[0].removeprefix(own_recipe("")))
-            said = verdict(f"the recipe {own_recipe(source)}", "their own", boards[world].against(way, own), p)
-            parts.append(f"{f'in {world}' if world in models else f'on {_pictures(world)}'} {said}")
-    return sentence(f"with {budget(at)} saved, {'; '.join(parts)}")
+            source = way[0].removeprefix(own_recipe(""))
+            where = f"that of {source} in {world}" if world in models else f"that of {source} on {_pictures(world)}"
+            parts[world in models][where] = boards[world].against(way, (own_recipe(world), at)), p
+    if parts[False]:
+        words += f"; a recipe of another world is, against their own, {outcomes(parts[False])}"
+    if parts[True]:
+        words += f". A recipe of another model is, against its own, {outcomes(parts[True])}"
+    return sentence(words)
+
+
+def pooled(boards: Mapping[str, Board], at: float) -> Pooled | None:
+    """How much more recipes of other worlds get right than their own, mean over all their answers, at a budget.
+
+    One question, asked by several foreign recipes, counts once, by the mean of them: the p-value is of the signs of the
+    questions flipped (scipy's permutation test), and the interval a t interval over them. None where no world has a
+    foreign recipe.
+    """
+    found: list[float] = []
+    for world, board in boards.items():
+        own = board.marks((own_recipe(world), at))
+        foreign = [board.marks(way) for way in board.ways[1:] if way[1] == at and way[0] != own_recipe(world)]
+        for question, mine in own.items():
+            others = [of[question] for of in foreign if question in of]
+            if others:
+                found.append(fmean(others) - mine)
+    return pooled_difference(found)
 
 
 def _table(boards: dict[str, Board], p_values: Tests) -> Table:
