@@ -166,7 +166,7 @@ def test_one_address_does_not_fill_the_queue_of_all(monkeypatch):
     monkeypatch.setattr("app.pages.inspect.read_results", lambda path: go_on.wait(60) or read_results(path))
     with served_demo(engine) as (demo, address):
         index, compare = event_named(demo, "open_results"), event_named(demo, "compare")
-        body = {"data": [upload(address, b"id\n", "results.csv"), None], "fn_index": index}
+        body = {"data": [upload(address, b"id\n", "results.csv"), None, None, ""], "fn_index": index}
         picture = {**upload(address, png()), "orig_name": "p.png"}
 
         def join(**changed):

@@ -20,7 +20,8 @@ STATISTICS = RECIPES / "mini-llava" / "statistics.npz"
 @pytest.mark.parametrize("room", [0, 100])
 def test_a_recipe_that_does_not_fit_on_the_disk(tmp_path, room):
     out = tmp_path / "recipe.json"
-    out.write_text("what was there")
+    was = '{"schema": 1, "was": "there"}'
+    out.write_text(was)
     done = subprocess.run(
         [sys.executable, "-m", "fitprune_core", "fit", "--statistics", STATISTICS, "--reduction", "0.5", "--out", out],
         cwd=ROOT,
@@ -31,4 +32,4 @@ def test_a_recipe_that_does_not_fit_on_the_disk(tmp_path, room):
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1 and "Traceback" not in done.stderr and "File too large" in done.stderr
-    assert out.read_text() == "what was there"
+    assert out.read_text() == was
