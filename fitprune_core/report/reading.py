@@ -160,7 +160,9 @@ def _trace(entries: Mapping[str, Any], comparison: Comparison) -> dict[str, Any]
     for name in ("tiles", "row_ends"):
         if len(trace.get(name, ())) > tokens:
             raise ValueError(f"its trace has {len(trace[name]):,} {name} for {tokens:,} tokens")
-    return {**trace, "against": None if against is None else _counted(against, _SIDE, tokens, layers)}
+    trace["against"] = None if against is None else _counted(against, _SIDE, tokens, layers)
+    # In the order they came in: what is written again of it is the same text, by which it is known.
+    return {name: trace[name] for name in entries if name in trace} | trace
 
 
 def _counted(entries: Mapping[str, Any], names: tuple[str, ...], tokens: int, layers: int) -> dict[str, Any]:
@@ -170,4 +172,4 @@ def _counted(entries: Mapping[str, Any], names: tuple[str, ...], tokens: int, la
     for name in names:
         if name in counts and len(found[name]) != counts[name]:
             raise ValueError(f"its trace has {len(found[name]):,} {name}, not {counts[name]:,}")
-    return found
+    return {name: found[name] for name in entries if name in found}

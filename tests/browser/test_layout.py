@@ -39,7 +39,8 @@ SMALL_TEXTS = """() => {
   while (walk.nextNode()) {
     const text = walk.currentNode.data.trim(), node = walk.currentNode.parentElement;
     const shows = node.getClientRects().length && !['SCRIPT', 'STYLE', 'NOSCRIPT'].includes(node.tagName);
-    if (text && shows && parseFloat(getComputedStyle(node).fontSize) <= 12) found.push(text);
+    const size = parseFloat(getComputedStyle(node).fontSize); // of 0: words of Gradio's in whose place others stand
+    if (text && shows && size && size <= 12) found.push(text);
   }
   return found;
 }"""
