@@ -158,7 +158,7 @@ def create_sweep(engine: Engine, compare: ComparePage, tabs: gr.Tabs) -> SweepPa
             budgets = gr.CheckboxGroup(
                 list(range(10, 91, 10)), value=list(BUDGETS), label="Visual FLOPs to save, %", elem_id="sweep-budgets"
             )
-            with gr.Row():
+            with gr.Row(elem_id="sweep-actions"):
                 run = gr.Button("Sweep", variant="primary", elem_id="sweep")
                 stop = gr.Button("Stop", elem_id="sweep-stop")
             page.notice = Notice(Message(text=_READY), elem_id="sweep-notice", elem_classes="bare")
