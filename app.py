@@ -18,10 +18,7 @@ if os.environ.get("SPACES_ZERO_GPU") == "true":
     os.environ["HF_DEACTIVATE_ASYNC_LOAD"] = "1"
     import spaces  # noqa: F401
 
-from app.engine import Engine
-from app.interface import build_demo, launch_options
 from app.settings import Settings
-from app.uploads import upload_folder
 
 
 def main() -> int:
@@ -29,6 +26,11 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     settings = Settings.read()
+    # After the options: what they mean, and what is wrong with them, is told without waiting for torch and Gradio.
+    from app.engine import Engine
+    from app.interface import build_demo, launch_options
+    from app.uploads import upload_folder
+
     # What stops a service: it ends like Ctrl-C, so that uploads are removed.
     signal.signal(signal.SIGTERM, _interrupt)
     try:
