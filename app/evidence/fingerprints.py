@@ -17,8 +17,8 @@ LENGTH = 12
 # is, what it costs and whether it is right, as the model is and pruned; what follows it; and what statistics are. A
 # change in any of them answers, or observes, anew.
 PROMPTS = (
-    "models", "models/families", "models/llava_hr", "run/asked.py", "run/pictures.py", "run/pixels.py", "run/orientation.py",
-    "run/questions.py",
+    "models", "models/families", "models/llava_hr", "run/asked.py", "run/pictures.py", "run/pixels.py",
+    "run/orientation.py", "run/questions.py",
 )  # fmt: skip
 ANSWERS = (
     *PROMPTS, "cost", "run/answer.py", "run/batch.py", "run/costs.py", "run/decoding.py", "run/generation.py",

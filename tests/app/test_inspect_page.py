@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from types import SimpleNamespace
 
@@ -64,20 +65,22 @@ def test_the_second_log_is_asked_for_after_the_first(page, tmp_path):
 
 
 def test_a_stop_is_heard_before_the_batch_is_over(page, monkeypatch):
-    monkeypatch.setattr(page.engine, "evaluate", lambda *_, should_stop, **__: _until(should_stop))
+    began = threading.Event()
+
+    def evaluate(*_, should_stop, **__):
+        began.set()
+        while not should_stop():
+            time.sleep(0.01)
+        time.sleep(0.5)  # the batch
+
+    monkeypatch.setattr(page.engine, "evaluate", evaluate)
     run = page.runs.ask(None, None, 10, [60], ["fitprune"])
+    assert began.wait(20)
     going_on = page.look_after(run.token)
     assert going_on["stop"].interactive and going_on["notice"].share == 0
-    monkeypatch.setattr(run, "state", "running")
     stopping = page.stop(run.token)
     assert stopping["notice"].text == "Stopping after this batch." and not stopping["stop"].interactive
     assert stopping["timer"].active
-
-
-def _until(should_stop):
-    while not should_stop():
-        time.sleep(0.01)
-    time.sleep(0.5)  # the batch
 
 
 def test_a_row_opens_with_the_answer_that_is_right(page):
