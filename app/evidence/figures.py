@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 
@@ -30,8 +30,8 @@ _MARKERS = "osv^D<>pPX*hd"
 
 
 def color_of(name: str) -> str:
-    """The colour of a bar or a line by its name; one for all names that are not in every figure."""
-    return _KNOWN.get(name, "#7fb2bd")
+    """The colour of a bar by its name up to a comma; one for all names that are not in every figure."""
+    return _KNOWN.get(name.partition(",")[0], "#7fb2bd")
 
 
 def panels(
@@ -72,13 +72,8 @@ def curves(axes: Axes, lines: Mapping[str, Sequence[Point]], factor: float = 100
     axes.legend(frameon=False, fontsize="x-small", ncols=2)
 
 
-def bars(
-    axes: Axes,
-    values: Mapping[str, Estimate | Share],
-    factor: float = 100.0,
-    color_of: Callable[[str], str] = color_of,
-) -> None:
-    """Horizontal bars with intervals, the first on top. color_of: the colour of a name."""
+def bars(axes: Axes, values: Mapping[str, Estimate | Share], factor: float = 100.0) -> None:
+    """Horizontal bars with intervals, the first on top."""
     places = range(len(values), 0, -1)
     for place, (name, estimate) in zip(places, values.items(), strict=True):
         reach = [

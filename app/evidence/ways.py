@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from app.evidence.board import THE_ORIGINAL, Board, Way, corrected
-from app.evidence.figures import bars, color_of, panels
+from app.evidence.figures import bars, panels
 from app.evidence.plan import KEY_BUDGET
 from app.evidence.words import budget, share_cell, test_cell
 
@@ -39,16 +39,9 @@ def way_rows(board: Board, base: str, p_of: Callable[[Way], float | None], befor
     ]
 
 
-def bars_of_right(
-    axes: Axes,
-    board: Board,
-    names: Mapping[Way, str],
-    unit: str = "% of the questions",
-    color_of: Callable[[str], str] = color_of,
-) -> None:
-    """The shares of right answers as bars, under these names; what did not answer has none. color_of: a name's."""
-    found = {name: share for way, name in names.items() if (share := board.right(way)) is not None}
-    bars(axes, found, color_of=color_of)
+def bars_of_right(axes: Axes, board: Board, names: Mapping[Way, str], unit: str = "% of the questions") -> None:
+    """The shares of right answers as bars, under these names; what did not answer has none."""
+    bars(axes, {name: share for way, name in names.items() if (share := board.right(way)) is not None})
     axes.set_xlabel(unit)
 
 

@@ -91,10 +91,10 @@ def run_compare(options: argparse.Namespace) -> None:
 
 
 @contextmanager
-def _over_samples(options: argparse.Namespace, begins: bytes, what: str) -> Iterator[tuple]:
+def _over_samples(options: argparse.Namespace, check_kind: Callable[[], None]) -> Iterator[tuple]:
     """Check the files, load the model; yields it, its processor, what to call with samples done, and the processes.
 
-    begins, what: of the file to write, as for `check_output`.
+    check_kind: raises ValueError if what is in the output's place is not to be written over.
     """
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
@@ -104,7 +104,8 @@ def _over_samples(options: argparse.Namespace, begins: bytes, what: str) -> Iter
     with started_processes() as processes:
 
         def prepare() -> tuple[int, tuple]:
-            check_output(options.out, inputs=(options.samples,), begins=begins, what=what)
+            check_output(options.out, inputs=(options.samples,))
+            check_kind()
             samples = SamplesFile(options.samples, options.images)
             total = check_samples(samples)
             check_pictures(samples)
@@ -131,10 +132,11 @@ def run_evaluate(options: argparse.Namespace) -> None:
     _import_models()
     from fitprune_core.cli.tables import scores_table
     from fitprune_core.evaluation.evaluation import evaluate
+    from fitprune_core.evaluation.table import check_table
     from fitprune_core.pruning.methods.registry import find_methods
 
     find_methods(options.method)
-    with _over_samples(options, b"id,", "a table of answers") as (model, processor, progress, processes):
+    with _over_samples(options, partial(check_table, options.out)) as (model, processor, progress, processes):
         scores = evaluate(
             model,
             processor,
@@ -158,7 +160,8 @@ def run_calibrate(options: argparse.Namespace) -> None:
     _import_models()
     from fitprune_core.calibration.calibration import calibrate
 
-    with _over_samples(options, b"PK", "a file of statistics") as (model, processor, progress, processes):
+    is_of_kind = partial(check_output, options.out, begins=b"PK", what="a file of statistics")
+    with _over_samples(options, is_of_kind) as (model, processor, progress, processes):
         done = calibrate(
             model,
             processor,

@@ -82,8 +82,8 @@ def fit_recipe(
             allows, however little: the paper's rule alone (section 3.3).
 
     What an `AttentionStatistics` costs once (sorting it) is kept for as long as the object lives; other objects, whose
-    arrays may change, are sorted for every fit. Raises ValueError for a
-    reduction, attention or number of layers that cannot be, and for statistics that are broken.
+    arrays may change, are sorted for every fit. Raises ValueError for a reduction, attention or number of layers that
+    cannot be, and for statistics that are broken.
     """
     return fitter_for(statistics).fit(
         reduction,

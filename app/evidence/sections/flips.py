@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from app.evidence.bench import Bench, read_rows, variant
 from app.evidence.board import Board, Way
-from app.evidence.figures import bars, color_of, panels
+from app.evidence.figures import bars, panels
 from app.evidence.first_tokens import COLUMNS, first_tokens
 from app.evidence.numbers import Estimate, auc, auc_within
 from app.evidence.plan import KEY_BUDGET
@@ -211,7 +211,7 @@ def _figure(everywhere: Predictions, found: Predictions) -> Figure:
     told = {name_of(way): each for (way, name), each in everywhere.items() if name == LEAST and each}
     others = {f"{budget(way[1])}: {name}": each for (way, name), each in found.items() if each and way[0] == "fitprune"}
     for axes, values in zip(axes_of, (told, others), strict=True):
-        bars(axes, values, factor=1.0, color_of=lambda name: color_of(name.partition(",")[0]))
+        bars(axes, values, factor=1.0)
         axes.axvline(0.5, color="#222222", linestyle=":", linewidth=1)
         axes.set_xlim(0, 1)
         axes.set_xlabel("AUC")

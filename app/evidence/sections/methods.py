@@ -26,6 +26,7 @@ from app.evidence.words import (
 )
 from fitprune_core import METHODS
 from fitprune_core.evaluation.significance import SIGNIFICANT
+from fitprune_core.run.results import ORIGINAL
 
 TITLE = "Methods at equal FLOPs"
 QUESTION = "Every registered method saves the same FLOPs by its own rule: which answers most questions right?"
@@ -34,7 +35,7 @@ ORDERS = ("random:seed=1", "random:seed=2")
 # What the figure's first panel shows, and what both do.
 _ON_THE_RECIPE = (FITPRUNE, "self-only", CROSS, "last-token", RANDOM, "uniform")
 _BOTH = (FITPRUNE, RANDOM, PLUS)
-_RIVALS = {"the original": None, RANDOM: RANDOM, FITPRUNE: FITPRUNE, CROSS: CROSS}
+_RIVALS = (ORIGINAL, RANDOM, FITPRUNE, CROSS)
 
 
 def run(bench: Bench) -> Section:
@@ -110,11 +111,15 @@ def corrected_tests(board: Board) -> dict[tuple[Way, str], float | None]:
     """McNemar's p of every way against the original and each rival at its budget; all of a table together."""
     pairs = {}
     for way in board.ways[1:]:
-        for rival, name in _RIVALS.items():
+        for rival in (_rival(name, way[1]) for name in _RIVALS):
             # One rival against another is that one against the first: one test.
-            if name != way[0] and ((name, way[1]), way[0]) not in pairs:
-                pairs[way, rival] = board.against(way, THE_ORIGINAL if name is None else (name, way[1]))
+            if rival != way and (rival, way[0]) not in pairs:
+                pairs[way, rival[0]] = board.against(way, rival)
     return corrected(pairs)
+
+
+def _rival(name: str, at: float) -> Way:
+    return THE_ORIGINAL if name == ORIGINAL else (name, at)
 
 
 def p_of(p_values: Mapping[tuple[Way, str], float | None], way: Way, rival: Way) -> float | None:
@@ -173,20 +178,14 @@ def _tests(board: Board, p_values: dict[tuple[Way, str], float | None]) -> Table
     rows = []
     for name, reduction in board.ways[1:]:
         way = (name, reduction)
-        others = {rival: THE_ORIGINAL if other is None else (other, reduction) for rival, other in _RIVALS.items()}
-        cells = [
-            test_cell(board.against(way, other), _p(p_values, way, rival, other)) for rival, other in others.items()
-        ]
+        rivals = [_rival(each, reduction) for each in _RIVALS]
+        cells = [test_cell(board.against(way, rival), p_of(p_values, way, rival)) for rival in rivals]
         rows.append([f"{name} {budget(reduction)}", *cells])
     about = (
         "Questions that the method alone got right, and that the other alone did; p of McNemar's exact test, all of "
         "this table corrected together (Holm)."
     )
-    return Table(["against", *_RIVALS], rows, about)
-
-
-def _p(p_values: Mapping[tuple[Way, str], float | None], way: Way, rival: str, other: Way) -> float | None:
-    return p_values.get((way, rival)) if other == THE_ORIGINAL else p_of(p_values, way, other)
+    return Table(["against", "the original", *_RIVALS[1:]], rows, about)
 
 
 def losing_kinds(board: Board) -> list[str]:

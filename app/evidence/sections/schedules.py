@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from app.evidence.bench import Bench, Variant, variant
 from app.evidence.board import THE_ORIGINAL, Board
-from app.evidence.figures import color_of, panels
+from app.evidence.figures import panels
 from app.evidence.numbers import even_recipe
 from app.evidence.plan import KEY_BUDGET
 from app.evidence.questions import CALIBRATION, FEW
@@ -122,6 +122,5 @@ def _table(board: Board, p_values: dict[tuple[str, float], float | None]) -> Tab
 
 def _figure(board: Board):
     figure, (axes,) = panels([f"Right answers, {budget(KEY_BUDGET)} of the visual FLOPs saved"], width=8)
-    names = {way: way[0] for way in board.ways if way[1] == KEY_BUDGET}
-    bars_of_right(axes, board, names, color_of=lambda name: color_of(name.partition(", ")[0]))
+    bars_of_right(axes, board, {way: way[0] for way in board.ways if way[1] == KEY_BUDGET})
     return figure

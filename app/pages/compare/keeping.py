@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from fitprune_core.report.export import exported
+
 
 @dataclass(frozen=True, eq=False)
 class Export:
@@ -21,7 +23,7 @@ class Export:
     @classmethod
     def of(cls, entries: dict[str, Any]) -> Export:
         """Of an object as `fitprune_core.report.export.to_entries` makes it."""
-        return cls(json.dumps(entries, ensure_ascii=False))
+        return cls(exported(entries, ".json").decode())
 
     def entries(self) -> dict[str, Any]:
         """That object again."""
