@@ -18,7 +18,7 @@ from fitprune_core.models.decoder_check import check_decoder
 from fitprune_core.models.exclusive import free_model
 from fitprune_core.models.loading import model_name
 from fitprune_core.models.provenance import SHORT, conditions_of, provenance_of
-from fitprune_core.recipes.statistics import Rows, write_statistics
+from fitprune_core.recipes.statistics import RowByRow, write_statistics
 from fitprune_core.run.batch import BatchSize, padded_together
 from fitprune_core.run.timing import Stopped
 from fitprune_core.samples.files import SamplesFile, check_samples, read_samples
@@ -159,11 +159,11 @@ def _records(task: _Task, journal: Journal) -> Iterator[Record]:
 
 def _write(task: _Task, journal: Journal, tokens: np.ndarray) -> None:
     layers, width = task.geometry.num_layers, int(tokens.max())
-    arrays: dict[str, np.ndarray | Rows] = {}
+    arrays: dict[str, np.ndarray | RowByRow] = {}
     for kind, name in enumerate(("self", "cross")):
-        arrays[f"{name}_attention"] = Rows((len(tokens), layers, width), _received(task, journal, kind, width))
+        arrays[f"{name}_attention"] = RowByRow((len(tokens), layers, width), _received(task, journal, kind, width))
     for kind, name in enumerate(("self", "cross")):
-        arrays[f"{name}_share"] = Rows((len(tokens), layers), _shares(task, journal, kind))
+        arrays[f"{name}_share"] = RowByRow((len(tokens), layers), _shares(task, journal, kind))
     provenance = {"source": task.samples.path.name, **provenance_of(task.model, task.processor)}
     write_statistics(task.out, arrays, tokens, model_name(task.model), task.geometry, provenance)
 

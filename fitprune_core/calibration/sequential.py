@@ -26,13 +26,13 @@ from fitprune_core.models.layout import image_aspect
 from fitprune_core.models.loading import model_name
 from fitprune_core.pruning.context import pruned
 from fitprune_core.pruning.methods.fitprune import FitPrune
-from fitprune_core.pruning.prompt import Request
+from fitprune_core.pruning.prompt import PrunedPrompt
 from fitprune_core.recipes.budget import check_reachable, round_to_budget, saved_share, trim_to_budget
 from fitprune_core.recipes.recipe import PruningRecipe, check_attention, check_share
 from fitprune_core.run.asked import LONGEST_OF_DATA, as_asked
 
 # The authors halve the interval from 0 to 1 until it is no longer than this.
-TOLERANCE = 0.01 + 1e-6
+TRIAL_TOLERANCE = 0.01 + 1e-6
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def search(
         return _stopped(alpha, removed, tokens, geometry, reduction)
 
     low, high = 0.0, 1.0
-    while high - low > TOLERANCE:
+    while high - low > TRIAL_TOLERANCE:
         tried = trial((low + high) / 2)
         yield tried
         low, high = (low, tried.alpha) if tried.meets else (tried.alpha, high)
@@ -169,7 +169,7 @@ def search(
         yield trial(1.0)
 
 
-class _WalkRequest(Request):
+class _WalkPrompt(PrunedPrompt):
     """A prompt that loses at every layer what the rule of the fit takes, however many tokens that is.
 
     totals: attention of each kind (0: self, 1: cross) that all visual tokens received in the unpruned run, float64
@@ -183,7 +183,7 @@ class _WalkRequest(Request):
         self.kinds, self.totals, self.alpha = kinds, totals, alpha
 
     def choose(self, layer: int, attended: Attended) -> tuple[torch.Tensor, torch.Tensor]:
-        """As `Request.choose`, for one prompt: the tokens in the low runs of all kinds."""
+        """As `PrunedPrompt.choose`, for one prompt: the tokens in the low runs of all kinds."""
         if not self.visual.shape[1]:
             nothing = self.visual.new_zeros(1, 0)
             return nothing, nothing
@@ -206,8 +206,8 @@ def _removed_by_walk(
     first = family_of(model.config).first_drop_layer(model.config)
     removed = (0,) * first + (1,) * (num_layers - first)
     anywhere = PruningRecipe(model_name(model), num_layers, num_layers, 0.5, 0.5, removed)
-    make_request = partial(_WalkRequest, kinds=kinds, totals=totals, alpha=alpha, first=first)
-    with pruned(model, anywhere, FitPrune(), make_request) as trace, torch.no_grad():
+    make_prompt = partial(_WalkPrompt, kinds=kinds, totals=totals, alpha=alpha, first=first)
+    with pruned(model, anywhere, FitPrune(), make_prompt) as trace, torch.no_grad():
         model.model(**prompt, use_cache=False)
     return [dropped.shape[0] for dropped in trace.dropped]
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from fitprune_core.checks.files import check_plain_file
 from fitprune_core.checks.words import named, shown
-from fitprune_core.evaluation.outcomes import Asked, Given, Outcomes, outcomes_of
+from fitprune_core.evaluation.outcomes import AskedQuestion, Given, Outcomes, outcomes_of
 from fitprune_core.evaluation.table import on_one_line
 from fitprune_core.run.questions import strip_image_marker
 from fitprune_core.run.results import ORIGINAL
@@ -97,6 +97,6 @@ def _given(entry: Mapping[str, Any], metric: str | None) -> Given:
     return Given(on_one_line(text), None if metric is None else _mark(entry[metric]) == 1)
 
 
-def _asked(number: str, entry: Mapping[str, Any]) -> Asked:
+def _asked(number: str, entry: Mapping[str, Any]) -> AskedQuestion:
     question = strip_image_marker(entry["input"]) if isinstance(entry.get("input"), str) else ""
-    return Asked(number, on_one_line(question), expected=on_one_line(str(entry.get("target", ""))))
+    return AskedQuestion(number, on_one_line(question), expected=on_one_line(str(entry.get("target", ""))))

@@ -24,7 +24,7 @@ MOST_LINES = 1_000_000
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskedQuestion:
     """One question. `text`, `kind`, `picture` and `expected` are empty where the file does not say."""
 
     id: str
@@ -76,7 +76,7 @@ class Outcomes:
     """
 
     model: str
-    questions: tuple[Asked, ...]
+    questions: tuple[AskedQuestion, ...]
     sides: tuple[Side, ...]
     weights: frozenset[str] = frozenset()
 
@@ -120,7 +120,7 @@ def read_results(path: str | os.PathLike) -> Outcomes:
     check_plain_file(path, "results")
     models: dict[str, str] = {}
     weights: set[str] = set()
-    questions: dict[str, Asked] = {}
+    questions: dict[str, AskedQuestion] = {}
     sides: dict[tuple[float | None, str], dict[str, Given]] = {}
     recipes: dict[tuple[float | None, str], str] = {}
     for where, row in _rows(path):
@@ -146,7 +146,7 @@ def read_results(path: str | os.PathLike) -> Outcomes:
 
 def outcomes_of(
     model: str,
-    questions: Mapping[str, Asked],
+    questions: Mapping[str, AskedQuestion],
     sides: Mapping[tuple[float | None, str], Mapping[str, Given]],
     source: str,
 ) -> Outcomes:
@@ -236,8 +236,10 @@ def _bounded_lines(file, path: Path) -> Iterator[str]:
         yield line
 
 
-def _asked(row: Mapping[str, str]) -> Asked:
-    return Asked(row["id"], row.get("question") or "", row.get("kind") or "", row.get("image") or "", row["expected"])
+def _asked(row: Mapping[str, str]) -> AskedQuestion:
+    return AskedQuestion(
+        row["id"], row.get("question") or "", row.get("kind") or "", row.get("image") or "", row["expected"]
+    )
 
 
 def _given(row: Mapping[str, str], where: str) -> tuple[tuple[float, str], Given]:

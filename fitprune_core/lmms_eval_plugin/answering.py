@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Asked:
+class Pending:
     """A request that is ready to be answered: its prompt, how it wants its answer, its name for messages, and which
     of many it is."""
 
@@ -89,7 +89,7 @@ class Answerer:
 
     def ask(
         self, pictures: Sequence[Any] | None, context: str, decoding: Decoding, place: str, number: int = 0
-    ) -> Asked:
+    ) -> Pending:
         """Make one request ready.
 
         pictures: of the document; none, and the prompt is text, which nothing is pruned from. context: the prompt.
@@ -102,28 +102,28 @@ class Answerer:
             inputs = prepare(self.model, self.processor, picture, question, max_new_tokens=decoding.max_new_tokens)
         except ValueError as error:
             raise ValueError(f"{place}: {error}") from error
-        return Asked(inputs, decoding, place, number)
+        return Pending(inputs, decoding, place, number)
 
-    def replies(self, requests: Iterable[Asked]) -> Iterator[tuple[Asked, Reply]]:
+    def replies(self, requests: Iterable[Pending]) -> Iterator[tuple[Pending, Reply]]:
         """Answer requests, those of one kind and of greedy decoding in batches; not in the order that they come in.
 
         Raises MemoryError when the device runs out of memory on a single one.
         """
         for batch in in_batches(((self._kind(asked), asked) for asked in requests), self._size):
-            found: list[tuple[Asked, Reply]] = []
+            found: list[tuple[Pending, Reply]] = []
             work = partial(self._reply, found)
             self.batch_size.work_in_parts(work, batch, self.model.device, lambda asked: asked.place)
             yield from found
 
-    def _kind(self, asked: Asked) -> Hashable:
+    def _kind(self, asked: Pending) -> Hashable:
         return asked.decoding, kind_of(asked.inputs, self.model.config)
 
-    def _size(self, asked: Asked) -> int:
+    def _size(self, asked: Pending) -> int:
         if not asked.decoding.is_greedy:
             return 1
         return self.batch_size.of(self.model, asked.inputs, asked.decoding.max_new_tokens)
 
-    def _reply(self, found: list[tuple[Asked, Reply]], batch: Sequence[Asked]) -> None:
+    def _reply(self, found: list[tuple[Pending, Reply]], batch: Sequence[Pending]) -> None:
         """Answer a batch, and append the answers to `found`."""
         started = time.perf_counter()
         prompts, decoding = [asked.inputs for asked in batch], batch[0].decoding

@@ -14,7 +14,7 @@ from loguru import logger
 from tqdm import tqdm
 
 from fitprune_core.lmms_eval_plugin import MODEL_NAME
-from fitprune_core.lmms_eval_plugin.answering import Answerer, Asked
+from fitprune_core.lmms_eval_plugin.answering import Answerer, Pending
 from fitprune_core.lmms_eval_plugin.arguments import Arguments
 from fitprune_core.lmms_eval_plugin.decoding import decoding_of_task
 from fitprune_core.lmms_eval_plugin.summary import Summary
@@ -80,7 +80,7 @@ class FitPruneLlava(lmms):
             self._summary.add(requests[one.number].args[4], reply)
         return results
 
-    def _ask(self, answerer: Answerer, request: Instance, number: int) -> Asked:
+    def _ask(self, answerer: Answerer, request: Instance, number: int) -> Pending:
         context, options, doc_to_visual, doc_id, task, split = request.args
         pictures = doc_to_visual(self.task_dict[task][split][doc_id])
         try:

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 FLASH_ATTENTION = "flash_attention_2"
-ATTENTIONS = ("auto", "sdpa", "eager", FLASH_ATTENTION)
+ATTENTION_KERNELS = ("auto", "sdpa", "eager", FLASH_ATTENTION)
 QUANTIZATIONS = ("none", "4bit", "8bit")
 
 # Modules that stay as they are in a quantised model, by the whole names that the families give them: the layers of the
@@ -81,8 +81,8 @@ def attention_options(attention: str, device: torch.device, dtype: torch.dtype) 
     Only the decoder is told: not every vision tower knows every backend (LLaVA-HR's ConvNeXt has no attention at all).
     Raises ValueError for a backend that is not known, not installed, or cannot work on this device or in this format.
     """
-    if attention not in ATTENTIONS:
-        raise ValueError(f"attn_implementation is {shown(attention)}; use {', '.join(ATTENTIONS)}.")
+    if attention not in ATTENTION_KERNELS:
+        raise ValueError(f"attn_implementation is {shown(attention)}; use {', '.join(ATTENTION_KERNELS)}.")
     if attention == "auto":
         return {}
     if attention == FLASH_ATTENTION:

@@ -19,7 +19,7 @@ from fitprune_core.models.family import family_of
 
 logger = logging.getLogger(__name__)
 
-IMAGE_ASPECTS = ("auto", "crop", "pad")
+ASPECT_OPTIONS = ("auto", "crop", "pad")
 
 
 def fit_processor(processor: ProcessorMixin, model_config: Any) -> None:
@@ -40,8 +40,8 @@ def set_image_aspect(processor: ProcessorMixin, model_config: Any, image_aspect:
     image_aspect: "crop", "pad", or "auto" for what the checkpoint does by itself. Raises ValueError for another value,
     and for models that read a picture's shape in a way of their own.
     """
-    if image_aspect not in IMAGE_ASPECTS:
-        raise ValueError(f"image_aspect is {shown(image_aspect)}; use {', '.join(IMAGE_ASPECTS)}.")
+    if image_aspect not in ASPECT_OPTIONS:
+        raise ValueError(f"image_aspect is {shown(image_aspect)}; use {', '.join(ASPECT_OPTIONS)}.")
     if image_aspect != "auto":
         family_of(model_config).set_image_aspect(processor, model_config, image_aspect)
 

@@ -23,7 +23,7 @@ from fitprune_core.pruning.layers import Call
 from fitprune_core.pruning.methods import Method
 from fitprune_core.pruning.paint import Paint
 from fitprune_core.pruning.positions import labels_of_rows, loss_of, select_rows
-from fitprune_core.pruning.prompt import PruningTrace, Request
+from fitprune_core.pruning.prompt import PrunedPrompt, PruningTrace
 from fitprune_core.pruning.refusing import check_packing, check_padding, refuse_video
 from fitprune_core.pruning.tower import TowerAttention
 from fitprune_core.recipes.recipe import PruningRecipe
@@ -37,7 +37,7 @@ class _Generation:
     has_begun: bool = False
     ids: torch.Tensor | None = None
     is_visual: torch.Tensor | None = None
-    request: Request | None = None
+    request: PrunedPrompt | None = None
 
     def comes_again(self, ids: torch.Tensor | None, cache: Any) -> bool:
         """Whether a call without a cache brings its prompt once more, with words behind it."""
@@ -55,10 +55,10 @@ class Block:
         model: PreTrainedModel,
         recipe: PruningRecipe,
         method: Method,
-        make_request: Callable[..., Request],
+        make_prompt: Callable[..., PrunedPrompt],
         paint: Paint,
     ) -> None:
-        self.model, self.recipe, self.method, self.make_request = model, recipe, method, make_request
+        self.model, self.recipe, self.method, self.make_prompt = model, recipe, method, make_prompt
         self.paint = paint
         self.geometry = DecoderGeometry.from_config(model.config.text_config)
         # A budget that the method cannot meet is refused here, before any prompt, and a drop where none may be.
@@ -66,7 +66,7 @@ class Block:
         reads_tower = bool(self.drops) and method.scores_before == "tower"
         self.tower = TowerAttention(model) if reads_tower else None
         self.trace = PruningTrace()
-        self.of_cache: weakref.WeakKeyDictionary[Any, Request] = weakref.WeakKeyDictionary()
+        self.of_cache: weakref.WeakKeyDictionary[Any, PrunedPrompt] = weakref.WeakKeyDictionary()
         self.generation: _Generation | None = None
         self.running: Call | None = None  # the call whose layers run
         self.coming: Call | None = None  # known already, from the head outside
@@ -149,7 +149,7 @@ class Block:
         finally:
             self.coming = None
 
-    def score(self, original: Callable[..., Any], request: Request, asked: Any, kwargs: dict[str, Any]) -> Any:
+    def score(self, original: Callable[..., Any], request: PrunedPrompt, asked: Any, kwargs: dict[str, Any]) -> Any:
         """The forward of the whole model on a prompt that loses tokens: logits of what is asked for, and the loss."""
         as_tuple = not kwargs.pop("return_dict", self.model.config.return_dict)
         labels = {name: kwargs.pop(name, None) for name in ("labels", "shift_labels")}
@@ -258,11 +258,11 @@ class Block:
             )
         trace.start(is_visual, counts[0], self.recipe.num_layers)
         drops = self.drops_for(counts[0]) if counts[0] else None
-        request: Request | None = None
+        request: PrunedPrompt | None = None
         if drops:
             self.check_prompt(kwargs)
             self.paint.check(drops, counts[0])
-            request = self.make_request(is_visual, padding, drops, self.method)
+            request = self.make_prompt(is_visual, padding, drops, self.method)
             request.tower, request.paint = self.tower, self.paint
         if again and request is not None and generation.request is not None:
             request.chosen = generation.request.chosen

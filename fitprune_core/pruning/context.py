@@ -20,7 +20,7 @@ from fitprune_core.models.loading import model_name
 from fitprune_core.pruning.block import Block
 from fitprune_core.pruning.methods import Method, find_method
 from fitprune_core.pruning.paint import UNPAINTED, Paint
-from fitprune_core.pruning.prompt import PruningTrace, Request
+from fitprune_core.pruning.prompt import PrunedPrompt, PruningTrace
 from fitprune_core.recipes.recipe import PruningRecipe, check_recipe
 from fitprune_core.recipes.schedules import Drops
 
@@ -90,11 +90,11 @@ def _block(
     model: PreTrainedModel,
     recipe: PruningRecipe,
     method: Method,
-    make_request: Callable[..., Request] = Request,
+    make_prompt: Callable[..., PrunedPrompt] = PrunedPrompt,
     paint: Paint = UNPAINTED,
 ) -> Block:
     recipe.check_model(len(decoder_layers(model)), model_name(model))
-    return Block(model, recipe, method, make_request, paint)
+    return Block(model, recipe, method, make_prompt, paint)
 
 
 @contextmanager
@@ -102,17 +102,17 @@ def pruned(
     model: PreTrainedModel,
     recipe: PruningRecipe,
     method: Method,
-    make_request: Callable[[torch.Tensor, torch.Tensor | None, Drops, Method], Request] = Request,
+    make_prompt: Callable[[torch.Tensor, torch.Tensor | None, Drops, Method], PrunedPrompt] = PrunedPrompt,
     paint: Paint = UNPAINTED,
 ) -> Iterator[PruningTrace]:
     """As `prune_visual_tokens`, without its warning and for any kind of request: each layer from the first that drops
     on asks it what goes.
 
-    make_request: called with the arguments of `Request`, once for every prompt with an image.
+    make_prompt: called with the arguments of `PrunedPrompt`, once for every prompt with an image.
     """
     check_recipe(recipe)
     with borrowed(model) as undo:
-        block = _block(uncompiled(model), recipe, method, make_request, paint)
+        block = _block(uncompiled(model), recipe, method, make_prompt, paint)
         undo.callback(block.close)
         replace(undo, block.replacements())
         yield block.trace

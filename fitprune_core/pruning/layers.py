@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from fitprune_core.models.decoder import DecoderLayer, attend
-from fitprune_core.pruning.prompt import PruningTrace, Request, take_rows
+from fitprune_core.pruning.prompt import PrunedPrompt, PruningTrace, take_rows
 from fitprune_core.pruning.shortened import report_whole_length
 
 
@@ -30,7 +30,7 @@ class Call:
         asked: `logits_to_keep`, where it is told in positions of a prompt that loses rows.
     """
 
-    request: Request | None
+    request: PrunedPrompt | None
     is_prefill: bool
     padding: torch.Tensor | None
     trace: PruningTrace
@@ -60,7 +60,7 @@ class Call:
                 self.of_cache[kwargs["past_key_values"]] = request
         return self._dropping_layer(request, index, layer, hidden_states, kwargs)
 
-    def _entering(self, request: Request, hidden_states: torch.Tensor, kwargs: dict[str, Any]) -> torch.Tensor:
+    def _entering(self, request: PrunedPrompt, hidden_states: torch.Tensor, kwargs: dict[str, Any]) -> torch.Tensor:
         """The rows that are left of a prompt before its first layer. hidden_states: (batch, rows, width)."""
         request.position_embeddings, cache = kwargs["position_embeddings"], kwargs.get("past_key_values")
         kept_rows = request.drop_before(hidden_states, self.trace)
@@ -69,7 +69,9 @@ class Call:
             report_whole_length(cache, hidden_states.shape[1] - kept_rows.shape[1])
         return take_rows(hidden_states, kept_rows)
 
-    def _fit_to_layer(self, request: Request, index: int, hidden_states: torch.Tensor, kwargs: dict[str, Any]) -> None:
+    def _fit_to_layer(
+        self, request: PrunedPrompt, index: int, hidden_states: torch.Tensor, kwargs: dict[str, Any]
+    ) -> None:
         """Replace what transformers made once for all layers by what fits the rows of this one."""
         if kwargs.get("attention_mask") is not None:
             rows = id(request.arriving[index])
@@ -84,7 +86,12 @@ class Call:
             kwargs["position_ids"] = None
 
     def _dropping_layer(
-        self, request: Request, index: int, layer: DecoderLayer, hidden_states: torch.Tensor, kwargs: dict[str, Any]
+        self,
+        request: PrunedPrompt,
+        index: int,
+        layer: DecoderLayer,
+        hidden_states: torch.Tensor,
+        kwargs: dict[str, Any],
     ) -> torch.Tensor:
         """A decoder layer that loses rows between its attention and its output projection.
 

@@ -15,7 +15,7 @@ from fitprune_core.pruning.paint import UNPAINTED
 from fitprune_core.pruning.tower import TowerAttention
 from fitprune_core.recipes.schedules import Drops
 
-# Where `Request.chosen` and what follows from it keep the drop before the first layer.
+# Where `PrunedPrompt.chosen` and what follows from it keep the drop before the first layer.
 BEFORE = -1
 
 
@@ -111,7 +111,7 @@ class Prompt:
         )
 
 
-class Request(Prompt):
+class PrunedPrompt(Prompt):
     """The state of one prompt (or batch) that loses visual tokens, from its prefill to its last new token.
 
     Rows are numbered in the sequence that arrives at the layer at hand, so `visual` shrinks and moves with every drop;

@@ -32,7 +32,7 @@ from fitprune_core.recipes.budget import (
     saved_share,
     trim_to_budget,
 )
-from fitprune_core.recipes.lowest_runs import Ranking, Walk, walk
+from fitprune_core.recipes.lowest_runs import TokenOrder, Walked, walk
 from fitprune_core.recipes.recipe import PruningRecipe, check_attention, check_share
 from fitprune_core.recipes.statistics import AttentionStatistics
 from fitprune_core.recipes.token_groups import TokenGroups, check_token_counts
@@ -145,8 +145,8 @@ class Fitter:
         self._groups = TokenGroups(self._token_counts, self.geometry)
         self._attention = {name: values.astype(np.float32, copy=False) for name, values in attention.items()}
         self._shares = {name: self._share_of(statistics, name) for name in attention}
-        self._rankings: dict[str, Ranking] = {}
-        self._walks: dict[tuple[str, int, tuple[int, ...]], Walk] = {}
+        self._rankings: dict[str, TokenOrder] = {}
+        self._walks: dict[tuple[str, int, tuple[int, ...]], Walked] = {}
 
     def fit(
         self,
@@ -243,10 +243,10 @@ class Fitter:
             )  # fmt: skip
         return known.removed
 
-    def _ranking(self, attention: str) -> Ranking:
+    def _ranking(self, attention: str) -> TokenOrder:
         if attention not in self._rankings:
             kinds = ("self", "cross") if attention == "both" else (attention,)
-            self._rankings[attention] = Ranking(
+            self._rankings[attention] = TokenOrder(
                 [self._attention[kind] for kind in kinds], [self._shares[kind] for kind in kinds], self._token_counts
             )
         return self._rankings[attention]

@@ -19,7 +19,7 @@ _FEWEST_SAMPLES = 64
 _MOST_PARTS = 8
 
 
-class Ranking:
+class TokenOrder:
     """The attention that decides, of all samples, with its order.
 
     kinds: of each kind of attention, (samples, layers, tokens); shares: of each, (samples, layers); token_counts:
@@ -40,7 +40,7 @@ class Ranking:
             self.parts = list(each(part, ends[:-1], ends[1:]))
 
 
-class Walk(NamedTuple):
+class Walked(NamedTuple):
     """Tokens removed at each layer, summed over each group, (groups, num_layers) float64; is_over: of all layers, or of
     those until enough was removed, and 0 from there on.
     """
@@ -50,22 +50,22 @@ class Walk(NamedTuple):
 
 
 def walk(
-    ranking: Ranking,
+    ranking: TokenOrder,
     alpha: float,
     layers: tuple[int, ...],
     groups: TokenGroups,
     is_enough: Callable[[np.ndarray], bool] = lambda removed: False,
-) -> Walk:
+) -> Walked:
     """What goes at each layer if `layers` may drop some, until what is removed `is_enough`."""
     left = [part.is_token.copy() for part in ranking.parts]
     removed = np.zeros((len(groups.tokens), ranking.num_layers))
     with _each(len(left)) as each:
         for layer in layers:
             if is_enough(removed):
-                return Walk(removed, is_over=False)
+                return Walked(removed, is_over=False)
             gone = each(lambda part, tokens, layer=layer: part.remove(layer, tokens, alpha), ranking.parts, left)
             removed[:, layer] = groups.sums(np.concatenate(list(gone)))
-    return Walk(removed, is_over=True)
+    return Walked(removed, is_over=True)
 
 
 class _Part:

@@ -27,7 +27,7 @@ SCHEMA_WITH_COUNTS = 2
 _ABOUT = ("schema", "model", "geometry")  # what the file says beside the provenance
 
 
-ATTENTIONS = ("self_attention", "cross_attention")
+ATTENTION_ARRAYS = ("self_attention", "cross_attention")
 
 
 SHARES = ("self_share", "cross_share")
@@ -65,7 +65,7 @@ class AttentionStatistics:
     token_counts: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        for name in ATTENTIONS:
+        for name in ATTENTION_ARRAYS:
             values = _read_only(np.ascontiguousarray(getattr(self, name), dtype=np.float32))
             object.__setattr__(self, name, values)
             if values.ndim != 3 or 0 in values.shape:
@@ -99,7 +99,7 @@ class AttentionStatistics:
         counts = check_token_counts(self.token_counts, self.num_samples, self.num_visual_tokens)
         object.__setattr__(self, "token_counts", _read_only(counts))
         for sample in np.flatnonzero(counts < self.num_visual_tokens):
-            for name in ATTENTIONS:
+            for name in ATTENTION_ARRAYS:
                 if getattr(self, name)[sample, :, counts[sample] :].any():
                     raise ValueError(f"{name} of sample {sample} goes on after its {counts[sample]} visual tokens")
 
@@ -126,13 +126,13 @@ class AttentionStatistics:
             raise ValueError(f"there are statistics of {self.num_samples} samples, not of {count}")
         counts = None if self.token_counts is None else self.token_counts[:count]
         width = self.num_visual_tokens if counts is None else int(counts.max())
-        attention = {name: getattr(self, name)[:count, :, :width] for name in ATTENTIONS}
+        attention = {name: getattr(self, name)[:count, :, :width] for name in ATTENTION_ARRAYS}
         shares = {name: values[:count] for name in SHARES if (values := getattr(self, name)) is not None}
         return replace(self, **attention, **shares, token_counts=counts)
 
     def save(self, path: str | os.PathLike) -> None:
         """Write an .npz file; folders are made as needed, and a file that is there is replaced whole."""
-        arrays = {name: getattr(self, name) for name in (*ATTENTIONS, *SHARES)}
+        arrays = {name: getattr(self, name) for name in (*ATTENTION_ARRAYS, *SHARES)}
         known = {name: values for name, values in arrays.items() if values is not None}
         write_statistics(path, known, self.token_counts, self.model, self.geometry, self.provenance)
 
@@ -143,7 +143,7 @@ class AttentionStatistics:
         try:
             with zipfile.ZipFile(path) as archive:
                 about = _read_about(archive)
-                names = [*ATTENTIONS, *SHARES, *(["token_counts"] if about.pop("schema") != SCHEMA else [])]
+                names = [*ATTENTION_ARRAYS, *SHARES, *(["token_counts"] if about.pop("schema") != SCHEMA else [])]
                 arrays = {name: _read_array(archive, name) for name in names if f"{name}.npy" in archive.namelist()}
             if missing := [name for name in names if name not in (*SHARES, *arrays)]:
                 raise ValueError(f"there is no {missing[0]}")
@@ -209,7 +209,7 @@ def _words(error: Exception) -> str:
     return cut(str(getattr(error, "strerror", None) or error) or type(error).__name__)
 
 
-class Rows(NamedTuple):
+class RowByRow(NamedTuple):
     """An array that is never in memory as a whole: its shape, and float32 pieces whose numbers make it up in order."""
 
     shape: tuple[int, ...]
@@ -218,7 +218,7 @@ class Rows(NamedTuple):
 
 def write_statistics(
     path: str | os.PathLike,
-    arrays: Mapping[str, np.ndarray | Rows],
+    arrays: Mapping[str, np.ndarray | RowByRow],
     token_counts: np.ndarray | None,
     model: str,
     geometry: DecoderGeometry,
@@ -240,7 +240,7 @@ def write_statistics(
                 _write_array(member, array)
 
 
-def _write_array(member: Any, array: np.ndarray | Rows) -> None:
+def _write_array(member: Any, array: np.ndarray | RowByRow) -> None:
     """Write an array in numpy's own format into a member of an archive."""
     if isinstance(array, np.ndarray):
         np.lib.format.write_array(member, array, allow_pickle=False)

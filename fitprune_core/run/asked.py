@@ -15,7 +15,7 @@ from fitprune_core.run.questions import MAX_QUESTION_CHARACTERS, check_question
 LONGEST_OF_DATA = 100_000
 
 
-class Asked(NamedTuple):
+class Prepared(NamedTuple):
     """The picture as RGB, upright; the question without what is around it; both as the model's inputs, on the CPU."""
 
     picture: Image.Image
@@ -31,11 +31,11 @@ def as_asked(
     *,
     longest: int = MAX_QUESTION_CHARACTERS,
     max_new_tokens: int = 0,
-) -> Asked:
+) -> Prepared:
     """Make a picture (see `load_rgb`) and a question of at most `longest` characters (see `check_question`) ready.
 
     Raises ValueError for what these two refuse, and for a prompt that is too long for the model together with an answer
     of `max_new_tokens`.
     """
     question, picture = check_question(question, longest), load_rgb(picture)
-    return Asked(picture, question, prepare(model, processor, picture, question, max_new_tokens=max_new_tokens))
+    return Prepared(picture, question, prepare(model, processor, picture, question, max_new_tokens=max_new_tokens))

@@ -21,13 +21,13 @@ from transformers.models.llama.modeling_llama import eager_attention_forward
 from fitprune_core.models.decoder import Attended
 from fitprune_core.pruning.context import prune_visual_tokens, pruned
 from fitprune_core.pruning.methods import find_method
-from fitprune_core.pruning.prompt import PruningTrace, Request
+from fitprune_core.pruning.prompt import PrunedPrompt, PruningTrace
 from fitprune_core.recipes.recipe import PruningRecipe
 
 BACKEND = "eager_kept"
 
 
-class MatrixRequest(Request):
+class MatrixPrompt(PrunedPrompt):
     """A request that scores by the attention matrices that a layer has kept."""
 
     def __init__(self, *args, matrices: list[torch.Tensor]) -> None:
@@ -35,7 +35,7 @@ class MatrixRequest(Request):
         self.matrices = matrices
 
     def choose(self, layer: int, attended: Attended) -> tuple[torch.Tensor, torch.Tensor]:
-        """As `Request.choose`, for one sample: (1, tokens that go) and (1, tokens that stay)."""
+        """As `PrunedPrompt.choose`, for one sample: (1, tokens that go) and (1, tokens that stay)."""
         largest = self.matrices[-1][0].max(dim=0).values
         visual = self.visual[0]
         received = largest[:, visual]
@@ -55,7 +55,7 @@ def published_way(model: PreTrainedModel, recipe: PruningRecipe) -> Iterator[Pru
     before = config._attn_implementation
     config._attn_implementation = BACKEND
     try:
-        with pruned(model, recipe, find_method("fitprune"), partial(MatrixRequest, matrices=matrices)) as trace:
+        with pruned(model, recipe, find_method("fitprune"), partial(MatrixPrompt, matrices=matrices)) as trace:
             yield trace
     finally:
         config._attn_implementation = before
@@ -97,7 +97,7 @@ class MemoryMeter(TorchDispatchMode):
         self.peak = max(self.peak, sum(self._held.values()))
 
 
-class MeteredRequest(Request):
+class MeteredPrompt(PrunedPrompt):
     """A request whose scoring and choosing run under a memory meter."""
 
     def __init__(self, *args, meter: MemoryMeter) -> None:
@@ -105,7 +105,7 @@ class MeteredRequest(Request):
         self.meter = meter
 
     def choose(self, *args) -> tuple[torch.Tensor, torch.Tensor]:
-        """As `Request.choose`."""
+        """As `PrunedPrompt.choose`."""
         with self.meter:
             return super().choose(*args)
 
@@ -125,7 +125,7 @@ def check_same_tokens(model: PreTrainedModel, inputs: Mapping[str, torch.Tensor]
 def score_memory(model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], recipe: PruningRecipe) -> tuple[int, int]:
     """Peak bytes of all that scoring makes here, and of the attention matrices alone in the published way."""
     ours = MemoryMeter()
-    with pruned(model, recipe, find_method("fitprune"), partial(MeteredRequest, meter=ours)):
+    with pruned(model, recipe, find_method("fitprune"), partial(MeteredPrompt, meter=ours)):
         model(**inputs, use_cache=True, logits_to_keep=1)
     heads = model.config.text_config.num_attention_heads
     matrices = MemoryMeter(lambda tensor: tensor.dim() == 4 and tensor.shape[1] == heads and _is_square(tensor))

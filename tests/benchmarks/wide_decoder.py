@@ -20,7 +20,7 @@ from fitprune_core.models.devices import describe_device
 from fitprune_core.models.loading import model_name
 from fitprune_core.pruning.context import prune_visual_tokens, pruned
 from fitprune_core.pruning.methods import find_method
-from fitprune_core.pruning.prompt import Request
+from fitprune_core.pruning.prompt import PrunedPrompt
 from fitprune_core.recipes.published import published_recipes
 from fitprune_core.recipes.recipe import PruningRecipe
 from fitprune_core.run.timing import Clock, Side, medians, paired_rounds, timed_pass
@@ -93,7 +93,7 @@ def scoring_shares(
     layers: dict[int, list[float]] = {}
     with timed_layers(model, clock, layers):
         for _ in range(WARMUP + rounds):
-            with pruned(model, recipe, find_method("fitprune"), partial(TimedRequest, clock=clock, seconds=scoring)):
+            with pruned(model, recipe, find_method("fitprune"), partial(TimedPrompt, clock=clock, seconds=scoring)):
                 timed_pass(model, inputs, FIRST_TOKEN, clock, lambda: False)
     return [
         (1e3 * median(seconds[WARMUP:]), 1e3 * median(layers[layer][WARMUP:]))
@@ -101,7 +101,7 @@ def scoring_shares(
     ]
 
 
-class TimedRequest(Request):
+class TimedPrompt(PrunedPrompt):
     """A request that notes how long each layer's scoring and choosing take, in seconds."""
 
     def __init__(self, *args, clock: Clock, seconds: dict[int, list[float]]) -> None:
@@ -109,7 +109,7 @@ class TimedRequest(Request):
         self.clock, self.seconds = clock, seconds
 
     def drop(self, layer: int, *args) -> torch.Tensor:
-        """As `Request.drop`."""
+        """As `PrunedPrompt.drop`."""
         started = self.clock.now()
         kept_rows = super().drop(layer, *args)
         self.seconds.setdefault(layer, []).append(self.clock.now() - started)

@@ -23,7 +23,7 @@ from app.demo_model.questions import KINDS, READING, UNKNOWN_ANSWER, as_typed, a
 from app.demo_model.samples import drawn_samples, write_items, write_samples
 from app.demo_model.scenes import PLACES, Scene, random_scene
 from app.demo_model.shapes import COLORS, PLATE, SHAPES, SIGN, plural
-from fitprune_core.evaluation.outcomes import Asked, Given, Outcomes, Side
+from fitprune_core.evaluation.outcomes import AskedQuestion, Given, Outcomes, Side
 from fitprune_core.samples.files import read_samples
 from tests.mini_llava import every_question
 
@@ -297,7 +297,7 @@ def test_the_table_of_an_evaluation_is_recounted_from_its_answers(tmp_path):
     picture = random_scene(3).draw()
     items = [("color", picture, "a?", "red"), ("badge", picture, "b?", "7"), (EASY_VQA, picture, "c?", "yes")]
     assert len(list(write_items(tmp_path, "t", items).parent.glob("*.png"))) == 1
-    asked = tuple(Asked(str(number), kind=kind) for number, (kind, *_) in enumerate(items))
+    asked = tuple(AskedQuestion(str(number), kind=kind) for number, (kind, *_) in enumerate(items))
     original = Side("original", 0.0, tuple(Given("", right) for right in (True, True, False)))
     pruned = Side("fitprune", 0.6, tuple(Given("", right) for right in (True, False, True)))
     other = Side("random", 0.6, tuple(Given("", right) for right in (False, True, True)))

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from fitprune_core.evaluation.outcomes import Asked, Given, Outcomes, Side
+from fitprune_core.evaluation.outcomes import AskedQuestion, Given, Outcomes, Side
 from fitprune_core.evaluation.significance import share_of
 from fitprune_core.evaluation.sureness import NEAREST, Sureness, doubt, doubts, sureness_of
 from tests.app.fake_engine import FakeEngine, make_comparison
@@ -54,7 +54,7 @@ def test_an_evaluation_becomes_pairs_of_how_sure_and_whether_changed():
         Given("b", False),
         Given("c", None, None, 0.1),
     )
-    found = sureness_of(Outcomes("m", tuple(map(Asked, "abcd")), (original, Side("random", 0.8, pruned))))
+    found = sureness_of(Outcomes("m", tuple(map(AskedQuestion, "abcd")), (original, Side("random", 0.8, pruned))))
     # The third says not how sure it was, the fourth has no original beside it.
     assert found == (Sureness("random", 0.8, (0.2, 0.7), (True, False)),)
 
