@@ -39,7 +39,7 @@ PRUNED = 0.6  # the budget of the first and the third error; the second's is 0.8
 def rows():
     """By id the rows of the table that the guide opens, by method and budget."""
     found = defaultdict(dict)
-    with (ROOT / "assets" / "evidence" / "raw" / "1-methods.csv").open(newline="", encoding="utf-8") as file:
+    with (ROOT / "assets" / "guide" / "errors.csv").open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             found[row["id"]][row["method"], float(row["reduction"])] = row
     return found
