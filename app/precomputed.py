@@ -6,6 +6,7 @@ have changed. Times are not shown of them: they would be another machine's.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import logging
@@ -106,8 +107,10 @@ def _path(folder: Path, example: Example) -> Path:
     return folder / f"{example.name}.json"
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Make all of them anew, and remove those of examples that are no more."""
+    about = "Compare all examples anew with the embedded model, and remove what was made of examples that are no more."
+    argparse.ArgumentParser(prog="python -m app.precomputed", description=about).parse_args(arguments)
     engine = Engine.from_settings(Settings(model=MINI_LLAVA, loading=LoadOptions(device="cpu")))
     written = set()
     for example in load_examples():

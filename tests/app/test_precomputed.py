@@ -58,7 +58,7 @@ def test_what_is_shipped_is_current(embedded):
 def test_the_command_makes_what_is_shipped(embedded, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(precomputed, "FOLDER", tmp_path)
     (tmp_path / "gone.json").write_text("{}")
-    assert precomputed.main() == 0
+    assert precomputed.main([]) == 0
     assert not (tmp_path / "gone.json").exists() and embedded.weights in capsys.readouterr().out
     for example in EXAMPLES:
         made, shipped = (
@@ -66,6 +66,13 @@ def test_the_command_makes_what_is_shipped(embedded, tmp_path, monkeypatch, caps
         )
         assert (made.original.answer, made.pruned.answer) == (shipped.original.answer, shipped.pruned.answer)
         assert made.kept == shipped.kept
+
+
+def test_help_makes_nothing(capsys, monkeypatch):
+    monkeypatch.setattr(precomputed.Engine, "from_settings", None)
+    with pytest.raises(SystemExit) as end:
+        precomputed.main(["--help"])
+    assert end.value.code == 0 and "Compare all examples anew" in capsys.readouterr().out
 
 
 def test_what_is_written_is_read_again(folder):
