@@ -13,14 +13,13 @@ from app.allowance import Asker
 from app.asked import Asked, painted
 from app.engine import Engine, check_ways
 from app.inputs import Listed, Percent, Picture, check_request
-from app.sides import Sides
+from app.sides import FITPRUNE, Sides
 from app.uploads import Upload
 from app.visits import asker_of, visit
 from app.words import failure
 from fitprune_core import Comparison
 from fitprune_core.run.results import ORIGINAL
 
-FITPRUNE = "fitprune"
 _TOOK_ITS_PLACE = "A newer request of yours took its place: send one at a time."
 
 

@@ -32,12 +32,12 @@ def link_to(
     percent: float,
     sides: Sides,
     *,
-    is_painted: bool,
+    is_own: bool,
 ) -> str:
-    """What an address must ask for to show a comparison again; "" for a picture that nobody else has, and for what was
-    painted, which no address tells.
+    """What an address must ask for to show a comparison again; "" for a picture that nobody else has, and for what no
+    address tells (`is_own`): patches that were painted, a recipe of the visitor's.
     """
-    link = "" if is_painted else link_of(examples, seed, question, percent)
+    link = "" if is_own else link_of(examples, seed, question, percent)
     return "&".join(filter(None, (link, urlencode(sides.asked())))) if link else ""
 
 
@@ -59,14 +59,17 @@ class Asked:
 
         The right one is painted, unless only the left one prunes.
         """
-        on_the_left = self.sides.right == ORIGINAL
-        left, right = (self.paint, UNPAINTED) if on_the_left else (UNPAINTED, self.paint)
-        against = replace(self.sides.against(self.percent), paint=left)
-        return {"method": self.sides.right, "against": against, "paint": right}
+        against, pruned = self.sides.against(self.percent), self.sides.pruned(self.percent)
+        if pruned.method == ORIGINAL:
+            against = replace(against, paint=self.paint)
+        else:
+            pruned = replace(pruned, paint=self.paint)
+        return {"method": pruned.method, "against": against, "paint": pruned.paint, "recipe": pruned.recipe}
 
     def link(self, examples: Sequence[Example]) -> str:
         """What an address must ask for to show it again, see `link_to`."""
-        return link_to(examples, self.seed, self.question, self.percent, self.sides, is_painted=bool(self.paint))
+        is_own = bool(self.paint or self.sides.own)
+        return link_to(examples, self.seed, self.question, self.percent, self.sides, is_own=is_own)
 
 
 @dataclass(frozen=True)

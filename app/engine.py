@@ -70,12 +70,14 @@ class Preview:
 class Side:
     """A way to answer: "original", or a method with its options ("random:seed=1") at a budget in percent.
 
-    paint: visual tokens that must stay, or go first.
+    paint: visual tokens that must stay, or go first; recipe: a visitor's own, which goes before the engine's for the
+    budget.
     """
 
     method: str = ORIGINAL
     percent: float = 0.0
     paint: Paint = UNPAINTED
+    recipe: PruningRecipe | None = None
 
 
 class Engine:
@@ -152,21 +154,22 @@ class Engine:
         method: str = "fitprune",
         against: Side = Side(),
         paint: Paint = UNPAINTED,
+        recipe: PruningRecipe | None = None,
     ) -> Generator[Partial | Answered | Comparison, None, None]:
         """Answer a question with the original and the pruned model; the last item is the `Comparison`.
 
-        method: what prunes; against: another first side than the original; paint: visual tokens that must stay, or go.
+        method: what prunes; against: another first side than the original; paint, recipe: of the second, see `Side`.
 
         Before the last come the answers as they grow, and `Answered`. It ends without a `Comparison` once `should_stop`
         says so. Whoever calls it has the first place of `line`, so that nobody spoils another's times. Raises
         ValueError for a question or a budget that cannot be.
         """
-        recipe, first = self.recipe_for(percent), self.way_of(against)
-        yield from self._stream(image, question, recipe, method, first, paint, should_stop)
+        first = self.way_of(against)
+        yield from self._stream(image, question, recipe or self.recipe_for(percent), method, first, paint, should_stop)
 
     def way_of(self, side: Side) -> Way:
         """What a side is to the library. Raises ValueError for a method or a budget that cannot be."""
-        return Way.of(self.recipe_for(side.percent), side.method, side.paint)
+        return Way.of(side.recipe or self.recipe_for(side.percent), side.method, side.paint)
 
     def _seconds_of_comparison(self, *request: Any) -> int:
         """How long a comparison needs a borrowed GPU: two answers, and the time that measuring them may take."""
@@ -223,12 +226,13 @@ class Engine:
         method: str = "fitprune",
         against: Side = Side(),
         paint: Paint = UNPAINTED,
+        recipe: PruningRecipe | None = None,
     ) -> Iterator[Looked]:
         """Look at the token that follows a question and an answer's first tokens, by the sides of `compare`.
 
         One `Looked` comes, see `fitprune_core.run.looking.look`; none where `should_stop` says so before.
         """
-        ways = (self.way_of(against), self.way_of(Side(method, percent, paint)))
+        ways = (self.way_of(against), self.way_of(Side(method, percent, paint, recipe)))
         if not should_stop():
             yield from self._look(image, question, ways, tuple(token_ids), should_stop)
 

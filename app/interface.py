@@ -59,7 +59,7 @@ def build_demo(
                 with gr.Tab("Inspect", id="inspect"):
                     inspect = create_inspect(engine, page, tabs, in_background, token)
                 with gr.Tab("Recipes", id="recipes"):
-                    recipes = create_recipes(engine, in_background, fitting)
+                    recipes = create_recipes(engine, page, tabs, in_background, fitting)
                 with gr.Tab("About", id="about"):
                     Guide(GuideData(model=engine.model_name, is_demo=engine.is_demo), elem_classes="bare")
             create_api(engine)

@@ -10,6 +10,7 @@ from PIL import Image
 
 from app import figures
 from app.differing import differing, pieces_of
+from app.engine import Side
 from app.parts.answers import Board, Card, Row
 from app.parts.scrubber import Trace
 from app.scenes import is_right
@@ -55,10 +56,21 @@ class _Figure:
 def idle_board(percent: float, sides: Sides = _USUAL) -> Board:
     """Before anything has run: every slot in its place, empty."""
     rows = [Row(label=label, about=about) for label, about in _ABOUT.items()]
-    against = sides.against(percent)
-    original = Card(name=sides.names[0], percent=None if against.method == ORIGINAL else against.percent)
-    pruned = Card(name=sides.names[1], percent=None if sides.right == ORIGINAL else percent)
+    original, pruned = (
+        Card(name=name, percent=_percent_asked(side))
+        for name, side in zip(sides.names, (sides.against(percent), sides.pruned(percent)), strict=True)
+    )
     return Board(state="idle", percent=percent, original=original, pruned=pruned, rows=rows)
+
+
+def _percent_asked(side: Side) -> float | None:
+    if side.recipe is not None:
+        return _percent(side.recipe.reduction)
+    return None if side.method == ORIGINAL else side.percent
+
+
+def _percent(share: float) -> float:
+    return round(100 * share, 2)
 
 
 def queued_board(percent: float, sides: Sides = _USUAL) -> Board:
@@ -93,7 +105,7 @@ def done_board(
     times: MEASURING or UNMEASURED leave out those of the comparison, which nothing was measured for yet.
     doubts: what speaks against each answer by itself, see `Engine.doubts`.
     """
-    cards = _cards(comparison, truth, doubts)
+    cards = _cards(comparison, truth, sides, doubts)
     return Board(
         state="measuring" if times == MEASURING else "done",
         percent=_percent_of(comparison) if percent is None else percent,
@@ -110,9 +122,12 @@ def done_board(
     )
 
 
-def trace_of(comparison: Comparison, image: Image.Image, geometry: DecoderGeometry) -> Trace:
+def trace_of(comparison: Comparison, image: Image.Image, geometry: DecoderGeometry, sides: Sides = _USUAL) -> Trace:
     """What the scrubber draws. image: the picture that was asked about, as the model's processor got it."""
-    return Trace(**report.trace_of(comparison, image, geometry))
+    trace = Trace(**report.trace_of(comparison, image, geometry))
+    if trace.against is not None and sides.left in sides.own:
+        trace = trace.model_copy(update={"against": trace.against.model_copy(update={"name": sides.left})})
+    return trace.model_copy(update={"name": sides.right}) if sides.right in sides.own else trace
 
 
 def _figures(comparison: Comparison) -> list[_Figure]:
@@ -163,16 +178,18 @@ def _how_timed(comparison: Comparison, name: str) -> str:
     return f"{text} {ends} in {paired.rounds} rounds; in brackets the 95 % interval of the ratio."
 
 
-def _cards(comparison: Comparison, truth: str | None, doubts: tuple[str, str]) -> list[Card]:
-    runs, cards = (comparison.original, comparison.pruned), []
-    for run, other, side, doubt in zip(runs, runs[::-1], (comparison.against, comparison), doubts, strict=True):
+def _cards(comparison: Comparison, truth: str | None, sides: Sides, doubts: tuple[str, str]) -> list[Card]:
+    runs, cards, ways = (comparison.original, comparison.pruned), [], (comparison.against, comparison)
+    chosen = (sides.left, sides.right)
+    for run, other, side, way, doubt in zip(runs, runs[::-1], ways, chosen, doubts, strict=True):
+        name = way if way in sides.own else side_name(side.method if side is not None else ORIGINAL)
         is_pruned = side is not None and side.method != ORIGINAL
         pieces = pieces_of(run)
         marks = [False] * len(pieces) if comparison.agree else differing(pieces, run.answer, other.answer)
         cards.append(
             Card(
-                name=side_name(side.method if side is not None else ORIGINAL) + ", painted" * is_painted(side),
-                percent=round(100 * side.reduction, 2) if side is not None and is_pruned else None,
+                name=name + ", painted" * is_painted(side),
+                percent=_percent(side.reduction) if side is not None and is_pruned else None,
                 answer=run.answer,
                 state="done",
                 mark="" if truth is None else "right" if is_right(run.answer, truth) else "wrong",
@@ -192,7 +209,7 @@ def is_painted(*sides: Pruning | None) -> bool:
 def _percent_of(comparison: Comparison) -> float:
     first = comparison.against
     pruning = first if first is not None and comparison.method == ORIGINAL else comparison
-    return round(100 * pruning.reduction, 2)
+    return _percent(pruning.reduction)
 
 
 def _who(comparison: Comparison) -> tuple[str, str]:

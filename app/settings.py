@@ -37,6 +37,7 @@ class Limits:
         max_upload_mb: an uploaded file, or a picture in a data URL, in MB of 2^20 bytes.
         max_stored_mb: what visitors left on the disk, in MB of 2^20 bytes: all uploads, and once more the runs of
             Inspect and Recipes; at least twice the largest upload.
+        max_kept_mb: comparisons that sessions keep in memory, so that they can be saved, in MB of 2^20 bytes.
         max_pixels: a picture, width times height.
         max_question: a question, in characters.
         max_seconds: a request, from its turn at the model on.
@@ -48,6 +49,7 @@ class Limits:
 
     max_upload_mb: int = _limit(16, 2_048, "largest upload, in MB")
     max_stored_mb: int = _limit(2_048, 1_000_000, "most MB on disk of all uploads, and as many of all runs")
+    max_kept_mb: int = _limit(512, 1_000_000, "most MB in memory of comparisons that can be saved")
     max_pixels: int = _limit(MAX_PIXELS, MAX_PIXELS, "largest picture, in pixels")
     max_question: int = _limit(MAX_QUESTION_CHARACTERS, MAX_QUESTION_CHARACTERS, "longest question, in characters")
     max_seconds: int = _limit(300, 86_400, "longest time of a request at the model, in seconds")
@@ -68,6 +70,10 @@ class Limits:
     @property
     def stored_bytes(self) -> int:
         return self.max_stored_mb * 2**20
+
+    @property
+    def kept_bytes(self) -> int:
+        return self.max_kept_mb * 2**20
 
 
 DEFAULTS = Limits()

@@ -5,36 +5,40 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from app.engine import LARGEST_PERCENT, Side, check_name, check_percent
 from app.scenes import percent_in
+from fitprune_core import PruningRecipe
 from fitprune_core.checks.words import shown
 from fitprune_core.pruning.methods import METHODS, find_method
 from fitprune_core.run.results import ORIGINAL, Comparison, Pruning
 
+FITPRUNE = "fitprune"
 _LABEL = re.compile(r"([\w-]+)\((.*)\)")
 _LONGEST = 200  # characters of a method with its options
 
 
 @dataclass(frozen=True)
 class Sides:
-    """What answers on the left and on the right: "original", or a method with its options ("random:seed=1").
+    """What answers on the left and on the right: "original", a method with its options ("random:seed=1"), or the name
+    of a recipe in `own`, by which FitPrune prunes whatever the budget is.
 
-    The right's budget is the page's. left_percent: the left's; None for the same. Raises ValueError for what is no
-    method or no budget.
+    The right's budget is the page's. left_percent: the left's; None for the same. own: the visitor's recipes that a
+    side is, by name. Raises ValueError for what is no method or no budget.
     """
 
     left: str = ORIGINAL
-    right: str = "fitprune"
+    right: str = FITPRUNE
     left_percent: float | None = None
+    own: Mapping[str, PruningRecipe] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         for method in (self.left, self.right):
             check_name(method)
             if len(method) > _LONGEST:
                 raise ValueError(f"a method and its options have up to {_LONGEST} characters, not {len(method):,}")
-            if method != ORIGINAL:
+            if method != ORIGINAL and method not in self.own:
                 find_method(method)
         if self.left_percent is not None:
             check_percent(self.left_percent)
@@ -47,12 +51,22 @@ class Sides:
     @property
     def names(self) -> tuple[str, str]:
         """What the page calls them."""
-        left, right = (ways if ways == ORIGINAL else find_method(ways).label for ways in (self.left, self.right))
-        return side_name(left), side_name(right)
+        return self._name(self.left), self._name(self.right)
+
+    def _name(self, method: str) -> str:
+        return side_name(method if method == ORIGINAL or method in self.own else find_method(method).label)
 
     def against(self, percent: float) -> Side:
         """The left side, where the page's budget is so many percent."""
-        return Side(self.left, percent if self.left_percent is None else self.left_percent)
+        return self._side(self.left, percent if self.left_percent is None else self.left_percent)
+
+    def pruned(self, percent: float) -> Side:
+        """The right side, where the page's budget is so many percent."""
+        return self._side(self.right, percent)
+
+    def _side(self, method: str, percent: float) -> Side:
+        recipe = self.own.get(method)
+        return Side(method, percent) if recipe is None else Side(FITPRUNE, percent, recipe=recipe)
 
     def asked(self) -> dict[str, str]:
         """What an address asks for to have these sides; nothing of those that a page begins with."""
@@ -64,7 +78,7 @@ class Sides:
 
 def side_name(label: str) -> str:
     """What the page calls what results call `label`."""
-    return {ORIGINAL: "Original", "fitprune": "FitPrune"}.get(label, label)
+    return {ORIGINAL: "Original", FITPRUNE: "FitPrune"}.get(label, label)
 
 
 def about(method: str) -> str:

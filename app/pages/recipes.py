@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from app.engine import LARGEST_PERCENT, Engine
-from app.pages.wiring import AT_ONCE, BUDGETS, LOOK, QUIET, refused
-from app.parts.curves import Curve, Curves, CurvesData, curve_of
+from app.guard import NOT_OURS
+from app.pages.compare import CLICK_RUN, ComparePage
+from app.pages.wiring import AT_ONCE, BUDGETS, LOOK, QUIET, refused, told
+from app.parts.curves import Curve, Curves, CurvesData, curve_of, recipes_of
 from app.parts.notice import Message, Notice
+from app.parts.sides import Chosen
 from app.runs import CALIBRATE, Run, Runs
+from app.sides import Sides
 from app.visits import asker_of
 from app.words import sentence
-from fitprune_core import RECIPES, AttentionStatistics, PruningRecipe, fit_recipe
+from fitprune_core import METHODS, RECIPES, AttentionStatistics, PruningRecipe, fit_recipe
 from fitprune_core.recipes.published import published_recipes
+from fitprune_core.run.results import ORIGINAL
 
 _SHOWN = 60  # the budget whose curves are drawn first
 _MOST_OWN = 20  # recipes of a visitor that are drawn, and kept for him
-_LARGEST = 2**18  # bytes of an uploaded recipe; one of a hundred layers has two thousand
+_LARGEST = 2**14  # bytes of an uploaded recipe; one of a hundred layers has two thousand
+_LONGEST_NAME = 60  # characters of what a recipe is called beside an answer
 _SEED = 1  # of the scenes that a recipe is fitted on: the same for every visitor
 _READY = "Look at the recipes that are here, upload one, or fit one from your own pictures and questions."
 
@@ -30,7 +38,7 @@ _READY = "Look at the recipes that are here, upload one, or fit one from your ow
 class Parts:
     """The components that events read and write.
 
-    `own` holds the curves that this visitor added, `token` that of his run, kept in his browser.
+    `own` holds the curves that this visitor added, for Compare as well; `token` that of his run, kept in his browser.
     """
 
     upload: gr.File
@@ -82,7 +90,7 @@ class RecipesPage:
         except ValueError as error:
             return {parts.notice: Message(text=sentence(error), kind="error")}
         curve = curve_of(recipe, f"uploaded: {recipe.model}", name=Path(path).stem, shown=True)
-        return self._with(own, curve, "The uploaded recipe is drawn.")
+        return self._with(own, curve, Path(path).stem, "The uploaded recipe is drawn.")
 
     def begin(
         self, questions: str | None, scenes: int, percent: float, token: str | None, request: gr.Request
@@ -128,7 +136,16 @@ class RecipesPage:
         except (ValueError, OSError) as error:
             return {**over, parts.notice: Message(text=sentence(error), kind="error")}
         done = f"Fitted from {run.total} samples: it saves {100 * curve.achieved:.1f} % of visual FLOPs."
-        return {**over, **self._with(own, curve, done)}
+        return {**over, **self._with(own, curve, f"fitted on {run.plan.title}", done)}
+
+    def open_recipe(self, event: gr.EventData, own: list[dict[str, Any]], compare: ComparePage) -> dict:
+        """A recipe of the visitor's is to be seen in Compare, beside the original."""
+        way, recipes = told(event, "way"), recipes_of(own)
+        if not isinstance(way, str) or way not in recipes:
+            raise gr.Error(NOT_OURS, print_exception=False)
+        percent = min(round(100 * recipes[way].reduction), LARGEST_PERCENT)  # that of FitPrune, if it is chosen beside
+        chosen = Chosen.of(Sides(right=way, own={way: recipes[way]}), recipes)
+        return {compare.parts.sides: chosen, compare.parts.percent: percent}
 
     def _on_the_way(self, run: Run) -> dict:
         return {
@@ -141,8 +158,13 @@ class RecipesPage:
         """What happens when somebody opens the page; events of a page belong to the Blocks around it."""
         demo.load(self.go_on, [self.parts.token, self.parts.own], self.all_shown, **AT_ONCE)
 
-    def _with(self, own: list[dict[str, Any]], curve: Curve, words: str) -> dict:
-        """Draw a curve of the visitor's own, and say so; beyond as many as he may have, the oldest goes."""
+    def _with(self, own: list[dict[str, Any]], curve: Curve, name: str, words: str) -> dict:
+        """Draw a curve of the visitor's own, and say so; beyond as many as he may have, the oldest goes.
+
+        name: what the recipe is called beside an answer, if it can be compared.
+        """
+        if len(curve.left) == self.engine.geometry.num_layers:
+            curve = curve.model_copy(update={"way": _unlike_others(name, {each["way"] for each in own})})
         added = [*own, curve.model_dump()]
         if len(added) > _MOST_OWN:
             oldest, *added = added
@@ -152,6 +174,13 @@ class RecipesPage:
             self.parts.own: added,
             self.parts.curves: CurvesData(curves=[*(Curve(**c) for c in added), *self.here()]),
         }
+
+
+def _unlike_others(name: str, taken: Container[str]) -> str:
+    """A name as it is, or with a number; neither that of another recipe nor of a method."""
+    name = name[:_LONGEST_NAME]
+    numbered = chain([name], (f"{name} ({number})" for number in count(2)))
+    return next(each for each in numbered if each not in taken and each not in METHODS and each != ORIGINAL)
 
 
 def _fitted(run: Run) -> Curve:
@@ -166,7 +195,9 @@ def _fit(path: Path, changed: int, reduction: float) -> PruningRecipe:
     return fit_recipe(AttentionStatistics.load(path), reduction)
 
 
-def create_recipes(engine: Engine, runs: Runs, token: gr.BrowserState) -> RecipesPage:
+def create_recipes(
+    engine: Engine, compare: ComparePage, tabs: gr.Tabs, runs: Runs, token: gr.BrowserState
+) -> RecipesPage:
     """Lay out the page inside the current tab and wire its events. token: see `Parts`, outside of all tabs."""
     page = RecipesPage(engine, runs)
     with gr.Row(elem_classes="page-columns", equal_height=False):
@@ -188,10 +219,16 @@ def create_recipes(engine: Engine, runs: Runs, token: gr.BrowserState) -> Recipe
             notice = Notice(Message(text=_READY), elem_id="recipes-notice", elem_classes="bare")
         with gr.Column(elem_classes="page-results", scale=1):
             curves = Curves(CurvesData(curves=page.here()), elem_id="curves", elem_classes="bare")
-    own, timer = gr.State([]), gr.Timer(LOOK, active=False)
+    own, timer = compare.parts.own, gr.Timer(LOOK, active=False)
     page.parts = Parts(upload, questions, scenes, percent, run, stop, notice, curves, own, token, timer)
     upload.upload(page.add, [upload, own], [notice, curves, own], **QUIET)
     run.click(page.begin, [questions, scenes, percent, token], [token, notice, timer, stop], **QUIET)
     stop.click(page.stop, [token, own], page.all_shown, **AT_ONCE)
     timer.tick(page.look_after, [token, own], page.all_shown, **AT_ONCE)
+
+    def open_recipe(event: gr.EventData, own: list[dict[str, Any]]) -> dict:
+        return {tabs: gr.Tabs(selected="compare"), **page.open_recipe(event, own, compare)}
+
+    filled = [tabs, compare.parts.sides, compare.parts.percent]
+    curves.open(open_recipe, own, filled, **AT_ONCE).success(None, js=CLICK_RUN)
     return page

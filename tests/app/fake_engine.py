@@ -119,21 +119,23 @@ class FakeEngine:
         method: str = "fitprune",
         against: Side = SIDE,
         paint: Paint = UNPAINTED,
+        recipe: PruningRecipe | None = None,
     ) -> Iterator[Partial | Answered | Comparison]:
         self.painted.append(paint)
         self.working += 1
         self.most = max(self.most, self.working)
         try:
             self.sides.append((against, method))
-            yield from self._compare(image, question, percent, should_stop, method, against, paint)
+            yield from self._compare(image, question, percent, should_stop, method, against, paint, recipe)
         finally:
             self.working -= 1
 
     def _compare(
-        self, image, question, percent, should_stop, method, against, paint
+        self, image, question, percent, should_stop, method, against, paint, recipe
     ) -> Iterator[Partial | Answered | Comparison]:
         # As the engine does: of the model as it is no recipe is known, and nothing is saved.
-        question, recipe = check_question(question), self.recipe_for(0 if method == "original" else percent)
+        question = check_question(question)
+        recipe = recipe or self.recipe_for(0 if method == "original" else percent)
         self.asked.append((image.size, question, percent))
         original, pruned = self.answers
         for stage, words in (("original", original.split()), ("pruned", pruned.split())):
@@ -148,7 +150,7 @@ class FakeEngine:
         comparison = make_comparison(image.size, question, recipe, self.answers, shape=self.shape)
         first = None
         if against.method != "original":
-            other = self.recipe_for(against.percent)
+            other = against.recipe or self.recipe_for(against.percent)
             same = make_comparison(image.size, question, other, self.answers, shape=self.shape)
             fields = {field.name: getattr(same, field.name) for field in dataclasses.fields(Pruning)}
             first = Pruning(**fields | {"method": find_method(against.method).label})
@@ -181,6 +183,7 @@ class FakeEngine:
         method="fitprune",
         against=SIDE,
         paint=UNPAINTED,
+        recipe=None,
     ):
         """The left is sure of its first token, the right is not; attention grows with the token's number."""
         self.looked.append(tuple(token_ids))

@@ -13,6 +13,7 @@ from PIL import Image
 from app.engine import Side
 from app.interface import build_demo
 from app.pages.compare import ComparePage, create_compare
+from app.parts.curves import curve_of
 from app.parts.sides import Chosen
 from app.presentation import idle_board
 from app.sides import Sides
@@ -85,6 +86,24 @@ def test_any_two_sides_are_compared_and_named(page, picture):
     assert (board.original.name, board.pruned.name, board.sides) == ("random(seed=3)", "fastv", sides.key)
     trace = next(update[parts.scrubber] for update in updates if parts.scrubber in update)
     assert (trace.name, trace.against.name) == ("fastv 60 %", "random(seed=3) 40 %")
+
+
+def test_a_recipe_of_the_visitors_is_compared(page, picture):
+    mine = page.engine.recipe_for(40)
+    curve = curve_of(mine, "uploaded").model_copy(update={"way": "mine"})
+    chosen = Chosen.of(Sides(right="mine", own={"mine": mine}), {"mine": mine})
+
+    async def main(own):
+        run = page.run(picture, "What?", 60, None, idle_board(60).model_dump(), VISITOR, chosen, own)
+        return [update async for update in run]
+
+    board = (updates := asyncio.run(main([curve.model_dump()])))[-1][page.parts.board]
+    assert (board.pruned.name, board.pruned.percent, board.percent) == ("mine", 40, 60)
+    assert next(update for update in updates if page.parts.scrubber in update)[page.parts.scrubber].name == "mine"
+    found = updates[-1][page.parts.found].entries()["comparison"]
+    assert found["recipe"] == mine.to_dict() and found["method"] == "fitprune"
+    (told,) = asyncio.run(main([]))
+    assert "not kept any more" in told[page.parts.notice].text
 
 
 def painted(page, picture, event, chosen=None):

@@ -16,7 +16,7 @@ import gradio as gr
 import pytest
 
 import fitprune_core as fp
-from app.engine import Engine, check_percent
+from app.engine import Engine, Side, check_percent
 from app.pages.compare import create_compare
 from app.presentation import idle_board
 from app.settings import Settings
@@ -55,6 +55,14 @@ def test_previews_tell_what_runs(engine):
     assert [len(kept) for kept in comparison.kept] == preview.tokens
     assert preview.saving == pytest.approx(comparison.achieved_reduction)
     assert len(engine.previews()) == 91
+
+
+@pytest.mark.slow
+def test_a_recipe_of_ones_own_goes_before_the_budget(engine):
+    mine, side = engine.recipe_for(70), Side("fitprune", 40, recipe=engine.recipe_for(20))
+    *_, comparison = engine.compare(random_picture(), "What is it?", 40, against=side, recipe=mine)
+    assert (comparison.recipe, comparison.against.recipe) == (mine, side.recipe)
+    assert comparison.removed == engine.recipe_for(70).removed
 
 
 @pytest.mark.slow

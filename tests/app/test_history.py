@@ -12,7 +12,7 @@ from PIL import Image
 
 from app.pages.compare import create_compare
 from app.pages.compare.history import create_history
-from app.pages.compare.keeping import Export
+from app.pages.compare.keeping import Exports
 from app.pages.compare.showing import key_of
 from app.scenes import link_of
 from app.uploads import Upload
@@ -43,7 +43,7 @@ def reopen(history, text, link="", picture="", current=None):
 
 
 def test_what_is_shown_goes_to_the_browser_with_its_link_and_picture(history, found):
-    sent = history.remember(Export.of(found), {"link": "example=1", "picture": "x/y.png"})[history.history]
+    sent = history.remember(Exports(2**30).keep(found), {"link": "example=1", "picture": "x/y.png"})[history.history]
     assert json.loads(sent.text) == json.loads(json.dumps(found)) and (sent.link, sent.picture) == (
         "example=1",
         "x/y.png",
@@ -88,6 +88,15 @@ def test_what_was_painted_has_no_link_and_of_an_example_its_picture(history, com
         assert board.link == "" and board.picture == key_of(example.picture)
         assert update[parts.picture].endswith(example.picture.name) and update[parts.seed] == example.seed
         assert any(card.name.endswith(", painted") for card in (board.original, board.pruned))
+
+
+@pytest.mark.slow
+def test_what_another_recipe_did_has_no_link(history, comparison):
+    image, parts, example = Image.new("RGB", (120, 90), "green"), history.page.parts, history.page.examples[0]
+    mine = replace(comparison, recipe=FakeEngine().recipe_for(40))
+    for found in (mine, replace(comparison, against=mine)):
+        update = reopen(history, json.dumps(to_entries(found, image, GEOMETRY)), picture=key_of(example.picture))
+        assert update[parts.board].link == "" and update[parts.seed] == example.seed
 
 
 def test_what_spoke_against_a_recipe_is_said_again(history, comparison):

@@ -8,13 +8,15 @@ import zipfile
 from itertools import accumulate
 from types import SimpleNamespace
 
+import gradio as gr
 import pytest
 
 import fitprune_core as fp
 from app.pages.recipes import RecipesPage
 from app.pages.wiring import BUDGETS
-from app.parts.curves import Curve
+from app.parts.curves import Curve, recipes_of
 from app.runs import Runs
+from fitprune_core.recipes.published import published_recipes
 from tests.tiny import random_picture
 
 NAMES = ("upload", "questions", "scenes", "percent", "run", "stop", "notice", "curves", "own", "token", "timer")
@@ -75,10 +77,48 @@ def test_of_a_visitors_recipes_the_oldest_goes_and_that_is_said(page, tiny_engin
 
 
 def test_a_recipe_that_is_too_large_is_told(page, tmp_path):
-    (tmp_path / "large.json").write_text("{" + " " * 2**18 + "}")
+    (tmp_path / "large.json").write_text("{" + " " * 2**14 + "}")
     told = page.add(str(tmp_path / "large.json"), [])
     assert set(told) == {"notice"} and "Large" not in told["notice"].text
-    assert "large.json has 262,146 bytes; a recipe may have up to 262,144 here" in told["notice"].text
+    assert "large.json has 16,386 bytes; a recipe may have up to 16,384 here" in told["notice"].text
+
+
+def opened(page, own, way):
+    compare = SimpleNamespace(parts=SimpleNamespace(sides="sides", percent="percent"))
+    return page.open_recipe(SimpleNamespace(_data={"way": way}), own, compare)
+
+
+def test_recipes_of_ones_own_are_told_apart_and_compared(page, tiny_engine, tmp_path):
+    own = []
+    for percent in (30, 70):
+        tiny_engine.recipe_for(percent).save(tmp_path / "mine.json")
+        own = page.add(str(tmp_path / "mine.json"), own)["own"]
+    told = opened(page, own, "mine (2)")
+    assert [kind.name for kind in told["sides"].kinds if kind.is_recipe] == ["mine", "mine (2)"]
+    sides = told["sides"].sides(recipes_of(own))
+    assert (sides.left, sides.right, told["percent"]) == ("original", "mine (2)", 70)
+    assert sides.pruned(20).recipe == tiny_engine.recipe_for(70)
+
+
+@pytest.mark.parametrize("name", ["random", "original"])
+def test_a_recipe_has_no_methods_name(page, tiny_engine, tmp_path, name):
+    tiny_engine.recipe_for(30).save(tmp_path / f"{name}.json")
+    (added,) = page.add(str(tmp_path / f"{name}.json"), [])["own"]
+    assert added["way"] == f"{name} (2)"
+
+
+def test_a_recipe_for_other_layers_is_drawn_and_not_compared(page, tmp_path):
+    published_recipes("llava-1.5-7b")[0].save(tmp_path / "theirs.json")
+    (added,) = page.add(str(tmp_path / "theirs.json"), [])["own"]
+    assert added["way"] == "" and recipes_of([added]) == {}
+
+
+@pytest.mark.parametrize("way", [None, "", "theirs", "fitprune", 5, ["mine"]])
+def test_what_is_no_recipe_of_ones_own_is_not_compared(page, tiny_engine, tmp_path, way):
+    tiny_engine.recipe_for(30).save(tmp_path / "mine.json")
+    own = page.add(str(tmp_path / "mine.json"), [])["own"]
+    with pytest.raises(gr.Error):
+        opened(page, own, way)
 
 
 def finished(page, told):

@@ -24,7 +24,7 @@ def test_a_comparison_that_is_shown_costs_the_next_run_nothing(monkeypatch):
     engine, hashed, one = FakeEngine((ANSWER, ANSWER), delay=0.07, shape=LLAVA), [], gradio.utils.deep_hash
     monkeypatch.setattr(gradio.utils, "deep_hash", lambda value: hashed.append(0) or one(value))
     with served_demo(engine) as (demo, url):
-        data = [upload(url, png()), "What?", 60, None, None, Chosen.of(Sides()).model_dump()]
+        data = [upload(url, png()), "What?", 60, None, None, Chosen.of(Sides()).model_dump(), None]
         for _ in range(2):
             hashed.clear()
             told = call(url, event_named(demo, "run", "compare"), data, "visitor")

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from app.pages.compare import create_compare, create_sharing
-from app.pages.compare.keeping import Export
+from app.pages.compare.keeping import Exports
 from fitprune_core.checks.files import EXPORTS
 from fitprune_core.report.export import exported, to_entries
 from tests.app.fake_engine import GEOMETRY, FakeEngine, make_comparison
@@ -35,7 +35,7 @@ def found():
 
 
 def saved(sharing, found, **chosen):
-    update = sharing.save(SimpleNamespace(_data=chosen), found and Export.of(found))
+    update = sharing.save(SimpleNamespace(_data=chosen), found and Exports(2**30).keep(found))
     return update[sharing.saver], update[sharing.page.parts.notice]
 
 

@@ -6,13 +6,16 @@ from dataclasses import replace
 from urllib.parse import parse_qsl, urlencode
 
 import pytest
+from PIL import Image
 
+from app.asked import Asked
 from app.differing import differing, pieces_of
 from app.engine import Side
 from app.parts.sides import Chosen
-from app.presentation import done_board, running_board
+from app.presentation import done_board, running_board, trace_of
 from app.sides import Sides, about, original_and, sides_asked, sides_of
 from fitprune_core import METHODS
+from fitprune_core.pruning.paint import Paint
 from fitprune_core.run.results import Pruning
 from tests.app.fake_engine import FakeEngine, make_comparison
 
@@ -146,3 +149,44 @@ def test_every_piece_of_a_word_that_differs_is_marked():
 def test_pieces_of_another_text_are_not_shown():
     run = replace(compared(None).original, answer="<b>nobody</b> here")
     assert pieces_of(run) == ["<b>nobody</b>", " here"]
+
+
+MINE = FakeEngine().recipe_for(40)
+
+
+def test_a_visitors_recipe_is_a_side_and_no_address_tells_of_it():
+    sides = Sides("fitprune", "a: mine", 20, {"a: mine": MINE})
+    assert Chosen.of(sides, sides.own).sides(sides.own) == sides
+    assert sides.pruned(60) == Side("fitprune", 60, recipe=MINE) and sides.against(60) == Side("fitprune", 20)
+    asked = Asked(None, "What?", 60, None, sides, Paint((1,)))
+    assert asked.ways()["recipe"] == MINE and asked.ways()["paint"] == Paint((1,))
+    assert replace(asked, paint=Paint(), seed=2**40 + 5).link(()) == ""
+    assert replace(asked, paint=Paint(), seed=2**40 + 5, sides=Sides()).link(()) != ""
+
+
+def test_only_recipes_that_are_sides_are_held():
+    own = {"mine": MINE, "another": MINE}
+    assert set(Chosen.of(Sides("mine", own=own), own).sides(own).own) == {"mine"}
+    assert Chosen.of(Sides(), own).sides(own) == Sides() and not Chosen.of(Sides(), own).sides(own).own
+
+
+def test_a_recipe_that_is_not_kept_any_more_is_told():
+    chosen = Chosen.of(Sides(right="mine", own={"mine": MINE}), {"mine": MINE})
+    with pytest.raises(ValueError, match="'mine' is not kept any more"):
+        chosen.sides()
+    with pytest.raises(ValueError, match="mine"):
+        Chosen(right="mine").sides()
+
+
+def test_the_board_names_a_visitors_recipe():
+    sides = Sides("mine", "fitprune", own={"mine": MINE})
+    found = compared("fitprune", first_percent=40.0)
+    for board in (done_board(found, None, sides=sides), running_board(None, 60, sides)):
+        assert [(card.name, card.percent) for card in (board.original, board.pruned)] == [
+            ("mine", 40),
+            ("FitPrune", 60),
+        ]
+    picture = Image.new("RGB", (96, 96))
+    trace = trace_of(found, picture, FakeEngine().geometry, sides)
+    assert (trace.against.name, trace.name) == ("mine", "fitprune 60 %")
+    assert trace_of(found, picture, FakeEngine().geometry, Sides(right="mine", own={"mine": MINE})).name == "mine"

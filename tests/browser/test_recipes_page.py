@@ -6,11 +6,12 @@ import time
 
 import pytest
 
+from app.engine import Side
 from fitprune_core import METHODS, PruningRecipe
 from tests.app.fake_engine import FakeEngine
 from tests.app.serving import served
 from tests.browser.conftest import DESK, opened
-from tests.browser.pages import open_recipes
+from tests.browser.pages import open_recipes, run_with
 
 pytestmark = pytest.mark.browser
 
@@ -55,6 +56,25 @@ def test_a_saved_recipe_is_a_recipe_file(recipes, engine):
     with recipes.expect_download() as waiting:
         recipes.locator("#curves tbody button").first.click()
     assert PruningRecipe.load(waiting.value.path()) == engine.recipe_for(20)
+
+
+def test_an_uploaded_recipe_is_compared_and_chosen_like_a_method(recipes, engine, tmp_path):
+    engine.recipe_for(40).save(tmp_path / "mine.json")
+    recipes.set_input_files("#recipe-file input[type=file]", tmp_path / "mine.json")
+    recipes.click("#curves button:has-text('Compare')")
+    recipes.wait_for_function("document.querySelector('.card[data-side=pruned] .who').textContent === 'mine'")
+    recipes.wait_for_selector(".board[data-looks=true]")
+    assert engine.sides[-1] == (Side("original", 40), "fitprune")
+    assert recipes.inner_text("#sides .words") == "Original | mine"
+    assert recipes.inner_text(".card[data-side=pruned] .percent") == "40 %"
+    assert recipes.inner_text("#preview .prediction") == "Neither side goes by this budget."
+    recipes.select_option("#fp-left-method", "mine")
+    recipes.select_option("#fp-right-method", "fitprune")
+    assert recipes.is_hidden("#sides [data-side=left] .percent")
+    assert recipes.inner_text("#preview .prediction").startswith("Predicted: ")
+    run_with(recipes, "#run")
+    against, method = engine.sides[-1]
+    assert (against.recipe, method) == (engine.recipe_for(40), "fitprune") and "question" not in recipes.url
 
 
 class Lasting(FakeEngine):

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 import gradio as gr
 
 from app.asked import link_to
+from app.engine import LARGEST_PERCENT
 from app.pages.compare.keeping import Export
 from app.pages.compare.page import ComparePage
 from app.pages.compare.showing import closing_words, key_of, showing
@@ -22,7 +23,9 @@ from app.scenes import Example, linked, true_answer
 from app.sides import sides_if_known
 from app.uploads import Upload
 from app.words import sentence
+from fitprune_core import Comparison
 from fitprune_core.report.reading import parse_export
+from fitprune_core.run.results import ORIGINAL
 
 
 class Remembering:
@@ -33,7 +36,7 @@ class Remembering:
 
     def remember(self, found: Export | None, shown: dict[str, Any]) -> dict:
         """Hand what is shown now to the visitor's browser."""
-        if found is None:
+        if found is None or found.data is None:
             return {self.history: gr.skip()}
         return {self.history: Finished(text=found.text, link=shown["link"], picture=shown["picture"])}
 
@@ -53,13 +56,12 @@ class Remembering:
             sides = sides_if_known(comparison)
             board = done_board(comparison, truth, sides=sides, doubts=self.page.engine.doubts(comparison))
             if example is not None:
-                painted = is_painted(comparison, comparison.against)
                 about = (example.seed, board.question, board.percent, sides)
-                link = link_to(self.page.examples, *about, is_painted=painted)
+                link = link_to(self.page.examples, *about, is_own=self._is_own(comparison))
                 board = board.model_copy(update={"link": link})
             board, begun = self._begin(board, example, picture, key)
             words = closing_words(comparison, f"Shown again, by {comparison.model} on {comparison.device}.")
-            shown = showing(parts, comparison, trace, board, words)
+            shown = showing(self.page, comparison, trace, board, words)
         except ValueError as error:  # pydantic's errors are such, too
             reason = sentence(f"This comparison cannot be shown again: {str(error).splitlines()[0]}")
             return {parts.notice: Message(text=reason, kind="error")}
@@ -70,6 +72,15 @@ class Remembering:
             parts.percent: board.percent,
             parts.sides: Chosen.of(sides),
         }
+
+    def _is_own(self, comparison: Comparison) -> bool:
+        """Whether a visitor had a part in a comparison that no address tells: patches that were painted, a recipe."""
+        sides = [side for side in (comparison.against, comparison) if side is not None and side.method != ORIGINAL]
+        percents = [round(100 * side.reduction, 2) for side in sides]
+        return is_painted(*sides) or any(
+            percent > LARGEST_PERCENT or side.recipe != self.page.engine.recipe_for(percent)
+            for side, percent in zip(sides, percents, strict=True)
+        )
 
     def _begin(self, board: Board, example: Example | None, picture: Upload | None, key: str) -> tuple[Board, dict]:
         """The board with its picture's key, and the picture to set. picture: the one that is there now."""

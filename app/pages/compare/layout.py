@@ -63,6 +63,7 @@ def create_compare(engine: Engine, gallery: tuple[Exhibit, ...] = (), precompute
         found=gr.State(None),
         is_ready=gr.Checkbox(visible="hidden"),
         subject=gr.State(None),
+        own=gr.State([]),
     )
     _wire(page)
     return page
@@ -115,7 +116,7 @@ def _choice(example: Example, ready: Ready | None) -> Choice:
 
 def _wire(page: ComparePage) -> None:
     parts = page.parts
-    asked = [parts.picture, parts.question, parts.percent, parts.seed, parts.shown, parts.sides]
+    asked = [parts.picture, parts.question, parts.percent, parts.seed, parts.shown, parts.sides, parts.own]
     found = [parts.board, parts.scrubber, parts.notice, parts.shown, parts.found, parts.subject, parts.lens]
     # Each run begins at once and waits in the engine's line, where it takes the place of the visitor's last.
     at_once: dict[str, Any] = {"trigger_mode": "multiple", "concurrency_limit": None, **QUIET}
@@ -123,7 +124,7 @@ def _wire(page: ComparePage) -> None:
     parts.scrubber.paint(page.run_painted, asked, found, **at_once)
     parts.stop.click(page.stop, None, None, **AT_ONCE)
     # The last of several quick choices counts, not the first.
-    picked = parts.picker.pick(page.pick, parts.sides, page.all_shown, trigger_mode="multiple", **AT_ONCE)
+    picked = parts.picker.pick(page.pick, [parts.sides, parts.own], page.all_shown, trigger_mode="multiple", **AT_ONCE)
     drawn = parts.new_scene.click(page.draw_scene, None, page.all_shown, trigger_mode="multiple", **AT_ONCE)
     for begun in (picked, drawn):
         begun.then(None, parts.is_ready, None, js=RUN_BEGUN)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -19,10 +19,11 @@ from app.gallery import Exhibit
 from app.inputs import Picture, check_request
 from app.lens import look_at
 from app.objects import with_asked_object
-from app.pages.compare.keeping import Export
+from app.pages.compare.keeping import Export, Exports
 from app.pages.compare.showing import closing_words, showing_ready
 from app.pages.wiring import told, told_number
 from app.parts.answers import Answers, Board
+from app.parts.curves import recipes_of
 from app.parts.lens import Lens, TokenLens
 from app.parts.notice import Message, Notice
 from app.parts.picker import Picker
@@ -64,7 +65,7 @@ class Parts:
 
     `seed` is that of the scene, if it is one, or a `KnownAnswer`; `shown` is a done board, `found` the export that is
     saved of it, and `subject` what its tokens are looked at by. `is_ready`: what was begun is shown already, and need
-    not run.
+    not run. `own`: the visitor's recipes, as the page Recipes draws them.
     """
 
     picture: Picture
@@ -85,6 +86,7 @@ class Parts:
     found: gr.State
     is_ready: gr.Checkbox
     subject: gr.State
+    own: gr.State
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,7 @@ class ComparePage:
         ready: Mapping[Example, Ready] = MappingProxyType({}),
     ) -> None:
         self.engine, self.examples, self.gallery, self.ready = engine, examples, gallery, ready
+        self.exports = Exports(engine.limits.kept_bytes)
 
     @property
     def begun_with(self) -> list[gr.components.Component]:
@@ -148,19 +151,22 @@ class ComparePage:
         shown: dict[str, Any],
         request: gr.Request,
         chosen: Chosen | None = None,
+        own: Sequence[dict[str, Any]] = (),
         paint: Paint = UNPAINTED,
     ) -> AsyncGenerator[dict, None]:
         """Answer, streaming, by the sides that were chosen. Whatever goes wrong is told in the notice, and the result
         from before comes back.
 
-        A visitor has one run: what he began before ends here, and says no more. paint: patches that must stay, or go.
+        A visitor has one run: what he began before ends here, and says no more. own: his recipes; paint: patches that
+        must stay, or go.
         """
         kept, ended, found = Board(**shown), "Stopped.", None
         self.end(request, replaced=True)
         self.engine.line.end(sweeper(request))
         try:
             picture, question = check_request(picture, question, percent, self.engine.limits)
-            asked = Asked(picture, question, percent, seed, chosen.sides() if chosen else Sides(), paint)
+            sides = chosen.sides(recipes_of(own)) if chosen else Sides()
+            asked = Asked(picture, question, percent, seed, sides, paint)
             place = self.engine.line.join(str(request.session_hash), address_of(request))
             work = partial(self._work, asked)
             async with contextlib.aclosing(visit(self.engine.line, place, work, picture.held())) as items:
@@ -186,6 +192,7 @@ class ComparePage:
         shown: dict[str, Any],
         request: gr.Request,
         chosen: Chosen,
+        own: Sequence[dict[str, Any]] = (),
     ) -> AsyncGenerator[dict, None]:
         """Answer once more, with patches that were painted on the picture."""
         try:
@@ -194,7 +201,7 @@ class ComparePage:
         except ValueError as error:
             yield {self.parts.notice: Message(text=sentence(error), kind="error")}
             return
-        run = self.run(picture, question, percent, seed, shown, request, chosen, paint)
+        run = self.run(picture, question, percent, seed, shown, request, chosen, own, paint)
         async with contextlib.aclosing(run) as updates:
             async for update in updates:
                 yield update
@@ -241,7 +248,7 @@ class ComparePage:
                 doubts = self.engine.doubts(item.comparison)
                 early = board(item.comparison, times=MEASURING, doubts=doubts)
                 kept = board(item.comparison, times=UNMEASURED, doubts=doubts).model_copy(update=linked)
-                trace = trace_of(item.comparison, image, self.engine.geometry)
+                trace = trace_of(item.comparison, image, self.engine.geometry, sides)
                 trace = with_asked_object(trace, asked.seed, asked.question)
                 found = self._found(item.comparison, image, asked)
                 ended = "Stopped before the times were measured."
@@ -256,7 +263,7 @@ class ComparePage:
                 yield item
 
     def _found(self, comparison: Comparison, image: Any, asked: Asked) -> Found:
-        export = Export.of(to_entries(comparison, image, self.engine.geometry))
+        export = self.exports.keep(to_entries(comparison, image, self.engine.geometry))
         return Found(export, Subject.of(asked, comparison))
 
     def _first_look(
@@ -312,10 +319,14 @@ class ComparePage:
             return {parts.notice: Message(text=READY)}
         return {parts.sides: Chosen.of(sides), **self._begin_with(example, request, sides)}
 
-    def pick(self, event: gr.EventData, chosen: Chosen, request: gr.Request) -> dict:
+    def pick(
+        self, event: gr.EventData, chosen: Chosen, request: gr.Request, own: Sequence[dict[str, Any]] = ()
+    ) -> dict:
         """An example was clicked."""
-        index = told_number(event, "index", len(self.examples))
-        return self._begin_with(self.examples[index], request, chosen.sides())
+        index, sides = told_number(event, "index", len(self.examples)), None
+        with contextlib.suppress(ValueError):  # what cannot be is told when it runs
+            sides = chosen.sides(recipes_of(own))
+        return self._begin_with(self.examples[index], request, sides)
 
     def draw_scene(self, request: gr.Request) -> dict:
         """A scene that nobody has seen."""
@@ -331,4 +342,4 @@ class ComparePage:
         ready = self.ready.get(example) if sides == Sides() else None
         if ready is None:
             return {**begun, parts.is_ready: False}
-        return {**begun, **showing_ready(parts, self.engine, self.examples, example, ready)}
+        return {**begun, **showing_ready(self, example, ready)}

@@ -78,7 +78,7 @@ class Sharing:
             board = done_board(comparison, None, sides=sides, doubts=doubts)
             board = _marked(board, f"{origin}, by {comparison.model}")
             words = closing_words(comparison, f"{origin}, by {comparison.model} on {comparison.device}.")
-            shown = showing(parts, comparison, trace, board, words)
+            shown = showing(self.page, comparison, trace, board, words)
         except ValueError as error:  # pydantic's errors are such, too
             return {parts.notice: Message(text=sentence(str(error).splitlines()[0]), kind="error")}
         return {

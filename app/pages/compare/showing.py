@@ -7,9 +7,7 @@ from typing import Any
 
 from gradio.processing_utils import hash_file
 
-from app.engine import Engine
 from app.objects import with_asked_object
-from app.pages.compare.keeping import Export
 from app.parts.answers import Board
 from app.parts.lens import Lens
 from app.parts.notice import Message
@@ -22,6 +20,8 @@ from fitprune_core import Comparison
 from fitprune_core.report.export import entries_of
 from fitprune_core.report.trace import trace_of
 
+_LONGEST_BOARD = 2**18  # characters; a session keeps them, and two answers of 4,096 tokens take about half
+
 
 def closing_words(comparison: Comparison, origin: str = "") -> Message:
     """Where a result comes from, if not from here, what speaks against its recipe, and how it was measured."""
@@ -29,30 +29,36 @@ def closing_words(comparison: Comparison, origin: str = "") -> Message:
     return Message(text=" ".join(filter(None, words)), kind="warning" if comparison.warnings else "info")
 
 
-def showing(parts: Any, comparison: Comparison, trace: dict[str, Any], board: Board, message: Message) -> dict:
-    """What to set of the page's `parts`. Raises ValueError (pydantic's are such) for a trace that cannot be drawn."""
+def showing(page: Any, comparison: Comparison, trace: dict[str, Any], board: Board, message: Message) -> dict:
+    """What to set of the `ComparePage`.
+
+    Raises ValueError (pydantic's are such) for a trace that cannot be drawn, and for texts longer than any model's.
+    """
+    parts = page.parts
+    if (size := len(board.model_dump_json())) > _LONGEST_BOARD:
+        raise ValueError(f"its question and answers take {size:,} characters; here they may take {_LONGEST_BOARD:,}")
     return {
         parts.board: board,
         parts.scrubber: Trace(**trace),
         parts.shown: board.model_dump(),
-        parts.found: Export.of(entries_of(comparison, trace)),
+        parts.found: page.exports.keep(entries_of(comparison, trace)),
         parts.subject: None,
         parts.lens: Lens(),
         parts.notice: message,
     }
 
 
-def showing_ready(parts: Any, engine: Engine, examples: tuple[Example, ...], example: Example, ready: Ready) -> dict:
+def showing_ready(page: Any, example: Example, ready: Ready) -> dict:
     """Of an example whose comparison was made beforehand: what a run would have shown, but for the times."""
-    comparison = ready.comparison
+    parts, comparison = page.parts, ready.comparison
     truth = true_answer(example.seed, example.question)
-    doubts = engine.doubts(comparison)
+    doubts = page.engine.doubts(comparison)
     board = done_board(comparison, truth, times=UNMEASURED, picture=key_of(example.picture), doubts=doubts)
-    link = link_of(examples, example.seed, example.question, board.percent)
+    link = link_of(page.examples, example.seed, example.question, board.percent)
     board = board.model_copy(update={"link": link, "sentence": f"Made beforehand. {board.sentence}"})
     words = f"Made beforehand, on {ready.made}, on {comparison.device}. Press Run to answer here, and to measure times."
-    trace = trace_of(comparison, example.open(), engine.geometry)
-    shown = showing(parts, comparison, trace, board, Message(text=words))
+    trace = trace_of(comparison, example.open(), page.engine.geometry)
+    shown = showing(page, comparison, trace, board, Message(text=words))
     marked = with_asked_object(shown[parts.scrubber], example.seed, example.question)
     return {**shown, parts.scrubber: marked, parts.is_ready: True}
 

@@ -147,7 +147,7 @@ function tellAge() {
     question: "question" in now && isResult && words(now.question) !== words(value.question),
     picture: "picture" in now && isResult && now.picture !== value.picture,
     sides: "sides" in now && isResult && value.sides !== "" && now.sides !== value.sides,
-    percent: "percent" in now && isResult && now.percent !== value.percent,
+    percent: "percent" in now && isResult && now.takesBudget !== false && now.percent !== value.percent,
   };
   stale = other.question || other.picture || other.percent || other.sides;
   board.dataset.stale = String(stale);

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from gradio.data_classes import GradioModel
 
@@ -16,7 +18,8 @@ class Curve(GradioModel):
 
     name: what people call it; group: whose recipes it belongs to. asked, achieved: shares of visual FLOPs. alpha: the
     fit's bound, None where it is not known. left: visual tokens that leave each layer, of `total`. about: how it was
-    made, in words. file: the recipe file's content; shown: whether it is drawn at first.
+    made, in words. file: the recipe file's content; shown: whether it is drawn at first. way: the name by which it is
+    a side of a comparison, "" where it cannot be one.
     """
 
     name: str
@@ -29,6 +32,12 @@ class Curve(GradioModel):
     about: str
     file: str
     shown: bool
+    way: str = ""
+
+    @property
+    def recipe(self) -> PruningRecipe:
+        """The recipe that it is of."""
+        return PruningRecipe.from_dict(json.loads(self.file))
 
 
 class CurvesData(GradioModel):
@@ -36,8 +45,15 @@ class CurvesData(GradioModel):
 
 
 class Curves(BrowserComponent):
+    """The table and the picture. The button of a recipe that can be a side fires `open` with its `way`."""
+
     folder = Path(__file__).resolve().parent
     data_model = CurvesData
+
+
+def recipes_of(curves: Iterable[Mapping[str, Any]]) -> dict[str, PruningRecipe]:
+    """The recipes that can be sides of a comparison, each by its `way`. curves: as a page's state holds them."""
+    return {curve.way: curve.recipe for curve in (Curve(**each) for each in curves) if curve.way}
 
 
 def curve_of(recipe: PruningRecipe, group: str, *, name: str = "", shown: bool = False) -> Curve:

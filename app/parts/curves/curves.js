@@ -74,15 +74,20 @@ function lineOf(curve, at, curves) {
   label.append(tick, make("span", "swatch"));
   cell.append(label);
   name.scope = "row";
-  const button = make("button", "", "JSON"), file = make("td");
-  button.type = "button";
-  button.setAttribute("aria-label", "Save " + curve.group + ", " + curve.name + " as JSON");
-  button.addEventListener("click", () => save(curve));
-  file.append(button);
+  const uses = make("td", "uses"), title = curve.group + ", " + curve.name;
+  const use = (words, label, work) => {
+    const button = make("button", "", words);
+    button.type = "button";
+    button.setAttribute("aria-label", label);
+    button.addEventListener("click", work);
+    uses.append(button);
+  };
+  use("JSON", "Save " + title + " as JSON", () => save(curve));
+  if (curve.way) use("Compare", "Compare the original with " + title, () => trigger("open", { way: curve.way }));
   const last = curve.left[curve.left.length - 1];
   line.append(cell, name, make("td", "", percent(curve.asked)), make("td", "", percent(curve.achieved)),
     make("td", "", curve.alpha === null ? "–" : curve.alpha.toPrecision(3)),
-    make("td", "", last + " of " + curve.total + ", " + curve.left.length + " layers"), make("td", "", curve.about), file);
+    make("td", "", last + " of " + curve.total + ", " + curve.left.length + " layers"), make("td", "", curve.about), uses);
   return line;
 }
 

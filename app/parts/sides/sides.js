@@ -1,6 +1,6 @@
 const NAMES = { original: "Original", fitprune: "FitPrune" };
 const sideOf = (side) => find(".side[data-side=" + side + "]");
-const kindOf = (name) => props.value.kinds.find((kind) => kind.name === name) || { name, options: "" };
+const kindOf = (name) => props.value.kinds.find((kind) => kind.name === name) || { name, options: "", takes_budget: true };
 const way = (name, options) => name + (options && name !== "original" ? ":" + options.replace(/\s/g, "") : "");
 
 // What is chosen, as `Chosen` has it.
@@ -14,7 +14,8 @@ function chosen() {
 // In words, and for whoever looks whether a result is of other sides (`Sides.key`).
 function tell(value) {
   const left = way(value.left, value.left_options), right = way(value.right, value.right_options);
-  const percent = left === "original" || value.left_percent === null ? "" : String(value.left_percent);
+  const takes = { left: kindOf(value.left).takes_budget, right: kindOf(value.right).takes_budget };
+  const percent = !takes.left || value.left_percent === null ? "" : String(value.left_percent);
   const named = (method) => NAMES[method] || method;
   setText(find(".words"), named(left) + (percent && " " + percent + " %") + " | " + named(right));
   for (const [side, name] of [["left", value.left], ["right", value.right]]) {
@@ -22,9 +23,10 @@ function tell(value) {
     const field = sideOf(side).querySelector(".options"), { options } = kindOf(name);
     field.placeholder = options;
     field.closest(".more").hidden = !options;
+    sideOf(side).querySelector(".share").dataset.hidden = String(!takes[side]);
   }
-  sideOf("left").querySelector(".share").dataset.hidden = String(value.left === "original");
-  window.dispatchEvent(new CustomEvent("fitprune:asked", { detail: { sides: [left, right, percent].join("|") } }));
+  const takesBudget = takes.right || (takes.left && !percent); // that of the slider
+  window.dispatchEvent(new CustomEvent("fitprune:asked", { detail: { sides: [left, right, percent].join("|"), takesBudget } }));
 }
 
 element.addEventListener("change", (event) => {
@@ -36,7 +38,7 @@ element.addEventListener("change", (event) => {
 onValue((value) => {
   for (const side of ["left", "right"]) {
     const select = sideOf(side).querySelector(".method");
-    if (!select.options.length) select.replaceChildren(...value.kinds.map(({ name, about }) => Object.assign(new Option(NAMES[name] || name, name), { title: about })));
+    select.replaceChildren(...value.kinds.map(({ name, about }) => Object.assign(new Option(NAMES[name] || name, name), { title: about })));
     select.value = value[side];
     const options = sideOf(side).querySelector(".options");
     if (options.value !== value[side + "_options"]) options.value = value[side + "_options"];
