@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
@@ -30,8 +31,8 @@ _MARKERS = "osv^D<>pPX*hd"
 
 
 def color_of(name: str) -> str:
-    """The colour of a bar by its name up to a comma; one for all names that are not in every figure."""
-    return _KNOWN.get(name.partition(",")[0], "#7fb2bd")
+    """The colour of a bar by its name up to a comma or its options; one for all names that are not in every figure."""
+    return _KNOWN.get(re.split(r"[,(]", name, maxsplit=1)[0], "#7fb2bd")
 
 
 def panels(

@@ -253,4 +253,7 @@ def _figure(board: Board):
         curves(axes, lines)
         axes.set_xlabel("visual FLOPs saved, %")
         axes.set_ylabel("right, % of the questions")
+    lowest = min(axes.get_ylim()[0] for axes in found)
+    for axes in found:  # one scale: some methods are in both
+        axes.set_ylim(lowest, 101)
     return figure
