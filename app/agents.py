@@ -67,21 +67,27 @@ def create_agents(engine: Engine) -> Agents:
 
     server: Any = Server("FitPrune Studio")
     _add_tools(server, Api(engine))
-    # Stateless: no call needs one before it, so any replica can answer. Bodies are bounded for the whole app.
-    manager = StreamableHTTPSessionManager(
-        server, json_response=True, stateless=True, max_request_body_size=2 * engine.limits.upload_bytes
-    )
 
     class Endpoint:
+        manager: StreamableHTTPSessionManager
+
         async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-            await manager.handle_request(scope, receive, send)
+            await self.manager.handle_request(scope, receive, send)
+
+    endpoint = Endpoint()
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Any) -> AsyncIterator[None]:
-        async with manager.run():
+        # Made anew, for a manager runs once: where another server takes the port in the moment in which this one looks
+        # for a free one, Gradio starts the app again on the next. Stateless: no call needs one before it, so any
+        # replica can answer. Bodies are bounded for the whole app.
+        endpoint.manager = StreamableHTTPSessionManager(
+            server, json_response=True, stateless=True, max_request_body_size=2 * engine.limits.upload_bytes
+        )
+        async with endpoint.manager.run():
             yield
 
-    return Agents([Route(path, Endpoint()) for path in (PATH, f"{PATH}/")], lifespan)
+    return Agents([Route(path, endpoint) for path in (PATH, f"{PATH}/")], lifespan)
 
 
 def _add_tools(server: Any, api: Api) -> None:

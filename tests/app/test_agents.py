@@ -48,6 +48,17 @@ def call(url, name, given) -> tuple[bool, str]:
     return not result.isError, content.text
 
 
+def test_an_app_can_be_started_again():
+    """Gradio does that where another server took the port in between; this one never came up, and never ended."""
+    found = agents.create_agents(FakeEngine())
+
+    async def started():
+        async with found.lifespan(None):
+            return found.routes[0].endpoint.manager
+
+    assert asyncio.run(started()) is not asyncio.run(started())
+
+
 def test_the_tools_are_described(url):
     found = asyncio.run(session_with(url, lambda it: it.list_tools())).tools
     assert [tool.name for tool in found] == ["compare", "sweep"]
