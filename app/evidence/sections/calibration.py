@@ -168,9 +168,9 @@ def _table(distances: Distances, right: dict[int, Estimate], budgets: Sequence[f
     about = (
         f"Distance to the recipes from {max(size for _, size, _ in distances)} samples of the other {seeds - 1} seeds: "
         f"percent of the dropped tokens that lie at another layer, mean; and the mean of {seeds} seeds, with a t "
-        "interval over the seeds. As "
-        "shipped, what a layer would drop of a few tokens waits for a later one, so that recipes jump. Right: percent, "
-        f"at {budget(KEY_BUDGET)}, as shipped, likewise; how the questions were drawn is not in that interval."
+        "interval over the seeds. As shipped, few layers drop, and what others would drop goes there, so that recipes "
+        f"jump. Right: percent, at {budget(KEY_BUDGET)}, as shipped, likewise; how the questions were drawn is not in "
+        "that interval."
     )
     return Table(["samples", *(f"{fit}, {budget(each)}" for fit, each in columns), "right"], rows, about)
 

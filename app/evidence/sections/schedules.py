@@ -43,8 +43,8 @@ def run(bench: Bench) -> Section:
     section.counted = f"the FLOPs, at a budget the same for all to within {100 * board.spread():.2f} points"
     section.measured = f"answers to {board.count} questions"
     section.notes = [
-        "The recipe is this library's fit, in which a layer that would drop little waits for a later one, because a "
-        "drop costs time; the paper's rule at every layer is the same fit without that."
+        "The recipe is this library's fit, in which few layers drop, those that displace fewest tokens, because a drop "
+        "costs time; the paper's rule at every layer is the same fit without that."
     ]
     section.notes += [f"Not possible: {which} ({why})." for which, why in {**refused, **board.refused}.items()]
     return section

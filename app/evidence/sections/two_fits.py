@@ -144,8 +144,8 @@ def _recipes_table(
     ]
     about = (
         "At another layer: share of the dropped tokens, against the sequential recipe. Few layers: the fit as this "
-        "library ships it, in which a layer that would drop little waits for a later one. The sequential search ends "
-        "when its interval of alphas is 0.01 wide; every trial runs the pruned model on all samples."
+        "library ships it, in which those layers drop that displace fewest tokens. The sequential search ends when its "
+        "interval of alphas is 0.01 wide; every trial runs the pruned model on all samples."
     )
     return Table([*header, "trials"], rows, about)
 
