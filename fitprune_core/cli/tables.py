@@ -129,8 +129,8 @@ def _milliseconds(value: float) -> str:
     return f"{value:.1f} ms"
 
 
-def _kilobytes(value: float) -> str:
-    return f"{value / 1024:,.0f} KiB"
+def _megabytes(value: float) -> str:
+    return f"{value / 1e6:,.4g} MB"
 
 
 # How it is called, written, found in a run; and for times, found in `Comparison.paired`.
@@ -140,6 +140,6 @@ _FIGURES: Sequence[tuple[str, Callable[[float], str], Callable[[Run], float | No
     ("prefill", _milliseconds, lambda run: run.prefill_ms, "prefill"),
     ("per token", _milliseconds, lambda run: run.per_token_ms, "per_token"),
     ("prefill + decode", _milliseconds, lambda run: run.total_ms, "total"),
-    ("KV cache", _kilobytes, lambda run: run.kv_cache_bytes, ""),
+    ("KV cache", _megabytes, lambda run: run.kv_cache_bytes, ""),
     ("new tokens", "{:.0f}".format, lambda run: run.new_tokens, ""),
 )
