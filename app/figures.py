@@ -20,6 +20,11 @@ def size(num_bytes: int) -> str:
     return _scaled(num_bytes) + "B"
 
 
+def percent(share: float) -> float:
+    """A budget as the pages have it: 0.6 is 60, 0.333 is 33.3."""
+    return round(100 * share, 2)
+
+
 def milliseconds(value: float | None) -> str:
     """ "24.1 ms", "812 ms" or "3.42 s"; a dash where there is none (an answer of one token has no time per token)."""
     if value is None:

@@ -65,12 +65,8 @@ def idle_board(percent: float, sides: Sides = _USUAL) -> Board:
 
 def _percent_asked(side: Side) -> float | None:
     if side.recipe is not None:
-        return _percent(side.recipe.reduction)
+        return figures.percent(side.recipe.reduction)
     return None if side.method == ORIGINAL else side.percent
-
-
-def _percent(share: float) -> float:
-    return round(100 * share, 2)
 
 
 def queued_board(percent: float, sides: Sides = _USUAL) -> Board:
@@ -189,7 +185,7 @@ def _cards(comparison: Comparison, truth: str | None, sides: Sides, doubts: tupl
         cards.append(
             Card(
                 name=name + ", painted" * is_painted(side),
-                percent=_percent(side.reduction) if side is not None and is_pruned else None,
+                percent=figures.percent(side.reduction) if side is not None and is_pruned else None,
                 answer=run.answer,
                 state="done",
                 mark="" if truth is None else "right" if is_right(run.answer, truth) else "wrong",
@@ -209,7 +205,7 @@ def is_painted(*sides: Pruning | None) -> bool:
 def _percent_of(comparison: Comparison) -> float:
     first = comparison.against
     pruning = first if first is not None and comparison.method == ORIGINAL else comparison
-    return _percent(pruning.reduction)
+    return figures.percent(pruning.reduction)
 
 
 def _who(comparison: Comparison) -> tuple[str, str]:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from app import figures
 from app.engine import LARGEST_PERCENT, Side, check_name, check_percent
 from app.scenes import percent_in
 from fitprune_core import PruningRecipe
@@ -102,7 +103,7 @@ def sides_of(first: Pruning | None, second: Pruning) -> Sides:
     Raises ValueError for a method that is not known here.
     """
     left, right = ORIGINAL if first is None else _asked_for(first.method), _asked_for(second.method)
-    other = None if first is None or first.reduction == second.reduction else round(100 * first.reduction, 2)
+    other = None if first is None or first.reduction == second.reduction else figures.percent(first.reduction)
     return Sides(left, right, other)
 
 

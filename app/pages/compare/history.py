@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl
 
 import gradio as gr
 
+from app import figures
 from app.asked import link_to
 from app.engine import LARGEST_PERCENT
 from app.pages.compare.keeping import Export
@@ -76,7 +77,7 @@ class Remembering:
     def _is_own(self, comparison: Comparison) -> bool:
         """Whether a visitor had a part in a comparison that no address tells: patches that were painted, a recipe."""
         sides = [side for side in (comparison.against, comparison) if side is not None and side.method != ORIGINAL]
-        percents = [round(100 * side.reduction, 2) for side in sides]
+        percents = [figures.percent(side.reduction) for side in sides]
         return is_painted(*sides) or any(
             percent > LARGEST_PERCENT or side.recipe != self.page.engine.recipe_for(percent)
             for side, percent in zip(sides, percents, strict=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 import weakref
-from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +44,7 @@ class Exports:
     def __init__(self, most: int) -> None:
         """most: bytes of all together; the newest alone may have more."""
         self.most = most
-        self._held: deque[weakref.ref[Export]] = deque()
+        self._held: list[weakref.ref[Export]] = []  # the oldest first
         self._lock = threading.Lock()
 
     def keep(self, entries: dict[str, Any]) -> Export:
@@ -57,11 +56,15 @@ class Exports:
         return export
 
     def _make_room(self) -> None:
-        found = [held for ref in self._held if (held := ref()) is not None and held.data is not None]
-        size = sum(len(held.data or b"") for held in found)
-        for oldest in found[:-1]:
-            if size <= self.most:
-                break
-            size -= len(oldest.data or b"")
-            oldest.data = None
-        self._held = deque(weakref.ref(held) for held in found if held.data is not None)
+        found: list[weakref.ref[Export]] = []
+        size = 0
+        for ref in reversed(self._held):  # the newest first
+            export = ref()
+            if export is None or export.data is None:
+                continue
+            size += len(export.data)
+            if found and size > self.most:
+                export.data = None
+            else:
+                found.append(ref)
+        self._held = found[::-1]
