@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import inspect
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from fitprune_core.cost.decoder import DecoderGeometry
+from fitprune_core.cost.decoder import DecoderGeometry, check_removed
 from fitprune_core.models.decoder import DecoderLayer, decoder_layers
 from fitprune_core.models.decoder_check import check_decoder
 from fitprune_core.models.exclusive import StandIn
@@ -30,6 +31,17 @@ from fitprune_core.recipes.recipe import PruningRecipe
 from fitprune_core.recipes.schedules import Drops
 
 
+def _in_turn(work: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of a block that one thread at a time is in; it may come back to it from inside."""
+
+    @wraps(work)
+    def in_turn(block: Block, *args: Any, **kwargs: Any) -> Any:
+        with block.turn:
+            return work(block, *args, **kwargs)
+
+    return in_turn
+
+
 @dataclass
 class _Generation:
     """One `generate` that is running, and its prompt: the first that it gives to the model."""
@@ -37,18 +49,21 @@ class _Generation:
     has_begun: bool = False
     ids: torch.Tensor | None = None
     is_visual: torch.Tensor | None = None
-    request: PrunedPrompt | None = None
+    prompt: PrunedPrompt | None = None
 
     def comes_again(self, ids: torch.Tensor | None, cache: Any) -> bool:
         """Whether a call without a cache brings its prompt once more, with words behind it."""
-        if self.request is None or self.ids is None or ids is None or cache is not None:
+        if self.prompt is None or self.ids is None or ids is None or cache is not None:
             return False
         batch, length = self.ids.shape
         return ids.shape[0] == batch and ids.shape[1] >= length and torch.equal(ids[:, :length], self.ids)
 
 
 class Block:
-    """The calls of one block: each is looked at from outside to inside, and its layers ask what is known of it."""
+    """The calls of one block: each is looked at from outside to inside, and its layers ask what is known of it.
+
+    Threads that call the model inside the block take turns, call by call, `generate` as a whole.
+    """
 
     def __init__(
         self,
@@ -60,6 +75,7 @@ class Block:
     ) -> None:
         self.model, self.recipe, self.method, self.make_prompt = model, recipe, method, make_prompt
         self.paint = paint
+        self.turn = threading.RLock()
         self.geometry = DecoderGeometry.from_config(model.config.text_config)
         # A budget that the method cannot meet is refused here, before any prompt, and a drop where none may be.
         self.drops = self.drops_for(recipe.num_visual_tokens)
@@ -78,6 +94,10 @@ class Block:
     def drops_for(self, num_visual_tokens: int) -> Drops:
         """What goes where of so many visual tokens. Raises ValueError for a drop before the family's first that may."""
         drops = self.method.drops(self.recipe, self.geometry, num_visual_tokens)
+        try:
+            check_removed(drops.removed, num_visual_tokens, self.recipe.num_layers, drops.before)
+        except ValueError as error:
+            raise ValueError(f"the drops of {self.method.label}: {error}") from error
         family = family_of(self.model.config)
         first = family.first_drop_layer(self.model.config)
         early = next((index for index, count in enumerate(drops.removed[:first]) if count), None)
@@ -121,6 +141,7 @@ class Block:
 
     # ---- what stands in, from outside to inside
 
+    @_in_turn
     def generate(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """`model.generate`: a look at how it is asked to generate, and a note that it runs."""
         check_generation(original, self.model, args, kwargs)
@@ -133,6 +154,7 @@ class Block:
         finally:
             self.generation = outer
 
+    @_in_turn
     def call_with_head(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """The forward of the whole model, for the sake of what is told in positions of the prompt."""
         kwargs.update(zip(self.names[self.model], args, strict=False))
@@ -142,14 +164,14 @@ class Block:
             return original(**kwargs)
         try:
             self.coming = call = self.look_at(kwargs)
-            if call.request is None or not call.is_prefill:
+            if call.prompt is None or not call.is_prefill:
                 return original(**kwargs)
             call.asked = asked
-            return self.score(original, call.request, asked, kwargs)
+            return self.score(original, call.prompt, asked, kwargs)
         finally:
             self.coming = None
 
-    def score(self, original: Callable[..., Any], request: PrunedPrompt, asked: Any, kwargs: dict[str, Any]) -> Any:
+    def score(self, original: Callable[..., Any], prompt: PrunedPrompt, asked: Any, kwargs: dict[str, Any]) -> Any:
         """The forward of the whole model on a prompt that loses tokens: logits of what is asked for, and the loss."""
         as_tuple = not kwargs.pop("return_dict", self.model.config.return_dict)
         labels = {name: kwargs.pop(name, None) for name in ("labels", "shift_labels")}
@@ -159,13 +181,14 @@ class Block:
         if labels["labels"] is not None:
             options = {name: value for name, value in kwargs.items() if name not in self.names[self.model]}
             if isinstance(asked, int) and asked == 0:
-                ignored, left = options.get("ignore_index", -100), request.rows_left
+                ignored, left = options.get("ignore_index", -100), prompt.rows_left
                 for name, given in labels.items():
                     if given is not None:
-                        labels[name] = labels_of_rows(given, left, request.length, ignored, name == "shift_labels")
+                        labels[name] = labels_of_rows(given, left, prompt.length, ignored, name == "shift_labels")
             output = replace(output, loss=loss_of(self.model, output.logits, labels, options))
         return output.to_tuple() if as_tuple else output
 
+    @_in_turn
     def call(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """The forward of the model without its head."""
         kwargs.update(zip(self.names[self.model.model], args, strict=False))
@@ -174,13 +197,14 @@ class Block:
             self.tower.check_call(kwargs)
             self.tower.forget()
         output = self.run(call, original, kwargs)
-        if call.request is not None and call.is_prefill:
-            call.trace.finish(call.request.rows_left)
+        if call.prompt is not None and call.is_prefill:
+            call.trace.finish(call.prompt.rows_left)
             if not (isinstance(call.asked, int) and call.asked == 0):
-                left, length = call.request.rows_left, call.request.length
+                left, length = call.prompt.rows_left, call.prompt.length
                 output.last_hidden_state = select_rows(output.last_hidden_state, call.asked, left, length)
         return output
 
+    @_in_turn
     def call_decoder(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """The decoder's forward: one that is called by itself has no visual tokens that it could lose."""
         if self.running is not None:
@@ -240,7 +264,7 @@ class Block:
         return visual_mask(self.model.config, torch.where(is_placeholder, placeholder, -1))
 
     def start(self, is_visual: torch.Tensor, kwargs: dict[str, Any]) -> Call:
-        """A new prompt: begin its trace and its request. is_visual: (batch, length)."""
+        """A new prompt: begin what is kept of it, and its trace. is_visual: (batch, length)."""
         ids, padding, cache = (kwargs.get(name) for name in ("input_ids", "attention_mask", "past_key_values"))
         generation, trace = self.generation or _Generation(), self.trace
         again = generation.comes_again(ids, cache)
@@ -258,29 +282,29 @@ class Block:
             )
         trace.start(is_visual, counts[0], self.recipe.num_layers)
         drops = self.drops_for(counts[0]) if counts[0] else None
-        request: PrunedPrompt | None = None
+        prompt: PrunedPrompt | None = None
         if drops:
             self.check_prompt(kwargs)
             self.paint.check(drops, counts[0])
-            request = self.make_prompt(is_visual, padding, drops, self.method)
-            request.tower, request.paint = self.tower, self.paint
-        if again and request is not None and generation.request is not None:
-            request.chosen = generation.request.chosen
+            prompt = self.make_prompt(is_visual, padding, drops, self.method)
+            prompt.tower, prompt.paint = self.tower, self.paint
+        if again and prompt is not None and generation.prompt is not None:
+            prompt.chosen = generation.prompt.chosen
         elif not generation.has_begun:
             generation.has_begun, generation.ids, generation.is_visual = True, ids, is_visual
-            generation.request = request
-        return Call(request, True, padding, trace, self.of_cache, self.model.config.text_config)
+            generation.prompt = prompt
+        return Call(prompt, True, padding, trace, self.of_cache, self.model.config.text_config)
 
     def go_on(self, cache: Any, padding: torch.Tensor | None) -> Call:
-        """A call on a cache that is filled: the request that filled it goes on."""
+        """A call on a cache that is filled: the prompt that filled it goes on."""
         call = self.plain_call(padding)
         if not self.drops:
             return call
         lengths = [cache.get_seq_length(index) for index in (0, self.recipe.num_layers - 1)]
-        call.request = self.of_cache.get(cache)
-        if call.request is not None:
+        call.prompt = self.of_cache.get(cache)
+        if call.prompt is not None:
             check_padding(padding)
-            call.request.check_cache(lengths[0], lengths[1], padding)
+            call.prompt.check_cache(lengths[0], lengths[1], padding)
         elif lengths[0] != lengths[1]:
             raise ValueError("this cache was pruned outside this block, or copied; go on with it where it was filled")
         return call

@@ -43,11 +43,12 @@ def prune_visual_tokens(
     recipe: how many go at each layer; for an image with another number of visual tokens it is scaled. method: which go,
     a name in `METHODS`, also with options ("random:seed=1"), or an instance. stay, go: visual tokens of the picture, by
     number, that must stay at every layer, or go before all others, whatever the method thinks of them; as many go at
-    each layer as ever. Yields the trace of the latest prompt: a
-    new prompt starts it anew, and what `generate` asks beside its prompt (guidance) leaves it alone. A prompt without
-    an image runs as it always does, and so does what is given to the decoder alone. Threads that prune one model take
-    turns, block by block; a block may be left on any thread (`exclusive.exclusive_use`). A recipe of another checkpoint
-    is warned about.
+    each layer as ever. Yields the trace of the latest prompt: a new prompt starts it anew, and what `generate` asks
+    beside its prompt (guidance) leaves it alone. A prompt without an image runs as it always does, and so does what is
+    given to the decoder alone. A recipe of another checkpoint is warned about.
+
+    Threads that prune one model take turns, block by block; a block may be left on any thread
+    (`exclusive.exclusive_use`). Threads inside one block take turns as well, call by call, and must end before it does.
 
     `logits` of `model(**inputs)` belong to the rows that the last layer leaves, in order: all text, and the visual
     tokens that were kept; `trace.positions` says where they stood. `labels` and `logits_to_keep` speak of positions of
@@ -58,14 +59,14 @@ def prune_visual_tokens(
     runs uncompiled inside the block.
 
     Raises ValueError, here or at the call that cannot work, for: a recipe of another depth; a decoder that is not
-    known, attends in a window, is spread over devices or trains with gradient checkpointing; a model that is being
-    pruned already; images of different token counts in one batch; a static cache, an image added to a filled cache, a
-    cache that was pruned elsewhere, copied or cut into its prompt; what `generating.UNSUITED` lists; embeddings without
-    placeholders; labels or logits of a token that was dropped; more
-    tokens that must stay than a layer keeps; a mask that is not 2-D; a drop before a model's last
-    layer that adds features of the picture to its visual tokens (Qwen3-VL's first layers).
+    known, attends in a window, is spread over devices, offloaded, or trains with gradient checkpointing; a model that
+    is being pruned already; images of different token counts in one batch; a static cache, an image added to a filled
+    cache, a cache that was pruned elsewhere, copied or cut into its prompt; what `generating.UNSUITED` lists;
+    embeddings without placeholders; labels or logits of a token that was dropped; more tokens that must stay than a
+    layer keeps; a mask that is not 2-D, or hides visual tokens; a drop before a model's last layer that adds features
+    of the picture to its visual tokens (Qwen3-VL's first layers); a method whose scores are not one number a token.
     """
-    with pruned(model, recipe, find_method(method), paint=Paint(tuple(stay), tuple(go))) as trace:
+    with pruned(model, recipe, find_method(method), paint=Paint.of(stay, go)) as trace:
         for warning in recipe.warnings_for(model_name(uncompiled(model))):
             logger.warning(warning)
         yield trace

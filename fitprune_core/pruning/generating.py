@@ -70,7 +70,7 @@ def refuse_ended_cache(*args: Any, **kwargs: Any) -> NoReturn:
 
 def _may_lose_tokens(model: PreTrainedModel, given: Mapping[str, Any]) -> bool:
     """Whether the prompt may hold visual tokens, or a cache that held them."""
-    ids = given.get("inputs", given.get("input_ids"))
+    ids = next((given[name] for name in ("inputs", "input_ids") if given.get(name) is not None), None)
     if given.get("past_key_values") is not None or given.get("inputs_embeds") is not None:
         return True
     return ids is not None and bool(visual_mask(model.config, ids).any())

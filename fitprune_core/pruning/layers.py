@@ -21,16 +21,16 @@ class Call:
     """One call of the model that is running.
 
     Attributes:
-        request: whose rows these are; None where nothing is to be done.
+        prompt: whose rows these are; None where nothing is to be done.
         is_prefill: whether the call brings the prompt.
         padding: the 2-D attention mask of the whole sequence so far, or None.
         trace: where drops are noted.
-        of_cache: the request that filled each cache; a dropping layer enters it.
+        of_cache: the prompt that filled each cache; a dropping layer enters it.
         text_config: the decoder's configuration.
         asked: `logits_to_keep`, where it is told in positions of a prompt that loses rows.
     """
 
-    request: PrunedPrompt | None
+    prompt: PrunedPrompt | None
     is_prefill: bool
     padding: torch.Tensor | None
     trace: PruningTrace
@@ -43,51 +43,51 @@ class Call:
         self, index: int, layer: DecoderLayer, original: Callable[..., Any], hidden_states: torch.Tensor, **kwargs: Any
     ) -> torch.Tensor:
         """A decoder layer's forward. hidden_states: (batch, rows that arrive, width)."""
-        request = self.request
-        if request is None or (not self.is_prefill and kwargs.get("attention_mask") is None):
+        prompt = self.prompt
+        if prompt is None or (not self.is_prefill and kwargs.get("attention_mask") is None):
             return original(hidden_states, **kwargs)
-        if self.is_prefill and index == 0 and request.count_before:
-            hidden_states = self._entering(request, hidden_states, kwargs)
-        elif self.is_prefill and index == 0 and request.method.ranks_by_before and not request.chosen:
-            request.look_before(hidden_states)
-        if request.arriving[index] is not None:
-            self._fit_to_layer(request, index, hidden_states, kwargs)
-        if not (self.is_prefill and request.counts[index]):
+        if self.is_prefill and index == 0 and prompt.count_before:
+            hidden_states = self._entering(prompt, hidden_states, kwargs)
+        elif self.is_prefill and index == 0 and prompt.method.ranks_by_before and not prompt.chosen:
+            prompt.look_before(hidden_states)
+        if prompt.arriving[index] is not None:
+            self._fit_to_layer(prompt, index, hidden_states, kwargs)
+        if not (self.is_prefill and prompt.counts[index]):
             return original(hidden_states, **kwargs)
-        if request.position_embeddings is None:
-            request.position_embeddings = kwargs["position_embeddings"]
+        if prompt.position_embeddings is None:
+            prompt.position_embeddings = kwargs["position_embeddings"]
             if kwargs.get("past_key_values") is not None:
-                self.of_cache[kwargs["past_key_values"]] = request
-        return self._dropping_layer(request, index, layer, hidden_states, kwargs)
+                self.of_cache[kwargs["past_key_values"]] = prompt
+        return self._dropping_layer(prompt, index, layer, hidden_states, kwargs)
 
-    def _entering(self, request: PrunedPrompt, hidden_states: torch.Tensor, kwargs: dict[str, Any]) -> torch.Tensor:
+    def _entering(self, prompt: PrunedPrompt, hidden_states: torch.Tensor, kwargs: dict[str, Any]) -> torch.Tensor:
         """The rows that are left of a prompt before its first layer. hidden_states: (batch, rows, width)."""
-        request.position_embeddings, cache = kwargs["position_embeddings"], kwargs.get("past_key_values")
-        kept_rows = request.drop_before(hidden_states, self.trace)
+        prompt.position_embeddings, cache = kwargs["position_embeddings"], kwargs.get("past_key_values")
+        kept_rows = prompt.drop_before(hidden_states, self.trace)
         if cache is not None:
-            self.of_cache[cache] = request
+            self.of_cache[cache] = prompt
             report_whole_length(cache, hidden_states.shape[1] - kept_rows.shape[1])
         return take_rows(hidden_states, kept_rows)
 
     def _fit_to_layer(
-        self, request: PrunedPrompt, index: int, hidden_states: torch.Tensor, kwargs: dict[str, Any]
+        self, prompt: PrunedPrompt, index: int, hidden_states: torch.Tensor, kwargs: dict[str, Any]
     ) -> None:
         """Replace what transformers made once for all layers by what fits the rows of this one."""
         if kwargs.get("attention_mask") is not None:
-            rows = id(request.arriving[index])
+            rows = id(prompt.arriving[index])
             if rows not in self.masks:
-                self.masks[rows] = request.mask_for(
+                self.masks[rows] = prompt.mask_for(
                     index, hidden_states, self.padding, kwargs.get("past_key_values"), self.text_config
                 )
             kwargs["attention_mask"] = self.masks[rows]
         if self.is_prefill:
-            kwargs["position_embeddings"] = request.position_embeddings
+            kwargs["position_embeddings"] = prompt.position_embeddings
             # Gaps between positions would make flash attention look for packed sequences.
             kwargs["position_ids"] = None
 
     def _dropping_layer(
         self,
-        request: PrunedPrompt,
+        prompt: PrunedPrompt,
         index: int,
         layer: DecoderLayer,
         hidden_states: torch.Tensor,
@@ -102,7 +102,7 @@ class Call:
 
         def attend_and_drop(hidden_states: torch.Tensor, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
             output, weights, attended = attend(attention, hidden_states, **kwargs)
-            kept_rows.append(request.drop(index, attended, self.trace))
+            kept_rows.append(prompt.drop(index, attended, self.trace))
             return attention.o_proj(take_rows(output, kept_rows[-1])), weights
 
         # Called as a module, for the hooks that others may have put on it.

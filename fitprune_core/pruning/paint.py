@@ -45,6 +45,11 @@ class Paint:
         if both:
             raise ValueError(f"visual token {shown(both[0])} must both stay and go; choose one")
 
+    @classmethod
+    def of(cls, stay: Iterable[int], go: Iterable[int]) -> Paint:
+        """What was painted, from any lists of numbers."""
+        return cls(_tokens("stay", stay), _tokens("go", go))
+
     def __bool__(self) -> bool:
         """Whether anything was painted."""
         return bool(self.stay or self.go)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from transformers.masking_utils import create_causal_mask
@@ -72,7 +73,7 @@ class Prompt:
     `visual`: the rows of the visual tokens, LongTensor (batch, count), ascending; `real`: for each sample the rows that
     are no padding; `text_after`: for each sample how many text tokens follow its last visual token.
 
-    Raises ValueError for a prompt without text after its image, or a mask with holes.
+    Raises ValueError for a prompt without text after its image, and a mask with holes or that hides visual tokens.
     """
 
     def __init__(self, is_visual: torch.Tensor, padding: torch.Tensor | None) -> None:
@@ -82,6 +83,8 @@ class Prompt:
         self.num_visual_tokens = self.visual.shape[1]
         self.real = real_rows(padding, batch, self.length)
         first, last = self.visual[:, 0].tolist(), self.visual[:, -1].tolist()
+        if any(a < real.start or b >= real.stop for a, b, real in zip(first, last, self.real, strict=True)):
+            raise ValueError("the attention mask hides visual tokens; give the processor's, which hides padding alone")
         self.text_after = [real.stop - 1 - at for real, at in zip(self.real, last, strict=True)]
         if min(self.text_after) < 1:
             raise ValueError("the prompt ends with its image: without text after it no visual token can be scored")
@@ -203,7 +206,7 @@ class PrunedPrompt(Prompt):
         for sample, visual in enumerate(self.visual):
             seen = None if in_tower is None else in_tower[sample]
             candidates = Candidates(self.tokens[sample], self.num_visual_tokens, num_kept, in_tower=seen)
-            importance.append(self.method.importance_before(hidden_states[sample, visual], candidates))
+            importance.append(self._scores(self.method.importance_before(hidden_states[sample, visual], candidates)))
         return torch.stack(importance)
 
     def choose(self, layer: int, attended: Attended) -> tuple[torch.Tensor, torch.Tensor]:
@@ -235,7 +238,17 @@ class PrunedPrompt(Prompt):
         tokens = self.tokens[sample]
         before = None if self.found_before is None else self.found_before[sample, tokens]
         candidates = Candidates(tokens, self.num_visual_tokens, num_kept, before)
-        return self.method.importance(self.attention_of(sample, attended), candidates)
+        return self._scores(self.method.importance(self.attention_of(sample, attended), candidates))
+
+    def _scores(self, found: Any) -> torch.Tensor:
+        """What a method found, if it can be ranked: one real number for each token that is there, (count,)."""
+        count = self.tokens.shape[1]
+        is_ranking = isinstance(found, torch.Tensor) and found.shape == (count,) and not found.is_complex()
+        if not is_ranking:
+            is_tensor = isinstance(found, torch.Tensor)
+            kind = f"{found.dtype} of shape {tuple(found.shape)}" if is_tensor else type(found).__name__
+            raise ValueError(f"{self.method.label} must give a tensor of {count} real numbers, one a token, not {kind}")
+        return found
 
     def _go_on_with(self, layer: int, gone: torch.Tensor, staying: torch.Tensor, rows: int) -> torch.Tensor:
         """Leave `gone` behind, of so many rows; returns the rows that stay, ascending, (batch, fewer rows)."""

@@ -14,6 +14,8 @@ _PACKED = ("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k")
 
 def check_padding(padding: torch.Tensor | None) -> None:
     """Refuse a mask that is not the 2-D one of a processor."""
+    if padding is not None and not isinstance(padding, torch.Tensor):
+        raise ValueError(f"the attention mask is a {type(padding).__name__}; give the 2-D tensor of the processor")
     if padding is not None and padding.dim() != 2:
         raise ValueError(f"the attention mask has {padding.dim()} dimensions; give the 2-D one of the processor")
 

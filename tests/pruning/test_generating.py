@@ -48,7 +48,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("way", ["keyword", *slow("configuration", "position", "own")])
+@pytest.mark.parametrize("way", ["keyword", *slow("configuration", "position", "nothing", "own")])
 @pytest.mark.parametrize("name", REFUSED)
 def test_ways_that_do_not_suit_are_refused_however_asked(inputs, name, way):
     value, words = REFUSED[name]
@@ -63,6 +63,8 @@ def test_ways_that_do_not_suit_are_refused_however_asked(inputs, name, way):
             model.generate(**rest, generation_config=config)
         elif way == "position":
             model.generate(rest.pop("input_ids"), config, **rest)
+        elif way == "nothing":
+            model.generate(None, **rest, **{name: value})
         else:
             model.generation_config = config
             model.generate(**rest)

@@ -7,6 +7,7 @@ from fitprune_core.pruning.attention import LayerAttention
 from fitprune_core.pruning.methods import METHODS, Candidates, Method, find_method
 from fitprune_core.pruning.methods.fitprune import FitPrune
 from fitprune_core.pruning.methods.random import Random
+from fitprune_core.pruning.methods.registry import find_methods
 from fitprune_core.recipes.schedules import Drops
 from tests.pruned import recipe_of
 
@@ -116,6 +117,66 @@ def test_a_method_of_ones_own_is_followed_where_it_drops_before_its_recipe(tiny,
     assert [kept.tolist() for kept in trace.kept] == [list(range(gone, 36))] * 4
 
 
+class Reversed(FitPrune):
+    """A method under a name that another one has."""
+
+    def importance(self, attention, candidates):
+        return -super().importance(attention, candidates)
+
+
+def test_two_methods_may_not_share_a_label():
+    assert list(find_methods(["fitprune", FitPrune(), "random", Random(1)])) == ["fitprune", "random", "random(seed=1)"]
+    with pytest.raises(ValueError, match="two methods are called fitprune, FitPrune and Reversed"):
+        find_methods(["fitprune", Reversed()])
+
+
+def method_that_finds(found, **attributes):
+    """An instance of a class of methods with these attributes, whose `importance` returns `found(candidates)`."""
+    body = {"name": "own", "scores": "none", "importance": lambda self, _, candidates: found(candidates)} | attributes
+    return type("Own", (Method,), {key: value for key, value in body.items() if value is not None})
+
+
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        ({"name": None}, "Own has no name"),
+        ({"scores": None}, "Own has no scores"),
+        ({"importance": None}, "Own says nothing of importance"),
+        ({"__init__": lambda self, k: None}, "option k of Own has no default"),
+        ({"__init__": lambda self, k=1: None}, "Own keeps its option k under another name"),
+    ],
+)
+def test_a_method_that_lacks_what_others_rely_on_is_refused(tiny, attributes, message):
+    with pytest.raises(ValueError, match=message):
+        find_methods([method_that_finds(lambda candidates: candidates.tokens, **attributes)])
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (lambda candidates: candidates.tokens[1:], r"torch.int64 of shape \((\d+),\)"),
+        (lambda candidates: candidates.tokens.sum(), r"of shape \(\)"),
+        (lambda candidates: candidates.tokens[:, None], r"of shape \(\d+, 1\)"),
+        (lambda candidates: candidates.tokens.to(torch.complex64), "torch.complex64"),
+        (lambda candidates: candidates.tokens.tolist(), "not list"),
+    ],
+)
+def test_scores_that_are_no_ranking_are_refused(tiny, inputs, found, message):
+    own = method_that_finds(found)()
+    with prune_visual_tokens(tiny[0], recipe_of(), method=own), pytest.raises(ValueError, match=message):
+        tiny[0](**inputs)
+
+
+@pytest.mark.parametrize("removed", [(-5, 0, 0, 0), (300, 0, 0, 0), (1, 1, 1), (1, 1, 1, 1, 1)])
+def test_drops_that_cannot_be_are_refused(tiny, removed):
+    own = method_that_finds(lambda candidates: candidates.tokens, drops=lambda *_: Drops(0, removed))
+    with (
+        pytest.raises(ValueError, match="the drops of own: removed"),
+        prune_visual_tokens(tiny[0], recipe_of(), method=own),
+    ):
+        raise AssertionError("the block was entered")
+
+
 def test_fitprune_is_the_product(attention):
     product = attention.self_attention() * attention.cross_attention()
     assert torch.equal(METHODS["fitprune"]().importance(attention, everything()), product)
@@ -145,6 +206,13 @@ def test_uniform_is_evenly_spaced(attention, num_kept):
     gaps = {b - a for a, b in zip(chosen, chosen[1:], strict=False)}
     assert max(gaps, default=0) - min(gaps, default=0) <= 1
     assert abs(chosen[0] - (39 - chosen[-1])) <= 40 / num_kept
+
+
+@pytest.mark.parametrize("method", [METHODS["random"](), METHODS["uniform"]()])
+def test_the_order_of_baselines_is_made_where_their_tokens_are(attention, method):
+    there = method.importance(attention, everything())
+    with torch.device("meta"):
+        assert torch.equal(method.importance(attention, Candidates(torch.arange(40, device="cpu"), 40, 15)), there)
 
 
 def test_uniform_of_nothing(attention):

@@ -71,6 +71,10 @@ def test_nested_blocks(tiny, inputs):
 
 def test_models_that_cannot_be_pruned():
     refused(torch.nn.Linear(2, 2), "Linear")
+    refused(None, "type None")
+    model, _ = tiny_llava()
+    model.lm_head.to("meta")
+    refused(model, "weights on no device")
     model, _ = tiny_llava(decoder="mistral")
     model.config.text_config.sliding_window = 16
     refused(model, "sliding window of 16")
@@ -118,6 +122,13 @@ def test_calls_that_cannot_work(tiny, inputs):
             holes = inputs["attention_mask"].clone()
             holes[0, -3] = 0
             model(**{**inputs, "attention_mask": holes})
+        for hidden in (slice(0, 12), slice(30, None)):
+            mask = inputs["attention_mask"].clone()
+            mask[0, hidden] = 0
+            with pytest.raises(ValueError, match="hides visual tokens"):
+                model(**{**inputs, "attention_mask": mask})
+        with pytest.raises(ValueError, match="is a dict"):
+            model(**{**inputs, "attention_mask": {"full_attention": inputs["attention_mask"]}})
         ids = torch.cat([inputs["input_ids"], inputs["input_ids"]])
         ids[1, -1] = model.config.image_token_id
         with pytest.raises(ValueError, match="36 and 37 visual tokens"):

@@ -77,6 +77,9 @@ class Method(ABC):
     @property
     def options(self) -> dict[str, Any]:
         """All options, as they are."""
+        missing = [name for name in option_defaults(self) if not hasattr(self, name)]
+        if missing:
+            raise ValueError(f"{type(self).__name__} keeps its option {missing[0]} under another name; see Method")
         return {name: getattr(self, name) for name in option_defaults(self)}
 
     @property
@@ -110,6 +113,18 @@ class Method(ABC):
     @abstractmethod
     def importance(self, attention: LayerAttention, candidates: Candidates) -> torch.Tensor:
         """Importance of each candidate, (count,), on the device of `attention`: the least important are dropped."""
+
+
+def check_method(kind: type[Method]) -> None:
+    """Raise ValueError for a class of methods that lacks what others rely on: names, and options that have defaults."""
+    if inspect.isabstract(kind):
+        raise ValueError(f"{kind.__name__} says nothing of importance, so it ranks nothing; write that method")
+    for attribute in ("name", "scores"):
+        if not isinstance(getattr(kind, attribute, None), str):
+            raise ValueError(f"{kind.__name__} has no {attribute}; give the class one, a text (see Method)")
+    for option, default in option_defaults(kind).items():
+        if default is inspect.Parameter.empty:
+            raise ValueError(f"option {option} of {kind.__name__} has no default; give it one")
 
 
 def option_defaults(method: Method | type[Method]) -> dict[str, Any]:

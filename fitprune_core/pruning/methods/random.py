@@ -41,6 +41,6 @@ class Random(Ranking):
 
     def _ranks(self, candidates: Candidates) -> torch.Tensor:
         # Drawn on the CPU and for the whole image, so that a token's rank depends on no device and no earlier drop.
-        generator = torch.Generator().manual_seed(self.seed)
-        ranks = torch.randperm(candidates.num_visual_tokens, generator=generator)
+        generator = torch.Generator(device="cpu").manual_seed(self.seed)
+        ranks = torch.randperm(candidates.num_visual_tokens, generator=generator, device="cpu")
         return ranks.to(candidates.tokens.device)[candidates.tokens]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fitprune_core.checks.words import shown
-from fitprune_core.pruning.methods.base import Method, option_defaults
+from fitprune_core.pruning.methods.base import Method, check_method, option_defaults
 from fitprune_core.pruning.methods.cross_only import CrossOnly
 from fitprune_core.pruning.methods.divprune import DivPrune
 from fitprune_core.pruning.methods.fastv import FastV
@@ -32,8 +32,10 @@ def find_method(method: str | Method | type[Method]) -> Method:
     methods, or the options that there are, for what is none; and what the method says of a value that cannot be.
     """
     if isinstance(method, Method):
+        check_method(type(method))
         return method
     if isinstance(method, type) and issubclass(method, Method):
+        check_method(method)
         return method()
     if not isinstance(method, str):
         raise ValueError(f"method is {shown(method)}; give the name of one, with its options, or a Method")
@@ -44,9 +46,20 @@ def find_method(method: str | Method | type[Method]) -> Method:
 
 
 def find_methods(methods: Sequence[str | Method | type[Method]] | str | Method | type[Method]) -> dict[str, Method]:
-    """One method or several, as `find_method` takes them, by their labels: what comes twice is there once."""
+    """One method or several, as `find_method` takes them, by their labels: what comes twice is there once.
+
+    Raises ValueError for two that are not the same and would share a label: their answers could not be told apart.
+    """
     several = [methods] if isinstance(methods, str | Method | type) else methods
-    return {method.label: method for method in map(find_method, several)}
+    found: dict[str, Method] = {}
+    for method in map(find_method, several):
+        other = found.setdefault(method.label, method)
+        if type(other) is not type(method):
+            raise ValueError(
+                f"two methods are called {method.label}, {type(other).__name__} and {type(method).__name__}; give one "
+                "a name of its own"
+            )
+    return found
 
 
 def _options(kind: type[Method], text: str) -> dict[str, Any]:

@@ -26,5 +26,6 @@ class Uniform(Ranking):
 
     def _ranks(self, candidates: Candidates) -> torch.Tensor:
         count, kept = candidates.tokens.shape[0], candidates.num_kept
-        middles = (2 * torch.arange(kept) + 1) * count // max(2 * kept, 1)
-        return torch.zeros(count).index_fill_(0, middles, 1.0).to(candidates.tokens.device)
+        device = candidates.tokens.device
+        middles = (2 * torch.arange(kept, device=device) + 1) * count // max(2 * kept, 1)
+        return torch.zeros(count, device=device).index_fill_(0, middles, 1.0)
