@@ -18,7 +18,7 @@ from fitprune_core.models.decoder_check import check_decoder
 from fitprune_core.models.exclusive import free_model
 from fitprune_core.models.loading import model_name
 from fitprune_core.models.provenance import SHORT, conditions_of, provenance_of
-from fitprune_core.recipes.statistics import RowByRow, write_statistics
+from fitprune_core.recipes.statistics import RowByRow, check_statistics_file, write_statistics
 from fitprune_core.run.batch import BatchSize, padded_together
 from fitprune_core.run.timing import Stopped
 from fitprune_core.samples.files import SamplesFile, check_samples, read_samples
@@ -69,9 +69,9 @@ def calibrate(
     written yet, the next run tries it anew. The outcome is that of `collect_statistics` over the same samples, by
     whatever processes: one at a time bit by bit on a CPU, in batches but for rounding.
 
-    Raises ValueError for a samples file, model or batch size that cannot be, inside a block that prunes the model, for
-    what was begun with another model or samples file or is being written by another run, and if no sample could be
-    used.
+    Raises ValueError for a samples file, model or batch size that cannot be, for an `out` that is some other file,
+    inside a block that prunes the model, for what was begun with another model or samples file or is being written by
+    another run, and if no sample could be used.
     """
     model = free_model(model)
     task, processes, sizes = (
@@ -125,6 +125,7 @@ class _Task:
 
     def prepare(self) -> tuple[int, dict[str, str]]:
         """Look at what can be looked at beforehand: how many samples there are, and the conditions of the run."""
+        check_statistics_file(self.out, (self.samples,))
         check_decoder(self.model)
         return check_samples(self.samples), self.conditions()
 

@@ -91,10 +91,10 @@ def run_compare(options: argparse.Namespace) -> None:
 
 
 @contextmanager
-def _over_samples(options: argparse.Namespace, check_kind: Callable[[], None]) -> Iterator[tuple]:
+def _over_samples(options: argparse.Namespace, check_out: Callable[..., None]) -> Iterator[tuple]:
     """Check the files, load the model; yields it, its processor, what to call with samples done, and the processes.
 
-    check_kind: raises ValueError if what is in the output's place is not to be written over.
+    check_out: raises ValueError for an output, and what is read for it, that cannot be.
     """
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
@@ -104,8 +104,7 @@ def _over_samples(options: argparse.Namespace, check_kind: Callable[[], None]) -
     with started_processes() as processes:
 
         def prepare() -> tuple[int, tuple]:
-            check_output(options.out, inputs=(options.samples,))
-            check_kind()
+            check_out(options.out, (options.samples,))
             samples = SamplesFile(options.samples, options.images)
             total = check_samples(samples)
             check_pictures(samples)
@@ -136,7 +135,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
     from fitprune_core.pruning.methods.registry import find_methods
 
     find_methods(options.method)
-    with _over_samples(options, partial(check_table, options.out)) as (model, processor, progress, processes):
+    with _over_samples(options, check_table) as (model, processor, progress, processes):
         scores = evaluate(
             model,
             processor,
@@ -159,9 +158,9 @@ def run_calibrate(options: argparse.Namespace) -> None:
     """Collect the statistics of a model over a samples file."""
     _import_models()
     from fitprune_core.calibration.calibration import calibrate
+    from fitprune_core.recipes.statistics import check_statistics_file
 
-    is_of_kind = partial(check_output, options.out, begins=b"PK", what="a file of statistics")
-    with _over_samples(options, is_of_kind) as (model, processor, progress, processes):
+    with _over_samples(options, check_statistics_file) as (model, processor, progress, processes):
         done = calibrate(
             model,
             processor,

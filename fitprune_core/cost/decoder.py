@@ -35,10 +35,8 @@ class DecoderGeometry:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value = getattr(self, field.name)
-            if not is_integer(value) or not 1 <= value <= LARGEST_SIZE:
-                raise ValueError(f"{field.name} of a decoder must be a positive whole number, not {shown(value)}")
-            object.__setattr__(self, field.name, operator.index(value))
+            value = whole(f"{field.name} of a decoder", getattr(self, field.name), 1, LARGEST_SIZE)
+            object.__setattr__(self, field.name, value)
 
     @classmethod
     def from_config(cls, model_config: Any) -> DecoderGeometry:
@@ -84,7 +82,7 @@ def check_removed(
     whole("removed_before", removed_before, 0)
     for layer, count in enumerate(removed):
         if not is_integer(count):
-            raise ValueError(f"removed[{layer}] is {count!r}; the count at each layer must be a whole number")
+            raise ValueError(f"removed[{layer}] is {shown(count)}; the count at each layer must be a whole number")
         if count < 0:
             raise ValueError(f"removed[{layer}] is {count}; a layer cannot remove fewer than 0 visual tokens")
     if num_layers is not None and len(removed) != num_layers:

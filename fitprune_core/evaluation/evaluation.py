@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel, ProcessorMixin
 
+from fitprune_core.checks.words import shown
 from fitprune_core.cost.decoder import DecoderGeometry
 from fitprune_core.evaluation.table import Score, check_table, export, mark, on_one_line
+from fitprune_core.models.decoder_check import check_decoder
 from fitprune_core.models.exclusive import free_model
 from fitprune_core.models.loading import model_name
 from fitprune_core.models.provenance import conditions_of
@@ -86,15 +87,15 @@ def evaluate(
     sizes, decoding = BatchSize(batch_size), Decoding(max_new_tokens)
 
     def prepared() -> tuple[list[Job], int, dict[str, str]]:
+        check_decoder(model)
+        check_table(out, (file,))
         source = recipe_for or recipe_source(model_name(model), DecoderGeometry.from_config(model.config))
-        shares: Sequence[float] = [float(reductions)] if isinstance(reductions, float | int | Real) else reductions
-        jobs = jobs_of(shares, source, list(find_methods(methods).values()))
+        jobs = jobs_of(reductions, source, list(find_methods(methods).values()))
         warnings = [warning for job in jobs for warning in job.way.warnings_on(model, processor)]
         for warning in dict.fromkeys(warnings):
             logger.warning(warning)
         conditions = conditions_of(model, processor) | {"end_tokens": " ".join(map(str, end_tokens(model)))}
         conditions |= {"max_new_tokens": str(max_new_tokens)} | {f"recipe of {job}": job.counts for job in jobs}
-        check_table(out)
         return jobs, check_samples(file), conditions
 
     jobs, total, conditions = processes.agree(prepared)
@@ -153,19 +154,22 @@ class Job:
 
 
 def jobs_of(
-    reductions: Sequence[float], recipe_for: Callable[[float], PruningRecipe], methods: Sequence[Method]
+    reductions: Sequence[float] | float, recipe_for: Callable[[float], PruningRecipe], methods: Sequence[Method]
 ) -> list[Job]:
-    """The original model, then every method at every budget above 0, without repetitions.
+    """The original model, then every method at every budget above 0, budgets without repetitions.
 
-    Raises ValueError for a budget that cannot be.
+    Raises ValueError for a budget that cannot be, and for budgets without a method or a source of recipes.
     """
-    jobs = [Job(0.0)]
-    for reduction in dict.fromkeys(check_share("reduction", reduction) for reduction in reductions):
-        if reduction == 0.0:
-            continue
-        recipe = recipe_for(reduction)
-        jobs += [Job(reduction, Way(recipe, method)) for method in {each.label: each for each in methods}.values()]
-    return jobs
+    several = reductions if isinstance(reductions, Iterable) and not isinstance(reductions, str) else [reductions]
+    shares = [share for share in dict.fromkeys(check_share("reduction", each) for each in several) if share]
+    if shares and not methods:
+        raise ValueError("no method is given for the budgets; give one or several, such as fitprune")
+    if shares and not callable(recipe_for):
+        raise ValueError(
+            f"recipe_for is {shown(recipe_for)}; give a function from a share to its recipe, such as lambda _: recipe"
+        )
+    recipes = {share: recipe_for(share) for share in shares}
+    return [Job(0.0), *(Job(share, Way(recipe, method)) for share, recipe in recipes.items() for method in methods)]
 
 
 def _answer_all(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass, fields
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from fitprune_core.checks.files import written_whole
+from fitprune_core.checks.files import check_output, written_whole
 from fitprune_core.evaluation.significance import Share, share_of_groups
 from fitprune_core.run.results import ORIGINAL, normalised
 from fitprune_core.samples.files import SamplesFile, read_samples
@@ -93,15 +93,14 @@ COLUMNS = tuple(field.name for field in fields(Row))
 _MEANS = ("achieved_reduction", "visual_gflops", "total_gflops")
 
 
-def check_table(out: Path) -> None:
-    """Raise ValueError for a file at `out` that an export would destroy: one without a journal, or somebody else's."""
-    if not out.exists():
-        return
-    with out.open("rb") as file:
-        begins = file.readline(200)
-    if begins and not begins.startswith(b",".join(name.encode() for name in COLUMNS[:3])):
-        raise ValueError(f"{out} is no table of answers: its first line does not begin with {','.join(COLUMNS[:3])}")
-    if begins and not journal_path(out).exists():
+def check_table(out: str | os.PathLike, inputs: Iterable[str | os.PathLike | None] = ()) -> None:
+    """Raise ValueError if a table cannot be written here, or would destroy a file: one without a journal, or another.
+
+    inputs: files that are read for it.
+    """
+    out, begins = Path(out), ",".join(COLUMNS[:3])
+    check_output(out, inputs=inputs, begins=begins.encode(), what=f"a table of answers, which begins with {begins}")
+    if out.exists() and out.stat().st_size and not journal_path(out).exists():
         raise ValueError(
             f"{out} is there, but not {journal_path(out).name}, which says what gave its answers; name another "
             "file, or remove it to begin anew"

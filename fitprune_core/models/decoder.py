@@ -113,4 +113,4 @@ def _flash_on_cpu(
     """
     kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
     output, normaliser = kernel(query, key, value, dropout_p=0.0, is_causal=True, scale=scaling)
-    return output.transpose(1, 2), normaliser
+    return output.transpose(1, 2), normaliser.float()  # of float64 it is float64

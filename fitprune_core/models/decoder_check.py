@@ -38,7 +38,7 @@ _SETTINGS = {
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 _PROBE_ROWS = 5
 # The two ways run the same operations on a few rows; only rounding may tell them apart. Relative to the largest output.
-_PROBE_TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
+_PROBE_TOLERANCE = {torch.float64: 1e-4, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 
 _probed: weakref.WeakKeyDictionary[PreTrainedModel, str] = weakref.WeakKeyDictionary()
 
@@ -54,6 +54,8 @@ def check_decoder(model: PreTrainedModel) -> None:
     for index, layer in enumerate(decoder_layers(model)):
         if trouble := next(_troubles(layer, text), None):
             raise ValueError(f"layer {index} of the decoder, of type {shown(text.model_type)}, {trouble}")
+    if any(weight.is_meta for weight in model.parameters()):
+        raise ValueError("the model has weights on no device (offloaded, or not loaded); load it whole on one device")
     devices = {str(device) for device in (getattr(model, "hf_device_map", None) or {}).values()}
     if len(devices) > 1:
         raise ValueError(f"the model is spread over {', '.join(sorted(devices))}; load it on one device")

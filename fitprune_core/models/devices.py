@@ -34,8 +34,10 @@ def choose_device(device: str | torch.device) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(device)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise ValueError(f"device is {shown(device)}; use auto, cpu, or cuda.") from error
+    if chosen.type == "meta":
+        raise ValueError("device is 'meta', which holds no weights; use auto, cpu, or cuda.")
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device is {shown(device)}, but this machine has no CUDA device; use auto or cpu.")
     return chosen

@@ -12,6 +12,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from fitprune_core.models.decoder_check import check_decoder
+from fitprune_core.models.family import family_of
 from fitprune_core.models.turns import exclusive_use, held, is_held_here, uncompiled
 
 __all__ = [
@@ -37,10 +38,12 @@ _borrowed: weakref.WeakSet[PreTrainedModel] = weakref.WeakSet()
 def free_model(model: PreTrainedModel) -> PreTrainedModel:
     """The model itself, where it may be wrapped by `torch.compile(model)`, for work that needs it as it is.
 
-    Raises ValueError inside a block that prunes or measures it, on the same thread or in the same generator: such work
-    would be pruned along, or wait for ever on a thread of its own. Other threads' blocks are waited for, not refused.
+    Raises ValueError for what is no model of a known family, and inside a block that prunes or measures it, on the same
+    thread or in the same generator: such work would be pruned along, or wait for ever on a thread of its own. Other
+    threads' blocks are waited for, not refused.
     """
     model = uncompiled(model)
+    family_of(model)
     if model in _borrowed and is_held_here(model):
         raise ValueError(_TAKEN)
     return model
@@ -77,6 +80,7 @@ def borrowed(model: PreTrainedModel) -> Iterator[ExitStack]:
     A compiled model runs uncompiled meanwhile. Raises ValueError if that cannot be, or is being done already.
     """
     whole, model = model, uncompiled(model)
+    family_of(model)
     with held(model) as undo:
         if model in _borrowed:
             raise ValueError(_TAKEN)

@@ -133,7 +133,7 @@ def model_name(model: PreTrainedModel) -> str:
         return MINI_LLAVA
     if not source:
         return type(model).__name__
-    return Path(source).name if Path(source).is_dir() else source
+    return Path(source).resolve().name if Path(source).is_dir() else source
 
 
 def _find_source(name: str) -> str:

@@ -8,6 +8,8 @@ import torch
 from PIL import Image
 from transformers import BatchFeature, ProcessorMixin
 
+from fitprune_core.checks.words import shown
+
 _PARTS = "{% for part in message['content'] %}{% if part['type'] == 'image' %}{{ '<image>\n' }}{% else %}"
 
 
@@ -38,6 +40,8 @@ def build_inputs(processor: ProcessorMixin, image: Image.Image | None, question:
     by a user is spelt out, never the token of that name. Without a picture (None) the prompt is text only. Tensors are
     on the CPU: `inputs.to(model.device)` for another device.
     """
+    if not isinstance(question, str):
+        raise ValueError(f"the question must be a text, not {shown(question)}")
     content: list[dict[str, Any]] = [{"type": "text", "text": question}]
     if image is not None:
         content.insert(0, {"type": "image", "image": image})

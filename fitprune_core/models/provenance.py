@@ -53,6 +53,9 @@ def weights_digest(model: PreTrainedModel) -> str:
     """
     digest = hashlib.sha256()
     for name, weight in sorted(model.state_dict().items()):
+        if not isinstance(weight, torch.Tensor):  # a quantised module keeps more than tensors
+            digest.update(f"{name} {weight!r}".encode())
+            continue
         flat = weight.detach().reshape(-1)
         digest.update(f"{name} {flat.dtype} {tuple(weight.shape)}".encode())
         digest.update(_bytes_of(flat[:_NUMBERS]))

@@ -12,6 +12,7 @@ from itertools import accumulate, pairwise
 from typing import Any
 
 from fitprune_core.checks.files import read_json, write_whole
+from fitprune_core.checks.numbers import whole
 from fitprune_core.checks.words import named, shown
 from fitprune_core.cost.decoder import LARGEST_SIZE, check_removed, visual_reduction
 
@@ -68,7 +69,7 @@ class PruningRecipe:
         # Plain numbers and a plain tuple, whatever came in, so that recipes compare, hash and print alike.
         for name in ("num_layers", "num_visual_tokens", "num_samples"):
             if name != "num_samples" or self.num_samples is not None:
-                object.__setattr__(self, name, _check_count(name, getattr(self, name), smallest=1))
+                object.__setattr__(self, name, whole(name, getattr(self, name), 1, LARGEST_SIZE))
         if isinstance(self.removed, str) or not hasattr(self.removed, "__len__"):
             raise ValueError(f"removed must be a list of whole numbers, one for each layer, not {shown(self.removed)}")
         removed = check_removed(self.removed, self.num_visual_tokens, self.num_layers)
@@ -148,7 +149,7 @@ class PruningRecipe:
         is saved changes slightly with the token count because attention is quadratic: with `model_config` it is
         counted anew, without it `achieved_reduction` stays that of the recipe that was scaled.
         """
-        _check_count("num_visual_tokens", num_visual_tokens, smallest=1)
+        whole("num_visual_tokens", num_visual_tokens, 1, LARGEST_SIZE)
         if num_visual_tokens == self.num_visual_tokens:
             return self
         ours, theirs = self.num_visual_tokens, operator.index(num_visual_tokens)
@@ -239,12 +240,6 @@ def _number(value: Any) -> float:
         return float(value)
     except OverflowError:
         return math.inf
-
-
-def _check_count(name: str, value: Any, smallest: int) -> int:
-    if not hasattr(value, "__index__") or isinstance(value, bool) or not smallest <= value <= LARGEST_SIZE:
-        raise ValueError(f"{name} must be a whole number from {smallest} up, not {shown(value)}")
-    return operator.index(value)
 
 
 def _check_choice(name: str, value: Any, choices: Sequence[str]) -> None:

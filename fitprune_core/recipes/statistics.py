@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fitprune_core.checks.files import check_plain_file, parse_json, written_whole
+from fitprune_core.checks.files import check_output, check_plain_file, parse_json, written_whole
 from fitprune_core.checks.words import cut, named, shown
 from fitprune_core.cost.decoder import DecoderGeometry
 from fitprune_core.recipes.token_groups import check_token_counts
@@ -214,6 +214,11 @@ class RowByRow(NamedTuple):
 
     shape: tuple[int, ...]
     pieces: Iterable[np.ndarray]
+
+
+def check_statistics_file(out: str | os.PathLike, inputs: Iterable[str | os.PathLike | None] = ()) -> None:
+    """Raise ValueError if statistics cannot be written here, or would destroy another file; see `check_output`."""
+    check_output(out, inputs=inputs, begins=b"PK", what="a file of statistics")
 
 
 def write_statistics(

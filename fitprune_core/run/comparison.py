@@ -94,7 +94,7 @@ def stream_comparison(
     """
     warmup, repeats = whole("warmup", warmup, 0), whole("repeats", repeats, 0)
     first = against if isinstance(against, Way) else Way.of(recipe, against)
-    ways = (first, Way.of(recipe, method, Paint(tuple(stay), tuple(go))))
+    ways = (first, Way.of(recipe, method, Paint.of(stay, go)))
     request = Request(model_for_another_thread(model), processor, image, question, ways, max_new_tokens)
     for warning in request.warnings:
         logger.warning(warning)

@@ -129,12 +129,12 @@ def _on_visual(row: torch.Tensor, layer: int, is_visual: torch.Tensor, trace: Pr
     is_visual: (prompt rows,) bool. What the layer itself drops it still attends to.
     """
     places = is_visual.nonzero()[:, 0]
-    arriving = torch.arange(len(places))
+    arriving = torch.arange(len(places), device=places.device)
     if trace is not None:
         before = trace.kept[layer - 1] if layer else trace.kept_before
         arriving = arriving if before is None else before.cpu()
     is_there = ~is_visual
     is_there[places[arriving]] = True
-    found = torch.full((len(places),), torch.nan)
+    found = torch.full((len(places),), torch.nan, device=row.device)
     found[arriving] = row[is_there.cumsum(0)[places[arriving]] - 1]
     return found.numpy()

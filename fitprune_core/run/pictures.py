@@ -13,7 +13,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from fitprune_core.checks.files import check_plain_file
-from fitprune_core.checks.words import cut, named
+from fitprune_core.checks.words import cut, named, shown
 from fitprune_core.run.orientation import forget_odd_metadata
 from fitprune_core.run.pixels import MAX_PIXELS, check_size, damage_explained, load_rgb
 
@@ -73,6 +73,8 @@ def _opened(source: str | os.PathLike | BinaryIO, name: str) -> Iterator[BinaryI
                 raise ValueError(f"{named(name)} cannot be read: {error.strerror or error}") from error
             yield file
         return
+    if not hasattr(source, "read"):
+        raise ValueError(f"a picture is opened from a path or a binary file, not from {shown(source)}")
     if not source.seekable():
         source = io.BytesIO(source.read(MAX_FILE_BYTES + 1))
     _check_bytes(source.seek(0, os.SEEK_END), name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 from PIL import Image
@@ -40,7 +40,7 @@ def sweep(
     and MemoryError.
     """
     found = find_methods(methods)
-    recipes = [recipes] if isinstance(recipes, PruningRecipe) else recipes
+    recipes = list(recipes) if isinstance(recipes, Iterable) and not isinstance(recipes, str) else [recipes]
     if not found or not recipes:
         raise ValueError("a sweep needs at least one recipe and one method")
     ways = [(UNPRUNED, Way(recipe, method)) for method in found.values() for recipe in recipes]

@@ -71,6 +71,8 @@ class SamplesFile:
     @classmethod
     def of(cls, samples: str | os.PathLike | SamplesFile, images: str | os.PathLike | None = None) -> SamplesFile:
         """`samples` as a SamplesFile, with another folder of pictures where one is given."""
+        if not isinstance(samples, str | os.PathLike):
+            raise ValueError(f"samples is {shown(samples)}; name a samples file")
         known = samples if isinstance(samples, cls) else cls(Path(samples))
         return known if images is None else cls(known.path, Path(images))
 

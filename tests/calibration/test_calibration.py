@@ -24,6 +24,18 @@ class TestOutcome:
         assert out.read_bytes() == expected
         assert [path.name for path in out.parent.iterdir()] == ["out.npz"]
 
+    def test_no_other_file_is_written_over(self, tiny, samples, out):
+        there = samples.read_bytes()
+        with pytest.raises(ValueError, match="is read here, and would be written over"):
+            calibrate(*tiny, samples, samples)
+        with pytest.raises(ValueError, match="is a folder; name a file to write"):
+            calibrate(*tiny, samples, samples.parent)
+        out.parent.mkdir()
+        out.write_text("my thesis")
+        with pytest.raises(ValueError, match="is not a file of statistics"):
+            calibrate(*tiny, samples, out)
+        assert samples.read_bytes() == there and out.read_text() == "my thesis"
+
     @pytest.mark.slow
     def test_pictures_of_several_token_counts_are_padded(self, tiny_next, samples, out):
         pairs = [(random_picture(*size, seed=number), f"What is {number}?") for number, size in enumerate(SIZES)]

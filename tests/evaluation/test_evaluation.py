@@ -102,6 +102,9 @@ class TestEvaluate:
         ("options", "message"),
         [
             ({"methods": ("best",)}, "'best'"),
+            ({"methods": ()}, "no method is given"),
+            ({"reductions": "0.6"}, "not '0.6'"),
+            ({"reductions": None}, "not None"),
             ({"reductions": (0.5, 60)}, "60 % is written 0.6"),
             ({"max_new_tokens": 5000}, "none of the 3 samples"),
             ({"max_new_tokens": "8"}, "max_new_tokens must be a whole number from 1 up, not '8'"),
@@ -122,6 +125,16 @@ class TestEvaluate:
         with pytest.raises(ValueError, match="5 layers"):
             evaluate(*tiny, samples, [0.5], lambda _: deeper, tmp_path / "x.csv")
         assert not (tmp_path / "x.csv").exists()
+        with pytest.raises(ValueError, match="give a function from a share to its recipe"):
+            evaluate(*tiny, samples, [0.5], deeper, tmp_path / "x.csv")
+
+    def test_no_other_file_is_written_over(self, tiny, samples, recipe_for, tmp_path):
+        there = samples.read_bytes()
+        with pytest.raises(ValueError, match="is read here, and would be written over"):
+            evaluate(*tiny, samples, [0.5], recipe_for, samples)
+        with pytest.raises(ValueError, match="is a folder; name a file to write"):
+            evaluate(*tiny, samples, [0.5], recipe_for, tmp_path)
+        assert samples.read_bytes() == there
 
 
 def test_a_model_with_recipes_of_its_own_needs_no_others(tiny, samples, recipe_for, tmp_path, monkeypatch):

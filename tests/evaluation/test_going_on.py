@@ -86,7 +86,7 @@ class TestGoingOn:
         path = tmp_path / "out" / "results.csv"
         path.parent.mkdir()
         path.write_text(text)
-        with pytest.raises(ValueError, match=r"results\.csv is no table of answers"):
+        with pytest.raises(ValueError, match=r"results\.csv is there and is not a table of answers"):
             run()
         assert path.read_text() == text
 

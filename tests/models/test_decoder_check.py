@@ -131,7 +131,7 @@ def test_another_setting_is_refused_by_its_name():
         check_decoder(model)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_rounding_is_no_difference(dtype, attention):
     model, _ = tiny_llava(attention=attention, num_key_value_heads=2)

@@ -64,6 +64,11 @@ def test_folder_in_the_hubs_layout_loads_as_it_was_saved(tiny, tiny_folder):
     assert describe_device(model).startswith("CPU · float32 · ")
 
 
+def test_the_folder_that_one_is_in_has_a_name(tiny_folder, monkeypatch):
+    monkeypatch.chdir(tiny_folder)
+    assert model_name(load_model(".", device="cpu")[0]) == tiny_folder.name
+
+
 def test_dtype_is_taken(tiny_folder):
     model, _ = load_model(tiny_folder, device="cpu", dtype="bfloat16")
     assert model.dtype == torch.bfloat16
@@ -79,6 +84,10 @@ def test_what_cannot_be_loaded_is_said(tmp_path, tiny_folder):
         load_model("someone/some-model")
     with pytest.raises(ValueError, match="device is 'abacus'"):
         load_model(tiny_folder, device="abacus")
+    with pytest.raises(ValueError, match="device is None"):
+        load_model(tiny_folder, device=None)
+    with pytest.raises(ValueError, match="which holds no weights"):
+        load_model(tiny_folder, device="meta")
     with pytest.raises(ValueError, match="dtype is 'int8'"):
         load_model(tiny_folder, dtype="int8")
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')

@@ -142,6 +142,9 @@ def refused(source, words):
 
 
 def test_what_is_no_picture(tmp_path):
+    for given in (b"bytes", random_picture(), None):
+        with pytest.raises(ValueError, match="from a path or a binary file, not from"):
+            open_picture(given)
     text = tmp_path / "notes.png"
     text.write_text("These are notes.")
     refused(text, "is not a picture")

@@ -76,6 +76,14 @@ def test_a_recipe_of_another_depth_is_refused_at_once(tiny, recipes):
         sweep(*tiny, random_picture(), "What?", [recipes[0], other])
 
 
+def test_recipes_may_come_one_after_another(tiny, recipes):
+    several = ["fitprune", "random"]
+    listed = list(sweep(*tiny, random_picture(), "what?", recipes, several, max_new_tokens=2))
+    drawn = list(sweep(*tiny, random_picture(), "what?", iter(recipes), several, max_new_tokens=2))
+    assert [each.pruned.token_ids for each in drawn] == [each.pruned.token_ids for each in listed]
+    assert len(drawn) == len(several) * len(recipes)
+
+
 def test_one_recipe_and_one_method_need_no_list(tiny, recipes):
     for method in ("random", METHODS["random"], METHODS["random"]()):
         (one,) = sweep(*tiny, random_picture(), "What?", recipes[0], method, max_new_tokens=1)
