@@ -42,6 +42,7 @@ from fitprune_core.pruning.paint import UNPAINTED, Paint
 from fitprune_core.run.comparison import MEASURING_SECONDS
 from fitprune_core.run.looking import Looked, look
 from fitprune_core.run.results import ORIGINAL
+from fitprune_core.samples.files import SamplesFile
 
 LARGEST_PERCENT = 90
 MOST_WAYS = 60  # of one sweep
@@ -299,7 +300,7 @@ class Engine:
         evaluate(
             self.model,
             self.processor,
-            samples,
+            SamplesFile(samples, max_pixels=self.limits.max_pixels),
             [check_percent(percent) / 100 for percent in percents],
             self._fit,
             out,
@@ -315,7 +316,13 @@ class Engine:
     ) -> None:
         """Collect the model's statistics over a samples file, see `fitprune_core.calibrate`."""
         calibrate(
-            self.model, self.processor, samples, out, batch_size="auto", progress=progress, should_stop=should_stop
+            self.model,
+            self.processor,
+            SamplesFile(samples, max_pixels=self.limits.max_pixels),
+            out,
+            batch_size="auto",
+            progress=progress,
+            should_stop=should_stop,
         )
 
 

@@ -1,5 +1,5 @@
-"""What the server refuses before anything looks at it: too large a request, one that has it fetch the web, and uploads
-that are too many.
+"""What the server refuses before anything looks at it: what would have it fetch the web, what is not for visitors, and
+whatever else stands at the door: `bodies`, `uploading`, `queueing`.
 """
 
 from __future__ import annotations
@@ -20,13 +20,11 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.agents import create_agents
-from app.allowance import Allowance
+from app.bodies import FewValues, body_bytes
 from app.engine import Engine
 from app.queueing import FairQueue
-from app.settings import Limits
 from app.stored import UploadsRoom
-from app.visits import address_of
-from app.words import sentence
+from app.uploading import UPLOAD, FewUploads
 from fitprune_core.checks.words import cut
 
 logger = logging.getLogger(__name__)
@@ -39,7 +37,6 @@ _NOT_HERE = tuple(
 )
 _UNKNOWN = (KeyError, FnIndexInferError)  # what Gradio raises for an event that it does not have
 _UNUSABLE = (TypeError, ValueError, OSError)  # and for a name that no file can have, or what an event does not take
-_UPLOAD = "/gradio_api/upload"
 _TIDY = 60.0  # seconds
 _LONGEST_NAME = 64  # characters of a session; those of browsers have 11, of clients 36
 
@@ -60,41 +57,6 @@ class NoWeb:
             await unknown(Request(scope), KeyError())(scope, receive, send)
         else:
             await self.app(scope, receive, send)
-
-
-class FewUploads:
-    """Refuses an upload from an address that sent as many requests as one may within a minute, and makes room on the
-    disk for others.
-    """
-
-    def __init__(self, app: ASGIApp, allowance: Allowance, room: UploadsRoom) -> None:
-        self.app, self.allowance, self.room = app, allowance, room
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """As ASGI has it."""
-        if scope["type"] != "http" or scope["method"] != "POST" or not scope["path"].endswith(_UPLOAD):
-            await self.app(scope, receive, send)
-            return
-        request = Request(scope)
-        try:
-            self.allowance.take("", address_of(request))
-        except ValueError as error:
-            await JSONResponse({"detail": sentence(error)}, 429)(scope, receive, send)
-            return
-        try:
-            size = await asyncio.to_thread(self.room.expect, self._announced(request))
-        except ValueError as error:
-            await JSONResponse({"detail": sentence(error)}, 507)(scope, receive, send)
-            return
-        try:
-            await self.app(scope, receive, send)
-        finally:
-            self.room.arrived(size)
-
-    def _announced(self, request: Request) -> int:
-        """How large a request says that it is, or else how large it may be: Gradio ends it there."""
-        said, most = request.headers.get("content-length", ""), body_bytes(self.room.limits)
-        return min(int(said), most) if said.isdecimal() else most
 
 
 async def short_session(request: Request) -> None:
@@ -118,11 +80,6 @@ def unusable(request: Request, error: Exception) -> JSONResponse:
     """The answer to a request that a route of Gradio's stumbles over; what went wrong is for the log."""
     logger.warning("a request to %s failed: %s", cut(request.url.path), cut(repr(error)))
     return JSONResponse({"detail": "This request cannot be understood."}, 400)
-
-
-def body_bytes(limits: Limits) -> int:
-    """How large a request may be: a picture of the largest size as a data URL, and room for the rest."""
-    return limits.upload_bytes * 4 // 3 + 2**20
 
 
 async def _tidy(room: UploadsRoom) -> None:
@@ -153,6 +110,7 @@ def app_options(engine: Engine) -> dict[str, Any]:
         "lifespan": lifespan,
         "middleware": [
             Middleware(NoWeb),
+            Middleware(FewValues, allowance=engine.line.allowance, passed_by=UPLOAD),
             Middleware(FewUploads, allowance=engine.line.allowance, room=room),
             Middleware(FairQueue, limits=engine.limits),
         ],

@@ -24,7 +24,7 @@ from app.line import check_room
 from app.one_by_one import OneByOne
 from app.run_folders import PLAN, RunFolders, is_token
 from app.stored import make_room
-from app.words import duration, failure
+from app.words import counted, duration, failure
 from app.zero_gpu import is_zero_gpu
 from fitprune_core.checks.files import read_json, write_whole
 from fitprune_core.checks.words import shown
@@ -40,6 +40,9 @@ SCENES, EASY_VQA = "scenes", "easy-vqa"
 _RESULTS = {EVALUATE: "results.csv", CALIBRATE: "statistics.npz"}
 
 NOBODY = Asker()
+
+# In a run's folder once it was ended on purpose.
+_STOPPED = "stopped"
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +61,19 @@ class Plan:
     task: str = EVALUATE
 
 
+@dataclass(frozen=True)
+class Pace:
+    """When a run was first heard of, and how much was done then: what was done before this server takes no time."""
+
+    when: float
+    done: int
+
+    def seconds_left(self, done: int, total: int) -> float | None:
+        """By the pace since then; None as long as there is none."""
+        newly = done - self.done
+        return (time.monotonic() - self.when) / newly * (total - done) if newly > 0 else None
+
+
 @dataclass
 class Run:
     """One run. state: "waiting", "running", "done", "stopped" or "failed"; problem: why it failed, in words."""
@@ -69,7 +85,7 @@ class Run:
     done: int = 0
     total: int = 0
     problem: str = ""
-    began: float = 0.0
+    pace: Pace | None = None
     address: str = ""
     _stop: threading.Event = field(default_factory=threading.Event)
     _withdraw: Callable[[Run], None] = field(default=lambda run: None, repr=False, compare=False)
@@ -90,23 +106,28 @@ class Run:
 
     @property
     def was_stopped(self) -> bool:
-        """Whether it was ended on purpose, not by the end of a server."""
-        return self._stop.is_set()
+        """Whether it was ended on purpose, not by the end of a server; also by a server before this."""
+        return self._stop.is_set() or (self.folder / _STOPPED).is_file()
 
     def stop(self) -> None:
         """End it after the batch that it is at; what was answered is kept. One that waits is over at once."""
         self._stop.set()
+        with contextlib.suppress(OSError):  # a folder that is gone, or a full disk: it ends all the same
+            (self.folder / _STOPPED).touch()
         self._withdraw(self)
 
     @property
     def progress(self) -> str:
         """How far it is, in words, with the time that is left by the pace so far."""
+        if self.was_stopped:
+            return "Stopping after this batch."
         if self.state == "waiting":
             return "Waiting: another run has the model."
-        if not self.done:
-            return f"Beginning with {self.total:,} questions…"
-        left = (time.monotonic() - self.began) / self.done * (self.total - self.done)
-        return f"{self.done:,} of {self.total:,} questions, about {duration(left)} left"
+        if self.pace is None:
+            return f"Beginning with {counted(self.total)}…"
+        left = self.pace.seconds_left(self.done, self.total)
+        about = "" if left is None else f", about {duration(left)} left"
+        return f"{self.done:,} of {counted(self.total)}{about}"
 
 
 class Runs:
@@ -246,7 +267,7 @@ class Runs:
             run.state = "stopped"
 
     def _work(self, run: Run) -> None:
-        run.state, run.began = "running", time.monotonic()
+        run.state = "running"
         state, run.problem = self._outcome(run)
         self._folders.release(run.token)  # before it is over: then it may be begun again
         run.state = state
@@ -256,13 +277,15 @@ class Runs:
 
         def progress(done: int, total: int) -> None:
             run.done, run.total = done, total
+            run.pace = run.pace or Pace(time.monotonic(), done)
 
         try:
             self._do(run, progress)
         except Stopped:
             return "stopped", ""
         except OSError as error:  # such as a disk that is full: his questions are not at fault, nor is the model
-            return "failed", str(error)
+            logger.error("a run failed: %s", error)
+            return "failed", error.strerror or str(error).replace(f"{run.folder}{os.sep}", "")
         except Exception as error:
             return "failed", failure(error, "a run")
         return ("stopped" if run._stop.is_set() and run.done < run.total else "done"), ""

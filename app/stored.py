@@ -19,6 +19,8 @@ from app.uploads import is_held
 _OF_A_FILE = re.compile(r"[0-9a-f]{64}")
 # Seconds after the last byte in which a file that is not in its folder yet may still be on its way there.
 _ARRIVING = 60.0
+# Bytes that a file or a folder takes however little is in it: whoever stores thousands has all of them looked at.
+_ENTRY = 4096
 
 
 def make_room(
@@ -45,7 +47,7 @@ def make_room(
 
 
 def _changed_and_size(entry: Path) -> tuple[float, int]:
-    """When a file or a folder was changed last, and the bytes in it; links are not followed."""
+    """When a file or a folder was changed last, and the bytes that it takes; links are not followed."""
     paths = [str(entry)]
     if not entry.is_symlink():
         paths += [os.path.join(here, name) for here, folders, files in os.walk(entry) for name in (*folders, *files)]
@@ -53,7 +55,9 @@ def _changed_and_size(entry: Path) -> tuple[float, int]:
     for path in paths:
         with contextlib.suppress(OSError):  # another request removed it
             found = os.lstat(path)
-            changed, size = max(changed, found.st_mtime), size + found.st_size
+            # What it takes on the disk, which of small files is more than what is in them, and its place in a folder.
+            taken = max(found.st_size, 512 * getattr(found, "st_blocks", 0)) + _ENTRY
+            changed, size = max(changed, found.st_mtime), size + taken
     return changed, size
 
 

@@ -7,13 +7,16 @@ import re
 
 logger = logging.getLogger(__name__)
 
-# An absolute path of at least one folder, up to what cannot be in a name or ends a sentence; not the path of a URL.
-_FOLDERS = re.compile(r"(?<![\w:/.])(?:[A-Za-z]:)?[/\\](?:[^\s/\\'\"`:;,()\[\]]+[/\\])+")
+# An absolute path of at least one folder: in quotes up to their end, whatever is in its names; else up to what cannot
+# be in a name or ends a sentence. Not the path of a URL, but that of a file's.
+_BEGIN = r"(?:file:/?/?)?(?:[A-Za-z]:)?[/\\]"
+_QUOTED = re.compile(rf"(?<=['\"`]){_BEGIN}(?:[^'\"`/\\]+[/\\])+(?=[^'\"`/\\]*['\"`])")
+_FOLDERS = re.compile(rf"(?<![\w:/.]){_BEGIN}(?:[^\s/\\'\"`:;,()\[\]]+[/\\])+")
 
 
 def sentence(error: BaseException | str) -> str:
     """An error as a sentence: a capital first, a full stop at the end, and of every path its last part alone."""
-    text = _FOLDERS.sub("", " ".join(str(error).split())) or type(error).__name__
+    text = _FOLDERS.sub("", _QUOTED.sub("", " ".join(str(error).split()))) or type(error).__name__
     first = text.split()[0]
     begin = first.capitalize() if first.islower() and first.isalpha() else first  # a file keeps its name
     return begin + text[len(first) :] + ("" if text.endswith((".", "!", "?")) else ".")
@@ -29,6 +32,11 @@ def failure(error: Exception, what: str, more: str = "") -> str:
         return sentence(error)
     logger.error("%s failed", what, exc_info=error)
     return f"The model failed: {sentence(error)} {more}".rstrip()
+
+
+def counted(number: int, what: str = "question") -> str:
+    """ "1 question", "2,159 questions"."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def duration(seconds: float) -> str:

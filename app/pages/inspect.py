@@ -27,7 +27,6 @@ from fitprune_core.evaluation.lmms_logs import read_lmms_logs
 from fitprune_core.evaluation.outcomes import Outcomes, read_results
 
 _MOST_DRAWN = 1_000  # questions without a zip
-_STOPPING = "Stopping after this batch."
 # A file that has one line, see theme.css.
 _LINE: dict[str, Any] = {"height": 40, "elem_classes": "one-line"}
 _TELL_PICTURE = """(file) => {
@@ -175,9 +174,8 @@ class InspectPage:
     def _status(self, run: Run) -> dict:
         parts = self.parts
         if run.is_busy:
-            text = _STOPPING if run.was_stopped else run.progress
             return {
-                parts.notice: Message(text=text, share=run.done / run.total if run.total else 0.0),
+                parts.notice: Message(text=run.progress, share=run.done / run.total if run.total else 0.0),
                 parts.timer: gr.Timer(active=True),
                 parts.stop: gr.Button(interactive=not run.was_stopped),
             }

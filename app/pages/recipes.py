@@ -151,7 +151,7 @@ class RecipesPage:
         return {
             self.parts.notice: Message(text=run.progress),
             self.parts.timer: gr.Timer(active=True),
-            self.parts.stop: gr.Button(interactive=True),
+            self.parts.stop: gr.Button(interactive=not run.was_stopped),
         }
 
     def welcome(self, demo: gr.Blocks) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -58,11 +59,25 @@ def parse_export(text: str) -> tuple[Comparison, dict[str, Any]]:
         raise ValueError("it is no exported comparison")
     if entries.get("version") != VERSION:
         raise ValueError(f"its version is {shown(entries.get('version'))}; this one reads version {VERSION}")
+    if (odd := _odd_number(entries)) is not None:
+        raise ValueError(f"it is a damaged comparison: it holds {odd}, which nothing measures")
     try:
         comparison = comparison_of(entries["comparison"])
         return comparison, _trace(entries["trace"], comparison)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"it is a damaged comparison ({type(error).__name__}: {error})") from error
+
+
+def _odd_number(entries: Any) -> float | None:
+    """A number without an end, or that is none, however deep it lies: Python's reader of JSON takes both."""
+    waiting = [entries]
+    while waiting:
+        entry = waiting.pop()
+        if isinstance(entry, float) and not math.isfinite(entry):
+            return entry
+        if isinstance(entry, dict | list):
+            waiting.extend(entry.values() if isinstance(entry, dict) else entry)
+    return None
 
 
 def comparison_of(entries: Mapping[str, Any]) -> Comparison:
@@ -121,6 +136,7 @@ def _run(entries: Mapping[str, Any]) -> Run:
 
 def _layout(entries: Mapping[str, Any]) -> VisualLayout:
     width, height = map(int, entries["image_size"])
+    _check_size(width, height)
     return VisualLayout(
         image_size=(width, height),
         boxes=tuple(box and _box(box) for box in entries["boxes"]),
@@ -133,19 +149,26 @@ def _layout(entries: Mapping[str, Any]) -> VisualLayout:
     )
 
 
+def _check_size(width: Any, height: Any) -> None:
+    if not min(width, height) >= 1:
+        raise ValueError(f"it is a damaged comparison: its picture has {shown(width)} x {shown(height)} pixels")
+
+
 def _box(values: Any) -> tuple[float, float, float, float]:
     left, top, right, bottom = map(float, values)
     return left, top, right, bottom
 
 
 def _paired(entries: Mapping[str, Any]) -> Paired:
-    interval = entries["interval"]
+    interval, ratio = entries["interval"], float(entries["ratio"])
+    if ratio <= 0 or (interval is not None and min(interval) <= 0):
+        raise ValueError(f"it is a damaged comparison: its times have a ratio of {shown(entries['ratio'])}")
     (original, slowest), (pruned, slowest_pruned) = entries["original"], entries["pruned"]
     return Paired(
         rounds=int(entries["rounds"]),
         original=(float(original), float(slowest)),
         pruned=(float(pruned), float(slowest_pruned)),
-        ratio=float(entries["ratio"]),
+        ratio=ratio,
         interval=None if interval is None else (float(interval[0]), float(interval[1])),
     )
 
@@ -156,6 +179,7 @@ def _trace(entries: Mapping[str, Any], comparison: Comparison) -> dict[str, Any]
         raise ValueError("its picture is no JPEG in base64")
     tokens, layers, against = comparison.layout.num_tokens, len(comparison.kept), entries.get("against")
     trace = _counted(entries, _WHOLE, tokens, layers)
+    _check_size(trace["width"], trace["height"])
     trace |= {name: entries[name] for name in _NEWER if name in entries}
     for name in ("tiles", "row_ends"):
         if len(trace.get(name, ())) > tokens:

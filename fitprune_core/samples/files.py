@@ -18,12 +18,13 @@ import json
 import logging
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from fitprune_core.checks.files import check_plain_file
 from fitprune_core.checks.words import cut, named, shown
+from fitprune_core.run.pixels import MAX_PIXELS
 from fitprune_core.run.questions import strip_image_marker
 from fitprune_core.samples.disk_map import DiskMap
 from fitprune_core.samples.formats import entries_of
@@ -60,13 +61,15 @@ class Sample:
 
 @dataclass(frozen=True)
 class SamplesFile:
-    """A samples file, and the folder that its pictures are relative to, if that is not the file's own.
+    """A samples file, the folder that its pictures are relative to, if that is not the file's own, and how many pixels
+    each may have.
 
     Wherever a samples file is taken its path alone will do; `of` makes one of either.
     """
 
     path: Path
     images: Path | None = None
+    max_pixels: int = MAX_PIXELS
 
     @classmethod
     def of(cls, samples: str | os.PathLike | SamplesFile, images: str | os.PathLike | None = None) -> SamplesFile:
@@ -74,7 +77,7 @@ class SamplesFile:
         if not isinstance(samples, str | os.PathLike):
             raise ValueError(f"samples is {shown(samples)}; name a samples file")
         known = samples if isinstance(samples, cls) else cls(Path(samples))
-        return known if images is None else cls(known.path, Path(images))
+        return known if images is None else replace(known, images=Path(images))
 
     def __fspath__(self) -> str:
         return os.fspath(self.path)

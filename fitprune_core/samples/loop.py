@@ -11,6 +11,7 @@ from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
 from fitprune_core.run.asked import LONGEST_OF_DATA, as_asked
 from fitprune_core.run.batch import BatchSize, in_batches, kind_of
 from fitprune_core.run.pictures import open_picture
+from fitprune_core.run.pixels import MAX_PIXELS
 from fitprune_core.samples.files import Sample, SamplesFile, read_samples
 from fitprune_core.samples.journal import Journal, Mismatch, digest_of
 from fitprune_core.samples.processes import Processes
@@ -98,7 +99,8 @@ class Walk:
             if sample.image.is_file():
                 self.journal.check_sample(sample.id, digest_of(sample))
             return None
-        inputs = prompt_of(self.model, self.processor, sample, max_new_tokens=self.new_tokens)
+        most = {"max_new_tokens": self.new_tokens, "max_pixels": self.samples.max_pixels}
+        inputs = prompt_of(self.model, self.processor, sample, **most)
         digest = digest_of(sample)
         self.journal.check_sample(sample.id, digest)
         return Task(sample, digest, inputs)
@@ -131,12 +133,20 @@ class Walk:
 
 
 def prompt_of(
-    model: PreTrainedModel, processor: ProcessorMixin, sample: Sample, *, max_new_tokens: int = 0
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    sample: Sample,
+    *,
+    max_new_tokens: int = 0,
+    max_pixels: int = MAX_PIXELS,
 ) -> BatchFeature:
     """A sample's picture and question as the model's inputs, on the CPU.
 
-    Raises ValueError for a picture that does not open, a question that cannot be asked, and a prompt that is too long
-    for the model together with an answer of `max_new_tokens`.
+    Raises ValueError for a picture that does not open or has more pixels, a question that cannot be asked, and a prompt
+    that is too long for the model together with an answer of `max_new_tokens`.
     """
-    picture, limits = open_picture(sample.image), {"longest": LONGEST_OF_DATA, "max_new_tokens": max_new_tokens}
+    picture, limits = (
+        open_picture(sample.image, max_pixels),
+        {"longest": LONGEST_OF_DATA, "max_new_tokens": max_new_tokens},
+    )
     return as_asked(model, processor, picture, sample.question, **limits).inputs

@@ -18,6 +18,7 @@ from app.space import files_of
 from tests.app.exhibits import DEVICE, MODEL, write_exhibit, write_gallery
 from tests.app.fake_engine import FakeEngine
 
+PAIRED = {"rounds": 3, "original": [1.0, 2.0], "pruned": [1.0, 2.0], "ratio": 1.0, "interval": None}
 VISITOR = SimpleNamespace(session_hash="visitor", client=None)
 
 
@@ -60,6 +61,25 @@ def test_what_could_not_be_drawn_is_left_out(tmp_path, change):
     change(entries["trace"])
     (tmp_path / "a.json").write_text(json.dumps(entries))
     assert load_gallery(tmp_path) == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda entries: entries["comparison"]["pruned"].update(new_tokens=float("inf")), "holds inf"),
+        (lambda entries: entries["comparison"]["pruned"].update(prefill_ms=float("nan")), "holds nan"),
+        (lambda entries: entries["trace"].update(width=0), "has 0 x"),
+        (lambda entries: entries["comparison"].update(image_size=[0, 5]), "has 0 x 5 pixels"),
+        (lambda entries: entries["comparison"].update(paired={"prefill": PAIRED | {"ratio": 0}}), "a ratio of 0"),
+        (lambda entries: entries["comparison"].update(paired={"prefill": PAIRED | {"interval": [0, 2]}}), "a ratio"),
+    ],
+)
+def test_numbers_that_nothing_measures_are_left_out(tmp_path, caplog, change, words):
+    write_exhibit(tmp_path / "a.json", "What?")
+    entries = json.loads((tmp_path / "a.json").read_text())
+    change(entries)
+    (tmp_path / "a.json").write_text(json.dumps(entries))
+    assert load_gallery(tmp_path) == () and words in caplog.text
 
 
 def test_the_usual_folder_need_not_be_there_another_must(tmp_path, monkeypatch):

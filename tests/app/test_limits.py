@@ -15,7 +15,7 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-from app.limits import body_bytes
+from app.bodies import body_bytes
 from app.settings import Limits
 from fitprune_core.evaluation.outcomes import read_results
 from tests.app.fake_engine import FakeEngine

@@ -15,7 +15,7 @@ import pytest
 import fitprune_core as fp
 from app import runs as runs_module
 from app.pages.inspect import InspectPage
-from app.runs import CALIBRATE, EVALUATE, Plan, Runs
+from app.runs import CALIBRATE, EVALUATE, Pace, Plan, Runs
 from app.tables import table_of
 from fitprune_core.evaluation.outcomes import read_results
 from tests.tiny import random_picture
@@ -120,6 +120,27 @@ def test_what_is_older_than_a_day_goes(engine, runs):
     os.utime(old.folder, (0, 0))
     runs.new_folder()
     assert not old.folder.exists() and new.folder.exists() and runs.find(old.token) is None
+
+
+def test_one_that_was_stopped_does_not_go_on_when_the_server_comes_back(engine, runs, monkeypatch):
+    monkeypatch.setattr(engine, "evaluate", lambda *_, should_stop, **__: _until(should_stop))
+    run = begin(runs)
+    run.stop()
+    wait_for(run)
+    later = Runs(engine, runs.folder)
+    assert later.go_on(run.token).state == "stopped"
+
+
+def test_what_was_done_before_the_server_came_back_took_no_time_of_it():
+    pace = Pace(time.monotonic() - 10, done=4_500)
+    assert pace.seconds_left(4_500, 5_000) is None
+    assert pace.seconds_left(4_600, 5_000) == pytest.approx(40, rel=0.1)
+
+
+def test_pictures_have_no_more_pixels_than_anywhere_else(engine, runs, monkeypatch):
+    monkeypatch.setattr(engine, "limits", replace(engine.limits, max_pixels=1_000))
+    run = wait_for(begin(runs, count=1))
+    assert run.state == "failed" and "may have up to 1,000 pixels" in run.problem
 
 
 def test_bad_questions_are_told_at_once(engine, runs, monkeypatch):

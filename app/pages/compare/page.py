@@ -91,10 +91,12 @@ class Parts:
 
 @dataclass(frozen=True)
 class Found:
-    """A comparison as it is exported, and what its tokens are looked at by."""
+    """A comparison as it is exported, and what its tokens are looked at by: nothing, where its picture is in no file.
+    Pages upload theirs; a picture that came as text would be kept in memory as long as its session.
+    """
 
     export: Export
-    subject: Subject
+    subject: Subject | None
 
 
 @dataclass(frozen=True)
@@ -235,7 +237,7 @@ class ComparePage:
             return
         truth = true_answer(asked.seed, asked.question)
         board = partial(done_board, truth=truth, picture=asked.picture.key, sides=sides, percent=asked.percent)
-        linked = {"link": asked.link(self.examples), "can_look": True}
+        linked = {"link": asked.link(self.examples), "can_look": bool(asked.picture.path)}
         items = self.engine.compare(
             image,
             asked.question,
@@ -264,15 +266,15 @@ class ComparePage:
 
     def _found(self, comparison: Comparison, image: Any, asked: Asked) -> Found:
         export = self.exports.keep(to_entries(comparison, image, self.engine.geometry))
-        return Found(export, Subject.of(asked, comparison))
+        return Found(export, Subject.of(asked, comparison) if asked.picture.path else None)
 
     def _first_look(
-        self, comparison: Comparison, image: Any, subject: Subject, should_stop: Callable[[], bool]
+        self, comparison: Comparison, image: Any, subject: Subject | None, should_stop: Callable[[], bool]
     ) -> Lens | None:
         """Where the answers part, looked at without being asked: of a model that was quick enough to be timed anew, and
         where that costs nobody a quota. None also where it fails: what was measured is there all the same.
         """
-        if not comparison.paired or is_zero_gpu():
+        if subject is None or not comparison.paired or is_zero_gpu():
             return None
         looks = look_at(self.engine, image, subject, 1, subject.first_difference(), should_stop, clicked=False)
         try:
