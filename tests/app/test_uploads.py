@@ -167,7 +167,7 @@ def test_bad_pictures_are_named_without_their_folders(folder, tmp_path):
     ("text", "told"),
     [
         ("recipe /srv/app/recipes/x.json is damaged", "Recipe x.json is damaged."),
-        ("[Errno 2] No such file: '/home/me/.cache/a b/model.bin'", "[Errno 2] No such file: 'a b/model.bin'."),
+        ("[Errno 2] No such file: '/home/me/.cache/a b/model.bin'", "[Errno 2] No such file: 'model.bin'."),
         ("see https://example.org/a/b for more", "See https://example.org/a/b for more."),
         ("1/2 of and/or", "1/2 of and/or."),
         ("", "ValueError."),
