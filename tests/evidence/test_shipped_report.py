@@ -105,8 +105,8 @@ def test_readme_says_how_much_of_what_chance_loses_fitprune_keeps(board):
 
     at_60, at_80 = (points(board, "random", reduction) for reduction in (0.6, 0.8))
     told = (
-        f"at 60 % it keeps {at_60.replace('of', 'of the')} points that `random` loses, at 80 % {at_80}, and against the "
-        f"best of three random orders {points(orders, 'random(seed=2)', 0.8)}"
+        f"at 60 % it keeps {at_60.replace('of', 'of the')} points that `random` loses, at 80 % {at_80}, and against "
+        f"the best of three random orders {points(orders, 'random(seed=2)', 0.8)}"
     )
     assert told in " ".join(README.split())
 
