@@ -109,7 +109,7 @@ NEEDED = (MINI_LLAVA_FOLDER / "config.json", RECIPES / MINI_LLAVA / STATISTICS)
 def test_its_python_runs(monkeypatch, capsys, tmp_path):
     """That of the library; tests/app/test_server_guide.py runs what talks to a server."""
     monkeypatch.chdir(ROOT)
-    code, more = blocks("python", (ROOT / "assets" / "guide" / "library.md").read_text(encoding="utf-8"))
+    code, more, own = blocks("python", (ROOT / "assets" / "guide" / "library.md").read_text(encoding="utf-8"))
     names = {"__name__": "readme"}
     exec(compile(code, "library.md", "exec"), names)
     answer, left = capsys.readouterr().out.splitlines()
@@ -120,6 +120,10 @@ def test_its_python_runs(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
     exec(compile(more, "library.md", "exec"), names)
     assert [score.method for score in names["scores"]] == ["original", "fitprune", "random"]
+    exec(compile(own, "library.md", "exec"), names)
+    assert names["comparison"].method == "self-plus-cross"
+    assert [each.method for each in names["swept"]] == ["self-plus-cross", "fitprune"]
+    assert [score.method for score in names["own_scores"]] == ["original", "self-plus-cross", "fitprune"]
 
 
 @pytest.mark.slow

@@ -13,12 +13,13 @@ import numpy as np
 from transformers import PreTrainedModel, ProcessorMixin
 
 from fitprune_core.calibration.observe import observe
+from fitprune_core.checks.words import named
 from fitprune_core.cost.decoder import DecoderGeometry
 from fitprune_core.models.decoder_check import check_decoder
 from fitprune_core.models.exclusive import free_model
 from fitprune_core.models.loading import model_name
 from fitprune_core.models.provenance import SHORT, conditions_of, provenance_of
-from fitprune_core.recipes.statistics import RowByRow, check_statistics_file, write_statistics
+from fitprune_core.recipes.statistics import RowByRow, check_statistics_file, statistics_about, write_statistics
 from fitprune_core.run.batch import BatchSize, padded_together
 from fitprune_core.run.timing import Stopped
 from fitprune_core.samples.files import SamplesFile, check_samples, read_samples
@@ -28,6 +29,8 @@ from fitprune_core.samples.processes import Processes, sole_run
 
 # What the journal calls the one thing that is done for each sample.
 OBSERVED = "observed"
+# What statistics are of, by the names of a run's conditions. Other versions of torch give the same but for rounding.
+IDENTITY = ("model", "image_aspect", "dtype", "samples file", "weights", "processor")
 
 
 @dataclass(frozen=True)
@@ -67,11 +70,12 @@ def calibrate(
     Pictures and attention are held for one batch at a time, whatever the number of samples; of the others a process
     remembers some bytes. A sample that cannot be used is reported as a warning and left out; while the file is not
     written yet, the next run tries it anew. The outcome is that of `collect_statistics` over the same samples, by
-    whatever processes: one at a time bit by bit on a CPU, in batches but for rounding.
+    whatever processes: one at a time bit by bit on a CPU, in batches but for rounding. Its provenance says as well of
+    which samples file and weights it is (`IDENTITY`): statistics of the same are made anew, others not written over.
 
-    Raises ValueError for a samples file, model or batch size that cannot be, for an `out` that is some other file,
-    inside a block that prunes the model, for what was begun with another model or samples file or is being written by
-    another run, and if no sample could be used.
+    Raises ValueError for a samples file, model or batch size that cannot be, for an `out` that is some other file or
+    statistics of something else, inside a block that prunes the model, for what was begun with another model or samples
+    file or is being written by another run, and if no sample could be used.
     """
     model = free_model(model)
     task, processes, sizes = (
@@ -79,7 +83,7 @@ def calibrate(
         processes or Processes(),
         BatchSize(batch_size),
     )
-    total, conditions = processes.agree(task.prepare)
+    total, conditions = processes.agree(partial(task.prepare, warns=processes.is_main))
     with sole_run(task.out, processes):
         with shared_journal(task.out, conditions, processes) as journal:
             walk = Walk(
@@ -123,11 +127,17 @@ class _Task:
     def geometry(self) -> DecoderGeometry:
         return DecoderGeometry.from_config(self.model.config)
 
-    def prepare(self) -> tuple[int, dict[str, str]]:
-        """Look at what can be looked at beforehand: how many samples there are, and the conditions of the run."""
+    def prepare(self, *, warns: bool) -> tuple[int, dict[str, str]]:
+        """Look at what can be looked at beforehand: how many samples there are, and the conditions of the run.
+
+        warns: whether the log says which entries of the samples file are left out.
+        """
         check_statistics_file(self.out, (self.samples,))
         check_decoder(self.model)
-        return check_samples(self.samples), self.conditions()
+        total, conditions = check_samples(self.samples, warns=warns), self.conditions()
+        if self.out.exists() and self.out.stat().st_size:
+            _check_same(self.out, conditions)
+        return total, conditions
 
     def conditions(self) -> dict[str, str]:
         """What must be the same for records to be part of one calibration, in words."""
@@ -140,13 +150,31 @@ class _Task:
         }
 
 
+def _check_same(out: Path, conditions: Mapping[str, str]) -> None:
+    """Raise ValueError, naming what differs, for finished statistics of something else, which would be lost."""
+    ways_out = "name another file, or remove it to begin anew"
+    try:
+        about = statistics_about(out)
+    except ValueError as error:
+        raise ValueError(f"{named(out)} is there and cannot be told to be statistics ({error}); {ways_out}") from error
+    for name in IDENTITY:
+        theirs, ours = about.get(name), conditions[name]
+        if theirs is None:
+            raise ValueError(
+                f"{named(out)} is there, and does not say of which {name} its statistics are, as those of an older "
+                f"version; {ways_out}"
+            )
+        if theirs != ours:
+            raise ValueError(f"{named(out)} is there, with statistics of {name} {theirs}, not {ours}; {ways_out}")
+
+
 def _finish(task: _Task, conditions: Mapping[str, str], total: int, reason: str) -> Calibration:
     """Write the statistics of all records, in the order of the samples file, and remove the journal."""
     path = journal_path(task.out)
     with Journal(path, conditions) as journal:
         tokens = np.array([record.notes["tokens"] for record in _records(task, journal)], dtype=np.int64)
         if len(tokens):
-            _write(task, journal, tokens)
+            _write(task, conditions, journal, tokens)
     remove_journal(path)
     if not len(tokens):
         raise ValueError(f"none of the {total} samples in {task.samples} can be used for statistics; {reason}")
@@ -158,7 +186,7 @@ def _records(task: _Task, journal: Journal) -> Iterator[Record]:
     return (record for _, record in journal.in_order(read_samples(task.samples)))
 
 
-def _write(task: _Task, journal: Journal, tokens: np.ndarray) -> None:
+def _write(task: _Task, conditions: Mapping[str, str], journal: Journal, tokens: np.ndarray) -> None:
     layers, width = task.geometry.num_layers, int(tokens.max())
     arrays: dict[str, np.ndarray | RowByRow] = {}
     for kind, name in enumerate(("self", "cross")):
@@ -166,6 +194,7 @@ def _write(task: _Task, journal: Journal, tokens: np.ndarray) -> None:
     for kind, name in enumerate(("self", "cross")):
         arrays[f"{name}_share"] = RowByRow((len(tokens), layers), _shares(task, journal, kind))
     provenance = {"source": task.samples.path.name, **provenance_of(task.model, task.processor)}
+    provenance |= {name: conditions[name] for name in IDENTITY if name != "model"}  # which the file says by itself
     write_statistics(task.out, arrays, tokens, model_name(task.model), task.geometry, provenance)
 
 

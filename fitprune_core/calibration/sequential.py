@@ -101,8 +101,8 @@ def fit_recipe_sequential(
     best = min((trial for trial in trials if trial.meets), key=lambda trial: trial.alpha, default=None)
     if best is None:
         raise ValueError(
-            f"reduction is {reduction:g}, but dropping from layer {first} (from 0) on does not save as much of "
-            f"{geometry.num_layers} layers"
+            f"reduction is {reduction:g}, but dropping from layer {first + 1} on (counted from 1) does not save as "
+            f"much of {geometry.num_layers} layers"
         )
     tokens = int(best.num_visual_tokens.max())
     wanted = trim_to_budget(geometry, best.mean_removed(tokens), tokens, reduction)

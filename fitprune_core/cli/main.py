@@ -30,7 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 0, 1 (the machine gave up), 2 (bad input), 130 (interrupted)."""
     options = command_parser(COMMANDS).parse_args(arguments)
     _quiet_libraries()
-    return exit_status(partial(options.run, options), debug=options.debug)
+    # What goes through a samples file keeps a journal.
+    goes_on = "; the same command goes on where it stopped" if "samples" in options else ""
+    return exit_status(partial(options.run, options), debug=options.debug, interrupted=f"interrupted{goes_on}")
 
 
 def run_compare(options: argparse.Namespace) -> None:
@@ -106,7 +108,7 @@ def _over_samples(options: argparse.Namespace, check_out: Callable[..., None]) -
         def prepare() -> tuple[int, tuple]:
             check_out(options.out, (options.samples,))
             samples = SamplesFile(options.samples, options.images)
-            total = check_samples(samples)
+            total = check_samples(samples, warns=False)  # the run itself does
             check_pictures(samples)
             return total, _load(options, processes.device(options.device))
 

@@ -93,9 +93,8 @@ def _add_fit(adding: argparse.ArgumentParser) -> None:
     )
     adding.add_argument("--attention", choices=ATTENTIONS, default="both", help="which attention decides [%(default)s]")
     adding.add_argument("--max-drop-layers", type=_positive, metavar="N", help="most layers that may drop [any number]")
-    adding.add_argument(
-        "--first-drop-layer", type=int, metavar="L", help="first layer, from 0, that may drop [the model's first]"
-    )
+    about = "first layer that may drop, here alone counted from 0: 2 is layer 3, counted from 1 [the model's first]"
+    adding.add_argument("--first-drop-layer", type=int, metavar="L", help=about)
     about = "the paper's rule alone: every layer drops what the bound allows, however little"
     adding.add_argument("--no-gather", dest="gather", action="store_false", help=about)
     adding.add_argument("--out", required=True, type=Path, metavar="RECIPE.json", help="file to write")

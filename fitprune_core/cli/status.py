@@ -11,11 +11,14 @@ from fitprune_core.samples.processes import FailedElsewhere
 FAILED, INTERRUPTED = 1, 130
 
 
-def exit_status(work: Callable[[], object], program: str = PROGRAM, *, debug: bool = False) -> int:
+def exit_status(
+    work: Callable[[], object], program: str = PROGRAM, *, debug: bool = False, interrupted: str = "interrupted"
+) -> int:
     """Do `work`, and return 0, 1 (the machine gave up, or another process says why), 2 (bad input), or 130
     (interrupted).
 
-    program: whose complaint it is. debug: whether the traceback of an error is shown as well.
+    program: whose complaint it is. debug: whether the traceback of an error is shown as well. interrupted: what is said
+    of an interruption.
     """
     try:
         work()
@@ -26,7 +29,7 @@ def exit_status(work: Callable[[], object], program: str = PROGRAM, *, debug: bo
     except FailedElsewhere:
         return FAILED
     except KeyboardInterrupt:
-        complain("interrupted", program)
+        complain(interrupted, program)
         return INTERRUPTED
     return 0
 

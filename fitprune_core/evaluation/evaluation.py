@@ -78,9 +78,8 @@ def evaluate(
     does not suffice) is reported as a warning and left out; the next run tries it anew.
 
     Raises ValueError for a samples file, method, budget or batch size that cannot be; inside a block that prunes the
-    model; for a journal of other weights,
-    recipes, pictures, questions or options, naming what differs; for a file that is no export of a journal; and if no
-    sample could be answered.
+    model; for a journal of other weights, recipes, pictures, questions or options, naming what differs; for a file that
+    is no export of a journal; and if no sample could be answered.
     """
     model = free_model(model)
     file, out, processes = SamplesFile.of(samples, images), Path(out), processes or Processes()
@@ -96,7 +95,7 @@ def evaluate(
             logger.warning(warning)
         conditions = conditions_of(model, processor) | {"end_tokens": " ".join(map(str, end_tokens(model)))}
         conditions |= {"max_new_tokens": str(max_new_tokens)} | {f"recipe of {job}": job.counts for job in jobs}
-        return jobs, check_samples(file), conditions
+        return jobs, check_samples(file, warns=processes.is_main), conditions
 
     jobs, total, conditions = processes.agree(prepared)
     with sole_run(out, processes):

@@ -56,7 +56,7 @@ NOTHING = Known()
 
 
 def read_known(model_name: str, weights: Callable[[], str], recipes: str | os.PathLike = RECIPES) -> Known:
-    """What the evaluation of a model says; `NOTHING` where there is none, or it is one of other weights.
+    """What the evaluation of a model says; `NOTHING` where there is none, or it is one of other weights or dtype.
 
     weights: gives the digest of the model's weights, and is asked only where there is a file to compare with. A file
     that cannot be read is told in the log.
@@ -75,7 +75,7 @@ def read_known(model_name: str, weights: Callable[[], str], recipes: str | os.Pa
 def _read(path: Path, model_name: str, weights: Callable[[], str]) -> Known:
     outcomes = read_results(path)
     if outcomes.weights != {weights()}:
-        logger.warning("%s is of other weights than those of %s, and is left aside", path, model_name)
+        logger.warning("%s is of other weights, or another dtype, than %s has here; it is left aside", path, model_name)
         return NOTHING
     return Known(_budgets(outcomes), sureness_of(outcomes))
 

@@ -37,7 +37,9 @@ class Row:
             and the whole request.
         model, max_new_tokens, image_aspect: what answered, how long it might, and how pictures became square.
         dtype, weights: the numbers of the model, and a digest of its weights.
-        recipe: visual tokens that each layer drops of how many, as in `Job.counts`; empty for the original model.
+        recipe: the recipe that the budget stands for (`PruningRecipe.counts`): visual tokens that it drops at each
+            layer, of how many; empty for the original model. A method that follows the recipe drops these; one with a
+            schedule of its own saves as much, at other places.
         kind, question, image: of the sample, as its file has them now; empty where it is not there any more.
         margin: how much likelier the answer's least sure token was than the next likeliest, 0 to 1, rounded to a
             thousandth; empty in a line that an older version answered.

@@ -53,7 +53,7 @@ def check_decoder(model: PreTrainedModel) -> None:
     text = model.config.text_config
     for index, layer in enumerate(decoder_layers(model)):
         if trouble := next(_troubles(layer, text), None):
-            raise ValueError(f"layer {index} of the decoder, of type {shown(text.model_type)}, {trouble}")
+            raise ValueError(f"layer {index + 1} of the decoder, of type {shown(text.model_type)}, {trouble}")
     if any(weight.is_meta for weight in model.parameters()):
         raise ValueError("the model has weights on no device (offloaded, or not loaded); load it whole on one device")
     devices = {str(device) for device in (getattr(model, "hf_device_map", None) or {}).values()}
@@ -121,8 +121,8 @@ def _probe(model: PreTrainedModel) -> None:
         tolerance = _PROBE_TOLERANCE.get(hidden.dtype, 0.0)
         if not torch.allclose(own, ours, rtol=0, atol=tolerance * float(own.abs().max())):
             raise ValueError(
-                f"layer {index} of the decoder, a {type(layers[index]).__name__}, computes something else than Llama's "
-                f"with the same parts (by up to {float((own - ours).abs().max()):.2g})"
+                f"layer {index + 1} of the decoder, a {type(layers[index]).__name__}, computes something else than "
+                f"Llama's with the same parts (by up to {float((own - ours).abs().max()):.2g})"
             )
 
 

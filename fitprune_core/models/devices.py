@@ -36,8 +36,6 @@ def choose_device(device: str | torch.device) -> torch.device:
         chosen = torch.device(device)
     except (RuntimeError, TypeError) as error:
         raise ValueError(f"device is {shown(device)}; use auto, cpu, or cuda.") from error
-    if chosen.type == "meta":
-        raise ValueError("device is 'meta', which holds no weights; use auto, cpu, or cuda.")
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device is {shown(device)}, but this machine has no CUDA device; use auto or cpu.")
     return chosen

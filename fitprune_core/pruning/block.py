@@ -100,18 +100,19 @@ class Block:
             raise ValueError(f"the drops of {self.method.label}: {error}") from error
         family = family_of(self.model.config)
         first = family.first_drop_layer(self.model.config)
-        early = next((index for index, count in enumerate(drops.removed[:first]) if count), None)
+        early = next((number for number, count in enumerate(drops.removed[:first], 1) if count), None)
         if early is not None or (drops.before and first):
             place = "before the decoder" if drops.before else f"at layer {early}"
             if self.method.follows_recipe:
-                way_out = "see first_drop_layer of the fit"
+                way_out = f"see first_drop_layer of the fit, which counts from 0: {first}"
             elif "layer" in self.method.options and not drops.before:
-                way_out = f"{self.method.name}:layer={first + 1} drops there (the option counts layers from 1)"
+                way_out = f"{self.method.name}:layer={first + 1} drops there"
             else:
                 way_out = f"{self.method.name} cannot do that; choose a method that ranks inside the layers"
             raise ValueError(
                 f"{self.method.label} drops visual tokens {place}, but {family.name} adds features of the picture to "
-                f"all of them up to layer {first - 1}; layer {first} (from 0) is the first that may drop: {way_out}"
+                f"all of them up to layer {first}; layer {first + 1} (counted from 1) is the first that may drop: "
+                f"{way_out}"
             )
         return drops
 

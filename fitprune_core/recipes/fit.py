@@ -185,7 +185,7 @@ class Fitter:
             procedure="statistics",
             attention=attention,
             source=f"fitted from {self._source}"
-            + (f"; drops from layer {layers[0]} on" if first_drop_layer else "")
+            + (f"; drops from layer {layers[0] + 1} on, counted from 1" if first_drop_layer else "")
             + ("" if gather else "; small drops are not gathered"),
             image_aspect=self._image_aspect,
         )
@@ -265,7 +265,7 @@ class Fitter:
         removed = self._removed(step, attention, layers, reduction)
         saved = self._groups.saved(removed)
         if saved < reduction:
-            words = f"{len(layers)} layers, of which the first is number {layers[0] + 1}"
+            words = f"{len(layers)} layers, the first of them layer {layers[0] + 1} (counted from 1),"
             raise ValueError(f"reduction is {reduction:g}, but dropping at {words} saves {saved:.4f} at most")
         mean = self._groups.mean_removed(removed)
         return step, trim_to_budget(self.geometry, mean, self.num_visual_tokens, reduction)
@@ -277,8 +277,9 @@ class Fitter:
         first = whole("first_drop_layer", asked, 0, self.num_layers - 1)
         if first < self._least_first_layer:
             raise ValueError(
-                f"first_drop_layer is {first}, but the layers of {self.model} before {self._least_first_layer} add "
-                "features of the picture to its visual tokens and may not drop any"
+                f"first_drop_layer is {first} (counted from 0), but the first {self._least_first_layer} layers of "
+                f"{self.model} add features of the picture to its visual tokens and may not drop any; the least is "
+                f"{self._least_first_layer}, which is layer {self._least_first_layer + 1} counted from 1"
             )
         return first
 

@@ -152,6 +152,19 @@ class AttentionStatistics:
             raise ValueError(f"cannot read statistics {named(path)}: {_words(error)}") from error
 
 
+def statistics_about(path: str | os.PathLike) -> dict[str, Any]:
+    """What a file of statistics says of itself: model, geometry and provenance; its arrays are not read.
+
+    Raises ValueError naming the file and what is wrong with it.
+    """
+    check_plain_file(path, "statistics")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _read_about(archive)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"cannot read statistics {named(path)}: {_words(error)}") from error
+
+
 def _read_only(values: np.ndarray) -> np.ndarray:
     """A view of an array that cannot be written to; the array itself is the caller's."""
     view = values.view()

@@ -35,7 +35,9 @@ def recipe_for(
 ) -> PruningRecipe:
     """The recipe of a model for one budget, 0 <= reduction < 1: the rule of library, command line, app and plugin.
 
-    geometry: sizes of the model's decoder. Statistics hold them; between published recipes they have to be given.
+    geometry: sizes of the model's decoder. Statistics hold them; where there are published recipes alone they have to
+    be given: what saves `reduction` is mixed from the two around it, also where one of them is called so, since that
+    saves a little more or less. `PruningRecipe.load` reads a published one as it is.
     recipes: as for `recipe_source`, which reads files once for any number of budgets. Raises ValueError as it does.
     """
     return recipe_source(model_name, geometry, recipes)(reduction)
@@ -64,7 +66,12 @@ def recipe_source(
         return partial(fit_recipe, statistics)
     published = published_recipes(model_name, recipes)
     if published and geometry is None:
-        raise ValueError(f"{model_name} has published recipes; name its geometry for a budget between them")
+        there = ", ".join(f"{100 * recipe.reduction:g}" for recipe in published)
+        raise ValueError(
+            f"{model_name} has published recipes ({there} %), which save a little more or less than their names say; "
+            "what saves a share exactly is mixed from two of them, for which its sizes are needed: give "
+            "geometry=DecoderGeometry.from_config(model.config), or take one as it is, by PruningRecipe.load(file)"
+        )
     if published and geometry is not None:
         return lambda reduction: interpolate_published(published, reduction, geometry)
     raise ValueError(

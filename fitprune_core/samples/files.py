@@ -6,7 +6,8 @@ JSON Lines, one object a line:
 
 CSV whose first line names the same columns. And LLaVA's own data (github.com/haotian-liu/LLaVA, docs/Finetune_Custom_
 Data.md), a JSON array of objects with `id`, `image` and `conversations`, of which the first human turn is the question
-and the next turn the answer; entries without a picture are passed over, and an id may come again.
+and the next turn the answer; entries without a picture are passed over, an id may come again, and an entry that cannot
+be used is left out: nobody looks through 665,000 of them to mend one.
 
 `image` is relative to the file, or to a folder that is given; `answer` may be left out, and so may `kind`, a word or
 two that say what sort of question it is (another type is no kind). `id` and `answer` may be numbers.
@@ -17,7 +18,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ LONGEST_ID = 1_000
 LONGEST_ANSWER = 100_000
 LONGEST_PATH = 4_000
 LONGEST_KIND = 80
+# What every sample has.
+COLUMNS = ("id", "image", "question")
 
 logger = logging.getLogger(__name__)
 
@@ -91,27 +94,36 @@ class SamplesFile:
         return self.path.parent if self.images is None else self.images
 
 
-def read_samples(samples: str | os.PathLike | SamplesFile) -> Iterator[Sample]:
+def read_samples(
+    samples: str | os.PathLike | SamplesFile, leave_out: Callable[[str], None] = lambda words: None
+) -> Iterator[Sample]:
     """Read a samples file, one sample at a time, however many it holds. Pictures are not opened.
 
+    leave_out: called for every entry in LLaVA's form that cannot be used, with its place and what is wrong with it.
+
     Raises ValueError naming the file, the place and the value: for what is no object, a field that is missing or is no
-    text, an id that came before (but in LLaVA's form, where it becomes "ID (2)"); for a file that cannot be read again
-    (a pipe or a device), and one that holds no sample.
+    text, an id that came before (but in LLaVA's form, where it becomes "ID (2)", and where what is no sample is left
+    out); for a file that cannot be read again (a pipe or a device), and one that holds no sample.
     """
     samples = SamplesFile.of(samples)
     check_plain_file(samples.path, "samples")
     places = DiskMap()
-    fresh = _FreshNames(places)
+    fresh, unusable = _FreshNames(places), ""
     try:
-        for where, entry in entries_of(samples.path):
+        for where, entry in entries_of(samples.path, COLUMNS):
             place = f"{samples}, {where}"
-            _check_characters(entry, place)
             if "conversations" in entry:
                 if not entry.get("image"):
                     continue
-                entry = _of_conversations(entry, place)
-                entry["id"] = fresh.of(entry["id"])
-            sample = _sample(entry, place, samples.folder)
+                try:
+                    sample = _of_conversations(entry, place, samples.folder)
+                except ValueError as error:
+                    unusable = unusable or str(error)
+                    leave_out(str(error))
+                    continue
+                sample = replace(sample, id=fresh.of(sample.id))
+            else:
+                sample = _sample(entry, place, samples.folder)
             before = places.get(sample.id)
             if before is not None:
                 raise ValueError(f"{place}: the id {shown(sample.id)} is that of {before}")
@@ -120,12 +132,27 @@ def read_samples(samples: str | os.PathLike | SamplesFile) -> Iterator[Sample]:
     except OSError as error:
         raise ValueError(f"cannot read samples {samples}: {error.strerror or error}") from error
     if not len(places):
-        raise ValueError(f"{samples} holds no sample")
+        raise ValueError(f"{samples} holds no sample" + (f" that can be used; {unusable}" if unusable else ""))
 
 
-def check_samples(samples: str | os.PathLike | SamplesFile) -> int:
-    """Read a samples file to its end and return how many samples it holds; raises as `read_samples` does."""
-    return sum(1 for _ in read_samples(samples))
+def check_samples(samples: str | os.PathLike | SamplesFile, *, warns: bool = True) -> int:
+    """Read a samples file to its end and return how many samples it holds; raises as `read_samples` does.
+
+    warns: whether one line in the log says how many entries are left out, and why the first is.
+    """
+    left_out: list[str] = []  # the first alone: there may be as many as the file has entries
+    count = 0
+
+    def leave_out(words: str) -> None:
+        nonlocal count
+        count += 1
+        left_out[:] = left_out or [words]
+
+    found = sum(1 for _ in read_samples(samples, leave_out))
+    if count and warns:
+        which = "1 entry that cannot be used" if count == 1 else f"{count:,} entries that cannot be used; the first"
+        logger.warning("left out %s: %s", which, left_out[0])
+    return found
 
 
 def check_pictures(samples: str | os.PathLike | SamplesFile) -> None:
@@ -151,10 +178,9 @@ class _FreshNames:
     def __init__(self, taken: DiskMap) -> None:
         self._taken, self._counts = taken, DiskMap()
 
-    def of(self, name: Any) -> Any:
-        """A name that is not taken yet; what is no text stays as it is, for others to complain of."""
-        name = _as_text(name)
-        if not isinstance(name, str) or name not in self._taken:
+    def of(self, name: str) -> str:
+        """A name that is not taken yet."""
+        if name not in self._taken:
             return name
         count = int(self._counts.get(name) or 1)
         while (fresh := f"{name} ({count + 1})") in self._taken:
@@ -165,7 +191,7 @@ class _FreshNames:
 
 def _check_characters(entry: dict[str, Any], place: str) -> None:
     """Raise ValueError for half a character, as JSON may hold it ("\\ud800"): no file of results could be written."""
-    for name in ("id", "image", "question", "answer", "kind", "conversations"):
+    for name in (*COLUMNS, "answer", "kind"):
         value = entry.get(name)
         try:
             (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)).encode("utf-8")
@@ -174,8 +200,8 @@ def _check_characters(entry: dict[str, Any], place: str) -> None:
             raise ValueError(f"{place}: {name} holds {shown(found)}, which is half a character") from error
 
 
-def _of_conversations(entry: dict[str, Any], place: str) -> dict[str, Any]:
-    """An entry in LLaVA's form, in ours: its first human turn and the turn after it."""
+def _of_conversations(entry: dict[str, Any], place: str, folder: Path) -> Sample:
+    """The sample of an entry in LLaVA's form: its first human turn and the turn after it."""
     turns = entry["conversations"]
     if not isinstance(turns, list) or not all(isinstance(turn, dict) and "value" in turn for turn in turns):
         raise ValueError(f"{place}: conversations must be a list of turns with from and value, not {shown(turns)}")
@@ -183,7 +209,8 @@ def _of_conversations(entry: dict[str, Any], place: str) -> dict[str, Any]:
     if asked is None:
         raise ValueError(f"{place}: conversations must have a turn from human, not {shown(turns)}")
     answer = turns[asked + 1]["value"] if asked + 1 < len(turns) else None
-    return {"id": entry.get("id"), "image": entry["image"], "question": turns[asked]["value"], "answer": answer}
+    ours = {"id": entry.get("id"), "image": entry["image"], "question": turns[asked]["value"], "answer": answer}
+    return _sample({name: value for name, value in ours.items() if value is not None}, place, folder)
 
 
 def _as_text(value: Any) -> Any:
@@ -193,8 +220,9 @@ def _as_text(value: Any) -> Any:
 
 
 def _sample(entries: dict[str, Any], place: str, folder: Path) -> Sample:
+    _check_characters(entries, place)
     entries = entries | {name: _as_text(entries[name]) for name in ("id", "answer") if name in entries}
-    for name in ("id", "image", "question"):
+    for name in COLUMNS:
         if entries.get(name) is None:
             there = ", ".join(map(shown, list(entries)[:8]))
             raise ValueError(f"{place}: there is no {name}; it has {there or 'nothing'}")

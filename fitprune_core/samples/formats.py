@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -19,18 +19,19 @@ LARGEST_ENTRY = 2**20
 _CHUNK = 2**16
 
 
-def entries_of(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def entries_of(path: Path, columns: Sequence[str] = ()) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every entry of a file with its place in it ("line 3" or "entry 3"), read as far as it is asked for.
 
-    A name that ends in .csv is CSV; a file that begins with "[" is one JSON array; anything else is JSON Lines. Raises
-    ValueError naming the file and the place, for what is not an object, is larger than a mebibyte, or no UTF-8.
+    A name that ends in .csv is CSV; a file that begins with "[" is one JSON array; anything else is JSON Lines.
+    columns: what a CSV must name in its first line. Raises ValueError naming the file and the place, for what is not an
+    object, is larger than a mebibyte, or no UTF-8.
     """
     # The signature (byte order mark) that Windows programs write is no part of the text.
     with path.open(encoding="utf-8-sig", newline="") as file:
-        where = "the first line"
+        where = ""
         try:
             if path.suffix.casefold() == ".csv":
-                found = _rows(file)
+                found = _rows(file, columns)
             elif _first_character(file) == "[":
                 found = _elements(file)
             else:
@@ -42,7 +43,15 @@ def entries_of(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         except _Misplaced as error:
             raise ValueError(f"{named(path)}, {error}") from error
         except UnicodeDecodeError as error:
-            raise ValueError(f"{named(path)}, after {where}: it is no text in UTF-8") from error
+            # A file is decoded in pieces, so an error says nothing of the line; what was read before is known.
+            place = f"{named(path)}, after {where}" if where else named(path)
+            raise ValueError(f"{place}: it is no text in UTF-8{_other_encoding(path)}; save it as UTF-8") from error
+
+
+def _other_encoding(path: Path) -> str:
+    """A word about a file that is no UTF-8, where its first bytes tell what it is instead."""
+    with path.open("rb") as file:
+        return " but in UTF-16" if file.read(2) in (b"\xff\xfe", b"\xfe\xff") else ""
 
 
 class _Misplaced(ValueError):
@@ -76,16 +85,22 @@ def _lines_of_json(file: TextIO) -> Iterator[tuple[str, Any]]:
                 raise _Misplaced(f"{where}: not a JSON object: {shown(line.strip())}{spread}") from error
 
 
-def _rows(file: TextIO) -> Iterator[tuple[str, Any]]:
+def _rows(file: TextIO, columns: Sequence[str]) -> Iterator[tuple[str, Any]]:
     """The rows of a CSV file by its first line, without the columns that a row leaves empty.
 
-    Upper case and white space around the names of columns do not matter.
+    Upper case and white space around the names of columns do not matter; those of `columns` must be there.
     """
     reader = csv.DictReader((line for _, line in _lines(file)), strict=True)
     try:
         names = [name.strip().casefold() for name in reader.fieldnames or []]
         if len(names) == 1 and any(sign in names[0] for sign in ";\t"):
             raise _Misplaced(f"line 1: its columns must be separated by commas: {shown(names[0])}")
+        if names and (missing := [name for name in columns if name not in names]):
+            which = f"column {missing[0]}" if len(missing) == 1 else f"columns {', '.join(missing)}"
+            raise _Misplaced(
+                f"line 1: it names no {which}; the first line of a CSV names its columns, and this one has "
+                f"{', '.join(map(shown, names[:8]))}"
+            )
         reader.fieldnames = names
         for row in reader:
             where = f"line {reader.line_num}"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 
 from fitprune_core import collect_statistics
 from fitprune_core.calibration import calibration
+from fitprune_core.models.provenance import processor_digest, weights_digest
 from tests.calibration.sizes import SIZES
 from tests.shares import Stopped
 from tests.tiny import random_picture, tiny_llava
@@ -32,9 +35,16 @@ def samples(tmp_path):
 
 @pytest.fixture
 def expected(tiny, samples, tmp_path):
-    """What `collect_statistics` gives and saves for them, as bytes."""
+    """What `collect_statistics` gives for them, saved with what `calibrate` adds: what they are of. As bytes."""
     pairs = [(random_picture(*size, seed=number), f"What is {number}?") for number, size in enumerate(SIZES)]
-    collect_statistics(*tiny, pairs, source=samples.name).save(tmp_path / "expected.npz")
+    collected = collect_statistics(*tiny, pairs, source=samples.name)
+    digest = hashlib.sha256(samples.read_bytes()).hexdigest()[:16]
+    of = {
+        "samples file": f"samples.jsonl (sha256 {digest})",
+        "weights": weights_digest(tiny[0]),
+        "processor": processor_digest(tiny[1]),
+    }
+    replace(collected, provenance=collected.provenance | of).save(tmp_path / "expected.npz")
     return (tmp_path / "expected.npz").read_bytes()
 
 

@@ -46,7 +46,7 @@ class TestOutcome:
             assert np.array_equal(getattr(found, name), getattr(collected, name)), name
         assert len(set(found.token_counts.tolist())) > 2
         assert (done.fewest_tokens, done.most_tokens) == (found.token_counts.min(), found.num_visual_tokens)
-        assert found.provenance == collected.provenance
+        assert found.provenance.items() >= collected.provenance.items()
 
     def test_progress_counts_samples(self, tiny, samples, out):
         steps = []
@@ -61,6 +61,7 @@ class TestOutcome:
         peaks = []
         for count in (5, 50):
             samples.write_text("".join(line.replace("s0", f"s{number}") + "\n" for number in range(count)))
+            out.unlink(missing_ok=True)  # statistics of other samples
             tracemalloc.start()
             calibrate(*tiny, samples, out)
             peaks.append(tracemalloc.get_traced_memory()[1])

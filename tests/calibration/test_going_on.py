@@ -5,13 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import random
 import time
+import zipfile
 
 import numpy as np
 import pytest
 import torch
 from transformers import BatchFeature
 
-from fitprune_core import AttentionStatistics
+from fitprune_core import AttentionStatistics, collect_statistics
 from fitprune_core.calibration import calibration
 from fitprune_core.calibration.calibration import calibrate
 from fitprune_core.samples import loop
@@ -178,3 +179,33 @@ class TestGoingOn:
         calibrate(*tiny, samples, out)
         assert len(calls) == 6
         assert out.read_bytes() == expected
+
+    def test_finished_statistics_of_something_else_are_not_written_over(self, tiny, tiny_next, samples, out, stopping):
+        calibrate(*tiny, samples, out)
+        there, calls = out.read_bytes(), stopping(None)
+        for other, words in (
+            (tiny_next, "model LlavaForConditionalGeneration, not LlavaNextForConditionalGeneration"),
+            (tiny_llava(seed=1), "weights [0-9a-f]+, not [0-9a-f]+"),
+        ):
+            with pytest.raises(ValueError, match=rf"out\.npz is there, with statistics of {words}; name another file"):
+                calibrate(*other, samples, out)
+        samples.write_text("\n".join(samples.read_text().splitlines()[:2]))
+        with pytest.raises(
+            ValueError, match=r"statistics of samples file samples\.jsonl \(sha256 .*, not samples\.jsonl"
+        ):
+            calibrate(*tiny, samples, out)
+        assert not calls and out.read_bytes() == there and not journal_path(out).exists()
+
+    def test_statistics_that_do_not_say_what_they_are_of_are_not_written_over(self, tiny, samples, out):
+        collect_statistics(*tiny, [(random_picture(), "what?")]).save(out)  # as an older version's
+        there = out.read_bytes()
+        with pytest.raises(
+            ValueError, match=r"does not say of which samples file its statistics are, as those of an older"
+        ):
+            calibrate(*tiny, samples, out)
+        assert out.read_bytes() == there
+        with zipfile.ZipFile(out, "w") as archive:
+            archive.writestr("thesis.docx", "years of work")
+        with pytest.raises(ValueError, match=r"statistics \(cannot .*: there is no about\); name another"):
+            calibrate(*tiny, samples, out)
+        assert zipfile.is_zipfile(out)

@@ -123,7 +123,7 @@ class TestRecipe:
         monkeypatch.setattr(family, "first_drop_layer", lambda self, config: 2)
         recipe = fit_recipe_sequential(*tiny, tiny_samples, 0.3)
         assert recipe.removed[:2] == (0, 0) and recipe.achieved_reduction == pytest.approx(0.3, abs=0.01)
-        with pytest.raises(ValueError, match=r"reduction is 0\.6, but dropping from layer 2 \(from 0\) on"):
+        with pytest.raises(ValueError, match=r"reduction is 0\.6, but dropping from layer 3 on \(counted from 1\)"):
             fit_recipe_sequential(*tiny, tiny_samples, 0.6)
 
     @pytest.mark.slow

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from fitprune_core import AttentionStatistics, PruningRecipe
+from fitprune_core.cli.main import main
 from fitprune_core.evaluation.known import Known
 from fitprune_core.evaluation.sureness import Sureness
 from tests.cli.conftest import complaint
@@ -239,6 +240,18 @@ def test_interrupt(compare, capsys, monkeypatch):
     monkeypatch.setattr("fitprune_core.models.loading.load_model", interrupt)
     assert compare() == 130
     assert complaint(capsys) == "python -m fitprune_core: interrupted\n"
+
+
+@pytest.mark.parametrize("command", ["calibrate", "evaluate"])
+def test_an_interrupt_says_what_goes_on(place, tiny_folder, tmp_path, capsys, monkeypatch, command):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fitprune_core.models.loading.load_model", interrupt)
+    rest = ["--reduction", "0.5"] if command == "evaluate" else []
+    samples, out = str(place / "samples.jsonl"), str(tmp_path / "out")
+    assert main([command, "--model", str(tiny_folder), "--samples", samples, "--out", out, *rest]) == 130
+    assert complaint(capsys).endswith("interrupted; the same command goes on where it stopped\n")
 
 
 def test_debug_shows_the_traceback(compare, capsys, caplog):

@@ -47,7 +47,7 @@ def test_the_nearest_evaluated_budget_is_told(tmp_path):
 def test_nothing_is_said_without_an_evaluation_of_these_weights(tmp_path, caplog):
     assert known(tmp_path) is NOTHING
     path = write(tmp_path, SIDES, weights="others")
-    assert known(tmp_path) is NOTHING and "other weights" in caplog.text
+    assert known(tmp_path) is NOTHING and "of other weights, or another dtype, than mini-llava" in caplog.text
     path.write_text("no table")
     assert known(tmp_path) is NOTHING and "left aside" in caplog.text
     assert NOTHING.note_at(60) == ""

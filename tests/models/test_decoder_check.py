@@ -117,17 +117,17 @@ def test_what_is_repeated_equals_the_layers_own(kind):
 def test_a_norm_over_all_heads_at_once_is_refused():
     model, _ = llava_with(Qwen3Config)
     decoder_layers(model)[1].self_attn.q_norm = nn.RMSNorm(64)
-    with pytest.raises(ValueError, match="layer 1 .* has a q_norm of width 64, and only one of the head's 16"):
+    with pytest.raises(ValueError, match="layer 2 .* has a q_norm of width 64, and only one of the head's 16"):
         check_decoder(model)
     del decoder_layers(model)[1].self_attn.q_norm
-    with pytest.raises(ValueError, match="layer 1 .* has k_norm alone"):
+    with pytest.raises(ValueError, match="layer 2 .* has k_norm alone"):
         check_decoder(model)
 
 
 def test_another_setting_is_refused_by_its_name():
     model, _ = tiny_llava()
     decoder_layers(model)[2].self_attn.attn_logit_softcapping = 50.0
-    with pytest.raises(ValueError, match="layer 2 .* holds self_attn.attn_logit_softcapping"):
+    with pytest.raises(ValueError, match="layer 3 .* holds self_attn.attn_logit_softcapping"):
         check_decoder(model)
 
 

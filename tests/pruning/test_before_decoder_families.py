@@ -165,7 +165,7 @@ def test_deepstack_refuses_it_at_once(tmp_path, method):
     recipe = recipe_of((0, 0, count - 2, 0, 0), count)
     before, words = (
         state_of(model),
-        r"before the decoder, but Qwen3-VL adds features .* layer 2 \(from 0\) is the first",
+        r"before the decoder, but Qwen3-VL adds features .* layer 3 \(counted from 1\) is the first",
     )
     with pytest.raises(ValueError, match=words), prune_visual_tokens(model, recipe, method=method):
         raise AssertionError("the block was entered")

@@ -178,11 +178,11 @@ def test_no_drop_before_the_first_layer_that_may(tiny, inputs, monkeypatch):
     """As in Qwen3-VL, whose first layers add features of the picture after they ran."""
     model, processor = tiny
     monkeypatch.setattr(Family, "first_drop_layer", lambda self, config: 2)
-    words = "drops visual tokens at layer 1, but LLaVA-1.5 .* layer 2 .from 0. is the first"
+    words = "drops visual tokens at layer 2, but LLaVA-1.5 .* up to layer 2; layer 3 .counted from 1. is the first"
     refused(model, f"fitprune {words}", recipe_of((0, 1, 0, 0)))
     refused(model, f"fastv.* {words}.*fastv:layer=3 drops there", recipe_of((0, 0, 9, 9)), method="fastv:layer=2")
     refused(model, "before the decoder.*divprune cannot do that", recipe_of((0, 0, 9, 9)), method="divprune")
-    refused(model, "first_drop_layer of the fit", recipe_of((0, 1, 0, 0)))
+    refused(model, "first_drop_layer of the fit, which counts from 0: 2", recipe_of((0, 1, 0, 0)))
     with prune_visual_tokens(model, recipe_of((0, 0, 9, 9))) as trace:
         model(**inputs)
     assert [len(kept) for kept in trace.kept] == [36, 36, 27, 18]

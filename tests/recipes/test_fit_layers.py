@@ -41,7 +41,7 @@ class TestFewerLayers:
 
     def test_layers_that_cannot_save_enough_are_named(self, shapes):
         with pytest.raises(
-            ValueError, match=r"dropping at 2 layers, of which the first is number 8 saves 0\.\d+ at most"
+            ValueError, match=r"dropping at 2 layers, the first of them layer 8 .counted from 1., saves 0\.\d+ at most"
         ):
             fitter_for(shapes["mini"])._wanted(0.5, "both", (7, 9))
 
@@ -58,7 +58,7 @@ class TestFirstDropLayer:
             assert not any(recipe.removed[:first]) and recipe.removed[first]
             assert abs(recipe.achieved_reduction - 0.5) <= 0.002
             assert recipe.alpha > fit_recipe(shapes["mini"], 0.5).alpha
-            assert f"layer {first} on" in recipe.source
+            assert f"layer {first + 1} on, counted from 1" in recipe.source
         assert fit_recipe(shapes["mini"], 0.5, first_drop_layer=0) == fit_recipe(shapes["mini"], 0.5)
 
     def test_both_limits_hold_together(self, shapes):
@@ -69,7 +69,7 @@ class TestFirstDropLayer:
         for layer in (-1, 12, 1.5, True):
             with pytest.raises(ValueError, match="first_drop_layer must be a whole number"):
                 fit_recipe(shapes["mini"], 0.5, first_drop_layer=layer)
-        with pytest.raises(ValueError, match="of which the first is number 7 saves"):
+        with pytest.raises(ValueError, match="the first of them layer 7 .counted from 1., saves"):
             fit_recipe(shapes["mini"], 0.8, first_drop_layer=6)
 
     def test_statistics_of_a_model_whose_first_layers_may_not_drop_say_so(self, shapes):
@@ -78,7 +78,7 @@ class TestFirstDropLayer:
         recipe = fit_recipe(statistics, 0.5)
         assert not any(recipe.removed[:3]) and recipe == fit_recipe(statistics, 0.5, first_drop_layer=3)
         assert not any(fit_recipe(statistics, 0.4, first_drop_layer=5).removed[:5])
-        with pytest.raises(ValueError, match="first_drop_layer is 2, but the layers of .* before 3"):
+        with pytest.raises(ValueError, match="is 2 .counted from 0., but the first 3 layers .* is 3, which is layer 4"):
             fit_recipe(statistics, 0.5, first_drop_layer=2)
 
     @pytest.mark.parametrize("said", ["99", "-3", "x", "1.5"])

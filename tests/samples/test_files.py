@@ -72,10 +72,6 @@ def test_byte_order_mark_and_windows_line_ends(tmp_path):
             r'{"id": "2", "image": "a.png", "question": "Q?", "kind": "\udfff"}',
             "line 2: kind holds .* half a character",
         ),
-        (
-            r'{"id": "\ud800", "image": "a.png", "conversations": [{"from": "human", "value": "Q?"}]}',
-            "line 2: id holds",
-        ),
         ({**GOOD, "id": "2", "answer": ["a"]}, r"line 2: answer must be a text, not \['a'\]"),
         (GOOD, "line 2: the id '1' is that of line 1"),
         ("x" * 1000, r"line 2: not a JSON object: 'x{70,80}\.\.\.$"),
@@ -103,7 +99,14 @@ def test_wrong_lines_are_named(write, line, message):
 def test_bytes_that_are_no_text_are_named(tmp_path):
     path = tmp_path / "b.jsonl"
     path.write_bytes(b'{"id": "\xff\xfe"}\n')
-    with pytest.raises(ValueError, match=r"b\.jsonl, after the first line: it is no text in UTF-8"):
+    with pytest.raises(ValueError, match=r"b\.jsonl: it is no text in UTF-8; save it as UTF-8$"):
+        check_samples(path)
+    path.write_bytes(json.dumps(GOOD).encode("utf-16"))
+    with pytest.raises(ValueError, match=r"b\.jsonl: it is no text in UTF-8 but in UTF-16; save it as UTF-8$"):
+        check_samples(path)
+    lines = [json.dumps({**GOOD, "id": str(number)}) for number in range(9_000)]
+    path.write_bytes("\n".join(lines).encode() + b"\xff")
+    with pytest.raises(ValueError, match=r"b\.jsonl, after line \d+: it is no text in UTF-8"):
         check_samples(path)
 
 

@@ -32,6 +32,24 @@ def array(tmp_path, *entries, indent=None) -> Path:
     return path
 
 
+def test_what_cannot_be_used_of_llavas_form_is_left_out_and_counted(tmp_path, caplog):
+    turns = [{"from": "human", "value": "<image>\n"}, {"from": "gpt", "value": "A key."}]
+    bad = [{"conversations": turns}, {"image": ["a.png"]}, {"conversations": 3}, {"id": None}, {"id": "\ud800"}]
+    entries = [ONE, *(ONE | change for change in bad), ONE]
+    path = tmp_path / "mix.json"
+    path.write_text(json.dumps(entries))
+    assert [sample.id for sample in read_samples(path)] == [ONE["id"], f"{ONE['id']} (2)"] and not caplog.records
+    assert check_samples(path, warns=False) == 2 and not caplog.records
+    assert check_samples(path) == 2
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told.startswith(
+        f"left out 5 entries that cannot be used; the first: {path}, entry 2: question must be a text"
+    )
+    caplog.clear()
+    assert check_samples(array(tmp_path, ONE, ONE | bad[1])) == 1
+    assert f"left out 1 entry that cannot be used: {path}, entry 2: image must be a text" in caplog.text
+
+
 @pytest.mark.parametrize("indent", [None, 0, 2])
 def test_llavas_form_gives_its_first_turn(tmp_path, indent):
     path = array(tmp_path, ONE, {**ONE, "id": 7}, indent=indent)
@@ -93,6 +111,7 @@ def test_an_array_of_plain_objects(tmp_path):
         ("[" + json.dumps(ONE) + "] x", "entry 1: something follows the end of the array: 'x'"),
         ("[" + json.dumps(ONE) + ",]", "entry 2: not a JSON object: ']'"),
         ("[" + json.dumps(ONE | {"conversations": []}) + "]", "entry 1: conversations must have a turn from human"),
+        ("[" + json.dumps(ONE | {"conversations": "x" * 9999}) + "]", "holds no sample that can be used; "),
         ("[" + json.dumps(ONE | {"conversations": "x" * 9999}) + "]", "entry 1: conversations must be a list of turns"),
         ("[" + json.dumps(ONE | {"conversations": [{"from": "human", "value": 3}]}) + "]", "question must be a text"),
         ("[" + json.dumps(ONE | {"image": ["a.png"]}) + "]", "entry 1: image must be a text"),
@@ -130,7 +149,9 @@ def test_csv_with_the_same_columns(tmp_path):
     [
         ("", "holds no sample"),
         ("id,image,question\n", "holds no sample"),
-        ("a,b\n1,2\n", "line 2: there is no id"),
+        ("a,b\n1,2\n", "line 1: it names no columns id, image, question; the first line of a CSV names its colu"),
+        ("1,a.png,What?\n", "names its columns, and this one has '1', 'a.png', 'what?'"),
+        ("id,image\n1,a.png\n", "line 1: it names no column question; "),
         ("id;image;question\n1;a.png;What?\n", "line 1: its columns must be separated by commas: 'id;image;question'"),
         ("id,image,question\n1,a.png\n", "line 2: it has more or fewer columns than the first line"),
         ("id,image,question\n1,a.png,What?,more\n", "line 2: it has more or fewer columns"),

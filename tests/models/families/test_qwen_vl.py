@@ -85,7 +85,7 @@ def test_a_drop_before_deepstack_is_done_is_refused(folders, removed):
     model, processor = load_model(folders["qwen3_vl"], device="cpu")
     inputs = build_inputs(processor, random_picture(180, 120), QUESTION)
     assert family_of(model).first_drop_layer(model.config) == 2
-    refused = pytest.raises(ValueError, match="Qwen3-VL adds features .* up to layer 1; layer 2")
+    refused = pytest.raises(ValueError, match="Qwen3-VL adds features .* up to layer 2; layer 3 .counted from 1.")
     with refused, prune_visual_tokens(model, recipe_for_inputs(model, inputs, removed)):
         model(**inputs)
 
