@@ -16,7 +16,7 @@ import numpy as np
 CONFIDENCE = 0.95
 # Differences with a larger p-value are called none.
 SIGNIFICANT = 0.05
-# So many questions, or pictures, must differ before a paired test can reach that: were all of n for one side, p is 2^(1-n).
+# So many questions, or pictures, must differ before a paired test can reach that: p is 2^(1-n) at least, of n.
 FEWEST_TO_TELL = math.ceil(1 - math.log2(SIGNIFICANT))
 
 
