@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app import figures
 from app.engine import LARGEST_PERCENT, Side, check_name, check_percent
 from app.scenes import percent_in
-from fitprune_core import PruningRecipe
+from fitprune_core import DecoderGeometry, PruningRecipe
 from fitprune_core.checks.words import shown
 from fitprune_core.pruning.methods import METHODS, find_method
 from fitprune_core.run.results import ORIGINAL, Comparison, Pruning
@@ -113,6 +113,44 @@ def sides_if_known(comparison: Comparison) -> Sides:
         return sides_of(comparison.against, comparison)
     except ValueError:
         return Sides()
+
+
+def methods_of(chosen: Sequence[str], more: str) -> list[str]:
+    """The methods that were ticked, and those typed beside them with their options: "fastv:layer=5 random:seed=1".
+
+    Raises ValueError for what is no method, or none of its options.
+    """
+    typed = more.replace(";", " ").split()
+    for method in typed:
+        find_method(method)
+    return [*chosen, *typed]
+
+
+def check_budgets(
+    methods: Sequence[str],
+    percents: Sequence[float],
+    recipe_for: Callable[[float], PruningRecipe],
+    geometry: DecoderGeometry,
+) -> None:
+    """Raise ValueError for a method that cannot save a budget, before anything is answered: FastV after layer 5 of 12
+    saves 63 % at most."""
+    for method in map(find_method, methods):
+        for percent in percents:
+            recipe = recipe_for(percent)
+            try:
+                method.drops(recipe, geometry, recipe.num_visual_tokens)
+            except ValueError as error:
+                raise ValueError(f"{method.label} cannot save {percent:g} %: {error}") from error
+
+
+def placed(label: str, recipe: PruningRecipe, geometry: DecoderGeometry) -> str:
+    """Where a method, as results call it or as it is typed, drops what a recipe would save, in words; "" where its
+    name says all, and for one that is not known or cannot meet the budget."""
+    try:
+        method = find_method(_asked_for(label))
+        return method.placed(method.drops(recipe, geometry, recipe.num_visual_tokens))
+    except ValueError:
+        return ""
 
 
 def original_and(label: str) -> Sides:

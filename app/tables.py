@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 
 from app.parts.table import Sum, TableData
 from fitprune_core.evaluation.outcomes import Given, Outcomes, Side, Summary, is_same, summaries
@@ -12,8 +13,13 @@ from fitprune_core.evaluation.significance import Share
 MOST_ANSWERS = 250_000
 
 
-def table_of(outcomes: Outcomes, title: str, *, has_pictures: bool) -> tuple[TableData, str]:
-    """What the table shows, and what was left out, in words, or nothing."""
+def table_of(
+    outcomes: Outcomes, title: str, *, has_pictures: bool, placed: Callable[[Side], str] = lambda side: ""
+) -> tuple[TableData, str]:
+    """What the table shows, and what was left out, in words, or nothing.
+
+    placed: where a side's method drops, in words.
+    """
     most = max(1, MOST_ANSWERS // len(outcomes.sides))
     count = min(len(outcomes.questions), most)
     left_out = ""
@@ -28,6 +34,7 @@ def table_of(outcomes: Outcomes, title: str, *, has_pictures: bool) -> tuple[Tab
         title=title,
         fingerprint=digest,
         sides=[side.name for side in outcomes.sides],
+        placed=[placed(side) for side in outcomes.sides],
         rows=rows,
         answers=answers,
         marks=["".join(map(_mark, side.answers[:count])) for side in outcomes.sides],

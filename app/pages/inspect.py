@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from PIL import Image
 
+from app import figures
 from app.demo_model.easy_vqa import MISSING, is_installed
 from app.engine import Engine
 from app.pages.compare import CLICK_RUN, ComparePage
-from app.pages.wiring import AT_ONCE, BUDGETS, LOOK, QUIET, number_or_none, refused, told_number
+from app.pages.wiring import AT_ONCE, BUDGETS, LOOK, ONE_LINE, QUIET, more_methods, number_or_none, refused, told_number
 from app.parts.notice import Message, Notice
 from app.parts.sides import Chosen
 from app.parts.table import Table, TableData
 from app.runs import EASY_VQA, MOST_QUESTIONS, SCENES, Run, Runs
 from app.scenes import KnownAnswer
-from app.sides import original_and
+from app.shown import Shown, is_drawn, outcomes_of, picture_of, read_file
+from app.sides import check_budgets, methods_of, original_and, placed
 from app.tables import table_of
 from app.visits import asker_of
 from app.words import sentence
-from fitprune_core import open_picture
 from fitprune_core.evaluation.lmms_logs import read_lmms_logs
-from fitprune_core.evaluation.outcomes import Outcomes, read_results
+from fitprune_core.evaluation.outcomes import Outcomes, Side
 
 _MOST_DRAWN = 1_000  # questions without a zip
-# A file that has one line, see theme.css.
-_LINE: dict[str, Any] = {"height": 40, "elem_classes": "one-line"}
+_DRAWN = "The questions are about drawn scenes, whose pictures are drawn when they are looked at."
 _TELL_PICTURE = """(file) => {
   window.dispatchEvent(new CustomEvent('fitprune:row-picture', { detail: (file && file.url) || '' }));
 }"""
@@ -40,8 +41,8 @@ class Parts:
     """The components that events read and write.
 
     `token` is that of the visitor's run, kept in his browser; `shown` that of the run whose table is shown, which stays
-    while another one runs, and None where it is a file's; `title` says of what the table is. `picture` is not seen: the
-    table draws what it holds.
+    while another one runs, or the file, if its rows can be drawn, or else None; `title` says of what the table is.
+    `picture` is not seen: the table draws what it holds.
     """
 
     results: gr.File
@@ -51,6 +52,7 @@ class Parts:
     count: gr.Slider
     methods: gr.CheckboxGroup
     budgets: gr.CheckboxGroup
+    more: gr.Textbox
     run: gr.Button
     stop: gr.Button
     notice: Notice
@@ -76,7 +78,7 @@ class InspectPage:
     def __init__(self, engine: Engine, runs: Runs) -> None:
         self.engine, self.runs = engine, runs
 
-    def open_results(self, results: str | None, pruned_log: str | None, shown: str | None, before: str) -> dict:
+    def open_results(self, results: str | None, pruned_log: str | None, shown: Shown, before: str) -> dict:
         """Show a table of `evaluate`, or the two logs of lmms-eval; nothing more of them, once they are taken away.
 
         shown, before: the run, if it is one, and the title of what the table shows until now.
@@ -85,33 +87,37 @@ class InspectPage:
         is_log = results is not None and Path(results).suffix.casefold() == ".jsonl"
         second = {parts.pruned_log: gr.File(visible=is_log)}
         if results is None:
-            return {**second, **({} if shown else self._cleared())}
+            return {**second, **({} if isinstance(shown, str) else self._cleared())}
+        file = None
         try:
             if not is_log:
-                outcomes, title = read_results(results), Path(results).name
+                outcomes, title = read_file(Path(results)), Path(results).name
+                file = Path(results) if is_drawn(outcomes) else None
             elif pruned_log is None:
                 text = "This is one samples log; give the pruned model's log too, in the second field."
                 return {**second, parts.notice: Message(text=_with_rest(text, before), kind="warning")}
             else:
                 outcomes = read_lmms_logs(results, pruned_log)
                 title = f"{Path(results).name} and {Path(pruned_log).name}"
-            table, left_out = table_of(outcomes, title, has_pictures=False)
+            table, left_out = table_of(outcomes, title, has_pictures=file is not None, placed=self._placed(outcomes))
         except ValueError as error:
             return {**second, parts.notice: Message(text=_with_rest(sentence(error), before), kind="error")}
-        text = left_out or f"{len(outcomes.questions):,} questions, {len(outcomes.sides)} sides."
+        drawn = _DRAWN if file is not None else ""
+        text = " ".join(filter(None, (left_out or _counted(outcomes), drawn)))
         return {
             **second,
             parts.table: table,
             parts.notice: Message(text=text),
             parts.picture: None,
-            parts.shown: None,
+            parts.shown: file,
             parts.title: title,
         }
 
     def _cleared(self) -> dict:
         """The file whose table was shown is gone."""
         parts = self.parts
-        return {parts.table: TableData(), parts.notice: Message(text=""), parts.picture: None, parts.title: ""}
+        gone = {parts.picture: None, parts.shown: None, parts.title: ""}
+        return {parts.table: TableData(), parts.notice: Message(text=""), **gone}
 
     def begin(
         self,
@@ -120,12 +126,14 @@ class InspectPage:
         count: int,
         methods: list[str],
         budgets: list[int],
+        more: str,
         token: str,
         request: gr.Request,
     ) -> dict[Any, Any]:
-        """Begin a run; one that this visitor has on the way ends."""
+        """Begin a run; one that this visitor has on the way ends. more: methods with options, see `methods_of`."""
         try:
-            asker = asker_of(request)
+            asker, methods = asker_of(request), methods_of(methods, more)
+            check_budgets(methods, budgets, self.engine.recipe_for, self.engine.geometry)
             run = self.runs.ask(token, questions, int(count), budgets, methods, source=source, asker=asker)
         except ValueError as error:
             return refused(error, self.runs.find(token), self.parts.notice, self.parts.timer)
@@ -153,15 +161,14 @@ class InspectPage:
             run.stop()
         return self.look_after(token)
 
-    def look(self, token: str | None, event: gr.EventData) -> dict:
+    def look(self, shown: Shown, event: gr.EventData) -> dict:
         """A row was chosen: show its picture."""
-        path = self._picture_of(token, event)
-        return {self.parts.picture: open_picture(path) if path else None}
+        return {self.parts.picture: self._picture_of(shown, event)}
 
-    def open_row(self, token: str | None, event: gr.EventData, compare: ComparePage) -> dict:
+    def open_row(self, shown: Shown, event: gr.EventData, compare: ComparePage) -> dict:
         """A row is to be compared: its picture, its question, what is right, and its side's method and budget."""
-        path, outcomes = self._picture_of(token, event), self._outcomes_of(token)
-        if path is None or outcomes is None:
+        picture, outcomes = self._picture_of(shown, event), outcomes_of(shown, self.runs)
+        if picture is None or outcomes is None:
             raise gr.Error("This row has no picture here.", print_exception=False)
         side = outcomes.sides[told_number(event, "side", len(outcomes.sides))]
         parts, reduction = compare.parts, side.reduction
@@ -169,7 +176,7 @@ class InspectPage:
         asked = outcomes.questions[told_number(event, "index", len(outcomes.questions))]
         known = KnownAnswer(asked.text, asked.expected) if asked.expected else None
         sides = {parts.sides: Chosen.of(original_and(side.method))}
-        return {parts.picture: open_picture(path), parts.question: asked.text, parts.seed: known, **sides, **budget}
+        return {parts.picture: picture, parts.question: asked.text, parts.seed: known, **sides, **budget}
 
     def _status(self, run: Run) -> dict:
         parts = self.parts
@@ -185,9 +192,9 @@ class InspectPage:
         if not run.results.is_file():
             return {**over, parts.notice: Message(text="Stopped before the first answer.")}
         try:
-            outcomes = _read(run.results, run.results.stat().st_mtime_ns)
+            outcomes = read_file(run.results)
             title = f"{self.engine.model_name}, {run.plan.title}"
-            table, left_out = table_of(outcomes, title, has_pictures=True)
+            table, left_out = table_of(outcomes, title, has_pictures=True, placed=self._placed(outcomes))
         except ValueError as error:
             return {**over, parts.notice: Message(text=sentence(error), kind="error")}
         stopped = "Stopped; these are the answers so far." if run.state == "stopped" else ""
@@ -195,23 +202,25 @@ class InspectPage:
         told = {parts.title: title, parts.notice: Message(text=text)}
         return {**over, parts.table: table, parts.shown: run.token, **told}
 
-    def _picture_of(self, token: str | None, event: gr.EventData) -> Path | None:
-        """The picture of the row of a run that an event is about, inside its folder; None where there is none."""
-        run, outcomes = self.runs.find(token), self._outcomes_of(token)
-        if run is None or outcomes is None:
-            return None
-        index = number_or_none(event, "index", len(outcomes.questions))
-        if index is None:
-            return None
-        path = (run.pictures / outcomes.questions[index].picture).resolve()
-        return path if path.is_relative_to(run.folder.resolve()) and path.is_file() else None
+    def _placed(self, outcomes: Outcomes) -> Callable[[Side], str]:
+        """Where a side's method drops, in words; of another model's sides, and budgets that are not here, nothing."""
 
-    def _outcomes_of(self, token: str | None) -> Outcomes | None:
-        """The answers of a run that is over; None for one that is not."""
-        run = self.runs.find(token)
-        if run is None or run.is_busy or not run.results.is_file():
-            return None
-        return _read(run.results, run.results.stat().st_mtime_ns)
+        def words(side: Side) -> str:
+            if not side.reduction or outcomes.model != self.engine.model_name:
+                return ""
+            try:
+                recipe = self.engine.recipe_for(figures.percent(side.reduction))
+            except ValueError:
+                return ""
+            return placed(side.method, recipe, self.engine.geometry)
+
+        return words
+
+    def _picture_of(self, shown: Shown, event: gr.EventData) -> Image.Image | None:
+        """The picture of the row that an event is about, None where there is none."""
+        outcomes = outcomes_of(shown, self.runs)
+        index = None if outcomes is None else number_or_none(event, "index", len(outcomes.questions))
+        return None if outcomes is None or index is None else picture_of(outcomes.questions[index], shown, self.runs)
 
     def welcome(self, demo: gr.Blocks) -> None:
         """What happens when somebody opens the page; events of a page belong to the Blocks around it."""
@@ -223,10 +232,8 @@ def _with_rest(words: str, title: str) -> str:
     return f"{words} The table is still that of {title}." if title else words
 
 
-@lru_cache(maxsize=8)
-def _read(path: Path, changed: int) -> Outcomes:
-    """The answers in a table, read once for each time that it was `changed`."""
-    return read_results(path)
+def _counted(outcomes: Outcomes) -> str:
+    return f"{len(outcomes.questions):,} questions, {len(outcomes.sides)} sides."
 
 
 def create_inspect(
@@ -260,17 +267,17 @@ def _create_controls(engine: Engine) -> dict[str, Any]:
         gr.Markdown("A table of `evaluate`, or two logs of lmms-eval.")
         results = gr.File(
             label="Results, CSV or JSONL",
-            file_types=[".csv", ".jsonl"], elem_id="results-file", **_LINE,
+            file_types=[".csv", ".jsonl"], elem_id="results-file", **ONE_LINE,
         )  # fmt: skip
         pruned_log = gr.File(
             label="Pruned log, JSONL", file_types=[".jsonl"], visible=False,
-            elem_id="pruned-file", **_LINE,
+            elem_id="pruned-file", **ONE_LINE,
         )  # fmt: skip
     with gr.Accordion("Ask many questions", open=True):
         gr.Markdown("About pictures of yours, or about what is here.")
         questions = gr.File(
             label="Zip of samples",
-            file_types=[".zip"], elem_id="questions-file", **_LINE,
+            file_types=[".zip"], elem_id="questions-file", **ONE_LINE,
         )  # fmt: skip
         source = gr.Radio(
             [("New scenes", SCENES), ("easy-VQA's test split", EASY_VQA)],
@@ -284,6 +291,7 @@ def _create_controls(engine: Engine) -> dict[str, Any]:
             list(engine.methods), value=["fitprune", "random"], label="Methods", elem_id="methods"
         )
         budgets = gr.CheckboxGroup(list(BUDGETS), value=[60], label="Visual FLOPs to save, %", elem_id="budgets")
+        more = more_methods("ask-more")
         with gr.Row(elem_id="ask-actions"):
             run = gr.Button("Ask", variant="primary", elem_id="ask")
             stop = gr.Button("Stop", elem_id="ask-stop", interactive=False)
@@ -296,6 +304,7 @@ def _create_controls(engine: Engine) -> dict[str, Any]:
         "count": count,
         "methods": methods,
         "budgets": budgets,
+        "more": more,
         "run": run,
         "stop": stop,
     }
@@ -310,7 +319,7 @@ def _wire(page: InspectPage, compare: ComparePage, tabs: gr.Tabs) -> None:
         [parts.table, parts.notice, parts.picture, parts.shown, parts.title, parts.pruned_log],
         **QUIET,
     )
-    asked = [parts.questions, parts.source, parts.count, parts.methods, parts.budgets, parts.token]
+    asked = [parts.questions, parts.source, parts.count, parts.methods, parts.budgets, parts.more, parts.token]
     begun = parts.run.click(page.begin, asked, [parts.token, *shown], **QUIET)
     begun.then(None, None, None, js=_SHOW_NOTICE)
     parts.stop.click(page.stop, parts.token, shown, **AT_ONCE)
@@ -318,7 +327,7 @@ def _wire(page: InspectPage, compare: ComparePage, tabs: gr.Tabs) -> None:
     parts.table.look(page.look, parts.shown, parts.picture, trigger_mode="multiple", **AT_ONCE)
     parts.picture.change(None, parts.picture, None, js=_TELL_PICTURE)
 
-    def open_row(shown: str | None, event: gr.EventData) -> dict:
+    def open_row(shown: Shown, event: gr.EventData) -> dict:
         return {tabs: gr.Tabs(selected="compare"), **page.open_row(shown, event, compare)}
 
     of = compare.parts

@@ -14,7 +14,7 @@ import gradio as gr
 from app.engine import LARGEST_PERCENT, Engine
 from app.guard import NOT_OURS
 from app.pages.compare import CLICK_RUN, ComparePage
-from app.pages.wiring import AT_ONCE, BUDGETS, LOOK, QUIET, refused, told
+from app.pages.wiring import AT_ONCE, BUDGETS, LOOK, ONE_LINE, QUIET, refused, told
 from app.parts.curves import Curve, Curves, CurvesData, curve_of, recipes_of
 from app.parts.notice import Message, Notice
 from app.parts.sides import Chosen
@@ -75,7 +75,8 @@ class RecipesPage:
         for folder in sorted(path for path in RECIPES.iterdir() if path.is_dir()):
             for recipe in published_recipes(folder.name):
                 group = f"{folder.name}, published by the authors"
-                found.append(curve_of(recipe, group, shown=round(100 * recipe.reduction) == _SHOWN))
+                curve = curve_of(recipe, group, shown=round(100 * recipe.reduction) == _SHOWN)
+                found.append(curve.model_copy(update={"about": ""}))  # the group says it
         return found
 
     def add(self, path: str | None, own: list[dict[str, Any]]) -> dict:
@@ -135,7 +136,7 @@ class RecipesPage:
             curve = _fitted(run)
         except (ValueError, OSError) as error:
             return {**over, parts.notice: Message(text=sentence(error), kind="error")}
-        done = f"Fitted from {run.total} samples: it saves {100 * curve.achieved:.1f} % of visual FLOPs."
+        done = f"Fitted from {run.total:,} samples: it saves {100 * curve.achieved:.1f} % of visual FLOPs."
         return {**over, **self._with(own, curve, f"fitted on {run.plan.title}", done)}
 
     def open_recipe(self, event: gr.EventData, own: list[dict[str, Any]], compare: ComparePage) -> dict:
@@ -202,17 +203,14 @@ def create_recipes(
     page = RecipesPage(engine, runs)
     with gr.Row(elem_classes="page-columns", equal_height=False):
         with gr.Column(elem_classes="page-controls", scale=0):
-            upload = gr.File(label="Recipe, JSON", file_types=[".json"], height=132, elem_id="recipe-file")
+            upload = gr.File(label="Recipe, JSON", file_types=[".json"], elem_id="recipe-file", **ONE_LINE)
             gr.Markdown("Pictures and a samples file in a zip; without one, new scenes.")
-            questions = gr.File(
-                label="Samples, zip", file_types=[".zip"],
-                height=132, elem_id="fit-file",
-            )  # fmt: skip
+            questions = gr.File(label="Samples, zip", file_types=[".zip"], elem_id="fit-file", **ONE_LINE)
             scenes = gr.Slider(8, 200, 32, step=8, label="New scenes", elem_id="fit-scenes", buttons=[])
             percent = gr.Slider(
                 1, LARGEST_PERCENT, 60, step=1, label="Visual FLOPs to save, %", elem_id="fit-budget", buttons=[]
             )
-            with gr.Row():
+            with gr.Row(elem_id="fit-actions"):
                 run = gr.Button("Fit a recipe", variant="primary", elem_id="fit")
                 stop = gr.Button("Stop", elem_id="fit-stop", interactive=False)
             gr.Markdown("It goes on when you close the page, and is kept a day.")

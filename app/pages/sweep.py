@@ -13,13 +13,13 @@ import gradio as gr
 from app.engine import LARGEST_PERCENT, Engine, check_ways
 from app.inputs import check_request
 from app.pages.compare import CLICK_RUN, ComparePage
-from app.pages.wiring import AT_ONCE, BUDGETS, NOT_OURS, QUIET, told, told_number
+from app.pages.wiring import AT_ONCE, BUDGETS, NOT_OURS, QUIET, more_methods, told, told_number
 from app.parts.grid import Cell, Grid, GridData
 from app.parts.notice import Message, Notice
 from app.parts.sides import Chosen
 from app.presentation import data_uri
-from app.scenes import KnownAnswer, true_answer
-from app.sides import original_and
+from app.scenes import KnownAnswer, is_right, true_answer
+from app.sides import Sides, check_budgets, methods_of, placed
 from app.uploads import Upload
 from app.visits import Waiting, address_of, sweeper, visit
 from app.words import duration, failure
@@ -27,6 +27,7 @@ from fitprune_core import Comparison
 
 _METHODS = ("fitprune", "random", "uniform", "cross-only", "fastv")
 _THUMBNAIL = 220
+_BEGINNING = "Beginning…"
 _READY = "Choose methods and budgets. The picture and the question are those of Compare."
 
 
@@ -35,6 +36,7 @@ class SweepPage:
 
     grid: Grid  # these are set by `create_sweep`
     notice: Notice
+    stop_button: gr.Button
     asked: gr.State  # what the grid is about: the path of its picture, its question, and the seed of its scene
 
     def __init__(self, engine: Engine) -> None:
@@ -47,16 +49,23 @@ class SweepPage:
         seed: int | KnownAnswer | None,
         methods: Sequence[str],
         percents: Sequence[float],
+        more: str,
         request: gr.Request,
     ) -> AsyncGenerator[dict, None]:
-        """Answer in every way, showing each as it comes. What the visitor ran before ends, here and on Compare."""
+        """Answer in every way, showing each as it comes. What the visitor ran before ends, here and on Compare.
+
+        more: methods with options beside those that were ticked, see `methods_of`.
+        """
         line, grid, began = self.engine.line, GridData(), 0.0
+        over = {self.stop_button: gr.Button(interactive=False)}
         line.end(sweeper(request), replaced=True)
         try:
-            percents, methods = check_ways(sorted(percents), list(methods))
+            percents, methods = check_ways(sorted(percents), methods_of(methods, more))
+            check_budgets(methods, percents, self.engine.recipe_for, self.engine.geometry)
             picture, question = check_request(picture, question, percents[0], self.engine.limits)
             line.end(str(request.session_hash))
             place = line.join(sweeper(request), address_of(request))
+            yield {self.stop_button: gr.Button(interactive=True), self.notice: Message(text=_BEGINNING)}
             asked = (str(picture.path), question, seed)
             work = partial(self._work, picture, question, seed, methods, percents)
             async with contextlib.aclosing(visit(line, place, work, picture.held())) as items:
@@ -67,12 +76,12 @@ class SweepPage:
                     elif isinstance(item, Waiting) and not item.is_turn:
                         yield {self.notice: Message(text=item.in_words())}
         except Exception as error:
-            yield {self.notice: Message(text=failure(error, "a sweep"), kind="error")}
+            yield {**over, self.notice: Message(text=failure(error, "a sweep"), kind="error")}
             return
         if not place.is_replaced:
             is_done = all(cell is not None for line in grid.cells for cell in line)
             words = "Done. Decoding is greedy; each answer was given once." if grid.cells and is_done else "Stopped."
-            yield {self.notice: Message(text=words)}
+            yield {**over, self.notice: Message(text=words)}
 
     def _work(
         self,
@@ -92,18 +101,31 @@ class SweepPage:
             picture=data_uri(image, _THUMBNAIL),
             truth=true_answer(seed, question) or "",
             methods=list(methods),
+            placed=[self._placed(method, percents) for method in methods],
             percents=list(percents),
             cells=[[None] * len(percents) for _ in methods],
         )
         yield grid
+        truth = grid.truth or None
         for number, item in enumerate(self.engine.sweep(image, question, percents, methods, should_stop)):
             row, column = divmod(number, len(percents))
             cells = [list(line) for line in grid.cells]
-            cells[row][column] = _cell(item)
+            cells[row][column] = _cell(item, truth)
             run = item.original
             original = {"original": run.answer, "gflops": run.visual_gflops, "margin": run.margin, "ms": run.total_ms}
-            grid = grid.model_copy(update={"cells": cells, **original})
+            right = None if truth is None else is_right(run.answer, truth)
+            grid = grid.model_copy(update={"cells": cells, "right": right, **original})
             yield grid
+
+    def _placed(self, method: str, percents: Sequence[float]) -> str:
+        """Where a method drops at these budgets, if its name does not say it: "after layer 2, as in its paper; after
+        layer 1 at 90 %"."""
+        at: dict[str, list[str]] = {}
+        for percent in percents:
+            if words := placed(method, self.engine.recipe_for(percent), self.engine.geometry):
+                at.setdefault(words, []).append(f"{percent:g}")
+        first, *others = at or [""]
+        return "; ".join([first, *(f"{words} at {' and '.join(at[words])} %" for words in others)])
 
     def stop(self, request: gr.Request) -> None:
         """End the visitor's sweep; what was answered stays."""
@@ -113,12 +135,13 @@ class SweepPage:
         self, compare: ComparePage, event: gr.EventData, asked: tuple[str, str, int | KnownAnswer | None] | None
     ) -> dict:
         """A cell is to be seen in Compare, with the picture and the question that were swept."""
-        method = told(event, "method")
-        if method not in self.engine.methods:
-            raise gr.Error(NOT_OURS, print_exception=False)
+        try:
+            sides = Sides(right=told(event, "method"))
+        except ValueError as error:
+            raise gr.Error(NOT_OURS, print_exception=False) from error
         percent = told_number(event, "percent", LARGEST_PERCENT + 1)
         parts = compare.parts
-        ways = {parts.percent: percent, parts.sides: Chosen.of(original_and(method))}
+        ways = {parts.percent: percent, parts.sides: Chosen.of(sides)}
         if asked is None:
             return ways
         path, question, seed = asked
@@ -137,10 +160,11 @@ def progress(grid: GridData, began: float) -> str:
     return f"{done} of {len(cells)} answered, about {duration(left)} left"
 
 
-def _cell(item: Comparison) -> Cell:
+def _cell(item: Comparison, truth: str | None) -> Cell:
     return Cell(
         answer=item.pruned.answer,
         same=item.agree,
+        right=None if truth is None else is_right(item.pruned.answer, truth),
         left=len(item.kept[-1]),
         gflops=item.pruned.visual_gflops,
         margin=item.pruned.margin,
@@ -158,9 +182,10 @@ def create_sweep(engine: Engine, compare: ComparePage, tabs: gr.Tabs) -> SweepPa
             budgets = gr.CheckboxGroup(
                 list(range(10, 91, 10)), value=list(BUDGETS), label="Visual FLOPs to save, %", elem_id="sweep-budgets"
             )
+            more = more_methods("sweep-more")
             with gr.Row(elem_id="sweep-actions"):
                 run = gr.Button("Sweep", variant="primary", elem_id="sweep")
-                stop = gr.Button("Stop", elem_id="sweep-stop")
+                page.stop_button = gr.Button("Stop", elem_id="sweep-stop", interactive=False)
             page.notice = Notice(Message(text=_READY), elem_id="sweep-notice", elem_classes="bare")
         with gr.Column(elem_classes="page-results", scale=1):
             page.grid = Grid(GridData(), elem_id="grid", elem_classes="bare")
@@ -168,13 +193,13 @@ def create_sweep(engine: Engine, compare: ComparePage, tabs: gr.Tabs) -> SweepPa
     of_compare = [compare.parts.picture, compare.parts.question, compare.parts.seed]
     run.click(
         page.run,
-        [*of_compare, methods, budgets],
-        [page.grid, page.notice, page.asked],
+        [*of_compare, methods, budgets, more],
+        [page.grid, page.notice, page.stop_button, page.asked],
         trigger_mode="multiple",
         concurrency_limit=None,
         **QUIET,
     )
-    stop.click(page.stop, None, None, **AT_ONCE)
+    page.stop_button.click(page.stop, None, None, **AT_ONCE)
 
     def open_cell(event: gr.EventData, asked: tuple[str, str, int | KnownAnswer | None] | None) -> dict:
         return {tabs: gr.Tabs(selected="compare"), **page.open_cell(compare, event, asked)}

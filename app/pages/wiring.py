@@ -17,8 +17,23 @@ QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 AT_ONCE: dict[str, Any] = {**QUIET, "queue": False}
 # Budgets in percent that pages offer or show at first.
 BUDGETS = (20, 40, 60, 80, 90)
+# A file that has one line, see theme.css.
+ONE_LINE: dict[str, Any] = {"height": 40, "elem_classes": "one-line"}
 # Seconds between two looks at a run in the background.
 LOOK = 1.0
+
+
+def more_methods(elem_id: str) -> gr.Textbox:
+    """A line for methods with options, beside those that are ticked; see `app.sides.methods_of`."""
+    return gr.Textbox(
+        label="More methods, with options",
+        show_label=False,
+        placeholder="more, with options: fastv:layer=1",
+        max_length=200,
+        lines=1,
+        elem_id=elem_id,
+        elem_classes="more-methods",
+    )
 
 
 def refused(error: Exception, run: Run | None, notice: Notice, timer: gr.Timer) -> dict:

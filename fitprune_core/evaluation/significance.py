@@ -16,6 +16,8 @@ import numpy as np
 CONFIDENCE = 0.95
 # Differences with a larger p-value are called none.
 SIGNIFICANT = 0.05
+# So many questions, or pictures, must differ before a paired test can reach that: p is 2^(1-n) at least, of n.
+FEWEST_TO_TELL = math.ceil(1 - math.log2(SIGNIFICANT))
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,8 @@ class McNemar:
 
     p: of McNemar's exact test (1947), two-sided: how often a difference at least as large comes by chance. asked: how
     many questions there were; 0 where nobody said. pictures: how many they were about, if fewer: the test is then by
-    picture, see `paired`. error: the standard error of `difference`.
+    picture, see `paired`. error: the standard error of `difference`. apart: how many pictures the two ways differ
+    about, where the test is by picture.
     """
 
     lost: int
@@ -87,6 +90,17 @@ class McNemar:
     asked: int = 0
     pictures: int = 0
     error: float = 0.0
+    apart: int = 0
+
+    @property
+    def differing(self) -> int:
+        """Of how many signs the test is made: the questions that one way alone got right, or the pictures."""
+        return self.apart if self.pictures else self.lost + self.won
+
+    @property
+    def can_tell(self) -> bool:
+        """Whether the p-value could have become small enough, had all that differs been for one side."""
+        return self.differing >= FEWEST_TO_TELL
 
     def difference(self) -> tuple[float, float, float] | None:
         """How much larger the second's share of right answers is, and the ends of its t interval over the questions,
@@ -105,11 +119,18 @@ class McNemar:
 
     @property
     def in_words(self) -> str:
-        """ "lost 61, won 19, McNemar p < 0.001", and that there is no difference where there is none to speak of."""
+        """ "lost 61, won 19, McNemar p < 0.001", and that there is no difference where there is none to speak of.
+
+        Where too few differ a p-value would say nothing: "lost 4, won 0, too few differ to tell (4; 6 are needed)".
+        """
+        counts = f"lost {self.lost}, won {self.won}"
+        if not self.can_tell:
+            what = "too few pictures differ" if self.pictures else "too few differ"
+            return f"{counts}, {what} to tell ({self.differing}; {FEWEST_TO_TELL} are needed)"
         p = "p < 0.001" if self.p < 0.001 else f"p = {self.p:.3f}" if self.p < 0.1 else f"p = {self.p:.2f}"
         none = ", no difference beyond chance" if self.p > SIGNIFICANT else ""
         test = f"{p} by picture" if self.pictures else f"McNemar {p}"
-        return f"lost {self.lost}, won {self.won}, {test}{none}"
+        return f"{counts}, {test}{none}"
 
 
 def mcnemar(lost: int, won: int, asked: int = 0) -> McNemar:
@@ -140,7 +161,8 @@ def paired(first: Sequence[bool], second: Sequence[bool], pictures: Sequence[Has
     net = np.bincount(of_picture, np.asarray(second, dtype=np.float64) - np.asarray(first, dtype=np.float64))
     apart = net - counts * (won - lost) / asked
     error = math.sqrt(known / max(known - 1, 1) * float(apart @ apart)) / asked
-    return McNemar(lost, won, _sign_flip_p(np.rint(net).astype(np.int64)), asked, known, error)
+    whole = np.rint(net).astype(np.int64)
+    return McNemar(lost, won, _sign_flip_p(whole), asked, known, error, int(np.count_nonzero(whole)))
 
 
 def _sign_flip_p(net: np.ndarray) -> float:

@@ -108,7 +108,8 @@ class PruningRecipe:
         if not isinstance(entries, dict):
             raise ValueError(f"a recipe is a JSON object, not {type(entries).__name__}")
         if entries.get("schema") != SCHEMA or isinstance(entries.get("schema"), bool):
-            raise ValueError(f"schema is {shown(entries.get('schema'))}; this version reads schema {SCHEMA}")
+            found = f"schema is {shown(entries['schema'])}" if "schema" in entries else "it says no schema"
+            raise ValueError(f"{found}; this version reads schema {SCHEMA}")
         names = [field.name for field in fields(cls)]
         missing = [name for name in names if name not in entries and name != "image_aspect"]
         if missing:
@@ -126,6 +127,8 @@ class PruningRecipe:
     def load(cls, path: str | os.PathLike) -> PruningRecipe:
         """Read a recipe file. Raises ValueError naming the file and what is wrong with it."""
         entries = read_json(path, "recipe")
+        if not isinstance(entries, dict) or {"schema", "removed"}.isdisjoint(entries):
+            raise ValueError(f"{named(path)} is not a recipe: it has neither schema nor removed, as `fit` writes them")
         try:
             return cls.from_dict(entries)
         except ValueError as error:

@@ -212,7 +212,8 @@ class FakeEngine:
                     is_right = number % 2 == 0
                     answer = sample.answer if is_right else "something else"
                     flops = 2.0 * (1 - percent / 100)
-                    writer.writerow([sample.id, percent / 100, method, answer, str(int(is_right)), flops, *about])
+                    label = find_method(method).label
+                    writer.writerow([sample.id, percent / 100, label, answer, str(int(is_right)), flops, *about])
                 progress(number + 1, len(asked))
                 time.sleep(self.delay)
 

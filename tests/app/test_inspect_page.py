@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import gradio as gr
 import pytest
 
+from app.demo_model.crowded import scene_of
 from app.pages.inspect import InspectPage
 from app.runs import Runs
 from app.scenes import KnownAnswer
+from app.shown import outcomes_of
 from tests.app.fake_engine import FakeEngine
 from tests.browser.pages import write_results
 
+ERRORS = Path(__file__).parents[2] / "assets" / "guide" / "errors.csv"
+COMPARE = SimpleNamespace(
+    parts=SimpleNamespace(**{name: name for name in ("picture", "question", "seed", "percent", "sides")})
+)
+REQUEST = SimpleNamespace(session_hash="mine", client=None)
 NAMES = ("results", "pruned_log", "notice", "table", "picture", "token", "shown", "title", "timer", "stop")
 
 
@@ -85,12 +94,57 @@ def test_a_stop_is_heard_before_the_batch_is_over(page, monkeypatch):
 
 def test_a_row_opens_with_the_answer_that_is_right(page):
     run = asked(page)
-    outcomes = page._outcomes_of(run.token)
-    names = ("picture", "question", "seed", "percent", "sides")
-    compare = SimpleNamespace(parts=SimpleNamespace(**{name: name for name in names}))
+    outcomes = outcomes_of(run.token, page.runs)
     event = SimpleNamespace(_data={"index": 1, "side": 1})
-    row, filled = outcomes.questions[1], page.open_row(run.token, event, compare)
+    row, filled = outcomes.questions[1], page.open_row(run.token, event, COMPARE)
     assert filled["seed"] == KnownAnswer(row.text, row.expected) and row.expected
     assert filled["question"] == row.text and filled["percent"] == 60
     with pytest.raises(gr.Error, match="no picture"):
-        page.open_row("nobody's", event, compare)
+        page.open_row("nobody's", event, COMPARE)
+
+
+def test_rows_of_a_file_about_drawn_scenes_are_drawn_and_opened(page):
+    told = page.open_results(str(ERRORS), None, None, "")
+    assert told["table"].has_pictures and told["shown"] == ERRORS and "drawn" in told["notice"].text
+    ids = [row[0] for row in told["table"].rows]
+    event = SimpleNamespace(_data={"index": ids.index("30-409"), "side": told["table"].sides.index("fitprune 60 %")})
+    filled = page.open_row(ERRORS, event, COMPARE)
+    number = 3_030_000_409  # which the guide of errors has in its address
+    assert filled["picture"].tobytes() == scene_of(number).draw().tobytes()
+    assert page.look(ERRORS, event)["picture"].size == filled["picture"].size
+    assert (filled["question"], filled["seed"].answer, filled["percent"]) == ("what's on the blue sign", "9Y", 60)
+    assert page.open_results(None, None, ERRORS, "errors.csv")["table"].rows == []
+
+
+def test_rows_that_only_look_like_those_of_drawn_scenes_have_no_picture(page, results):
+    told = page.open_results(results, None, None, "")
+    assert not told["table"].has_pictures and told["shown"] is None
+    with pytest.raises(gr.Error, match="no picture"):
+        page.open_row(told["shown"], SimpleNamespace(_data={"index": 0, "side": 1}), COMPARE)
+
+
+def test_a_side_says_where_its_method_drops_where_that_decides(page, tmp_path):
+    run = page.runs.ask(None, None, 10, [60, 90], ["fitprune", "fastv", "fastv:layer=1"])
+    until = time.monotonic() + 30
+    while run.is_busy and time.monotonic() < until:
+        time.sleep(0.01)
+    table = page.look_after(run.token)["table"]
+    assert dict(zip(table.sides, table.placed, strict=True)) == {
+        "original": "",
+        "fitprune 60 %": "",
+        "fitprune 90 %": "",
+        "fastv 60 %": "after layer 2, as in its paper",
+        "fastv 90 %": "after layer 1",  # after two of twelve all that is left is a sixth
+        "fastv(layer=1) 60 %": "after layer 1",
+        "fastv(layer=1) 90 %": "after layer 1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [("guess", "choose one of"), ("fastv:layer=5", r"cannot save 80 %.*after layer 5"), ("random:sed=1", "no option")],
+)
+def test_what_cannot_be_asked_is_told_before_anything_is(page, more, words):
+    told = page.begin(None, "scenes", 10, ["fitprune"], [60, 80], more, "", REQUEST)
+    assert told["notice"].kind == "error" and re.search(words, told["notice"].text, re.DOTALL)
+    assert not page.runs.folder.exists() or not list(page.runs.folder.iterdir())

@@ -63,6 +63,14 @@ def test_what_is_no_recipe_is_told_in_a_sentence(page, tmp_path, content):
     told = page.add(str(tmp_path / "bad.json"), [])
     assert set(told) == {"notice"} and told["notice"].kind == "error"
     assert str(tmp_path) not in told["notice"].text
+    if content in ("{}", "[1, 2]"):
+        assert told["notice"].text.startswith("bad.json is not a recipe")
+
+
+def test_what_the_group_says_is_not_said_again_and_a_name_of_ones_own_hides_no_budget(page, tiny_engine, tmp_path):
+    assert {curve.about for curve in page.here() if "published" in curve.group} == {""}
+    tiny_engine.recipe_for(30).save(tmp_path / "mine.json")
+    assert page.add(str(tmp_path / "mine.json"), [])["curves"].curves[0].about.startswith("for 30 %, fitted from")
 
 
 def test_of_a_visitors_recipes_the_oldest_goes_and_that_is_said(page, tiny_engine, tmp_path):

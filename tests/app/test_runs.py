@@ -202,10 +202,10 @@ def test_what_cannot_begin_is_told_without_a_word_over_the_progress_of_what_runs
     )
     request = SimpleNamespace(session_hash="visitor", client=None)
     asked = (None, "scenes", 10, [], [60])
-    alone = page.begin(*asked, "", request)
+    alone = page.begin(*asked, "", "", request)
     assert alone["notice"].text == "Choose at least one method and one budget." and told == []
     run = begin(runs)
-    assert list(page.begin(*asked, run.token, request)) == ["timer"]
+    assert list(page.begin(*asked, "", run.token, request)) == ["timer"]
     assert told == ["Choose at least one method and one budget."] and run.is_busy
     run.stop()
     wait_for(run)
@@ -278,7 +278,7 @@ def test_only_a_number_of_a_row_shows_a_picture(engine, runs, monkeypatch, index
     page = InspectPage(engine, runs)
     page.parts = SimpleNamespace(picture="picture")
     outcomes = SimpleNamespace(questions=[SimpleNamespace(picture=f"{number}.png") for number in range(3)])
-    monkeypatch.setattr(page, "_outcomes_of", lambda token: outcomes)
+    monkeypatch.setattr("app.pages.inspect.outcomes_of", lambda shown, runs: outcomes)
     run = begin(runs)
     assert page.look(run.token, SimpleNamespace(_data={"index": 1}))["picture"] is not None
     assert page.look(run.token, SimpleNamespace(_data={"index": index}))["picture"] is None

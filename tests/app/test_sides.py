@@ -65,6 +65,12 @@ def test_every_method_has_a_sentence(method):
     assert {kind.name: kind.about for kind in Chosen.of(Sides()).kinds}[method] == about(method)
 
 
+def test_what_may_be_typed_says_what_is_meant_where_nothing_is():
+    kinds = {kind.name: kind.options for kind in Chosen.of(Sides()).kinds}
+    assert kinds["fastv"] == "layer=2, as in its paper" and kinds["fitprune+"] == "layer=half of all"
+    assert kinds["random"] == "seed=0, schedule=recipe" and not any("None" in options for options in kinds.values())
+
+
 def compared(
     first: str | None, second="fitprune", answers=("a red car", "a blue car"), percent=60.0, first_percent=60.0
 ):

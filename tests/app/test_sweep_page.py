@@ -14,6 +14,7 @@ from app.pages.compare import ComparePage, create_compare
 from app.pages.sweep import SweepPage, create_sweep
 from app.parts.notice import Message
 from app.presentation import idle_board
+from app.scenes import KnownAnswer
 from app.uploads import Upload
 from tests.app.fake_engine import FakeEngine, make_comparison
 
@@ -39,7 +40,8 @@ def pages(laid_out):
     engine = FakeEngine(("a red car", "a blue car"), delay=0.1)
     compare, sweep = ComparePage(engine, laid_out[0].examples), SweepPage(engine)
     compare.parts = laid_out[0].parts
-    sweep.grid, sweep.notice, sweep.asked = laid_out[1].grid, laid_out[1].notice, laid_out[1].asked
+    for name in ("grid", "notice", "stop_button", "asked"):
+        setattr(sweep, name, getattr(laid_out[1], name))
     return compare, sweep
 
 
@@ -49,8 +51,8 @@ def picture(tmp_path):
     return Upload("scene.png", tmp_path / "scene.png")
 
 
-def sweeping(sweep, picture, methods=("fitprune", "random"), percents=(20, 60)):
-    return sweep.run(picture, "What is it?", 5, methods, percents, VISITOR)
+def sweeping(sweep, picture, methods=("fitprune", "random"), percents=(20, 60), more="", seed=5):
+    return sweep.run(picture, "What is it?", seed, methods, percents, more, VISITOR)
 
 
 def comparing(compare, picture):
@@ -88,7 +90,7 @@ def test_a_stop_is_not_called_done(pages, picture):
         return found
 
     *shown, last = asyncio.run(main())
-    assert last == {sweep.notice: Message(text="Stopped.")}  # what was answered stays
+    assert last[sweep.notice] == Message(text="Stopped.") and sweep.grid not in last  # what was answered stays
     cells = [cell for line in shown[-1][sweep.grid].cells for cell in line]
     assert 1 <= sum(cell is not None for cell in cells) < 4
 
@@ -146,3 +148,64 @@ def test_a_cell_opens_with_the_picture_and_question_that_were_swept(pages, pictu
     picture.path.unlink()
     with pytest.raises(gr.Error, match="not kept any more"):
         sweep.open_cell(compare, event, asked)
+
+
+def test_stop_can_be_pressed_while_something_runs_and_not_else(pages, picture):
+    compare, sweep = pages
+
+    async def main():
+        ended = [update async for update in sweeping(sweep, picture)]
+        refused = [update async for update in sweeping(sweep, picture, methods=())]
+        first = sweeping(sweep, picture)
+        begun = [await anext(first)]
+        return ended, refused, begun, asyncio.ensure_future(all_of(sweeping(sweep, picture))), first
+
+    async def all_three():
+        ended, refused, begun, second, first = await main()
+        return ended, refused, begun + await all_of(first), await second
+
+    ended, refused, replaced, second = asyncio.run(all_three())
+
+    def said(updates):
+        return [update[sweep.stop_button].interactive for update in updates if sweep.stop_button in update]
+
+    assert said(ended) == said(second) == [True, False] and said(refused) == [False]
+    assert said(replaced) == [True]  # the one that came after says when it is over
+
+
+def test_answers_are_marked_where_the_true_one_is_known(pages, picture):
+    compare, sweep = pages
+    sweep.engine.answers = ("a red car", "a blue car")
+
+    async def main(seed):
+        return (await all_of(sweeping(sweep, picture, seed=seed)))[-2][sweep.grid]
+
+    known = asyncio.run(main(KnownAnswer("What is it?", "A red car")))
+    assert known.right is True and {cell.right for line in known.cells for cell in line} <= {True, False}
+    assert all(cell.right == (cell.answer == "a red car") for line in known.cells for cell in line)
+    unknown = asyncio.run(main(None))
+    assert unknown.right is None and {cell.right for line in unknown.cells for cell in line} == {None}
+
+
+def test_methods_with_options_are_swept_and_say_where_they_drop(pages, picture):
+    compare, sweep = pages
+
+    async def main(more, percents=(60, 90)):
+        return await all_of(sweeping(sweep, picture, ("fastv",), percents, more))
+
+    updates = asyncio.run(main("fastv:layer=1 random:seed=2"))
+    grid = updates[-2][sweep.grid]
+    assert grid.methods == ["fastv", "fastv:layer=1", "random:seed=2"]
+    assert grid.placed == ["after layer 2, as in its paper; after layer 1 at 90 %", "after layer 1", ""]
+    opened = sweep.open_cell(compare, SimpleNamespace(_data={"method": "fastv:layer=1", "percent": 60}), None)
+    chosen = opened[compare.parts.sides]
+    assert (chosen.right, chosen.right_options) == ("fastv", "layer=1")
+    (told,) = asyncio.run(main("fastv:layer=5"))
+    assert "cannot save 90 %" in told[sweep.notice].text and "after layer 5" in told[sweep.notice].text
+
+
+@pytest.mark.parametrize("method", [None, 5, "guess", ["fastv"], "fastv:layer=0", "x" * 300])
+def test_a_cell_of_no_method_is_not_opened(pages, method):
+    compare, sweep = pages
+    with pytest.raises(gr.Error):
+        sweep.open_cell(compare, SimpleNamespace(_data={"method": method, "percent": 60}), None)

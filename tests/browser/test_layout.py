@@ -27,7 +27,8 @@ CONTROLS = """() => [...document.querySelectorAll(
     return [name, box.left, box.top + scrollY, box.right, box.bottom + scrollY];
   })"""
 
-LINKS_IN_SENTENCES = "() => [...document.querySelectorAll(':is(p, li, td) a')].map((link) => link.textContent.trim())"
+LINKS_IN_SENTENCES = """() => [...document.querySelectorAll(':is(p, li, td, dd) a')]
+  .map((link) => link.textContent.trim())"""
 SCROLLED = """() => [...document.querySelectorAll('*')]
   .filter((box) => box.scrollWidth > box.clientWidth + 1)
   .filter((box) => ['auto', 'scroll'].includes(getComputedStyle(box).overflowX))

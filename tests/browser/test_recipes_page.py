@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import time
 
 import pytest
+from PIL import Image
 
 from app.engine import Side
 from fitprune_core import METHODS, PruningRecipe
@@ -77,6 +79,39 @@ def test_an_uploaded_recipe_is_compared_and_chosen_like_a_method(recipes, engine
     assert (against.recipe, method) == (engine.recipe_for(40), "fitprune") and "question" not in recipes.url
 
 
+@pytest.mark.parametrize("width", [390, 1024, 1440])
+def test_what_a_recipe_is_used_by_is_in_sight_and_what_goes_on_beyond_the_edge_fades(recipes, width):
+    recipes.set_viewport_size({"width": width, "height": 844})
+    recipes.wait_for_timeout(400)
+    box = recipes.locator("#curves .uses button").first.bounding_box()
+    assert box["x"] > 0 and box["x"] + box["width"] <= width
+    beyond = recipes.evaluate(
+        "(list => list.scrollWidth - list.clientWidth > 2)(document.querySelector('#curves .list'))"
+    )
+    assert recipes.get_attribute("#curves .list", "data-more") == str(beyond).lower() and (not beyond or width == 390)
+    recipes.evaluate("document.querySelector('#curves .list').scrollLeft = 9999")
+    recipes.wait_for_selector("#curves .list[data-more=false]")
+    heads = recipes.locator("#curves thead th").all_inner_texts()
+    assert heads[:3] == ["drawn", "recipe", "use"] and "asked" not in heads
+    assert "1,368 of 2,880, 32 layers" in recipes.inner_text("#curves tbody")
+
+
+def test_files_have_a_line_and_stop_stands_beside_its_button(recipes):
+    for name in ("#recipe-file", "#fit-file"):
+        assert recipes.locator(name).bounding_box()["height"] <= 44
+    fit, stop = (recipes.locator(each).bounding_box() for each in ("#fit", "#fit-stop"))
+    assert fit["y"] == stop["y"] and stop["width"] < fit["width"] / 2
+
+
+def test_boxes_without_a_tick_are_dark_in_the_dark(browser, url):
+    page = opened(browser, url, "dark", viewport=DESK)
+    open_recipes(page)
+    box = page.locator("#curves input:not(:checked)").first
+    pixels = Image.open(io.BytesIO(box.screenshot())).convert("L")
+    assert pixels.getpixel((pixels.width // 2, pixels.height // 2)) < 100
+    page.context.close()
+
+
 class Lasting(FakeEngine):
     """An engine whose calibration goes on until somebody ends it."""
 
@@ -110,3 +145,11 @@ def test_about_says_what_runs_and_where_it_comes_from(recipes):
     assert recipes.locator(".guide .methods dt").all_inner_texts() == list(METHODS)
     assert all(recipes.locator(".guide .methods dd").all_inner_texts())
     assert recipes.evaluate("document.documentElement.scrollWidth") <= 1440
+    papers = recipes.locator(".guide .methods a").evaluate_all(
+        "links => links.map((link) => [link.textContent, link.href])"
+    )
+    assert ["arXiv 2403.06764", "https://arxiv.org/abs/2403.06764"] in papers
+    assert all(href == "https://arxiv.org/abs/" + name.removeprefix("arXiv ") for name, href in papers)
+    assert "Sweep and Inspect" in text and "6.4 instead of 10" in text and "toss of a coin" in text
+    right = max(box["x"] + box["width"] for box in (each.bounding_box() for each in recipes.locator(".guide h2").all()))
+    assert right > 1300  # the width of the page is used

@@ -24,7 +24,7 @@ def sweep(browser, url):
 def test_the_grid_fills_and_says_how_far_the_answer_holds(sweep):
     sweep.click("#sweep")
     sweep.wait_for_function("document.querySelector('#grid .status').textContent.startsWith('All')")
-    assert sweep.inner_text("#grid .original").startswith("Original: a red car")
+    assert sweep.inner_text("#grid .original").startswith("Original: ✗ a red car")
     assert sweep.inner_text("#grid tbody tr:first-child .holds") == "holds up to 60\u00a0%"
     differing = sweep.locator("#grid tbody tr:first-child .cell.differs")
     assert differing.count() == 2 and "≠ a blue car" in differing.first.inner_text()
@@ -34,7 +34,67 @@ def test_the_grid_fills_and_says_how_far_the_answer_holds(sweep):
     assert sweep.locator("#grid svg .line").count() == 2  # a method each
     assert sweep.locator("#grid svg .mark").count() == 10 and sweep.locator("#grid svg .mark.other").count() == 4
     assert "margin" in sweep.locator("#grid svg .mark title").first.text_content()
-    assert sweep.problems == []
+    assert sweep.problems == [] and "margin" in sweep.locator("#grid svg .tick").all_text_contents()
+    row = sweep.locator("#grid tbody tr:last-child th").inner_text()
+    assert row.startswith("random") and "holds" in row
+
+
+def test_stop_can_be_pressed_while_something_runs_and_stays_in_its_place(browser, url, engine):
+    page = opened(browser, url, viewport={"width": 1024, "height": 768})
+    to_tab(page, "Sweep")
+    assert page.is_disabled("#sweep-stop")
+    places = (
+        "['#sweep', '#sweep-stop'].map((each) => document.querySelector(each).getBoundingClientRect().top + scrollY)"
+    )
+    before, engine.delay = page.evaluate(places), 0.3
+    try:
+        page.click("#sweep")
+        page.wait_for_selector("#grid button.cell")
+        assert page.evaluate(places) == before and page.locator("#grid").bounding_box()["y"] > before[0]
+        page.click("#sweep-stop:enabled")
+        page.wait_for_selector("#sweep-stop:disabled")
+    finally:
+        engine.delay = 0.05
+    assert page.evaluate(places) == before and "Stopped." in page.inner_text("#sweep-notice")
+    page.context.close()
+
+
+LONG = "a red house in the top left, a blue car in the middle, a green tree at the bottom and a yellow sun at the top"
+
+
+def test_of_long_answers_the_place_where_they_differ_is_shown_and_all_on_demand(sweep, engine):
+    other = LONG.replace("green", "brown")
+    kept, engine.answers = engine.answers, (LONG, other)
+    try:
+        sweep.click("#sweep")
+        sweep.wait_for_function("document.querySelector('#grid .status').textContent.startsWith('All')")
+    finally:
+        engine.answers = kept
+    said = sweep.locator("#grid .cell.differs .said").first
+    assert "✗ ≠ … the middle, a brown tree" in said.inner_text() and said.locator("b").inner_text() == "brown"
+    sweep.set_viewport_size({"width": 390, "height": 844})
+    sweep.click("#grid .whole")
+    assert said.inner_text().endswith(other)
+    cut = "[...document.querySelectorAll('#grid .said')].some((said) => said.scrollHeight > said.clientHeight + 1)"
+    assert not sweep.evaluate(cut) and sweep.evaluate("document.documentElement.scrollWidth") <= 390
+    sweep.click("#grid .whole")
+    assert "… the middle" in said.inner_text()
+
+
+def test_short_answers_need_no_button_to_be_seen_whole(sweep):
+    sweep.click("#sweep")
+    sweep.wait_for_function("document.querySelector('#grid .status').textContent.startsWith('All')")
+    assert sweep.is_hidden("#grid .whole")
+
+
+def test_a_cell_is_come_back_from_by_the_browsers_own_button(sweep, engine):
+    sweep.click("#sweep")
+    sweep.wait_for_function("document.querySelector('#grid .status').textContent.startsWith('All')")
+    sweep.click("#grid tbody tr:first-child td:nth-child(5) button")
+    sweep.wait_for_selector("#answers", state="visible")
+    sweep.go_back()
+    sweep.wait_for_selector("#grid .status", state="visible")
+    assert sweep.is_hidden("#answers")
 
 
 def test_what_was_answered_stays_while_the_rest_comes(sweep, engine):

@@ -20,7 +20,7 @@ from app.demo_model.muon import make_optimizers, orthogonalize, warmup_stable_de
 from app.demo_model.offtopic import offtopic_question
 from app.demo_model.pictures_pool import normalise
 from app.demo_model.questions import KINDS, READING, UNKNOWN_ANSWER, as_typed, ask, describe, questions_about
-from app.demo_model.samples import drawn_samples, write_items, write_samples
+from app.demo_model.samples import drawn_samples, find_drawn, picture_file, write_items, write_samples
 from app.demo_model.scenes import PLACES, Scene, random_scene
 from app.demo_model.shapes import COLORS, PLATE, SHAPES, SIGN, plural
 from fitprune_core.evaluation.outcomes import AskedQuestion, Given, Outcomes, Side
@@ -267,6 +267,15 @@ def test_a_step_draws_every_kind_of_picture_and_the_same_for_the_same_number(eas
     assert {scene.is_crowded for scene in shown if isinstance(scene, Scene)} == {True, False}
     for pairs in (turns[i] for i, what in enumerate(shown) if what is None):
         assert {answer for _, answer in pairs} == {UNKNOWN_ANSWER}
+
+
+def test_a_sample_leads_back_to_its_scene_by_all_that_it_says():
+    for number, (scene, question) in enumerate(drawn_samples(40, 7)):
+        said = (f"7-{number}", picture_file(number), question.text, question.answer)
+        assert find_drawn(*said) == scene
+        for at, other in enumerate((f"8-{number}", picture_file(number + 1), "What is it?", "a thing")):
+            assert find_drawn(*said[:at], other, *said[at + 1 :]) is None
+    assert find_drawn("test-7", "scene-00007.png", "What is it?", "a thing") is None
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from scipy.stats import ttest_rel
 
 from fitprune_core.evaluation.significance import (
     CONFIDENCE,
+    SIGNIFICANT,
     holm,
     mcnemar,
     paired,
@@ -70,7 +71,7 @@ def test_a_pair_by_picture_flips_the_signs_of_pictures(seed):
     assert (pair.asked, pair.pictures, pair.won - pair.lost) == (40, len(net), sum(net))
     value, low, high = pair.difference()
     assert value == pytest.approx(sum(net) / 40) and low < value < high
-    assert "by picture" in pair.in_words
+    assert pair.apart == sum(map(bool, net)) and ("by picture" in pair.in_words) == pair.can_tell == (pair.apart > 5)
 
 
 def test_a_pair_of_questions_with_pictures_of_their_own_is_mcnemars():
@@ -111,6 +112,21 @@ def test_the_interval_of_a_difference_is_that_of_the_pairs(lost, won, asked):
 def test_a_difference_within_chance_is_called_none():
     assert mcnemar(5, 4).in_words == "lost 5, won 4, McNemar p = 1.00, no difference beyond chance"
     assert mcnemar(61, 19).in_words == "lost 61, won 19, McNemar p < 0.001"
+
+
+@pytest.mark.parametrize("differing", range(9))
+def test_where_a_test_could_find_nothing_it_is_not_said_that_there_is_nothing(differing):
+    """Also where all that differs is for one side; then, too, for each question asked twice about one picture."""
+    pair = mcnemar(differing, 0)
+    assert pair.can_tell == (pair.p <= SIGNIFICANT) and mcnemar(1, differing).can_tell == (differing > 4)
+    assert ("no difference" in pair.in_words) is False
+    if not pair.can_tell:
+        assert pair.in_words == f"lost {differing}, won 0, too few differ to tell ({differing}; 6 are needed)"
+    twice = paired([True] * 20, ([False] * differing + [True] * (10 - differing)) * 2, [*range(10)] * 2)
+    assert twice.can_tell == (twice.p <= SIGNIFICANT) and twice.lost == 2 * differing
+    if not twice.can_tell:
+        few = f"too few pictures differ to tell ({differing}; 6 are needed)"
+        assert twice.in_words == f"lost {2 * differing}, won 0, {few}"
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -5,6 +5,7 @@ from fitprune_core import prune_visual_tokens
 from fitprune_core.cost.request import SCORE_KINDS
 from fitprune_core.pruning.attention import LayerAttention
 from fitprune_core.pruning.methods import METHODS, Candidates, Method, find_method
+from fitprune_core.pruning.methods.base import option_defaults
 from fitprune_core.pruning.methods.fitprune import FitPrune
 from fitprune_core.pruning.methods.random import Random
 from fitprune_core.pruning.methods.registry import find_methods
@@ -41,6 +42,19 @@ def test_registry_is_by_name():
         find_method("fastest")
     with pytest.raises(ValueError, match="method is None; give the name of one"):
         find_method(None)
+
+
+def test_options_whose_default_is_none_say_what_that_stands_for():
+    for method in METHODS.values():
+        unsaid = {name for name, default in option_defaults(method).items() if default is None}
+        assert set(method.usual) == unsaid
+
+
+def test_fastv_says_after_which_layer_it_dropped():
+    assert find_method("fastv").placed(Drops(0, (0, 20, 0, 1))) == "after layer 2, as in its paper"
+    assert find_method("fastv").placed(Drops(0, (20, 0, 0, 0))) == "after layer 1"
+    assert find_method("fastv:layer=3").placed(Drops(0, (0, 0, 9, 1))) == "after layer 3"
+    assert find_method("fastv").placed(Drops(0, (0, 0))) == find_method("random").placed(Drops(0, (9, 9))) == ""
 
 
 def test_options_follow_the_name_and_belong_to_the_label():

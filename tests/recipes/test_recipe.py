@@ -114,12 +114,24 @@ class TestFile:
         with pytest.raises(ValueError, match=f"has no {name}"):
             PruningRecipe.from_dict(entries)
 
+    def test_a_recipe_without_a_schema_is_told_so(self):
+        entries = recipe().to_dict()
+        del entries["schema"]
+        with pytest.raises(ValueError, match="it says no schema; this version reads schema 1"):
+            PruningRecipe.from_dict(entries)
+
     @pytest.mark.parametrize("text", ["", "[1, 2]", "{", "null", '"recipe"', "\x00\xff"])
     def test_what_is_no_recipe_at_all(self, tmp_path, text):
         path = tmp_path / "odd.json"
         path.write_text(text, encoding="latin-1")
         with pytest.raises(ValueError, match=r"odd\.json"):
             PruningRecipe.load(path)
+
+    @pytest.mark.parametrize("text", ["{}", '{"name": "x"}', "[1, 2]", "null"])
+    def test_json_of_something_else_is_called_no_recipe(self, tmp_path, text):
+        (tmp_path / "bad.json").write_text(text)
+        with pytest.raises(ValueError, match=r"bad\.json is not a recipe: it has neither schema nor removed"):
+            PruningRecipe.load(tmp_path / "bad.json")
 
     def test_a_file_that_is_not_there(self, tmp_path):
         with pytest.raises(ValueError, match=r"cannot read recipe .*absent\.json: No such file"):

@@ -57,19 +57,20 @@ def recipes_of(curves: Iterable[Mapping[str, Any]]) -> dict[str, PruningRecipe]:
 
 
 def curve_of(recipe: PruningRecipe, group: str, *, name: str = "", shown: bool = False) -> Curve:
-    """A recipe as the component shows it."""
-    samples = f", {recipe.num_samples} samples" if recipe.num_samples else ""
+    """A recipe as the component shows it, by a name of its own, or by what it was asked to save."""
+    asked = f"{100 * recipe.reduction:.3g} %"
+    samples = f", {recipe.num_samples:,} samples" if recipe.num_samples else ""
     procedures = {"statistics": "fitted from statistics", "sequential": "fitted step by step, as the authors do"}
     made = procedures.get(recipe.procedure, "published by the authors")
     return Curve(
-        name=name or f"{100 * recipe.reduction:.3g} %",
+        name=name or asked,
         group=group,
         asked=recipe.reduction,
         achieved=recipe.achieved_reduction,
         alpha=recipe.alpha,
         left=tokens_per_layer(recipe.removed, recipe.num_visual_tokens),
         total=recipe.num_visual_tokens,
-        about=f"{made}{samples}",
+        about=f"for {asked}, {made}{samples}" if name else f"{made}{samples}",
         file=json.dumps(recipe.to_dict(), indent=1),
         shown=shown,
     )

@@ -58,7 +58,10 @@ function save(curve) {
   saveFile(name + ".json", "application/json", curve.file);
 }
 
-new ResizeObserver(() => { if (props.value) paint(props.value.curves); }).observe(find("figure"));
+new ResizeObserver(() => {
+  if (props.value) paint(props.value.curves);
+  tellMore();
+}).observe(find("figure"));
 
 function lineOf(curve, at, curves) {
   const line = make("tr");
@@ -83,11 +86,14 @@ function lineOf(curve, at, curves) {
     uses.append(button);
   };
   use("JSON", "Save " + title + " as JSON", () => save(curve));
-  if (curve.way) use("Compare", "Compare the original with " + title, () => trigger("open", { way: curve.way }));
+  if (curve.way) use("Compare", "Compare the original with " + title, () => {
+    leaveFor("Recipes");
+    trigger("open", { way: curve.way });
+  });
   const last = curve.left[curve.left.length - 1];
-  line.append(cell, name, make("td", "", percent(curve.asked)), make("td", "", percent(curve.achieved)),
+  line.append(cell, name, uses, make("td", "", percent(curve.achieved)),
     make("td", "", curve.alpha === null ? "–" : curve.alpha.toPrecision(3)),
-    make("td", "", last + " of " + curve.total + ", " + curve.left.length + " layers"), make("td", "", curve.about), uses);
+    make("td", "", writeCount(last) + " of " + writeCount(curve.total) + ", " + curve.left.length + " layers"), make("td", "", curve.about));
   return line;
 }
 
@@ -100,7 +106,7 @@ onValue(({ curves }) => {
   curves.forEach((curve, at) => {
     if (at === 0 || curves[at - 1].group !== curve.group) {
       const head = make("tr", "group"), cell = make("th", "", curve.group);
-      cell.colSpan = 8;
+      cell.colSpan = 7;
       cell.scope = "colgroup";
       head.append(cell);
       lines.push(head);
@@ -109,4 +115,12 @@ onValue(({ curves }) => {
   });
   find("tbody").replaceChildren(...lines);
   paint(curves);
+  tellMore();
 });
+
+// Whether columns go on beyond the right edge.
+function tellMore() {
+  const box = find(".list");
+  box.dataset.more = String(box.scrollWidth - box.clientWidth - box.scrollLeft > 2);
+}
+find(".list").addEventListener("scroll", tellMore, { passive: true });

@@ -10,7 +10,8 @@ from app.parts.component import BrowserComponent
 
 
 class Cell(GradioModel):
-    """One answer. same: it is the original's; left: visual tokens at the end; gflops: visual FLOPs, 1e9.
+    """One answer. same: it is the original's; right: it is the true one, None where that is not known; left: visual
+    tokens at the end; gflops: visual FLOPs, 1e9.
 
     margin: how much likelier its least sure token was than the next likeliest; None where that is not known. ms: what
     it took, once.
@@ -18,6 +19,7 @@ class Cell(GradioModel):
 
     answer: str
     same: bool
+    right: bool | None = None
     left: int
     gflops: float
     margin: float | None = None
@@ -27,24 +29,26 @@ class Cell(GradioModel):
 class GridData(GradioModel):
     """All that the component shows.
 
-    question, picture: what was asked about what (a data URI); original: the unpruned answer; gflops, margin, ms: as in
-    `Cell`, of that. cells: one row a method of `methods`, one cell a budget of `percents`; None for what is not
-    answered yet.
+    question, picture: what was asked about what (a data URI); original: the unpruned answer; right, gflops, margin, ms:
+    as in `Cell`, of that. cells: one row a method of `methods`, one cell a budget of `percents`; None for what is not
+    answered yet. placed: of each method where it drops, "" where there is nothing to say.
     """
 
     question: str = ""
     picture: str = ""
     original: str = ""
     truth: str = ""
+    right: bool | None = None
     gflops: float = 0.0
     margin: float | None = None
     ms: float = 0.0
     methods: list[str] = []
+    placed: list[str] = []
     percents: list[float] = []
     cells: list[list[Cell | None]] = []
 
 
 class Grid(BrowserComponent):
     folder = Path(__file__).resolve().parent
-    scripts = ("holds.js", "plot.js")
+    scripts = ("holds.js", "excerpt.js", "plot.js")
     data_model = GridData

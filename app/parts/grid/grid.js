@@ -1,7 +1,9 @@
+let isWhole = false; // whether answers are shown from end to end
+
 // ["margin 0.42", "38 ms"]; of an answer that was noted before margins were, the time alone.
 function sureInWords({ margin, ms }) {
   const time = ms >= 1000 ? (ms / 1000).toFixed(1) + " s" : Math.round(ms) + " ms";
-  return [...(margin === null ? [] : ["margin " + margin.toFixed(2)]), time];
+  return [...(margin === null ? [] : ["margin " + writeMargin(margin)]), time];
 }
 
 // Each on a line with others where there is room, and never broken within.
@@ -11,10 +13,26 @@ function factsOf(...facts) {
   return line;
 }
 
+// "✓ ", "✗ ", or "" where the true answer is not known.
+const markOf = (right) => (right === null ? "" : right ? "✓ " : "✗ ");
+
+// An answer as a cell has it: marked right or wrong, and where it is another one, the word from which on.
+function saidOf(cell, original) {
+  const said = make("span", "said"), mark = markOf(cell.right);
+  if (mark) said.append(make("span", cell.right ? "right" : "wrong", mark));
+  if (cell.same || !cell.answer) {
+    said.append((cell.same ? "" : "≠ ") + (cell.answer || "(empty answer)"));
+    return said;
+  }
+  const { before, differs, after } = excerptOf(cell.answer, original, isWhole);
+  said.append("≠ ", before, make("b", "", differs), after);
+  return said;
+}
+
 // What a cell shows. One that shows it already stays: somebody may be about to click it, or have it in focus.
 function fillCell(holder, data, row, column) {
   const cell = data.cells[row][column], method = data.methods[row], percent = data.percents[column];
-  const key = JSON.stringify([method, percent, cell]);
+  const key = JSON.stringify([method, percent, cell, isWhole]);
   if (holder.dataset.shows === key) return;
   holder.dataset.shows = key;
   holder.replaceChildren();
@@ -23,13 +41,17 @@ function fillCell(holder, data, row, column) {
     return;
   }
   const box = make("button", "cell" + (cell.same ? "" : " differs"));
-  box.append(make("span", "said", (cell.same ? "" : "≠ ") + (cell.answer || "(empty answer)")),
-    factsOf(cell.left + " left", writeGflops(cell.gflops)), factsOf(...sureInWords(cell)));
+  box.append(saidOf(cell, data.original), factsOf(writeCount(cell.left) + " left", writeGflops(cell.gflops)),
+    factsOf(...sureInWords(cell)));
   box.title = cell.answer;
   box.type = "button";
-  const what = cell.answer + ", " + (cell.same ? "the same answer" : "another answer");
+  const judged = cell.right === null ? "" : cell.right ? ", right" : ", wrong";
+  const what = cell.answer + ", " + (cell.same ? "the same answer" : "another answer") + judged;
   box.setAttribute("aria-label", what + ", " + method + ", " + percent + " %. Open in Compare");
-  box.addEventListener("click", () => trigger("open", { method, percent }));
+  box.addEventListener("click", () => {
+    leaveFor("Sweep");
+    trigger("open", { method, percent });
+  });
   holder.append(box);
 }
 
@@ -47,6 +69,7 @@ function makeRows(data) {
     name.scope = "row";
     name.prepend(make("span", "swatch " + styleOf(row)));
     name.append(make("span", "holds"));
+    if (data.placed[row]) name.append(make("span", "placed", data.placed[row]));
     line.append(name, ...data.percents.map(() => make("td")));
     return line;
   }));
@@ -66,7 +89,7 @@ onValue((data) => {
   if (find("img").getAttribute("src") !== data.picture) find("img").src = data.picture;
   setText(find(".question"), data.question);
   const truth = data.truth ? " · true answer: " + data.truth : "";
-  setText(find(".original"), data.original ? "Original: " + data.original + " · " + writeGflops(data.gflops) + " visual FLOPs · " + sureInWords(data).join(" · ") + truth : "…");
+  setText(find(".original"), data.original ? "Original: " + markOf(data.right) + data.original + " · " + writeGflops(data.gflops) + " visual FLOPs · " + sureInWords(data).join(" · ") + truth : "…");
   const all = data.methods.length * data.percents.length, done = data.cells.flat().filter(Boolean).length;
   setText(find(".status"), done < all ? done + " of " + all + " answered" : "All " + all + " answered");
   makeRows(data);
@@ -76,6 +99,23 @@ onValue((data) => {
     setText(cells[0].querySelector(".holds"), heldInWords(data, row));
   });
   paintMargins(find("svg"), data);
+  tellMore();
+  tellCut();
+});
+
+// Whether an answer goes on below the edge of its cell, or began before it: then all can be shown whole.
+function tellCut() {
+  const isCut = [...element.querySelectorAll(".said")].some((said) => said.scrollHeight > said.clientHeight + 1 || said.textContent.includes("≠ … "));
+  find(".whole").hidden = !isCut && !isWhole;
+}
+find(".whole").addEventListener("click", () => {
+  isWhole = !isWhole;
+  find(".whole").setAttribute("aria-pressed", String(isWhole));
+  find(".grid").dataset.whole = String(isWhole);
+  const data = props.value;
+  data.methods.forEach((_, row) => data.percents.forEach((_, column) => {
+    fillCell(find("tbody").children[row].children[1 + column], data, row, column);
+  }));
   tellMore();
 });
 
@@ -87,5 +127,7 @@ function tellMore() {
 find(".scroll").addEventListener("scroll", tellMore, { passive: true });
 new ResizeObserver(() => {
   tellMore();
-  if (props.value && props.value.methods.length) paintMargins(find("svg"), props.value);
+  if (!props.value || !props.value.methods.length) return;
+  tellCut();
+  paintMargins(find("svg"), props.value);
 }).observe(find(".grid"));

@@ -11,12 +11,15 @@ function marginLines(data) {
   });
 }
 
+// By how many pixels a line of so many is drawn above its place, so that lines of equal margins do not hide each other.
+const apart = (order, count) => ((count - 1) / 2 - order) * Math.min(3, 12 / Math.max(count - 1, 1));
+
 function paintMargins(svg, data) {
   const lines = marginLines(data);
   const isEmpty = lines.every(({ points }) => points.length < 2);
   svg.closest("figure").toggleAttribute("hidden", isEmpty);
   // In CSS pixels, so that words have the size of the page's.
-  const width = svg.clientWidth, height = 220, left = 44, right = 14, top = 12, bottom = 42;
+  const width = svg.clientWidth, height = 220, left = 44, right = 14, top = 32, bottom = 42;
   svg.replaceChildren();
   if (isEmpty || !width) return; // or on a page that does not show yet
   svg.setAttribute("viewBox", "0 0 " + width + " " + height);
@@ -27,6 +30,7 @@ function paintMargins(svg, data) {
     svg.append(makeSvg("line", { class: "rule", x1: left, x2: width - right, y1: y(share), y2: y(share) }),
       makeSvg("text", { class: "tick end", x: left - 8, y: y(share) + 4 }, String(share)));
   }
+  svg.append(makeSvg("text", { class: "tick", x: 0, y: 14 }, "margin"));
   let last = -Infinity; // words do not run into each other where budgets are many
   for (const percent of [0, ...data.percents]) {
     if (x(percent) - last < 36) continue;
@@ -35,14 +39,15 @@ function paintMargins(svg, data) {
   }
   svg.append(makeSvg("text", { class: "tick end", x: width - right, y: height - 6 }, "visual FLOPs saved"));
   lines.forEach(({ method, points }, order) => {
-    const path = points.map((point, at) => (at ? "L" : "M") + x(point.percent).toFixed(1) + " " + y(point.margin).toFixed(1)).join("");
+    const up = apart(order, lines.length);
+    const path = points.map((point, at) => (at ? "L" : "M") + x(point.percent).toFixed(1) + " " + (y(point.margin) - up).toFixed(1)).join("");
     svg.append(makeSvg("path", { class: "line " + styleOf(order), d: path }));
     for (const point of points.slice(points.length && points[0].percent === 0 ? 1 : 0)) {
-      const mark = makeSvg("circle", { class: "mark " + styleOf(order) + (point.same ? "" : " other"), cx: x(point.percent), cy: y(point.margin), r: 4.5 });
-      mark.append(makeSvg("title", {}, method + ", " + point.percent + " %: margin " + point.margin.toFixed(2) + ", " + (point.same ? "the same answer" : "another answer")));
+      const mark = makeSvg("circle", { class: "mark " + styleOf(order) + (point.same ? "" : " other"), cx: x(point.percent), cy: y(point.margin) - up, r: 4.5 });
+      mark.append(makeSvg("title", {}, method + ", " + point.percent + " %: margin " + writeMargin(point.margin) + ", " + (point.same ? "the same answer" : "another answer")));
       svg.append(mark);
     }
   });
 }
 
-if (typeof module !== "undefined") module.exports = { marginLines };
+if (typeof module !== "undefined") module.exports = { apart, marginLines };

@@ -17,7 +17,8 @@ from fitprune_core.run.results import ORIGINAL
 
 
 class Kind(GradioModel):
-    """A way to answer that can be chosen. options: what may be typed, "seed=0, schedule=recipe"; about: a sentence.
+    """A way to answer that can be chosen. options: what may be typed, as it is where nothing is, "seed=0,
+    schedule=recipe" or "layer=2, as in its paper"; about: a sentence.
 
     takes_budget: whether the page's budget says how much it prunes; is_recipe: whether it is a recipe of the visitor's.
     """
@@ -81,7 +82,7 @@ def _way(name: str, options: str) -> str:
 
 
 def _kind(name: str) -> Kind:
-    options = option_defaults(METHODS[name])
+    options = {**option_defaults(METHODS[name]), **METHODS[name].usual}
     typed = ", ".join(f"{option}={value}" for option, value in options.items())
     return Kind(name=name, options=typed, about=about(name))
 

@@ -29,7 +29,8 @@ class TableData(GradioModel):
     """All that the component shows.
 
     title: what the answers are of; fingerprint: the same for the same questions and answers, so that tags and notes are
-    found again. sides: their names, the original first.
+    found again. sides: their names, the original first; placed: where the method of each drops, in words, "" where
+    there is nothing to say.
     rows: [id, kind, question, right answer] of each question. answers: those of each side. marks, same: a character a
     question for each side: "1" right, "0" wrong, "-" not known, " " no answer; "1" as the original, "0" not, " ".
     margins: of each side by how much each answer's least sure token led the next likeliest, 0 to 1, -1 where it does
@@ -40,6 +41,7 @@ class TableData(GradioModel):
     title: str = ""
     fingerprint: str = ""
     sides: list[str] = []
+    placed: list[str] = []
     rows: list[list[str]] = []
     answers: list[list[str]] = []
     marks: list[str] = []

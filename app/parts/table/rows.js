@@ -48,10 +48,18 @@ function sidesInSight(count, chosen, most) {
 
 const COLUMNS = ["id", "kind", "question", "expected", "original", "side", "margin", "tags"];
 
-// How sure the answer of a side was: by how much its least sure token led the next likeliest; "" where nobody knows. Of equal
-// length, so that they sort as the texts that they are.
+// How sure the answer of a side was: by how much its least sure token led the next likeliest; -1 where nobody knows.
+const sureness = (data, index, side) => (data.margins.length ? data.margins[side][index] : -1);
+
+// The same as the page writes it.
 function marginOf(data, index, side) {
-  const margin = data.margins.length ? data.margins[side][index] : -1;
+  const margin = sureness(data, index, side);
+  return margin < 0 ? "" : writeMargin(margin);
+}
+
+// And as files do, to be computed with. Of equal length, so that they sort as the texts that they are.
+function exactMargin(data, index, side) {
+  const margin = sureness(data, index, side);
   return margin < 0 ? "" : margin.toFixed(3);
 }
 
@@ -69,7 +77,8 @@ function cellOf(data, index, column, side, notes) {
 function sortRows(data, indices, column, isDescending, side, notes) {
   if (!column) return indices;
   const collator = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
-  const keys = new Map(indices.map((index) => [index, cellOf(data, index, column, side, notes)]));
+  const keyOf = (index) => (column === "margin" ? exactMargin(data, index, side) : cellOf(data, index, column, side, notes));
+  const keys = new Map(indices.map((index) => [index, keyOf(index)]));
   const sign = isDescending ? -1 : 1;
   return [...indices].sort((a, b) => sign * collator.compare(keys.get(a), keys.get(b)) || a - b);
 }
@@ -85,7 +94,7 @@ function recordOf(data, index, notes) {
   data.sides.forEach((side, number) => {
     record[side] = data.answers[number][index];
     record[side + ", judged"] = markInWords(data.marks[number][index]);
-    if (data.margins.length) record[side + ", margin"] = marginOf(data, index, number);
+    if (data.margins.length) record[side + ", margin"] = exactMargin(data, index, number);
   });
   return record;
 }
@@ -127,12 +136,12 @@ function htmlOf(data, indices, notes, about) {
     "th,td{border-bottom:1px solid #dedfda;padding:5px 12px 5px 0;text-align:left;vertical-align:top}th{position:sticky;top:0;",
     "background:#fff}input{font:inherit;padding:6px 10px;width:min(100%,360px);margin:12px 0}</style>",
     "<h1>" + escaped(data.title) + "</h1>", ...about.map((line) => "<p>" + escaped(line) + "</p>"),
-    "<label>Filter <input id=\"filter\"></label> <span id=\"count\">" + indices.length + " rows</span>",
+    "<label>Filter <input id=\"filter\"></label> <span id=\"count\">" + writeCount(indices.length) + " rows</span>",
     "<table><thead>" + cells(names, "th") + "</thead><tbody>", ...rows, "</tbody></table>",
     "<scr" + "ipt>const rows=[...document.querySelectorAll('tbody tr')];",
     "document.getElementById('filter').oninput=(e)=>{const w=e.target.value.toLowerCase();let n=0;",
     "for(const r of rows){r.hidden=!r.textContent.toLowerCase().includes(w);n+=!r.hidden}",
-    "document.getElementById('count').textContent=n+' rows'}</scr" + "ipt></html>",
+    "document.getElementById('count').textContent=n.toLocaleString('en')+' rows'}</scr" + "ipt></html>",
   ].join("\n");
 }
 
@@ -141,8 +150,7 @@ function shareInWords(share) {
   if (!share.length) return "not known";
   const [right, count, low, high] = share;
   const percent = (value) => (100 * value).toFixed(1);
-  return percent(right / count) + " % (" + percent(low) + " to " + percent(high) + "), " + right.toLocaleString("en") + " of "
-    + count.toLocaleString("en");
+  return percent(right / count) + " % (" + percent(low) + " to " + percent(high) + "), " + writeCount(right) + " of " + writeCount(count);
 }
 
 if (typeof module !== "undefined") {

@@ -2,6 +2,7 @@ const ROW = 34; // pixels; the style sheet says the same
 const MOST_SUMS = 4; // sides whose sums are shown until all are asked for
 const SPARE = 8; // rows drawn above and below what is seen
 const PAUSE = 120; // milliseconds between two pictures that are asked for; of rows in between only the last has its own
+const RIGHT = "right answer";
 const LABELS = { all: "All", lost: "Right → wrong", won: "Wrong → right", changed: "Changed", same: "Same" };
 const HEADS = { id: "#", kind: "Kind", question: "Question", expected: "Right answer", original: "Original", side: "", margin: "Margin", tags: "Tags" };
 const root = find(".inspect"), scroller = find(".scroll");
@@ -38,10 +39,11 @@ function refresh() {
   const counts = countShown(data, at.side, among);
   at.rows = at.show === "all" ? among : filterRows(data, { ...at, kind: "", text: "" }, at.notes, among, texts);
   for (const button of root.querySelectorAll(".shows button")) {
-    setText(button.querySelector("b"), counts[button.dataset.show].toLocaleString("en"));
+    setText(button.querySelector("b"), writeCount(counts[button.dataset.show]));
     button.setAttribute("aria-pressed", String(button.dataset.show === at.show));
   }
-  setText(find(".count"), at.rows.length.toLocaleString("en") + " of " + data.rows.length.toLocaleString("en") + " questions");
+  setText(find(".count"), writeCount(at.rows.length) + " of " + writeCount(data.rows.length) + " questions");
+  find(".sheet").dataset.rows = at.rows.length ? "some" : "none";
   find(".tall").style.height = at.rows.length * ROW + "px";
   scroller.scrollTop = 0;
   for (const head of root.querySelectorAll(".head button")) {
@@ -91,9 +93,9 @@ function choose(place) {
   if (top < scroller.scrollTop) scroller.scrollTop = top;
   if (top + ROW > scroller.scrollTop + scroller.clientHeight) scroller.scrollTop = top + ROW - scroller.clientHeight;
   const index = at.rows[place], [id, kind, question, expected] = data.rows[index];
-  setText(find(".place"), "Row " + (place + 1).toLocaleString("en") + " of " + at.rows.length.toLocaleString("en") + (kind ? " · " + kind : "") + " · " + id);
+  setText(find(".place"), "Row " + writeCount(place + 1) + " of " + writeCount(at.rows.length) + (kind ? " · " + kind : "") + " · " + id);
   setText(find(".row-detail .question"), question || "(the file does not say what was asked)");
-  const entries = expected ? [["right answer", expected, ""]] : [];
+  const entries = expected ? [[RIGHT, expected, ""]] : [];
   for (const number of sidesInSight(data.sides.length, at.side, data.sides.length)) {
     entries.push([data.sides[number], data.answers[number][index], data.marks[number][index], marginOf(data, index, number)]);
   }
@@ -102,7 +104,7 @@ function choose(place) {
     said.dataset.mark = mark;
     const about = [markInWords(mark), margin ? "margin " + margin : ""].filter(Boolean).join(", ");
     if (about) said.append(make("span", "judged", " " + about));
-    const entry = make("div", name === data.sides[at.side] ? "chosen" : "");
+    const entry = make("div", name === data.sides[at.side] ? "chosen" : name === RIGHT ? "truth" : "");
     entry.append(make("dt", "", name), said);
     return entry;
   }));
@@ -127,7 +129,9 @@ function step(by) {
 }
 
 function openChosen() {
-  if (at.chosen >= 0 && data.has_pictures) trigger("open", { index: at.rows[at.chosen], side: at.side });
+  if (at.chosen < 0 || !data.has_pictures) return;
+  leaveFor("Inspect");
+  trigger("open", { index: at.rows[at.chosen], side: at.side });
 }
 
 function paintSums() {
@@ -143,10 +147,10 @@ function paintSums() {
   paintPlot(find(".plot"), data.sides, sums, at.side);
 }
 
-// A text whose lines end after a comma.
+// A text whose lines end after a comma, or before "(4; 6 are needed)".
 function inParts(text) {
-  const parts = text.split(", "), whole = make("span");
-  whole.append(...parts.flatMap((part, at) => [at ? " " : "", make("span", "whole", at < parts.length - 1 ? part + "," : part)]));
+  const parts = text.replace(/, | (?=\(\d+; )/g, (gap) => gap.trim() + "\n").split("\n"), whole = make("span");
+  whole.append(...parts.flatMap((part, at) => [at ? " " : "", make("span", "whole", part)]));
   return whole;
 }
 
@@ -154,6 +158,7 @@ function inParts(text) {
 function sumOf(sum, side) {
   const line = make("tr", side === at.side ? "chosen" : ""), name = make("th", "", data.sides[side]);
   name.prepend(make("span", "swatch " + styleOf(methodsOf(data.sides).indexOf(methodOf(data.sides[side])))));
+  if (data.placed[side]) name.append(make("span", "placed", data.placed[side]));
   line.setAttribute("role", "row");
   name.scope = "row";
   name.setAttribute("role", "rowheader");
@@ -216,6 +221,11 @@ find(".tools .side").addEventListener("change", (event) => {
   refresh();
 });
 find(".tools .kind").addEventListener("change", (event) => { at.kind = event.target.value; refresh(); });
+find(".show-all").addEventListener("click", () => {
+  Object.assign(at, { show: "all", kind: "", text: "" });
+  find(".tools .kind").value = find(".tools .text").value = "";
+  refresh();
+});
 find(".tools .text").addEventListener("input", (event) => { at.text = event.target.value; refresh(); });
 find(".window").addEventListener("click", (event) => {
   const line = event.target.closest(".line");

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
@@ -60,6 +62,7 @@ class Method(ABC):
             the vision tower, read while it runs) or "none".
         ranks_by_before: whether what it drops inside layers goes by what it found before the decoder, so that this is
             computed also where nothing goes there.
+        usual: of options whose default is None, what that stands for, in a few words.
     """
 
     name: ClassVar[str]
@@ -67,6 +70,7 @@ class Method(ABC):
     scores: ClassVar[str]
     scores_before: ClassVar[str] = "none"
     ranks_by_before: ClassVar[bool] = False
+    usual: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
     @property
     def label(self) -> str:
@@ -94,6 +98,13 @@ class Method(ABC):
         compared at equal FLOPs. Raises ValueError for a budget that it cannot meet.
         """
         return drops_by("recipe", recipe, geometry, num_visual_tokens)
+
+    def placed(self, drops: Drops) -> str:
+        """Where these drops lie, in words, where that decides how good it is and its name does not say it; else "".
+
+        drops: what `drops` returned.
+        """
+        return ""
 
     def importance_before(self, features: torch.Tensor, candidates: Candidates) -> torch.Tensor:
         """Importance of each visual token before the decoder, (count,); asked where `drops` lets some go there.

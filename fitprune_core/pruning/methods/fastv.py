@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 
@@ -11,7 +12,7 @@ from fitprune_core.cost.decoder import DecoderGeometry
 from fitprune_core.pruning.attention import LayerAttention
 from fitprune_core.pruning.methods.base import Candidates, Method
 from fitprune_core.recipes.recipe import PruningRecipe
-from fitprune_core.recipes.schedules import Drops, budget_of, one_shot
+from fitprune_core.recipes.schedules import ONE_SHOT_LAYER, Drops, budget_of, one_shot
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class FastV(Method):
     name = "fastv"
     paper = "arXiv 2403.06764"
     scores = "last"
+    usual = MappingProxyType({"layer": f"{ONE_SHOT_LAYER}, as in its paper"})
 
     def __post_init__(self) -> None:
         if self.layer is not None:
@@ -42,6 +44,12 @@ class FastV(Method):
 
     def drops(self, recipe: PruningRecipe, geometry: DecoderGeometry, num_visual_tokens: int) -> Drops:
         return one_shot(geometry, num_visual_tokens, budget_of(recipe, geometry, num_visual_tokens), self.layer)
+
+    def placed(self, drops: Drops) -> str:
+        if not drops:
+            return ""
+        layer = drops.removed.index(max(drops.removed)) + 1  # single tokens may go later
+        return f"after layer {layer}" + ", as in its paper" * (layer == ONE_SHOT_LAYER)
 
     def importance(self, attention: LayerAttention, candidates: Candidates) -> torch.Tensor:
         return attention.last_query_attention()

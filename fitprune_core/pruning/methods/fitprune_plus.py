@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 
@@ -38,6 +39,7 @@ class FitPrunePlus(DivPrune):
     name = "fitprune+"
     paper = "arXiv 2409.10197, 2405.05803 and 2503.02175, combined here"
     scores = "both"
+    usual = MappingProxyType({"layer": "half of all"})
     ranks_by_before = False  # where nothing goes before the decoder, attention chooses
 
     def __post_init__(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 
@@ -11,7 +12,7 @@ from fitprune_core.cost.decoder import DecoderGeometry
 from fitprune_core.pruning.attention import LayerAttention
 from fitprune_core.pruning.methods.base import Candidates, Method
 from fitprune_core.recipes.recipe import PruningRecipe
-from fitprune_core.recipes.schedules import Drops, budget_of, staircase
+from fitprune_core.recipes.schedules import STAGES, Drops, budget_of, staircase
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class PyramidDrop(Method):
     name = "pyramiddrop"
     paper = "arXiv 2410.17247"
     scores = "last"
+    usual = MappingProxyType({"stages": f"{STAGES}, as in its paper"})
 
     def __post_init__(self) -> None:
         if self.stages is not None:
