@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from fitprune_core.evaluation.outcomes import AskedQuestion, Outcomes, read_resu
 
 Shown = str | Path | None  # the token of a run, a file of rows that can be drawn, or neither
 _LOOKED_AT = 50  # rows of a file, to know whether they can be drawn
+# Large pictures take seconds and hundreds of megabytes each, whoever looks at them.
+_opening = threading.BoundedSemaphore(2)
 
 
 def read_file(path: Path) -> Outcomes:
@@ -54,8 +57,10 @@ def picture_of(asked: AskedQuestion, shown: Shown, runs: Runs) -> Image.Image | 
     if run is None:
         return None
     path = (run.pictures / asked.picture).resolve()
-    is_there = path.is_relative_to(run.folder.resolve()) and path.is_file()
-    return open_picture(path) if is_there else None
+    if not (path.is_relative_to(run.folder.resolve()) and path.is_file()):
+        return None
+    with _opening:
+        return open_picture(path, runs.engine.limits.max_pixels)
 
 
 def _scene_of(asked: AskedQuestion) -> Scene | None:

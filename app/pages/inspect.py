@@ -14,7 +14,18 @@ from app import figures
 from app.demo_model.easy_vqa import MISSING, is_installed
 from app.engine import Engine
 from app.pages.compare import CLICK_RUN, ComparePage
-from app.pages.wiring import AT_ONCE, BUDGETS, LOOK, ONE_LINE, QUIET, more_methods, number_or_none, refused, told_number
+from app.pages.wiring import (
+    AT_ONCE,
+    BUDGETS,
+    LOOK,
+    ONE_LINE,
+    QUIET,
+    more_methods,
+    number_or_none,
+    refused,
+    told,
+    told_number,
+)
 from app.parts.notice import Message, Notice
 from app.parts.sides import Chosen
 from app.parts.table import Table, TableData
@@ -24,14 +35,15 @@ from app.shown import Shown, is_drawn, outcomes_of, picture_of, read_file
 from app.sides import check_budgets, methods_of, original_and, placed
 from app.tables import table_of
 from app.visits import asker_of
-from app.words import sentence
+from app.words import counted, sentence
 from fitprune_core.evaluation.lmms_logs import read_lmms_logs
 from fitprune_core.evaluation.outcomes import Outcomes, Side
 
 _MOST_DRAWN = 1_000  # questions without a zip
 _DRAWN = "The questions are about drawn scenes, whose pictures are drawn when they are looked at."
-_TELL_PICTURE = """(file) => {
-  window.dispatchEvent(new CustomEvent('fitprune:row-picture', { detail: (file && file.url) || '' }));
+_SEEN = 1_056  # pixels: four times what the page gives a picture, for screens of high density and a closer look
+_TELL_PICTURE = """(file, index) => {
+  window.dispatchEvent(new CustomEvent('fitprune:row-picture', { detail: { url: (file && file.url) || '', index } }));
 }"""
 _SHOW_NOTICE = "() => document.querySelector('#inspect-notice').scrollIntoView({ block: 'nearest' })"
 
@@ -42,7 +54,7 @@ class Parts:
 
     `token` is that of the visitor's run, kept in his browser; `shown` that of the run whose table is shown, which stays
     while another one runs, or the file, if its rows can be drawn, or else None; `title` says of what the table is.
-    `picture` is not seen: the table draws what it holds.
+    `picture` is not seen: the table draws what it holds, if `pictured` says that it is of the row that is looked at.
     """
 
     results: gr.File
@@ -58,6 +70,7 @@ class Parts:
     notice: Notice
     table: Table
     picture: gr.Image
+    pictured: gr.JSON
     token: gr.BrowserState
     shown: gr.State
     title: gr.State
@@ -162,8 +175,12 @@ class InspectPage:
         return self.look_after(token)
 
     def look(self, shown: Shown, event: gr.EventData) -> dict:
-        """A row was chosen: show its picture."""
-        return {self.parts.picture: self._picture_of(shown, event)}
+        """A row was chosen: show its picture, no larger than it is seen, and say whose it is."""
+        picture = self._picture_of(shown, event)
+        if picture is not None and max(picture.size) > _SEEN:
+            picture = picture.copy()
+            picture.thumbnail((_SEEN, _SEEN))
+        return {self.parts.picture: picture, self.parts.pictured: told(event, "index")}
 
     def open_row(self, shown: Shown, event: gr.EventData, compare: ComparePage) -> dict:
         """A row is to be compared: its picture, its question, what is right, and its side's method and budget."""
@@ -198,7 +215,7 @@ class InspectPage:
         except ValueError as error:
             return {**over, parts.notice: Message(text=sentence(error), kind="error")}
         stopped = "Stopped; these are the answers so far." if run.state == "stopped" else ""
-        text = " ".join(filter(None, (f"{len(outcomes.questions):,} questions.", stopped, left_out)))
+        text = " ".join(filter(None, (f"{counted(len(outcomes.questions))}.", stopped, left_out)))
         told = {parts.title: title, parts.notice: Message(text=text)}
         return {**over, parts.table: table, parts.shown: run.token, **told}
 
@@ -233,7 +250,7 @@ def _with_rest(words: str, title: str) -> str:
 
 
 def _counted(outcomes: Outcomes) -> str:
-    return f"{len(outcomes.questions):,} questions, {len(outcomes.sides)} sides."
+    return f"{counted(len(outcomes.questions))}, {counted(len(outcomes.sides), 'side')}."
 
 
 def create_inspect(
@@ -248,11 +265,13 @@ def create_inspect(
             notice = Notice(Message(text=""), elem_id="inspect-notice", elem_classes="bare")
             table = Table(TableData(), elem_id="table", elem_classes="bare")
             picture = gr.Image(visible="hidden", interactive=False, elem_id="row-file")
+            pictured = gr.JSON(visible="hidden", elem_id="row-of-file")
     page.parts = Parts(
         **controls,
         notice=notice,
         table=table,
         picture=picture,
+        pictured=pictured,
         token=token,
         shown=gr.State(None),
         title=gr.State(""),
@@ -324,8 +343,11 @@ def _wire(page: InspectPage, compare: ComparePage, tabs: gr.Tabs) -> None:
     begun.then(None, None, None, js=_SHOW_NOTICE)
     parts.stop.click(page.stop, parts.token, shown, **AT_ONCE)
     parts.timer.tick(page.look_after, parts.token, shown, **AT_ONCE)
-    parts.table.look(page.look, parts.shown, parts.picture, trigger_mode="multiple", **AT_ONCE)
-    parts.picture.change(None, parts.picture, None, js=_TELL_PICTURE)
+    # Not by what changed: two rows may have one picture. The table passes over one that comes late, of a row before.
+    looked = parts.table.look(
+        page.look, parts.shown, [parts.picture, parts.pictured], trigger_mode="multiple", **AT_ONCE
+    )
+    looked.then(None, [parts.picture, parts.pictured], None, js=_TELL_PICTURE)
 
     def open_row(shown: Shown, event: gr.EventData) -> dict:
         return {tabs: gr.Tabs(selected="compare"), **page.open_row(shown, event, compare)}

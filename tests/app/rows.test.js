@@ -62,6 +62,10 @@ test("a spreadsheet gets texts, not formulas", () => {
   assert.strictEqual(lines[0], "id,kind,question,expected,tags,note,original,\"original, judged\",fitprune 60 %,\"fitprune 60 %, judged\"");
   assert.strictEqual(lines[1], "9,read,'=1+1,K7,'@x,-5,K7,right,KZ,wrong");
   assert.match(r.csvOf(data, [3], {}), /"yes, ""so""",,"no\nno",/);
+  for (const text of ["=1+1", " =1+1", "\n=1+1", "\uff1d1+1", "\u00a0@x"]) {
+    const odd = { ...data, rows: [["1", "", text, ""]] };
+    assert.match(r.csvOf(odd, [0], {}), new RegExp(`,"?'${text.replace("+", "\\+")}`));
+  }
 });
 
 test("JSON holds the same rows", () => {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from tests.app.fake_engine import TOKENS
 from tests.browser.conftest import DESK, arrived, opened, prepared
 from tests.browser.pages import ask_many, margin_of, open_results, to_layer, to_tab, write_results
+from tests.tiny import random_picture
 
 pytestmark = pytest.mark.browser
 
@@ -375,6 +377,32 @@ def test_the_picture_is_that_of_the_row_however_quickly_one_walks(browser, url):
     assert len(set(slowly)) > 4  # one picture has two questions now and then
     for count in (8, 5, 2):
         assert shown_after("Home", *["ArrowDown"] * count) == slowly[count]
+    page.context.close()
+
+
+def test_a_picture_that_comes_late_is_not_shown_beside_another_row(browser, url, tmp_path):
+    """The first takes the server long, the second next to nothing."""
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as pack:
+        for name, size in (("large.jpg", (5_000, 4_000)), ("small.png", (96, 72))):
+            random_picture(*size).save(tmp_path / name)
+            pack.write(tmp_path / name, name)
+        rows = [{"id": name, "image": name, "question": f"What is {name}?"} for name in ("large.jpg", "small.png")]
+        pack.writestr("samples.jsonl", "\n".join(map(json.dumps, rows)))
+    page = opened(browser, url, viewport=DESK)
+    to_tab(page, "Inspect")
+    page.set_input_files("#questions-file input[type=file]", str(tmp_path / "set.zip"))
+    page.wait_for_selector("#questions-file .file-preview")
+    page.click("#ask")
+    page.wait_for_selector(".inspect[data-state=full]")
+    page.focus("#table .scroll")
+    width = "document.querySelector('#row-picture:not([data-waits]) img')?.naturalWidth"
+    for key, shown in (("ArrowDown", 96), ("ArrowUp", 1_056), ("ArrowDown", 96)):
+        page.keyboard.press(key)
+        page.wait_for_function(f"{width} == {shown}")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowDown")
+    page.wait_for_timeout(4_000)
+    assert page.evaluate(width) == 96 and "small.png" in page.inner_text("#table .row-detail .place")
     page.context.close()
 
 

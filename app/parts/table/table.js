@@ -12,7 +12,8 @@ let data = null;
 // Tags and notes belong to the file, and stay in this browser.
 const notesKey = () => "fitprune:notes:" + data.fingerprint;
 function loadNotes() {
-  try { return JSON.parse(localStorage.getItem(notesKey()) || "{}"); } catch (error) { return {}; }
+  // Without what every object has: an id may be "constructor".
+  try { return Object.assign(Object.create(null), JSON.parse(localStorage.getItem(notesKey()))); } catch (error) { return Object.create(null); }
 }
 function keepNote(id, note) {
   at.notes = loadNotes(); // another tab may have written since
@@ -113,7 +114,9 @@ function choose(place) {
   find(".notes .note").value = note.note;
   find(".previous").disabled = place === 0;
   find(".next").disabled = place === at.rows.length - 1;
-  if (data.has_pictures) look(index);
+  if (!data.has_pictures) return;
+  find(".picture").dataset.waits = "yes"; // what is there is another row's
+  look(index);
 }
 
 function look(index) {
@@ -264,11 +267,13 @@ new ResizeObserver(fade).observe(sheet);
 
 // The picture of the row comes by itself, after the row.
 onPage(window, "fitprune:row-picture", (event) => {
-  const holder = find(".picture"), image = holder.firstElementChild || make("img");
-  holder.hidden = !event.detail;
-  if (!event.detail) return holder.replaceChildren();
+  const { url, index } = event.detail, holder = find(".picture"), image = holder.firstElementChild || make("img");
+  if (index !== at.rows[at.chosen]) return; // another row is looked at by now
+  delete holder.dataset.waits;
+  holder.hidden = !url;
+  if (!url) return holder.replaceChildren();
   image.alt = "Picture of the row";
-  image.src = event.detail;
+  image.src = url;
   if (!image.isConnected) holder.append(image);
 });
 
