@@ -413,6 +413,7 @@ def test_a_phone_scrolls_one_way_only_and_a_tap_tells(browser, url):
     phone = opened(browser, url, "dark", **PHONE)
     phone.wait_for_selector(".scrubber[data-state=full]")
     assert phone.evaluate("document.documentElement.scrollWidth") <= 390
+    assert phone.evaluate("[...document.querySelectorAll('footer .divider')].every((dot) => !dot.offsetWidth)")
     phone.locator("#scrubber .frame canvas").scroll_into_view_if_needed()
     phone.locator("#scrubber .frame > canvas").tap(position={"x": 170, "y": 170})
     phone.wait_for_function("document.querySelector('#scrubber .detail').textContent.startsWith('Row')")

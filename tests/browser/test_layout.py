@@ -110,6 +110,16 @@ def test_nor_do_those_of_the_other_pages(page, tmp_path, name):
         to_tab(page, "Compare")
 
 
+def test_the_tools_stand_above_the_rule_of_the_tabs_on_one_line(page):
+    sized(page, 1440)
+    rule = page.locator("#pages > .tab-wrapper").bounding_box()
+    tools = page.locator("#exports > button, #exports .opener")
+    boxes = [tools.nth(at).bounding_box() for at in range(tools.count())]
+    assert len(boxes) == 4 and len({(box["y"], box["height"]) for box in boxes}) == 1
+    assert boxes[0]["y"] + boxes[0]["height"] < rule["y"] + rule["height"] - 2
+    assert len(set(tools.evaluate_all("(all) => all.map((node) => getComputedStyle(node).lineHeight)"))) == 1
+
+
 def test_the_picture_grows_with_the_window_and_the_page_fills_it(page):
     sides = {}
     for width in (1024, 1440, 1920):

@@ -21,10 +21,10 @@ from fitprune_core.report.export import entries_of
 from fitprune_core.report.trace import trace_of
 
 BEFOREHAND = "Made beforehand"
-# Of a comparison that came as a file: its picture is a copy of 640 pixels, made to be looked at. A model would see in it
-# something else than what was answered about.
+# The picture of an exported comparison is a copy of 640 pixels, made to be looked at: a model would see in it something
+# else than what was answered about.
 PICTURE_NOT_HERE = (
-    "Its file has a small copy of the picture alone: to ask about it here, upload the picture, and press Run."
+    "A saved comparison has a small copy of its picture: to ask about it here, upload the picture, and press Run."
 )
 
 _LONGEST_BOARD = 2**18  # characters; a session keeps them, and two answers of 4,096 tokens take about half

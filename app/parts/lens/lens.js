@@ -20,7 +20,7 @@ const HINTS = {
   idle: "Run, then click a word of an answer to see what else it might have been, and where the model looked.",
   measuring: "Click a word: once the times are measured, you see what else it might have been, and where the model looked.",
   ready: "Click a word of an answer to see what else it might have been, and where the model looked.",
-  other: "Of what was not answered here no word can be looked at. Run, then click a word.",
+  other: "This was not answered here. Run, then click a word of an answer to see what else it might have been.",
 };
 let word = null; // the one that was clicked while times are measured
 
