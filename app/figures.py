@@ -20,6 +20,11 @@ def size(num_bytes: int) -> str:
     return _scaled(num_bytes) + "B"
 
 
+def count(number: int) -> str:
+    """Tokens and the like: "1,838"."""
+    return f"{number:,}"
+
+
 def percent(share: float) -> float:
     """A budget as the pages have it: 0.6 is 60, 0.333 is 33.3."""
     return round(100 * share, 2)
@@ -67,7 +72,7 @@ def difference(original: int, pruned: int) -> Ratio:
     """How many more or fewer."""
     if original == pruned:
         return Ratio("same", "")
-    return Ratio(f"{'+' if pruned > original else '−'}{abs(pruned - original)}", "")
+    return Ratio(f"{'+' if pruned > original else '−'}{count(abs(pruned - original))}", "")
 
 
 def spread(ends: tuple[float, float]) -> str:

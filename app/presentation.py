@@ -112,7 +112,7 @@ def done_board(
         pruned=cards[1],
         rows=[_row(figure, comparison, times) for figure in _figures(comparison)],
         verdict="same" if comparison.agree else "different",
-        truth=_truth_sentence(cards[0].mark, cards[1].mark, truth, _who(comparison)),
+        truth=_truth_sentence(cards, truth),
         sentence=_sentence(comparison),
         model=comparison.model,
     )
@@ -141,7 +141,9 @@ def _figures(comparison: Comparison) -> list[_Figure]:
         _Figure("Per token", a.per_token_ms, b.per_token_ms, milliseconds, times[1]),
         _Figure("Total time", a.total_ms, b.total_ms, milliseconds, times[2]),
         _Figure("KV cache", a.kv_cache_bytes, b.kv_cache_bytes, size, saved(a.kv_cache_bytes, b.kv_cache_bytes)),
-        _Figure("Answer tokens", a.new_tokens, b.new_tokens, str, figures.difference(a.new_tokens, b.new_tokens)),
+        _Figure(
+            "Answer tokens", a.new_tokens, b.new_tokens, figures.count, figures.difference(a.new_tokens, b.new_tokens)
+        ),
     ]
 
 
@@ -169,7 +171,7 @@ def _how_timed(comparison: Comparison, name: str) -> str:
     text, paired = f"Measured on {comparison.device}; {comparison.timing}", comparison.paired.get(name)
     if paired is None:
         return text
-    first, second = ("original", "pruned") if comparison.against is None else _who(comparison)
+    first, second = ("original", "pruned") if comparison.against is None else ("the left", "the right")
     ends = f"{first.capitalize()} {figures.spread(paired.original)}, {second} {figures.spread(paired.pruned)}"
     return f"{text} {ends} in {paired.rounds} rounds; in brackets the 95 % interval of the ratio."
 
@@ -208,15 +210,22 @@ def _percent_of(comparison: Comparison) -> float:
     return figures.percent(pruning.reduction)
 
 
-def _who(comparison: Comparison) -> tuple[str, str]:
-    """What sentences call the two sides."""
-    is_usual = comparison.against is None and comparison.method != ORIGINAL
-    return ("the original", "the pruned one") if is_usual else ("the left", "the right")
+def _called(cards: list[Card]) -> list[str]:
+    """What sentences call the two sides: as their cards do, with the budget where that alone tells them apart, and by
+    their places where nothing does."""
+    names = ["the original" if card.percent is None else card.name for card in cards]
+    if names[0] == names[1]:
+        names = [
+            name if card.percent is None else f"{name} {card.percent:g} %"
+            for name, card in zip(names, cards, strict=True)
+        ]
+    return names if names[0] != names[1] else ["the left", "the right"]
 
 
-def _truth_sentence(original: str, pruned: str, truth: str | None, names: tuple[str, str]) -> str:
+def _truth_sentence(cards: list[Card], truth: str | None) -> str:
     if truth is None:
         return ""
+    names, (original, pruned) = _called(cards), (card.mark for card in cards)
     who = {
         ("right", "right"): "Both are right",
         ("right", "wrong"): f"Only {names[0]} is right",
@@ -231,15 +240,17 @@ def _sentence(comparison: Comparison) -> str:
     total, dropped, first = comparison.layout.num_tokens, comparison.num_dropped, comparison.against
     if not dropped and (first is None or not first.num_dropped):
         return "Nothing was pruned at this budget, so both runs did the same work."
-    what = f"{dropped} of {total} visual tokens were dropped on the way through the layers"
+    write = figures.count
+    what = f"{write(dropped)} of {write(total)} visual tokens were dropped on the way through the layers"
     the_first = "the first token"
     if first is not None or comparison.method == ORIGINAL:
         on_the_left = first.num_dropped if first else 0
-        what = f"{on_the_left} of {total} visual tokens were dropped on the left, {dropped} on the right"
+        what = f"{write(on_the_left)} of {write(total)} visual tokens were dropped on the left"
+        what += f", {write(dropped)} on the right"
         the_first = "the right's first token"
     painted = next((side for side in (comparison, first) if side is not None and side.is_painted), None)
     if painted is not None:
-        what = f"{len(painted.stay)} were told to stay and {len(painted.go)} to go; {what}"
+        what = f"{write(len(painted.stay))} were told to stay and {write(len(painted.go))} to go; {what}"
     paired = comparison.paired.get("prefill")
     if paired is None or paired.verdict == "unknown":
         return f"{what}."

@@ -1,7 +1,7 @@
 const assert = require("node:assert");
 const test = require("node:test");
 const g = require("../../fitprune_core/report/view/scrubber/geometry.js");
-const { writeGflops } = require("../../fitprune_core/report/view/shared.js");
+const { writeGflops, writeCount, writeShare } = Object.assign(globalThis, require("../../fitprune_core/report/view/shared.js"));
 
 // 2 x 2 patches of 10 pixels in the middle of a picture of 40 x 20; two layers.
 const trace = {
@@ -72,8 +72,8 @@ test("a view says how much of a layer it is, and what cannot be drawn", () => {
     boxes: [[0, 0, 40, 20], [0, 0, 20, 20], [20, 0, 40, 20], null], views: ["base", "tile", "tile", "newline"],
     dropped_after: [0, 1, 2, 0], row_ends: [],
   };
-  assert.strictEqual(g.describeView(tiled, [1, 2], 0), "In this view 2 of 2. 1 of all show no part of the picture: 1 newline. ");
-  assert.strictEqual(g.describeView(tiled, [1, 2], 1), "In this view 1 of 2. 1 of all show no part of the picture: 1 newline. ");
+  assert.strictEqual(g.describeView(tiled, [1, 2], 0), "2 of 2 tokens of this view are left. 1 of all show no part of the picture: 1 newline. ");
+  assert.strictEqual(g.describeView(tiled, [1, 2], 1), "1 of 2 tokens of this view are left. 1 of all show no part of the picture: 1 newline. ");
   const padded = { boxes: [null, [0, 0, 40, 20]], views: ["grid", "grid"], dropped_after: [0, 1], row_ends: [] };
   assert.strictEqual(g.describeView(padded, [1], 0), "1 of all show no part of the picture: 1 of padding. ");
   assert.strictEqual(g.describeView(trace, [0, 1, 2, 3], 0), "");
@@ -152,10 +152,29 @@ test("where a token looked is told, of a layer and of a patch", () => {
   const looked = { side: 1, token: "red", looks: { levels: [[51, 255], [-1, 255]], most: [0.2, 0.0004], share: [0.24, 0.0004] } };
   const told = (layer, marked) => g.describeLooks(trace, looked, layer, marked);
   assert.strictEqual(told(0, -1), "Right, choosing “red”: 24 % of its attention here goes to visual tokens, 20 % to the brightest.");
-  assert.strictEqual(told(0, 0), "Row 1, column 1: 4.0 % of the attention.".replace("4.0", "4"));
+  assert.strictEqual(told(0, 0), "Row 1, column 1: 4.0 % of the attention.");
   assert.strictEqual(told(1, 0), "Row 1, column 1: gone before this layer.");
-  assert.strictEqual(told(1, 1), "Row 1, column 2: 0.04 % of the attention.");
+  assert.strictEqual(told(1, 1), "Row 1, column 2: < 0.1 % of the attention.");
+  const little = "Right, choosing “red”: < 0.1 % of its attention here goes to visual tokens, too little for a map. ";
+  assert.strictEqual(told(1, -1), little + "Layer 1 gives them most: 24 %.");
+  const nothing = { ...looked, looks: { levels: [[0, 255]], most: [1e-8], share: [1e-8] } };
+  assert.strictEqual(g.describeLooks(trace, nothing, 0, -1), little + "So it is at all layers.");
+  assert.deepStrictEqual([g.mostLooked(looked.looks), g.mostLooked({ share: [0, 0.2, 0.3, 0.3] })], [0, 2]);
   assert.match(g.describeLooks(trace, { ...looked, side: 0, token: "" }, 0, -1), /^Left, choosing to end: /);
+});
+
+test("a legend has the colours that are drawn, at their places", () => {
+  const stops = g.rampOf(g.lookColor).match(/rgba\([^)]*\)/g);
+  assert.strictEqual(stops.length, 10);
+  assert.deepStrictEqual([stops[0], stops[3], stops[9]], [0, 3 / 9, 1].map(g.lookColor));
+});
+
+test("counts have their thousands set apart, and shares claim no more than a tenth of a percent", () => {
+  assert.deepStrictEqual([0, 999, 1838, 2304000].map(writeCount), ["0", "999", "1,838", "2,304,000"]);
+  const written = [[0, "0 %"], [1e-8, "< 0.1 %"], [0.001, "0.1 %"], [0.0994, "9.9 %"], [0.5, "50 %"], [0.996, "99.6 %"], [0.9995, "> 99.9 %"], [1, "100 %"]];
+  for (const [share, text] of written) assert.strictEqual(writeShare(share), text);
+  const many = { ...trace, boxes: Array(2928).fill(trace.boxes[0]), dropped_after: Array(2928).fill(2), tokens: [2928, 1838] };
+  assert.strictEqual(g.describeLayer(many, 1), "1,838 of 2,928 patches kept, 1,090 dropped here");
 });
 
 test("of a scene it is told how much is left of what is asked about", () => {

@@ -43,11 +43,14 @@ def reopen(history, text, link="", picture="", current=None):
 
 
 def test_what_is_shown_goes_to_the_browser_with_its_link_and_picture(history, found):
-    sent = history.remember(Exports(2**30).keep(found), {"link": "example=1", "picture": "x/y.png"})[history.history]
+    sent = history.remember(
+        Exports(2**30).keep(found), {"link": "example=1", "picture": "x/y.png", "origin": "Made beforehand"}
+    )[history.history]
     assert json.loads(sent.text) == json.loads(json.dumps(found)) and (sent.link, sent.picture) == (
         "example=1",
         "x/y.png",
     )
+    assert sent.origin == "Made beforehand"
     assert history.remember(None, {}) == {history.history: gr.skip()}
 
 
@@ -58,6 +61,7 @@ def test_it_is_shown_again_as_it_was(history, found, comparison):
     assert update[parts.question] == "What is it?" and update[parts.shown] == board.model_dump()
     assert update[parts.found].entries() == json.loads(json.dumps(found))
     assert update[parts.picture] is None and update[parts.seed] is None and board.link == board.picture == ""
+    assert "upload the picture" in update[parts.notice].text
     assert comparison.device in update[parts.notice].text and history.page.engine.asked == []
 
 

@@ -8,10 +8,13 @@ import pytest
 from PIL import Image
 
 from app.presentation import MEASURING, UNMEASURED, done_board, idle_board, running_board, trace_of
+from app.sides import Sides
 from fitprune_core.run.comparison import Partial
-from tests.app.fake_engine import GEOMETRY, TOKENS, FakeEngine, make_comparison, make_paired
+from fitprune_core.run.results import Pruning
+from tests.app.fake_engine import GEOMETRY, TOKENS, FakeEngine, Shape, make_comparison, make_paired
 
 ENGINE = FakeEngine()
+LARGE = FakeEngine(shape=Shape(layers=4, grid=48))
 
 
 def compared(answers=("a red car", "a red car"), percent=60, size=(480, 480), **times):
@@ -37,13 +40,36 @@ def test_original_streams_before_pruned():
     [
         (("A red car.", "A red car."), "same", "Both are right: it is “a red car”."),
         (("a red car", "a blue car"), "different", "Only the original is right: it is “a red car”."),
-        (("a blue car", "a red car"), "different", "Only the pruned one is right: it is “a red car”."),
+        (("a blue car", "a red car"), "different", "Only FitPrune is right: it is “a red car”."),
         (("a blue car", "a blue car"), "same", "Both are wrong: it is “a red car”."),
     ],
 )
 def test_verdict_and_truth(answers, verdict, truth):
     board = done_board(compared(answers), "a red car")
     assert (board.verdict, board.truth) == (verdict, truth)
+
+
+@pytest.mark.parametrize(
+    ("sides", "percents", "who"),
+    [
+        (Sides("random", "fastv"), (60, 60), "fastv"),
+        (Sides("fitprune", "fitprune", 20), (20, 60), "FitPrune 60 %"),
+        (Sides("fitprune", "fitprune"), (60, 60), "the right"),
+    ],
+)
+def test_of_two_sides_that_prune_the_right_one_is_named(sides, percents, who):
+    recipes = [ENGINE.recipe_for(percent) for percent in percents]
+    first, second = (make_comparison((480, 480), "What is it?", recipe, ("a car", "a bus")) for recipe in recipes)
+    fields = {field.name: getattr(first, field.name) for field in dataclasses.fields(Pruning)}
+    against = Pruning(**fields | {"method": sides.left})
+    comparison = dataclasses.replace(second, method=sides.right, against=against)
+    assert done_board(comparison, "a bus", sides=sides).truth == f"Only {who} is right: it is “a bus”."
+
+
+def test_counts_have_their_thousands_set_apart():
+    comparison = make_comparison((480, 480), "What is it?", LARGE.recipe_for(60), ("a car", "a car"), shape=LARGE.shape)
+    dropped = comparison.num_dropped
+    assert dropped > 1000 and f"{dropped:,} of 2,304 visual tokens" in done_board(comparison, None).sentence
 
 
 def test_without_a_truth_nothing_is_said_about_right_and_wrong():

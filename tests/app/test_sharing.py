@@ -72,6 +72,7 @@ def test_a_saved_comparison_is_shown_again(sharing, found, tmp_path):
     (tmp_path / "c.json").write_bytes(exported(found, ".json"))
     update, parts = sharing.open(str(tmp_path / "c.json"), VISITOR), sharing.page.parts
     assert update[parts.board].pruned.answer == "a bus" and update[parts.question] == "What is it?"
+    assert update[parts.board].origin == "A saved comparison" and "upload the picture" in update[parts.notice].text
     assert update[parts.found].entries() == json.loads(json.dumps(found))
 
 

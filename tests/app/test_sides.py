@@ -108,7 +108,7 @@ def test_the_board_names_both_sides():
         ("random(seed=3)", 40.0),
         ("FitPrune", 60.0),
     ]
-    assert board.truth == "Only the left is right: it is “a red car”." and "on the left" in board.sentence
+    assert board.truth == "Only random(seed=3) is right: it is “a red car”." and "on the left" in board.sentence
     running = running_board(None, 60, Sides("fitprune", "original", 40))
     assert [(card.name, card.percent) for card in (running.original, running.pruned)] == [
         ("FitPrune", 40),

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from app.scenes import load_examples
-from tests.app.fake_engine import TOKENS
+from tests.app.fake_engine import TOKENS, FakeEngine, Shape
 from tests.app.pictures import bad_files, odd_pictures
-from tests.browser.conftest import BRIGHTNESS, PHONE, opened
+from tests.app.serving import served
+from tests.browser.conftest import BRIGHTNESS, PHONE, new_page, opened
 from tests.browser.pages import age, run_after, run_with, to_layer, upload, white_picture
 
 pytestmark = pytest.mark.browser
@@ -128,6 +131,31 @@ def test_r_runs_but_not_while_typing(page, engine):
     assert len(engine.asked) == before + 1
 
 
+SEEN = """(name) => { const box = document.querySelector(name).getBoundingClientRect();
+  return box.height > 0 && box.top >= 0 && box.bottom <= innerHeight; }"""
+
+
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (1024, 768)])
+def test_an_error_is_where_one_looks(page, width, height):
+    """Under Run, or brought there where that is out of sight."""
+    size, question = page.viewport_size, page.input_value("#question textarea")
+    page.set_viewport_size({"width": width, "height": height})
+    try:
+        page.fill("#question textarea", "")
+        page.click("#run")
+        page.wait_for_function("document.querySelector('#notice [role=alert]').textContent.includes('is empty')")
+        page.wait_for_function(SEEN, arg="#notice .notice")
+        run, notice = (page.locator(name).bounding_box() for name in ("#run", "#notice"))
+        assert 0 <= notice["y"] - run["y"] - run["height"] <= 12
+        page.evaluate("scrollTo(0, 1e6); document.activeElement.blur()")
+        page.keyboard.press("r")
+        page.wait_for_function(SEEN, arg="#notice .notice")
+    finally:
+        page.set_viewport_size(size)
+        page.fill("#question textarea", question)
+        run_with(page, "#run")
+
+
 def test_an_error_is_told_and_the_result_stays(page):
     answer = page.inner_text(".card[data-side=pruned] .answer")
     page.fill("#question textarea", "")
@@ -151,6 +179,20 @@ def test_files_that_are_no_pictures_are_told_and_the_result_stays(page, tmp_path
         assert page.inner_text(".card[data-side=pruned] .answer") == answer
         assert page.get_attribute(".board", "data-state") == "done"
     run_with(page, ".picker button:nth-child(1)")
+
+
+def test_a_file_that_no_browser_shows_says_so_and_no_example_is_marked(page, tmp_path):
+    marked = "#gallery .picker button[aria-pressed=true]"
+    page.wait_for_selector(marked)
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    upload(page, tmp_path / "broken.png")
+    page.wait_for_selector("#picture.unseen")
+    content = "getComputedStyle(document.querySelector('#picture .image-container'), '::after').content"
+    assert "cannot show this file" in page.evaluate(content)
+    assert page.locator(marked).count() == 0 and page.is_hidden("#picture img")
+    run_with(page, ".picker button:nth-child(1)")
+    page.wait_for_selector("#picture:not(.unseen)")
+    assert page.locator(marked).count() == 1
 
 
 def test_odd_pictures_are_answered_and_drawn(page, engine, tmp_path):
@@ -178,6 +220,74 @@ def test_answers_are_shown_as_text(page, engine):
         assert page.locator(".answer img").count() == 0
     finally:
         engine.answers = ("a red car", "a blue car")
+
+
+LONG = (
+    "a small red car stands beside a tall brown house under a grey sky with two birds while a man in a blue coat "
+    "walks a dog along the street and a woman in a green hat waits near the old {} shop that sells {} bread"
+)
+# Of each card whether its first differing word shows.
+DIFFERING = """() => [...document.querySelectorAll('.card .answer')].map((answer) => {
+  const box = answer.getBoundingClientRect(), word = answer.querySelector('.differs').getBoundingClientRect();
+  return word.top >= box.top - 1 && word.bottom <= box.bottom + 1;
+})"""
+
+
+@pytest.mark.parametrize(("width", "times"), [(1440, 1), (1440, 4), (1024, 2), (390, 2)])
+def test_of_long_answers_the_words_that_differ_show(page, engine, width, times):
+    """Cards grow to eight lines, and are scrolled to the first word that differs; short ones stay as they are."""
+    size, heights = (
+        page.viewport_size,
+        "[...document.querySelectorAll('.card .answer')].map((node) => node.clientHeight)",
+    )
+    page.set_viewport_size({"width": width, "height": 844})
+    short = page.evaluate(heights)
+    same = LONG.format("yellow", "fresh") + " and "
+    engine.delay = 0.0
+    engine.answers = tuple(same * (times - 1) + LONG.format(*words) for words in (("blue", "cold"), ("pink", "warm")))
+    try:
+        run_with(page, "#run")
+        page.wait_for_timeout(200)
+        assert page.evaluate(DIFFERING) == [True, True]
+        assert all(60 < height <= 161 for height in page.evaluate(heights))
+        page.evaluate("document.querySelector('.card .answer').scrollTop = 0")
+        run_with(page, "#run")
+        page.wait_for_timeout(200)
+        assert page.evaluate(DIFFERING) == [True, True]
+    finally:
+        engine.delay, engine.answers = 0.05, ("a red car", "a blue car")
+        run_with(page, "#run")
+    assert page.evaluate(heights) == short
+    page.set_viewport_size(size)
+
+
+def test_a_word_that_is_clicked_while_times_are_measured_is_looked_at_after(page, engine, monkeypatch):
+    monkeypatch.setattr(engine, "measuring", 2.0)
+    before = len(engine.looked)
+    page.click("#run")
+    page.wait_for_selector(".board[data-state=measuring]")
+    page.wait_for_function("document.querySelector('.lens .words').textContent.startsWith('Click a word: once')")
+    assert page.is_disabled("#saver .opener")
+    page.click(".card[data-side=pruned] .piece:nth-child(3)")
+    assert "After that, “car” is looked at" in page.inner_text(".lens .words") and len(engine.looked) == before
+    page.wait_for_function("document.querySelector('.lens .words').textContent.includes('after “a blue”')")
+    page.wait_for_selector(".scrubber[data-mode=looks]")
+    assert len(engine.looked) > before and page.is_enabled("#saver .opener")
+    page.click("button[data-mode=patches]")
+
+
+def test_where_nothing_was_answered_there_is_nothing_to_stop_or_save(browser):
+    engine = FakeEngine()
+    engine.is_demo, engine.model_name = False, "a-large-one"  # it does not run by itself
+    with served(engine) as url:
+        page = new_page(browser, viewport={"width": 390, "height": 844})
+        page.goto(url)
+        page.wait_for_selector(".board[data-state=idle]")
+        page.wait_for_function("document.querySelector('#saver .opener')?.disabled")
+        assert page.is_disabled("#stop") and "Run, then click" in page.inner_text(".lens .words")
+        run_with(page, "#run")
+        page.wait_for_function("!document.querySelector('#saver .opener').disabled")
+        page.context.close()
 
 
 def test_stop_brings_back_the_result_from_before(page, engine):
@@ -303,10 +413,63 @@ def test_a_phone_scrolls_one_way_only_and_a_tap_tells(browser, url):
     phone = opened(browser, url, "dark", **PHONE)
     phone.wait_for_selector(".scrubber[data-state=full]")
     assert phone.evaluate("document.documentElement.scrollWidth") <= 390
+    assert phone.evaluate("[...document.querySelectorAll('footer .divider')].every((dot) => !dot.offsetWidth)")
     phone.locator("#scrubber .frame canvas").scroll_into_view_if_needed()
     phone.locator("#scrubber .frame > canvas").tap(position={"x": 170, "y": 170})
     phone.wait_for_function("document.querySelector('#scrubber .detail').textContent.startsWith('Row')")
     phone.context.close()
+
+
+def test_of_many_layers_the_strip_shows_the_one_that_is_chosen(browser):
+    """On a phone 32 do not fit: the strip goes to the chosen one, and fades where it goes on; the page stays."""
+    whole = """(layer) => {
+      const strip = document.querySelector('#scrubber .strip'), box = strip.getBoundingClientRect();
+      const button = strip.children[layer - 1].getBoundingClientRect();
+      return button.top >= box.top && button.bottom <= box.bottom && strip.dataset.more !== strip.dataset.before;
+    }"""
+    with served(FakeEngine(("a car", "a bus"), shape=Shape(layers=32, grid=8))) as url:
+        page = opened(browser, url, **PHONE)
+        page.wait_for_selector(".scrubber[data-layer='32']")
+        page.wait_for_function(whole, arg=32)
+        for layer in (1, 32):
+            scrolled = page.evaluate("scrollY")
+            page.evaluate(
+                """(layer) => { const range = document.querySelector('#scrubber input[type=range]');
+              range.value = layer; range.dispatchEvent(new Event('input', { bubbles: true })); }""",
+                layer,
+            )
+            page.wait_for_function(whole, arg=layer)
+            assert page.evaluate("scrollY") == scrolled
+        page.context.close()
+
+
+def test_a_map_of_next_to_nothing_is_not_drawn(browser, monkeypatch):
+    engine = FakeEngine(("a red car", "a blue car"))
+
+    def look(*args, **options):
+        (looked,) = FakeEngine.look(engine, *args, **options)
+        weights = np.linspace(1e-9, 1e-9, 12)[:, None] * np.ones(TOKENS)
+        weights[4] = 0.2 / TOKENS
+        sights = tuple(dataclasses.replace(sight, attention=weights) for sight in looked.sights)
+        yield dataclasses.replace(looked, sights=sights)
+
+    monkeypatch.setattr(engine, "look", look)
+    with served(engine) as url:
+        page = opened(browser, url)
+        page.wait_for_selector("button[data-mode=looks]")
+        page.click("button[data-mode=looks]")
+        page.wait_for_selector(".scrubber[data-layer='5'][data-map=true]")
+        ramp = "getComputedStyle(document.querySelector('#scrubber .ramp.looks')).backgroundImage"
+        assert page.evaluate(ramp).count("rgba(") == 10
+        page.wait_for_timeout(300)
+        drawn = page.evaluate(BRIGHTNESS)
+        to_layer(page, 1)
+        page.wait_for_selector(".scrubber[data-map=false]")
+        told = page.inner_text("#scrubber .detail")
+        assert "< 0.1 % of its attention here" in told and "Layer 5 gives them most: 20 %." in told
+        assert page.is_hidden(".looks-key")
+        assert page.evaluate(BRIGHTNESS) != drawn
+        page.context.close()
 
 
 NARROW = pytest.mark.parametrize("width", [390, 1024])
@@ -333,7 +496,7 @@ def test_the_words_that_matter_are_whole_on_narrow_pages(page, engine, width):
         for card, mark, who in zip(*boxes, strict=True):
             assert card[0] < who[0] < who[1] < card[1] and mark[1] < card[1]
         assert page.evaluate(WHOLE, ".card .answer")
-        engine.answers = (long, f"{long} and {long} and {long}")
+        engine.answers = (long, " and ".join([long] * 6))
         run_with(page, "#run")
         page.wait_for_selector(".card[data-side=pruned] .answer[data-more=true]")
         page.evaluate("document.querySelector('.card[data-side=pruned] .answer').scrollTop = 9999")

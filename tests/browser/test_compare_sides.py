@@ -66,6 +66,8 @@ def test_a_token_that_is_clicked_or_chosen_by_keyboard_is_looked_at(page, engine
     assert page.locator(".lens li").count() == 10 and "“a blue”" in page.inner_text(".lens .words")
     told = "text => document.querySelector('#scrubber .detail').textContent.startsWith(text)"
     page.wait_for_function(told, arg="Right, choosing “car”")
+    assert page.get_attribute(".scrubber", "data-layer") == "1"  # that gives visual tokens most
+    to_layer(page, 8)
     drawn = page.evaluate(BRIGHTNESS)
     assert drawn != shown and drawn[255] > drawn[128]  # attention grows with the token's number
     page.focus(".card[data-side=original] .answer")
@@ -73,6 +75,14 @@ def test_a_token_that_is_clicked_or_chosen_by_keyboard_is_looked_at(page, engine
         page.keyboard.press(key)
     page.wait_for_function(told, arg="Left, choosing “red”")
     assert engine.looked[-1] == tokens_of("a") and page.get_attribute(".scrubber", "data-layer") == "8"
+    page.click("button[data-mode=patches]")
+    run_with(page, "#run")
+    page.click(".card[data-side=pruned] .piece:nth-child(3)")
+    page.wait_for_selector(".scrubber[data-mode=looks]")
+    to_layer(page, 8)
+    page.click(".card[data-side=pruned] .piece:nth-child(2)")  # from word to word, one stays at one's layer
+    page.wait_for_function(told, arg="Right, choosing “blue”")
+    assert page.get_attribute(".scrubber", "data-layer") == "8"
     run_with(page, "#run")
     page.wait_for_function("!document.querySelector('.scrubber button[data-mode=looks]').hidden")
     page.click("button[data-mode=patches]")

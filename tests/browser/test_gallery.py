@@ -33,6 +33,19 @@ def test_one_is_opened_without_a_run(page, engine):
     assert page.problems == []
 
 
+def test_what_is_of_the_pages_own_model_is_not_said_of_anothers_result(page):
+    whose = "document.querySelector('#preview .whose').textContent"
+    assert page.evaluate(whose) == f"The result is of {MODEL}. A run here is of mini-llava:"
+    assert "This was not answered here. Run" in page.inner_text(".lens .words")
+    page.click("#run")
+    page.wait_for_function("document.querySelector('#notice [role=alert]').textContent.includes('upload the picture')")
+    page.click(".picker button:nth-child(1)")
+    page.wait_for_function(f"{whose} === ''")
+    page.wait_for_selector(".board[data-state=done]")
+    page.click("#made-elsewhere button:nth-child(1)")
+    page.wait_for_function(f"{whose} !== ''")
+
+
 def test_a_presentation_goes_on_from_the_examples(page):
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press("f")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.browser.conftest import opened
@@ -41,6 +43,35 @@ def test_every_finished_comparison_is_remembered_the_newest_first(page):
     page.keyboard.press("Escape")
     page.wait_for_selector("#history dialog", state="hidden")
     assert page.evaluate("document.activeElement.textContent") == "History (3)"
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_each_names_both_sides_and_says_what_came_of_it(page, width):
+    size = page.viewport_size
+    page.set_viewport_size({"width": width, "height": 844})
+    open_history(page)
+    first = page.locator("#history li").first
+    assert first.locator(".sides").inner_text() == "Original | FitPrune 60 %"
+    assert first.locator(".verdict").inner_text() == "≠ Different answers"
+    whole = "(nodes) => nodes.every((node) => node.scrollWidth <= node.clientWidth && node.clientWidth > 100)"
+    assert first.locator(".verdict, .about").evaluate_all(whole)
+    page.click("#history .close")
+    page.set_viewport_size(size)
+
+
+def test_sides_that_both_prune_are_both_named_and_so_is_where_one_comes_from(page):
+    page.wait_for_selector(".board[data-state=done]")
+    kept = page.evaluate("window.fpHistory")
+    entry = json.loads(kept[0]["text"])
+    fastv = {**entry["comparison"], "method": "fastv", "reduction": 0.4}
+    entry["comparison"]["against"] = fastv
+    changed = [{**kept[0], "text": json.dumps(entry), "origin": "Made beforehand"}, *kept[1:]]
+    page.evaluate("(list) => { window.fpHistory = list; }", changed)
+    open_history(page)
+    assert page.locator("#history .sides", has_text="fastv 40 % | FitPrune 60 %").count() == 1
+    assert page.locator("#history .about", has_text="Made beforehand").count() == 1
+    page.click("#history .close")
+    page.evaluate("(list) => { window.fpHistory = list; }", kept)
 
 
 def test_one_is_pinned_and_named_and_stays_so_over_a_reload(page):

@@ -111,6 +111,16 @@ def test_nor_do_those_of_the_other_pages(page, tmp_path, name):
         to_tab(page, "Compare")
 
 
+def test_the_tools_stand_above_the_rule_of_the_tabs_on_one_line(page):
+    sized(page, 1440)
+    rule = page.locator("#pages > .tab-wrapper").bounding_box()
+    tools = page.locator("#exports > button, #exports .opener")
+    boxes = [tools.nth(at).bounding_box() for at in range(tools.count())]
+    assert len(boxes) == 4 and len({(box["y"], box["height"]) for box in boxes}) == 1
+    assert boxes[0]["y"] + boxes[0]["height"] < rule["y"] + rule["height"] - 2
+    assert len(set(tools.evaluate_all("(all) => all.map((node) => getComputedStyle(node).lineHeight)"))) == 1
+
+
 def test_the_picture_grows_with_the_window_and_the_page_fills_it(page):
     sides = {}
     for width in (1024, 1440, 1920):
@@ -144,7 +154,7 @@ def test_on_a_phone_the_answer_is_in_sight_of_the_example_that_was_tapped(page):
     assert page.evaluate(whole, ".truth") and page.evaluate(whole, ".board .sentence")
     bars = page.evaluate("[...document.querySelectorAll('#answers .bar > div')].map(bar => bar.offsetWidth)")
     assert min(bars) >= 60
-    order = page.evaluate("""['#question', '#run', '#answers', '#budget-card', '#scrubber'].map(
+    order = page.evaluate("""['#question', '#budget-card', '#run', '#answers', '#scrubber'].map(
       (name) => document.querySelector(name).getBoundingClientRect().top)""")
     assert order == sorted(order)
 
@@ -179,7 +189,7 @@ def test_patches_are_reached_by_keyboard_and_layers_keep_their_keys(page):
     assert page.get_attribute(".scrubber", "data-layer") == "6"
     page.keyboard.press("Escape")
     hint = "Point at a patch, tap it, or reach it with arrows, to see where it went."
-    assert page.inner_text("#scrubber .detail").endswith(hint)
+    assert page.inner_text("#scrubber .how") == hint
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press("ArrowRight")
     page.wait_for_selector(".scrubber[data-layer='7']")

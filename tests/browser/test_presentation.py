@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.browser.conftest import BRIGHTNESS
+from tests.app.fake_engine import FakeEngine
+from tests.app.serving import served
+from tests.browser.conftest import BRIGHTNESS, PHONE, new_page, opened
 from tests.browser.pages import run_after, run_with, to_layer
 
 pytestmark = pytest.mark.browser
@@ -257,3 +259,73 @@ def test_long_answers_fit(screen, engine, width, height):
         assert screen.evaluate(INSIDE) and min(screen.evaluate(SIZES)) >= 0.035
     finally:
         engine.delay, engine.answers = 0.05, ("a red car", "a blue car")
+
+
+WORDS = (
+    "a small red car stands beside a tall brown house under a grey sky with two birds while a man in a blue coat "
+    "walks a dog along the street and a woman in a green hat waits near the old {} shop that sells bread"
+)
+# Of each part that must be in sight, whether it is whole on the screen, or in its answer, and no keys lie over it.
+IN_SIGHT = """() => {
+  const keys = document.querySelector('#presenter .keys').getBoundingClientRect();
+  const parts = document.querySelectorAll('#presenter :is(.ratio, .layer, .truth, .differs)');
+  return [...parts].map((node) => {
+    const box = node.getBoundingClientRect(), around = (node.closest('.text') || node).getBoundingClientRect();
+    const isCovered = box.right > keys.left && box.left < keys.right && box.bottom > keys.top;
+    const isWhole = box.top >= Math.max(0, around.top - 1) && box.bottom <= Math.min(innerHeight, around.bottom + 1);
+    return box.height > 0 && isWhole && !isCovered;
+  });
+}"""
+
+
+@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("options", [{"viewport": {"width": 1440, "height": 900}}, PHONE], ids=["desk", "phone"])
+def test_figures_and_layer_stay_in_sight_of_long_answers(browser, url, engine, options, times):
+    engine.delay = 0.0
+    same = (WORDS.format("yellow") + " and ") * (times - 1)
+    engine.answers = same + WORDS.format("pink"), same + WORDS.format("blue")
+    try:
+        screen = opened(browser, url, **options)
+        run_with(screen, ".picker button:nth-child(1)")
+        screen.click("#presenter .opener")
+        screen.wait_for_selector(f"{HALL}[open]")
+        screen.wait_for_timeout(200)
+        seen = screen.evaluate(IN_SIGHT)
+        assert len(seen) == 5 and all(seen)
+        keys = screen.inner_text("#presenter .keys")
+        assert ("Esc" in keys) == ("R: run" in keys) == (options is not PHONE)
+        screen.context.close()
+    finally:
+        engine.delay, engine.answers = 0.05, ("a red car", "a blue car")
+
+
+@pytest.mark.parametrize("options", [{}, PHONE], ids=["keys", "touch"])
+def test_before_a_run_it_says_what_to_do_and_what_is_wrong(browser, options):
+    engine = FakeEngine(("a red car", "a blue car"))
+    engine.is_demo, engine.model_name = False, "a-large-one"
+    with served(engine) as address:
+        screen = new_page(browser, **options)
+        screen.goto(address)
+        screen.wait_for_selector(".board[data-state=idle]")
+        screen.fill("#question textarea", " ")
+        screen.click("#presenter .opener")
+        screen.wait_for_selector(f"{HALL}[open]")
+        assert ("tap Run" if options else "press R") in screen.inner_text(f"{HALL} .start")
+        assert screen.is_hidden(f"{HALL} .answer[data-side=original]") and screen.is_hidden(f"{HALL} .ratio")
+
+        def run():
+            return screen.tap(f"{HALL} .go") if options else screen.keyboard.press("r")
+
+        run()
+        screen.wait_for_function(f"document.querySelector('{HALL} .wrong').textContent.includes('question is empty')")
+        screen.click(f"{HALL} .leave")
+        screen.wait_for_selector(HALL, state="hidden")
+        screen.wait_for_function("document.fullscreenElement === null")
+        screen.fill("#question textarea", "What is it?")
+        screen.wait_for_timeout(300)
+        screen.click("#presenter .opener")
+        screen.wait_for_function("document.activeElement.closest('.hall') !== null")
+        run_after(screen, run)
+        screen.wait_for_selector(f"{HALL} .answer[data-side=original]", state="visible")
+        assert screen.inner_text(f"{HALL} .wrong") == "" and screen.is_hidden(f"{HALL} .start")
+        screen.context.close()

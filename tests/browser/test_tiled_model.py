@@ -131,7 +131,9 @@ def test_each_view_dims_its_own_dropped_patches_and_no_others(page, result):
             assert seen == {at: result.dropped_after[at] < layer for at in seen}
             if view != "grid":
                 kept = sum(result.dropped_after[at] >= layer for at in tokens)
-                assert f"In this view {kept} of {len(tokens)}." in page.inner_text("#scrubber .detail")
+                assert f"{kept:,} of {len(tokens):,} tokens of this view are left." in page.inner_text(
+                    "#scrubber .detail"
+                )
         drawn |= set(tokens)
     unplaced = result.layout.num_tokens - len(drawn)
     assert unplaced == sum(box is None for box in result.layout.boxes)

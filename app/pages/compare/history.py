@@ -13,7 +13,7 @@ from app.asked import link_to
 from app.engine import LARGEST_PERCENT
 from app.pages.compare.keeping import Export
 from app.pages.compare.page import ComparePage
-from app.pages.compare.showing import closing_words, key_of, showing
+from app.pages.compare.showing import PICTURE_NOT_HERE, closing_words, key_of, showing
 from app.pages.wiring import AT_ONCE, told
 from app.parts.answers import Board
 from app.parts.history import Finished, History
@@ -39,7 +39,11 @@ class Remembering:
         """Hand what is shown now to the visitor's browser."""
         if found is None or found.data is None:
             return {self.history: gr.skip()}
-        return {self.history: Finished(text=found.text, link=shown["link"], picture=shown["picture"])}
+        return {
+            self.history: Finished(
+                text=found.text, link=shown["link"], picture=shown["picture"], origin=shown.get("origin", "")
+            )
+        }
 
     def reopen(self, event: gr.EventData, picture: Upload | None, request: gr.Request) -> dict:
         """Show a remembered comparison again, with its picture where it is an example, a scene, or still in its place.
@@ -61,11 +65,13 @@ class Remembering:
                 link = link_to(self.page.examples, *about, is_own=self._is_own(comparison))
                 board = board.model_copy(update={"link": link})
             board, begun = self._begin(board, example, picture, key)
-            words = closing_words(comparison, f"Shown again, by {comparison.model} on {comparison.device}.")
+            has_picture = begun.get(parts.picture, picture) is not None
+            again = f"Shown again, by {comparison.model} on {comparison.device}."
+            words = closing_words(comparison, again if has_picture else f"{again} {PICTURE_NOT_HERE}")
             shown = showing(self.page, comparison, trace, board, words)
         except ValueError as error:  # pydantic's errors are such, too
             reason = sentence(f"This comparison cannot be shown again: {str(error).splitlines()[0]}")
-            return {parts.notice: Message(text=reason, kind="error")}
+            return {parts.notice: Message.wrong(reason)}
         return {
             **shown,
             **begun,

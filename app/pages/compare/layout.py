@@ -35,6 +35,8 @@ RUN_LINKED = """(is_ready) => {
 _TELL_BUDGET = "(percent) => { window.dispatchEvent(new CustomEvent('fitprune:budget', { detail: percent })) }"
 # What the page would ask now; the browser itself sees that a result is of something else. Keys are those of `Upload`.
 _TELL_QUESTION = "(question) => { window.dispatchEvent(new CustomEvent('fitprune:asked', { detail: { question } })) }"
+# A picture that a visitor gave, or took away: no example is chosen any more.
+_TELL_OWN = "() => { window.dispatchEvent(new CustomEvent('fitprune:own')) }"
 _TELL_PICTURE = """(file) => {
   const picture = file && file.path ? file.path.split(/[\\/]/).slice(-2).join('/') : '';
   window.dispatchEvent(new CustomEvent('fitprune:asked', { detail: { picture } }));
@@ -90,10 +92,11 @@ def _create_controls(engine: Engine, page: ComparePage, first: Example) -> dict[
         percent = gr.Slider(
             0, LARGEST_PERCENT, FIRST_PERCENT, step=1, label="Visual FLOPs to save, %", elem_id="budget", buttons=[]
         )
-        Budget(plans_of(engine.previews(), FIRST_PERCENT), elem_id="preview")
+        Budget(plans_of(engine.previews(), FIRST_PERCENT, engine.model_name), elem_id="preview")
     with gr.Row(elem_id="actions"):
         run = gr.Button("Run", variant="primary", elem_id="run")
-        stop = gr.Button("Stop", elem_id="stop")
+        stop = gr.Button("Stop", elem_id="stop", interactive=False)
+    notice = Notice(Message(text=READY), elem_id="notice")  # what went wrong with a run stands under Run
     sides = SidesPicker(Chosen.of(Sides()), elem_id="sides", elem_classes="bare")
     return {
         "picture": picture,
@@ -105,7 +108,7 @@ def _create_controls(engine: Engine, page: ComparePage, first: Example) -> dict[
         "sides": sides,
         "run": run,
         "stop": stop,
-        "notice": Notice(Message(text=READY), elem_id="notice"),
+        "notice": notice,
     }
 
 
@@ -130,6 +133,7 @@ def _wire(page: ComparePage) -> None:
         begun.then(None, parts.is_ready, None, js=RUN_BEGUN)
     # A picture of the visitor's own: nobody knows its true answers.
     parts.picture.input(lambda: None, None, parts.seed, **AT_ONCE)
+    parts.picture.input(None, None, None, js=_TELL_OWN)
     parts.percent.change(None, parts.percent, None, js=_TELL_BUDGET)
     parts.question.change(None, parts.question, None, js=_TELL_QUESTION)
     parts.picture.change(None, parts.picture, None, js=_TELL_PICTURE)

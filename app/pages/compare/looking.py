@@ -50,7 +50,7 @@ class Looking:
                         has_waited = True
                         yield {parts.notice: Message(text=item.in_words())}
         except Exception as error:
-            yield {parts.notice: Message(text=failure(error, "a look at a token"), kind="error")}
+            yield {parts.notice: Message.wrong(failure(error, "a look at a token"))}
 
     def _work(
         self, subject: Subject, side: int, index: int, should_stop: Callable[[], bool]

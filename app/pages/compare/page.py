@@ -20,7 +20,7 @@ from app.inputs import Picture, check_request
 from app.lens import look_at
 from app.objects import with_asked_object
 from app.pages.compare.keeping import Export, Exports
-from app.pages.compare.showing import closing_words, showing_ready
+from app.pages.compare.showing import PICTURE_NOT_HERE, closing_words, showing_ready
 from app.pages.wiring import told, told_number
 from app.parts.answers import Answers, Board
 from app.parts.curves import recipes_of
@@ -166,6 +166,8 @@ class ComparePage:
         self.end(request, replaced=True)
         self.engine.line.end(sweeper(request))
         try:
+            if picture is None and kept.state == "done" and not kept.picture:
+                raise ValueError(f"The picture that is shown below cannot be asked about. {PICTURE_NOT_HERE}")
             picture, question = check_request(picture, question, percent, self.engine.limits)
             sides = chosen.sides(recipes_of(own)) if chosen else Sides()
             asked = Asked(picture, question, percent, seed, sides, paint)
@@ -178,7 +180,7 @@ class ComparePage:
                     yield self._update(item, asked)
         except Exception as error:
             which = _BEFORE if found is None else _UNTIMED
-            words = Message(text=failure(error, "a comparison", which), kind="error")
+            words = Message.wrong(failure(error, "a comparison", which))
             yield {**self._restore(kept, words), **self._saveable(found)}
             return
         if ended and not place.is_replaced:
@@ -201,7 +203,7 @@ class ComparePage:
             stay, go = ([] if (tokens := told(event, name)) is None else tokens for name in ("stay", "go"))
             paint = painted(stay, go)
         except ValueError as error:
-            yield {self.parts.notice: Message(text=sentence(error), kind="error")}
+            yield {self.parts.notice: Message.wrong(sentence(error))}
             return
         run = self.run(picture, question, percent, seed, shown, request, chosen, own, paint)
         async with contextlib.aclosing(run) as updates:
@@ -312,7 +314,7 @@ class ComparePage:
             example, sides = linked(self.examples, asked), sides_asked(asked)
         except ValueError as error:
             # Nothing runs over what it says.
-            return {parts.notice: Message(text=sentence(error), kind="error"), parts.is_ready: True}
+            return {parts.notice: Message.wrong(sentence(error)), parts.is_ready: True}
         if example is None and self.engine.line.allowance.has_asked(str(request.session_hash)):
             return {parts.is_ready: True}  # he was quicker than his page, and runs, or ran, what it begins with
         if example is None and self.examples and self.examples[0] in self.ready:

@@ -10,7 +10,7 @@ import gradio as gr
 from app.pages.compare.history import create_history
 from app.pages.compare.keeping import Export
 from app.pages.compare.page import ComparePage
-from app.pages.compare.showing import closing_words, showing
+from app.pages.compare.showing import PICTURE_NOT_HERE, closing_words, showing
 from app.pages.wiring import AT_ONCE, QUIET, number_or_none, told
 from app.parts.answers import Board
 from app.parts.notice import Message
@@ -38,7 +38,7 @@ class Sharing:
         notice, ending = self.page.parts.notice, told(event, "ending")
         layer = told(event, "layer")
         if found is None:
-            message = Message(text="There is nothing to save yet: run a comparison first.", kind="error")
+            message = Message.wrong("There is nothing to save yet: run a comparison first.")
             return {self.saver: Saved.of(), notice: message}
         try:
             if ending not in EXPORTS:
@@ -46,7 +46,7 @@ class Sharing:
             name = f"fitprune-comparison{ending}"
             data = exported(found.entries(), ending, layer - 1 if isinstance(layer, int) and layer else None)
         except ValueError as error:
-            message = Message(text=sentence(f"This comparison cannot be saved: {error}"), kind="error")
+            message = Message.wrong(sentence(f"This comparison cannot be saved: {error}"))
             return {self.saver: Saved.of(), notice: message}
         kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
         return {self.saver: Saved.of(name, kind, data), notice: Message(text=f"Saved as {name}.")}
@@ -63,7 +63,7 @@ class Sharing:
         gallery = self.page.gallery
         index = number_or_none(event, "index", len(gallery))
         if index is None:
-            return {self.page.parts.notice: Message(text="There is no such comparison in the gallery.", kind="error")}
+            return {self.page.parts.notice: Message.wrong("There is no such comparison in the gallery.")}
         return self._show(gallery[index].path, "Made elsewhere", request)
 
     def _show(self, path: Path, origin: str, request: gr.Request) -> dict:
@@ -76,11 +76,12 @@ class Sharing:
             sides = sides_if_known(comparison)
             doubts = self.page.engine.doubts(comparison)
             board = done_board(comparison, None, sides=sides, doubts=doubts)
-            board = _marked(board, f"{origin}, by {comparison.model}")
-            words = closing_words(comparison, f"{origin}, by {comparison.model} on {comparison.device}.")
+            board = _marked(board, origin)
+            made = f"{origin}, by {comparison.model} on {comparison.device}. {PICTURE_NOT_HERE}"
+            words = closing_words(comparison, made)
             shown = showing(self.page, comparison, trace, board, words)
         except ValueError as error:  # pydantic's errors are such, too
-            return {parts.notice: Message(text=sentence(str(error).splitlines()[0]), kind="error")}
+            return {parts.notice: Message.wrong(sentence(str(error).splitlines()[0]))}
         return {
             **shown,
             parts.picture: None,
@@ -91,9 +92,9 @@ class Sharing:
         }
 
 
-def _marked(board: Board, words: str) -> Board:
+def _marked(board: Board, origin: str) -> Board:
     """A board whose sentence says first where it comes from: the page's own model stands above it."""
-    return board.model_copy(update={"sentence": f"{words}. {board.sentence}"})
+    return board.model_copy(update={"sentence": f"{origin}, by {board.model}. {board.sentence}", "origin": origin})
 
 
 def create_sharing(page: ComparePage) -> Sharing:

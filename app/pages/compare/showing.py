@@ -20,6 +20,13 @@ from fitprune_core import Comparison
 from fitprune_core.report.export import entries_of
 from fitprune_core.report.trace import trace_of
 
+BEFOREHAND = "Made beforehand"
+# The picture of an exported comparison is a copy of 640 pixels, made to be looked at: a model would see in it something
+# else than what was answered about.
+PICTURE_NOT_HERE = (
+    "A saved comparison has a small copy of its picture: to ask about it here, upload the picture, and press Run."
+)
+
 _LONGEST_BOARD = 2**18  # characters; a session keeps them, and two answers of 4,096 tokens take about half
 
 
@@ -55,8 +62,8 @@ def showing_ready(page: Any, example: Example, ready: Ready) -> dict:
     doubts = page.engine.doubts(comparison)
     board = done_board(comparison, truth, times=UNMEASURED, picture=key_of(example.picture), doubts=doubts)
     link = link_of(page.examples, example.seed, example.question, board.percent)
-    board = board.model_copy(update={"link": link, "sentence": f"Made beforehand. {board.sentence}"})
-    words = f"Made beforehand, on {ready.made}, on {comparison.device}. Press Run to answer here, and to measure times."
+    board = board.model_copy(update={"link": link, "origin": BEFOREHAND, "sentence": f"{BEFOREHAND}. {board.sentence}"})
+    words = f"{BEFOREHAND}, on {ready.made}, on {comparison.device}. Press Run to answer here, and to measure times."
     trace = trace_of(comparison, example.open(), page.engine.geometry)
     shown = showing(page, comparison, trace, board, Message(text=words))
     marked = with_asked_object(shown[parts.scrubber], example.seed, example.question)

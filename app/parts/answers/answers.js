@@ -53,26 +53,31 @@ function fillRow(line, row) {
 }
 
 // An answer by pieces, those that differ from the other answer marked; as it streams, one text. Of an empty one its end
-// is a piece, too, beside the words that say so.
+// is a piece, too, beside the words that say so. Returns whether anything is new.
 function fillAnswer(node, card) {
-  if (!card.pieces.length) {
-    setText(node, card.answer || EMPTY[card.state]);
-    return;
-  }
   const key = JSON.stringify(card.pieces);
-  if (node.dataset.pieces === key && node.children.length) return;
+  if (!card.pieces.length) {
+    node.dataset.pieces = key;
+    setText(node, card.answer || EMPTY[card.state]);
+    return true;
+  }
+  if (node.dataset.pieces === key) return false;
   node.dataset.pieces = key;
   const pieces = card.pieces.map(([text, differs]) => make("span", "piece" + (differs ? " differs" : "") + (text ? "" : " end"), text));
   node.replaceChildren(...(isEmpty(card) ? [make("span", "nothing", EMPTY[card.state])] : []), ...pieces);
+  return true;
 }
 
-// Whether an answer goes on below its box.
-function tellMore(answer) {
-  answer.dataset.more = String(answer.scrollHeight - answer.clientHeight - answer.scrollTop > 2);
+// The first word that differs from the other answer's comes into sight, with a line above it, where it stands below.
+function showDiffering(answer) {
+  const piece = answer.querySelector(".piece.differs"), line = parseFloat(getComputedStyle(answer).lineHeight);
+  const end = piece ? piece.offsetTop - answer.offsetTop + line : 0;
+  answer.scrollTop = end > answer.clientHeight ? end - 2 * line : 0;
 }
 
 // The token that is looked at, or about to be: by a click, or by arrows and Enter on an answer that has the focus.
 const chosen = { side: 0, index: -1 };
+let later = null; // the token that is looked at once the times are measured: until then the model is busy
 const isEmpty = (card) => !card.answer.trim();
 const sideOf = (node) => (node.closest(".card").dataset.side === "original" ? 0 : 1);
 const piecesOf = (side) => element.querySelectorAll(".card[data-side=" + (side ? "pruned" : "original") + "] .piece");
@@ -84,22 +89,34 @@ function choose(side, index) {
   if (piece) piece.setAttribute("aria-current", "true");
 }
 
-const grown = new ResizeObserver((changes) => changes.forEach(({ target }) => tellMore(target)));
+function look(side, index) {
+  if (board.dataset.looks === "true") return trigger("look", { side, index });
+  later = { side, index };
+  const piece = piecesOf(side)[index];
+  window.dispatchEvent(new CustomEvent("fitprune:later", { detail: piece ? piece.textContent.trim() : "" }));
+}
+
+const canChoose = () => ["true", "later"].includes(board.dataset.looks);
+
+const grown = new ResizeObserver((changes) => changes.forEach(({ target }) => {
+  if (target.closest(".card").dataset.state === "done") showDiffering(target); // of another width, it stands elsewhere
+  tellFade(target);
+}));
 for (const answer of element.querySelectorAll(".answer")) {
   grown.observe(answer);
-  answer.addEventListener("scroll", () => tellMore(answer), { passive: true });
+  answer.addEventListener("scroll", () => tellFade(answer), { passive: true });
   answer.addEventListener("click", (event) => {
     const piece = event.target.closest(".piece"), side = sideOf(answer);
-    if (!piece || board.dataset.looks !== "true") return;
+    if (!piece || !canChoose()) return;
     choose(side, [...piecesOf(side)].indexOf(piece));
-    trigger("look", { side: chosen.side, index: chosen.index });
+    look(chosen.side, chosen.index);
   });
   answer.addEventListener("keydown", (event) => {
     const side = sideOf(answer), count = piecesOf(side).length;
-    if (board.dataset.looks !== "true" || !count || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (!canChoose() || !count || event.ctrlKey || event.metaKey || event.altKey) return;
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key], at = chosen.side === side ? chosen.index : -1;
     if (step) choose(side, Math.min(Math.max(at + step, 0), count - 1));
-    else if (event.key === "Enter" && at >= 0) trigger("look", { side, index: at });
+    else if (event.key === "Enter" && at >= 0) look(side, at);
     else return;
     event.preventDefault();
   });
@@ -124,14 +141,16 @@ function fillCard(side, card) {
   setText(node.querySelector(".percent"), percent);
   setText(find("thead ." + side + "-name"), card.name + (percent && " " + percent));
   const answer = node.querySelector(".answer");
-  fillAnswer(answer, card);
+  const isNew = fillAnswer(answer, card);
   answer.classList.toggle("empty", isEmpty(card));
   answer.classList.toggle("long", card.answer.length > 70);
   fillDoubt(node.querySelector(".doubt"), card.doubt);
   setText(node.querySelector(".mark"), MARKS[card.mark] || "");
   node.querySelector(".mark").dataset.mark = card.mark;
-  answer.scrollTop = card.state === "running" ? answer.scrollHeight : 0;
-  tellMore(answer); // once the header has the lines that it needs
+  // Once the header has the lines that it needs; and whoever reads on is not sent back when the times arrive.
+  if (card.state === "running") answer.scrollTop = answer.scrollHeight;
+  else if (isNew) showDiffering(answer);
+  tellFade(answer);
 }
 
 // What the page would ask now: only what has changed since it was loaded is known.
@@ -197,7 +216,7 @@ onValue((value) => {
   if (body.children.length !== value.rows.length) makeRows(value.rows);
   board.dataset.state = value.state;
   board.dataset.verdict = value.verdict;
-  board.dataset.looks = String(value.can_look);
+  board.dataset.looks = value.state === "measuring" ? "later" : String(value.can_look);
   value.rows.forEach((row, index) => fillRow(body.children[index], row));
   fillCard("original", value.original);
   fillCard("pruned", value.pruned);
@@ -215,4 +234,9 @@ onValue((value) => {
   if (value.state === "done") keepLink(value.link);
   window.dispatchEvent(new CustomEvent("fitprune:state", { detail: value.state }));
   tellShown({ board: value });
+  if (value.can_look && later) {
+    choose(later.side, later.index);
+    look(later.side, later.index);
+  }
+  if (value.state !== "measuring") later = null;
 });

@@ -58,7 +58,7 @@ class Board(GradioModel):
         verdict: "same", "different" or "".
         truth, sentence: texts.
         can_look: whether tokens can be looked at: then a click on one fires `look` with its side (0 or 1) and index.
-        model: what answered.
+        model: what answered; origin: "Made beforehand", "A saved comparison" or "Made elsewhere", "" for what ran here.
         link: what the page's address must ask for to show this again, "example=2&question=...", or "" if it cannot.
     """
 
@@ -75,6 +75,7 @@ class Board(GradioModel):
     sentence: str = ""
     can_look: bool = False
     model: str = ""
+    origin: str = ""
     link: str = ""
 
 

@@ -13,9 +13,10 @@ from app.parts.component import BrowserComponent
 
 class Plans(GradioModel):
     """Entry p of each list belongs to p percent: `tokens` left after each layer, `saving` as a share of visual FLOPs,
-    `notes` of the model's evaluation, "" where there is nothing to say.
+    `notes` of the model's evaluation, "" where there is nothing to say. model: whose they are.
     """
 
+    model: str = ""
     percent: int
     num_visual_tokens: int
     tokens: list[list[int]]
@@ -23,9 +24,10 @@ class Plans(GradioModel):
     notes: list[str]
 
 
-def plans_of(previews: Sequence[Preview], percent: int) -> Plans:
-    """The previews of 0, 1, 2, ... percent; `percent` is where the slider stands first."""
+def plans_of(previews: Sequence[Preview], percent: int, model: str = "") -> Plans:
+    """The previews of 0, 1, 2, ... percent by a model; `percent` is where the slider stands first."""
     return Plans(
+        model=model,
         percent=percent,
         num_visual_tokens=previews[0].num_visual_tokens,
         tokens=[preview.tokens for preview in previews],

@@ -1,7 +1,11 @@
 // Two remembered comparisons side by side: texts, figures, and the pictures at the same depth of both models.
 
 const share = (value) => (100 * value).toFixed(1).replace("-", "−") + " %";
-const titleOf = (side) => (side.method === "original" ? "Original" : side.method + " " + Number((100 * side.reduction).toPrecision(4)) + " %" + (isPainted(side) ? ", painted" : ""));
+const CALLED = { original: "Original", fitprune: "FitPrune" };
+const titleOf = (side) => (side.method === "original" ? CALLED.original : (CALLED[side.method] || side.method) + " " + Number((100 * side.reduction).toPrecision(4)) + " %" + (isPainted(side) ? ", painted" : ""));
+// Left and right of a comparison, as exports have them: what each side did, and what came of it.
+const sidesOf = (comparison) => [[comparison.against || { method: "original" }, comparison.original], [comparison, comparison.pruned]];
+const verdictOf = (comparison) => make("p", "verdict" + (comparison.agree ? "" : " different"), comparison.agree ? "= Same answer" : "≠ Different answers");
 
 function figuresOf(comparison) {
   const { original, pruned } = comparison;
@@ -15,10 +19,10 @@ function makeColumn(entry) {
   column.append(make("h3", "", entry.name || comparison.question));
   if (entry.name) column.append(make("p", "about", comparison.question));
   column.append(make("p", "about", comparison.model + ", " + comparison.device));
-  for (const [side, run] of [[comparison.against || { method: "original" }, comparison.original], [comparison, comparison.pruned]]) {
+  for (const [side, run] of sidesOf(comparison)) {
     column.append(make("p", "who", titleOf(side)), make("p", "answer", run.answer || "(empty answer)"));
   }
-  column.append(make("p", "verdict" + (comparison.agree ? "" : " different"), comparison.agree ? "= Same answer" : "≠ Different answers"));
+  column.append(verdictOf(comparison));
   const table = make("table"), canvas = make("canvas"), layerText = make("p", "layer"), picture = new Image();
   for (const [name, value] of figuresOf(comparison)) {
     const row = make("tr");
@@ -29,7 +33,7 @@ function makeColumn(entry) {
   let depth = 1;
   const paint = () => {
     const layer = Math.min(first.layers - 1, Math.round(depth * (first.layers - 1))), [view] = viewsOf(first);
-    setText(layerText, (first.name ? first.name + ", layer " : "Layer ") + (layer + 1) + " of " + first.layers + ": " + first.tokens[layer] + " of " + first.boxes.length + " " + unitOf(first) + " kept");
+    setText(layerText, (first.name ? first.name + ", layer " : "Layer ") + (layer + 1) + " of " + first.layers + ": " + writeKept(first, layer));
     if (!picture.naturalWidth || !sizeCanvas(canvas, canvas.clientWidth, canvas.clientHeight)) return;
     paintPicture(canvas, first, picture, { layer, mode: "patches", view, tokens: tokensOf(first, view), marked: -1 });
   };

@@ -14,11 +14,12 @@ from fitprune_core.report.export import VIEW
 
 
 class Finished(GradioModel):
-    """One comparison. text: of its exported file; link, picture: as in `Board`."""
+    """One comparison. text: of its exported file; link, picture, origin: as in `Board`."""
 
     text: str
     link: str = ""
     picture: str = ""
+    origin: str = ""
 
 
 class History(BrowserComponent):

@@ -45,8 +45,9 @@ function makeEntry(entry) {
   label();
   name.addEventListener("change", () => { store(changed(kept(), entry.id, { name: name.value.trim() })); label(); });
   const when = new Date(entry.at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
-  const about = make("p", "about", [when, comparison.model, titleOf(comparison), comparison.agree ? "same answer" : "different answers"].join(" · "));
-  const answers = make("p", "about", comparison.original.answer + " | " + comparison.pruned.answer);
+  const about = make("p", "about", [when, comparison.model, entry.origin].filter(Boolean).join(" · "));
+  const titles = make("p", "about sides", sidesOf(comparison).map(([side]) => titleOf(side)).join(" | "));
+  const answers = make("p", "about answers", sidesOf(comparison).map(([, run]) => run.answer || "(empty answer)").join(" | "));
   const pin = button("Pin", "pin", () => keep(changed(kept(), entry.id, { pinned: !entry.pinned })));
   pin.setAttribute("aria-pressed", String(entry.pinned));
   const actions = make("div", "actions");
@@ -55,7 +56,7 @@ function makeEntry(entry) {
     pin, button("Remove", "remove", () => keep(kept().filter((other) => other.id !== entry.id))),
   );
   const words = make("div", "words");
-  words.append(name, about, answers);
+  words.append(name, about, titles, verdictOf(comparison), answers);
   line.append(box, picture, words, actions);
   return line;
 }
@@ -100,7 +101,7 @@ dialog.addEventListener("pointerdown", (event) => { if (event.target === dialog)
 new ResizeObserver(paintBeside).observe(dialog);
 
 keep(kept());
-onValue(({ text, link, picture }) => {
-  if (text && text !== window.fpRemembered) keep(remember(kept(), { id: crypto.randomUUID ? crypto.randomUUID() : String(Math.random()), at: Date.now(), name: "", pinned: false, text, link, picture }));
+onValue(({ text, link, picture, origin }) => {
+  if (text && text !== window.fpRemembered) keep(remember(kept(), { id: crypto.randomUUID ? crypto.randomUUID() : String(Math.random()), at: Date.now(), name: "", pinned: false, text, link, picture, origin }));
   window.fpRemembered = text;
 });

@@ -1,4 +1,4 @@
-// The list of remembered comparisons, as pure functions. An entry: {id, at, name, pinned, text, link, picture}.
+// The list of remembered comparisons, as pure functions. An entry: {id, at, name, pinned, text, link, picture, origin}.
 
 const MOST = { entries: 30, characters: 4000000 }; // a browser keeps about five million for a tab
 

@@ -1,19 +1,44 @@
 const root = find(".lens");
-const percent = (share) => (100 * share).toFixed(share > 0 && share < 0.0995 ? 1 : 0) + " %";
 const named = (text) => (text.trim() ? "“" + text.trim() + "”" : text ? "a space" : "the end");
 
 function makeSide(side) {
   const box = make("div", "side"), list = make("ol");
-  box.append(make("b", "", side.name), make("span", "", ", margin " + percent(side.margin)), list);
+  box.append(make("b", "", side.name), make("span", "", ", margin " + writeShare(side.margin)), list);
   list.append(...side.likeliest.map(([text, share]) => {
     const line = make("li"), track = make("div");
     const bar = make("div", "bar");
     bar.style.width = 100 * share + "%";
     track.append(bar);
-    line.append(make("span", "text" + (text.trim() ? "" : " end"), text.trim() || (text ? "(space)" : "(end)")), track, make("span", "share", percent(Number(share))));
+    line.append(make("span", "text" + (text.trim() ? "" : " end"), text.trim() || (text ? "(space)" : "(end)")), track, make("span", "share", writeShare(Number(share))));
     return line;
   }));
   return box;
+}
+
+// What a click on a word does now, where no token is shown.
+const HINTS = {
+  idle: "Run, then click a word of an answer to see what else it might have been, and where the model looked.",
+  measuring: "Click a word: once the times are measured, you see what else it might have been, and where the model looked.",
+  ready: "Click a word of an answer to see what else it might have been, and where the model looked.",
+  other: "This was not answered here. Run, then click a word of an answer to see what else it might have been.",
+};
+let word = null; // the one that was clicked while times are measured
+
+function hint() {
+  const { board } = window.fpShown || {};
+  if (word !== null) return "The times are being measured. After that, " + named(word) + " is looked at.";
+  if (!board || ["idle", "running"].includes(board.state)) return HINTS.idle;
+  return board.state === "measuring" ? HINTS.measuring : board.can_look ? HINTS.ready : HINTS.other;
+}
+
+function tellHint() {
+  if (root.dataset.state === "empty") setText(find(".words"), hint());
+}
+
+// Where in the answer a token stands. What is before it may be nothing that shows: a bare space is a token, too.
+function placeOf({ index, before }) {
+  if (before.trim()) return "after “" + before.trim() + "”: ";
+  return index ? "token " + (index + 1) + ", after a space: " : "at the start: ";
 }
 
 function show(lens) {
@@ -21,12 +46,12 @@ function show(lens) {
   root.dataset.state = isEmpty ? "empty" : "full";
   if (isEmpty) {
     root.open = false;
-    setText(find(".words"), "Run, then click a word of an answer to see what else it might have been, and where the model looked.");
+    tellHint();
     find(".sides").replaceChildren();
     setText(find(".facts"), "");
   } else {
-    const said = lens.sides.map((side, at) => (at ? "right " : "left ") + named(side.likeliest[0][0]) + " " + percent(Number(side.likeliest[0][1])));
-    setText(find(".words"), (lens.before.trim() ? "after “" + lens.before.trim() + "”: " : "at the start: ") + said.join(", ") +
+    const said = lens.sides.map((side, at) => (at ? "right " : "left ") + named(side.likeliest[0][0]) + " " + writeShare(Number(side.likeliest[0][1])));
+    setText(find(".words"), placeOf(lens) + said.join(", ") +
       "; " + lens.divergence.toFixed(3) + " bits apart");
     find(".sides").replaceChildren(...lens.sides.map(makeSide));
     setText(find(".facts"), "After the same words. Margin: the first less the second. Bits apart: Jensen-Shannon divergence of all next tokens, at most 1.");
@@ -36,3 +61,13 @@ function show(lens) {
 }
 
 onValue(show);
+onPage(window, "fitprune:later", ({ detail }) => {
+  word = detail;
+  // In the place of what was looked at before, if anything was: that is of another token.
+  setText(find(".words"), hint());
+});
+onPage(window, "fitprune:shown", () => {
+  const { board } = window.fpShown;
+  if (board && board.state !== "measuring") word = null;
+  tellHint();
+});

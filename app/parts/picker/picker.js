@@ -50,3 +50,13 @@ onValue((value) => {
   take();
 });
 onPage(window, "fitprune:shown", take);
+onPage(window, "fitprune:own", () => mark(-1));
+// A file that no browser shows says so in its place; whether the server reads it, a run tells.
+onPage(document, "error", ({ target }) => {
+  const place = target.closest && target.closest("#picture");
+  if (place) place.classList.add("unseen");
+}, true);
+onPage(document, "load", ({ target }) => {
+  const place = target.closest && target.closest("#picture");
+  if (place) place.classList.remove("unseen");
+}, true);

@@ -2,7 +2,8 @@ const hall = find(".hall"), stage = find(".stage"), words = find(".words"), keys
 const BEAT = 420; // milliseconds a layer while playing
 const HINT = 5000; // milliseconds that the keys are told
 const MARKS = { right: "✓ right", wrong: "✗ wrong" };
-const SIZES = [6.4, 5.4, 4.6, 4, 3.6]; // of the answers, in hundredths of the height: the largest that fits
+const SIZES = [6.4, 5.4, 4.6, 4, 3.6, 3, 2.6]; // of the answers, in hundredths of the height: the largest that fits
+const WAITING = { queued: "waits for its turn", waiting: "comes second", running: "…", done: "(empty answer)" };
 
 const at = {
   board: null, traces: [], pictures: [], layer: 0, timer: 0, hint: 0, example: -1, scrolled: 0,
@@ -11,13 +12,27 @@ const at = {
   focused: document.body, // what had the focus before
 };
 
+const tooHigh = () => words.scrollHeight - words.clientHeight;
+
+// Figures and layer stay in sight: what does not fit in the smallest size is scrolled within the answer, from the first
+// word that differs. An answer shorter than half of the room for both keeps its height.
 function fit() {
+  const answers = [...hall.querySelectorAll(".answer")];
   words.dataset.tight = "false";
+  for (const answer of answers) answer.dataset.scrolls = "false";
   for (const size of SIZES) {
     words.style.setProperty("--text", size + "vh");
-    if (words.scrollHeight <= words.clientHeight) return;
+    if (tooHigh() <= 0) return;
   }
   words.dataset.tight = "true";
+  if (tooHigh() <= 0) return;
+  const heights = answers.map((answer) => answer.offsetHeight), room = heights[0] + heights[1] - tooHigh();
+  answers.forEach((answer, side) => { answer.dataset.scrolls = String(heights[side] > room / 2); });
+  for (const text of hall.querySelectorAll("[data-scrolls=true] .text")) {
+    const piece = text.querySelector(".differs"), line = parseFloat(getComputedStyle(text).lineHeight);
+    text.scrollTop = piece ? Math.max(0, piece.offsetTop - text.offsetTop - line) : 0;
+    tellFade(text);
+  }
 }
 
 // As on the page: only the words that differ are marked.
@@ -27,7 +42,7 @@ function fillText(node, card) {
   node.dataset.shows = key;
   if (card.answer.trim() && card.pieces.length) {
     node.replaceChildren(...card.pieces.map(([text, differs]) => (differs ? make("span", "differs", text) : text)));
-  } else setText(node, card.answer.trim() || (card.state === "done" ? "(empty answer)" : "…"));
+  } else setText(node, card.answer.trim() || WAITING[card.state] || "");
 }
 
 // A long true answer that stands there already, as that of the side that is right, is not said again.
@@ -57,6 +72,8 @@ function show() {
   setText(find(".ratio"), flops.ratio || "–");
   setText(find(".what"), flops.label.replace(/^V/, "v"));
   setText(find(".whole"), whole.ratio ? whole.ratio + " of the whole request" : "");
+  const wrong = document.querySelector("#notice [role=alert]");
+  setText(find(".wrong"), wrong ? wrong.textContent : "");
   fit();
 }
 
@@ -69,9 +86,9 @@ function paint() {
     if (!picture.naturalWidth || !sizeCanvas(canvas, canvas.clientWidth, canvas.clientHeight)) return;
     paintPicture(canvas, trace, picture, { layer: at.layer, mode: "patches", view, tokens: tokensOf(trace, view), marked: -1 });
   });
-  const kept = at.traces.map((trace) => trace.tokens[at.layer]).join(" and ");
+  const kept = at.traces.map((trace) => writeCount(trace.tokens[at.layer])).join(" and ");
   const [trace] = at.traces;
-  setText(find(".layer"), trace ? "Layer " + (at.layer + 1) + " of " + trace.layers + ": " + kept + " of " + trace.boxes.length + " " + unitOf(trace) + " kept" : "");
+  setText(find(".layer"), trace ? "Layer " + (at.layer + 1) + " of " + trace.layers + ": " + kept + " of " + writeCount(trace.boxes.length) + " " + unitOf(trace) + " kept" : "");
 }
 
 function goTo(layer) {
@@ -168,6 +185,8 @@ function leave() {
 
 find(".opener").addEventListener("click", enter);
 find(".leave").addEventListener("click", leave);
+find(".go").addEventListener("click", () => document.querySelector("#run").click());
+for (const text of hall.querySelectorAll(".text")) text.addEventListener("scroll", () => tellFade(text), { passive: true });
 const chooseBeside = (step) => choose(at.example < 0 && step < 0 ? -1 : at.example + step);
 find(".before").addEventListener("click", () => chooseBeside(-1));
 find(".next").addEventListener("click", () => chooseBeside(1));
@@ -203,5 +222,6 @@ onPage(document, "keydown", (event) => {
 // Esc ends full screen before the page hears of it.
 onPage(document, "fullscreenchange", () => { if (at.isFull && !document.fullscreenElement) leave(); });
 onPage(window, "fitprune:shown", take);
+onPage(window, "fitprune:told", show); // what went wrong stands on the page, under the presentation
 new ResizeObserver(() => { show(); paint(); }).observe(stage);
 new MutationObserver(paint).observe(document.body, { attributeFilter: ["class"] });

@@ -5,6 +5,14 @@ function show(on) {
   opener.setAttribute("aria-expanded", String(on));
 }
 
+// Whether there is something to save: a whole result.
+function allow() {
+  const { board } = window.fpShown || {};
+  opener.disabled = !board || board.state !== "done";
+  opener.title = opener.disabled ? "There is nothing to save yet: run a comparison first." : "";
+  if (opener.disabled) show(false);
+}
+
 function wait(on) {
   opener.setAttribute("aria-busy", String(on));
   setText(opener, on ? "Saving…" : "Save");
@@ -30,6 +38,9 @@ element.addEventListener("keydown", (event) => {
 });
 onPage(document, "pointerdown", (event) => { if (!element.contains(event.target)) show(false); });
 element.addEventListener("focusout", (event) => { if (event.relatedTarget && !element.contains(event.relatedTarget)) show(false); });
+
+onPage(window, "fitprune:shown", allow);
+allow();
 
 // Kept by the window: mounted anew, this would hand the last file over again.
 onValue(({ name, kind, data, number }) => {

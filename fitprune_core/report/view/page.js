@@ -8,7 +8,7 @@
   const sentence = (text) => text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
   const painted = (side) => isPainted(side) ? ", painted" : "";
   const savedBy = (side) => percent(side.achieved_reduction) + " of visual FLOPs saved (" + percent(side.reduction) + " asked), ranked by " + side.method
-    + (isPainted(side) ? " but for " + side.stay.length + " that were told to stay and " + side.go.length + " to go" : "");
+    + (isPainted(side) ? " but for " + writeCount(side.stay.length) + " that were told to stay and " + writeCount(side.go.length) + " to go" : "");
   const nameOfSide = (side) => side.method === "original" ? "Original" : side.method + " " + percent(side.reduction) + painted(side);
   document.title = c.question + " · FitPrune comparison";
   byId("question").textContent = c.question;
@@ -22,7 +22,7 @@
   byId("verdict").className = c.agree ? "same" : "different";
   byId("timing").textContent = [...(c.warnings || []).map(sentence), "Times: " + c.timing].join(" ");
   const rows = [["Visual FLOPs", "visual_gflops", writeGflops, true], ["Total FLOPs", "total_gflops", writeGflops, true], ["Prefill", "prefill_ms", time, false],
-    ["Per token", "per_token_ms", time, false], ["KV cache", "kv_cache_bytes", bytes, true], ["Answer tokens", "new_tokens", String, false]];
+    ["Per token", "per_token_ms", time, false], ["KV cache", "kv_cache_bytes", bytes, true], ["Answer tokens", "new_tokens", writeCount, false]];
   for (const [label, name, write, isCounted] of rows) {
     const a = c.original[name], b = c.pruned[name], line = make("tr");
     // Times differ by chance too; what may be said of them stands in the sentence about them.

@@ -34,6 +34,22 @@ function writeGflops(gflops) {
   return scaled.toFixed(factor === 1 || scaled >= 100 ? 0 : scaled >= 10 ? 1 : 2) + " " + prefix;
 }
 
+// A count with its thousands set apart: "1,838".
+const writeCount = (count) => count.toLocaleString("en");
+
+// A share of a whole that nothing is claimed of beyond a tenth of a percent: a probability, a margin, part of the attention.
+function writeShare(share) {
+  if (share > 0 && share < 0.001) return "< 0.1 %";
+  if (share < 1 && share > 0.999) return "> 99.9 %";
+  return (100 * share).toFixed((share > 0 && share < 0.0995) || (share < 1 && share > 0.9905) ? 1 : 0) + " %";
+}
+
+// Whether a box that scrolls goes on below what shows of it (`data-more`), and above (`data-before`): it fades out there.
+function tellFade(box) {
+  box.dataset.more = String(box.scrollHeight - box.clientHeight - box.scrollTop > 2);
+  box.dataset.before = String(box.scrollTop > 2);
+}
+
 // The classes of a line among many: six colours, then the same dashed.
 const styleOf = (order) => "c" + order % 6 + (order >= 6 ? " dashed" : "");
 
@@ -115,4 +131,4 @@ function hideTip() {
 }
 
 // In Node, where what needs no page is tested on its own.
-if (typeof module !== "undefined" && module.exports) module.exports = { writeGflops };
+if (typeof module !== "undefined" && module.exports) module.exports = { writeGflops, writeCount, writeShare };

@@ -13,9 +13,18 @@ function viridis(share) {
   return VIRIDIS[low].map((value, i) => Math.round(value + (VIRIDIS[low + 1][i] - value) * (at - low)));
 }
 
+const rgba = (share, alpha) => "rgba(" + viridis(share).join(",") + "," + alpha + ")";
+
+const DROPPED_HERE = 0.62; // how thick its colour lies on a patch that a layer drops
 function layerColor(layer, layers, alpha) {
-  return "rgba(" + viridis(layers > 1 ? layer / (layers - 1) : 0).join(",") + "," + alpha + ")";
+  return rgba(layers > 1 ? layer / (layers - 1) : 0, alpha);
 }
+
+// The colours of the two maps, from the first layer to the last, and from no attention to the most; and as a legend has
+// them, beside each other.
+const heatColor = (share) => rgba(share, 0.86);
+const lookColor = (share) => rgba(share, 0.35 + 0.5 * share);
+const rampOf = (color) => "linear-gradient(to right, " + VIRIDIS.map((_, i) => color(i / (VIRIDIS.length - 1))).join(", ") + ")";
 
 // Where a rectangle of width x height comes to lie, as large as it fits, in the middle of a box.
 function fitInside(width, height, boxWidth, boxHeight) {
@@ -156,27 +165,39 @@ function describeToken(trace, index) {
   const layer = trace.dropped_after[index];
   if (layer >= trace.layers) return where + ": kept through all " + trace.layers + " layers.";
   const when = layer < 0 ? "before layer 1" : "after layer " + (layer + 1);
-  return where + ": dropped " + when + ", rank " + trace.rank[index] + " of " +
-    droppedAt(trace, layer) + " there (1 = least important).";
+  return where + ": dropped " + when + ", rank " + writeCount(trace.rank[index]) + " of " +
+    writeCount(droppedAt(trace, layer)) + " there (1 = least important).";
 }
+
+const writeKept = (trace, layer) => writeCount(trace.tokens[layer]) + " of " + writeCount(trace.boxes.length) + " " + unitOf(trace) + " kept";
 
 function describeLayer(trace, layer) {
   const gone = droppedAt(trace, layer);
   const before = layer === 0 ? droppedAt(trace, -1) : 0;
-  return trace.tokens[layer] + " of " + trace.boxes.length + " " + unitOf(trace) + " kept" +
-    (before ? ", " + before + " dropped before layer 1" : "") +
-    (gone ? ", " + gone + " dropped here" : ", none dropped here");
+  return writeKept(trace, layer) +
+    (before ? ", " + writeCount(before) + " dropped before layer 1" : "") +
+    (gone ? ", " + writeCount(gone) + " dropped here" : ", none dropped here");
 }
 
-const writeShare = (share) => (100 * share).toPrecision(share < 0.001 ? 1 : 2).replace(/\.0$/, "") + " %";
+// Of what all visual tokens get at a layer, the least that a map is drawn of: in colours that go from none to the most, the
+// rounding of zero would look like all there is.
+const LEAST_LOOK = 0.001;
+const isMap = (looks, layer) => looks.share[layer] >= LEAST_LOOK;
+
+// The layer at which visual tokens get the most, the first of equals.
+const mostLooked = (looks) => looks.share.indexOf(Math.max(...looks.share));
 
 // Where a token of an answer looked at a layer, in words. looks: {side, token, looks: {levels, most, share}}.
 function describeLooks(trace, { side, token, looks }, layer, marked) {
-  const who = (side ? "Right" : "Left") + ", choosing " + (token ? "“" + token + "”" : "to end");
+  const who = (side ? "Right" : "Left") + ", choosing " + (token ? "“" + token + "”" : "to end"), most = mostLooked(looks);
   const level = marked >= 0 ? looks.levels[layer][marked] : -1;
   if (marked >= 0) {
     const where = nameOf(trace, marked);
     return level < 0 ? where + ": gone before this layer." : where + ": " + writeShare(looks.most[layer] * level / 255) + " of the attention.";
+  }
+  if (!isMap(looks, layer)) {
+    return who + ": " + writeShare(looks.share[layer]) + " of its attention here goes to visual tokens, too little for a map. " +
+      (isMap(looks, most) ? "Layer " + (most + 1) + " gives them most: " + writeShare(looks.share[most]) + "." : "So it is at all layers.");
   }
   return who + ": " + writeShare(looks.share[layer]) + " of its attention here goes to visual tokens, " +
     writeShare(looks.most[layer]) + " to the brightest.";
@@ -199,10 +220,10 @@ function describeView(trace, tokens, layer) {
     unplaced += 1;
   });
   const kinds = Object.keys(UNPLACED_NAMES).filter((kind) => counts[kind]);
-  const words = kinds.map((kind) => counts[kind] + " " + UNPLACED_NAMES[kind][counts[kind] > 1 ? 1 : 0]).join(", ");
+  const words = kinds.map((kind) => writeCount(counts[kind]) + " " + UNPLACED_NAMES[kind][counts[kind] > 1 ? 1 : 0]).join(", ");
   const kept = tokens.filter((index) => isKept(trace, index, layer)).length;
-  return (viewsOf(trace).length > 1 ? "In this view " + kept + " of " + tokens.length + ". " : "") +
-    (unplaced ? unplaced + " of all show no part of the picture: " + words + ". " : "") +
+  return (viewsOf(trace).length > 1 ? writeCount(kept) + " of " + writeCount(tokens.length) + " " + unitOf(trace) + " of this view are left. " : "") +
+    (unplaced ? writeCount(unplaced) + " of all show no part of the picture: " + words + ". " : "") +
     (trace.row_ends.length ? "The ends of " + trace.row_ends.length + " rows are text, which is never dropped. " : "");
 }
 
@@ -210,7 +231,7 @@ function describeView(trace, tokens, layer) {
 function describeAsked(trace, layer) {
   if (!trace.asked) return "";
   const all = trace.asked.tokens.length, left = trace.asked.tokens.filter((index) => isKept(trace, index, layer)).length;
-  return "Of the " + trace.asked.name + ": " + left + " of " + all + " " + unitOf(trace) + " left (" + Math.round(100 * left / all) + " %). ";
+  return "Of the " + trace.asked.name + ": " + writeCount(left) + " of " + writeCount(all) + " " + unitOf(trace) + " left (" + Math.round(100 * left / all) + " %). ";
 }
 
 // An SVG path through one step a value; y runs down from `height` (0) to 0 (`most`).
@@ -227,6 +248,6 @@ if (typeof module !== "undefined" && module.exports) {
   module.exports = {
     viridis, layerColor, fitInside, unseenParts, tokensOf, viewsOf, lineEndsOf, lineEndAt, tokenAt, tileOf, isKept, placeOf,
     droppedAt, describeToken, describeLayer, describeView, stepPath,
-    neighbourOf, describeAsked, tracesOf, describeLooks,
+    neighbourOf, describeAsked, tracesOf, describeLooks, mostLooked, rampOf, lookColor,
   };
 }

@@ -121,7 +121,7 @@ function paintToken(context, trace, index, box, options, colors) {
   const layer = trace.dropped_after[index];
   if (options.mode === "heat") {
     if (layer < trace.layers && layer <= options.layer) {
-      context.fillStyle = layerColor(layer, trace.layers, 0.86);
+      context.fillStyle = heatColor(trace.layers > 1 ? layer / (trace.layers - 1) : 0);
       context.fillRect(...box);
     }
     return false;
@@ -129,12 +129,13 @@ function paintToken(context, trace, index, box, options, colors) {
   if (options.mode === "looks") {
     const level = options.looks.levels[options.layer][index];
     if (level >= 0) {
-      context.fillStyle = "rgba(" + viridis(level / 255).join(",") + "," + (0.35 + 0.5 * level / 255) + ")";
+      if (!isMap(options.looks, options.layer)) return false;
+      context.fillStyle = lookColor(level / 255);
       context.fillRect(...box);
       return false;
     }
   } else if (isKept(trace, index, options.layer)) return false;
-  context.fillStyle = layer === options.layer && options.mode !== "looks" ? layerColor(layer, trace.layers, 0.62) : colors.veil;
+  context.fillStyle = layer === options.layer && options.mode !== "looks" ? layerColor(layer, trace.layers, DROPPED_HERE) : colors.veil;
   context.fillRect(...box);
   return true;
 }

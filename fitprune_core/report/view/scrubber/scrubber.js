@@ -3,8 +3,9 @@ const canvas = find("canvas");
 const range = find("input[type=range]");
 const picture = new Image();
 const BEAT = 420; // milliseconds a layer while playing
+const FADE = 24; // pixels of the strip of layers, at an end beyond which it goes on
 
-const at = { trace: null, side: 0, looks: null, layer: 0, mode: "patches", view: "grid", tokens: [], hovered: -1, pinned: -1, timer: 0, place: null };
+const at = { trace: null, side: 0, looks: null, opened: null, layer: 0, mode: "patches", view: "grid", tokens: [], hovered: -1, pinned: -1, timer: 0, place: null };
 
 const brush = makeBrush(find(".painting"), (stay, go) => trigger("paint", { stay, go }), () => repaint());
 
@@ -29,14 +30,16 @@ function tell() {
   const marked = at.hovered >= 0 ? at.hovered : at.pinned;
   setText(find(".layer"), "Layer " + (layer + 1) + " of " + trace.layers);
   setText(find(".count"), describeLayer(trace, layer));
-  const hint = describeAsked(trace, layer) + describeView(trace, at.tokens, layer) + "Point at a patch, tap it, or reach it with arrows, to see where it went.";
-  const told = at.mode === "looks" ? describeLooks(trace, at.looks, layer, marked) : marked >= 0 ? describeToken(trace, marked) : hint;
+  const facts = () => (describeAsked(trace, layer) + describeView(trace, at.tokens, layer)).trim();
+  const told = at.mode === "looks" ? describeLooks(trace, at.looks, layer, marked) : marked >= 0 ? describeToken(trace, marked) : facts();
   setText(find(".detail"), told);
-  setText(find("[data-chart=tokens] .now"), trace.tokens[layer] + " of " + trace.boxes.length);
+  setText(find(".how"), "Point at a patch, tap it, or reach it with arrows, to see " + (at.mode === "looks" ? "what it gets." : "where it went."));
+  root.dataset.map = String(at.mode !== "looks" || isMap(at.looks.looks, layer));
+  setText(find("[data-chart=tokens] .now"), writeCount(trace.tokens[layer]) + " of " + writeCount(trace.boxes.length));
   setText(find("[data-chart=flops] .now"), writeGflops(trace.pruned_gflops[layer]) + " of " + writeGflops(trace.original_gflops[layer]));
   range.setAttribute("aria-valuetext", "layer " + (layer + 1) + ", " + describeLayer(trace, layer));
   root.dataset.layer = layer + 1;
-  root.style.setProperty("--now", layerColor(layer, trace.layers, 0.8));
+  root.style.setProperty("--now", layerColor(layer, trace.layers, DROPPED_HERE));
 }
 
 function goTo(layer) {
@@ -49,10 +52,21 @@ function goTo(layer) {
     if (index === at.layer) button.setAttribute("aria-current", "true");
     else button.removeAttribute("aria-current");
   });
+  showInStrip();
   for (const chart of element.querySelectorAll(".chart")) moveChart(chart, at.layer, trace.layers);
   tell();
   tellLayer();
   repaint();
+}
+
+// The strip alone is scrolled, never the page, until all of the layer's picture shows.
+function showInStrip() {
+  const strip = find(".strip"), button = strip.children[at.layer];
+  if (!button) return;
+  const top = button.offsetTop - strip.offsetTop, bottom = top + button.offsetHeight;
+  if (top < strip.scrollTop) strip.scrollTop = top - FADE;
+  else if (bottom > strip.scrollTop + strip.clientHeight) strip.scrollTop = bottom - strip.clientHeight + FADE;
+  tellFade(strip);
 }
 
 // The layer that the page's address asks for, once; after that, and where it asks for none, the last one.
@@ -97,6 +111,12 @@ function setMode(mode) {
   repaint();
 }
 
+// A map that is seen for the first time begins where there is most to see.
+function openLooks() {
+  if (at.opened !== at.looks) goTo(mostLooked(at.looks.looks));
+  at.opened = at.looks;
+}
+
 function setView(view) {
   at.view = view;
   root.dataset.tiled = String(view === "tile" && at.trace.tiles.length > 0);
@@ -120,10 +140,10 @@ function makeSides(value) {
 }
 
 function makeStrip(trace) {
-  const buttons = trace.tokens.map((count, layer) => {
+  const buttons = trace.tokens.map((_, layer) => {
     const button = make("button");
     button.type = "button";
-    button.setAttribute("aria-label", "Layer " + (layer + 1) + ": " + count + " of " + trace.boxes.length + " " + unitOf(trace) + " kept");
+    button.setAttribute("aria-label", "Layer " + (layer + 1) + ": " + writeKept(trace, layer));
     button.append(make("canvas"), make("span", "", String(layer + 1)));
     button.addEventListener("click", () => { play(false); goTo(layer); });
     return button;
@@ -208,7 +228,10 @@ find(".sides").addEventListener("change", (event) => {
   repaintStrip();
   goTo(at.layer);
 });
-for (const button of element.querySelectorAll("button[data-mode]")) button.addEventListener("click", () => setMode(button.dataset.mode));
+for (const button of element.querySelectorAll("button[data-mode]")) button.addEventListener("click", () => {
+  setMode(button.dataset.mode);
+  if (at.mode === "looks") { play(false); openLooks(); }
+});
 
 // Keys work anywhere on the page except where they mean something else: in a field, on a button, on a slider.
 onPage(document, "keydown", (event) => {
@@ -236,7 +259,11 @@ onPage(window, "fitprune:look", (event) => {
   at.looks = event.detail;
   find("button[data-mode=looks]").hidden = !at.looks;
   if (at.looks && at.looks.clicked) play(false);
-  setMode(at.looks && (at.looks.clicked || at.mode === "looks") ? "looks" : at.mode === "looks" ? "patches" : at.mode);
+  const was = at.mode;
+  setMode(at.looks && (at.looks.clicked || was === "looks") ? "looks" : was === "looks" ? "patches" : was);
+  if (at.mode !== "looks") return;
+  if (was === "looks") at.opened = at.looks; // who goes from word to word stays at his layer
+  else openLooks();
 });
 // Whether what is painted can be asked: of the picture that is shown, where something prunes it.
 onPage(window, "fitprune:paintable", (event) => {
@@ -247,6 +274,8 @@ onPage(window, "fitprune:paintable", (event) => {
 onPage(window, "fitprune:stale", (event) => root.classList.toggle("stale", event.detail));
 
 new ResizeObserver(() => { repaint(); repaintStrip(); }).observe(find(".frame"));
+new ResizeObserver(showInStrip).observe(find(".strip"));
+find(".strip").addEventListener("scroll", () => tellFade(find(".strip")), { passive: true });
 // Colours of the canvas follow a switch between light and dark.
 new MutationObserver(() => { repaint(); repaintStrip(); }).observe(document.body, { attributeFilter: ["class"] });
 
@@ -264,6 +293,9 @@ onValue((value) => {
   range.max = trace.layers;
   setText(find(".deepest"), String(trace.layers));
   for (const end of element.querySelectorAll(".ends .last")) setText(end, "layer " + trace.layers);
+  find(".ramp:not(.looks)").style.background = rampOf((share) => heatColor(share));
+  find(".ramp.looks").style.background = rampOf((share) => lookColor(share));
+  root.dataset.wordy = String(viewsOf(trace).length > 1 || trace.boxes.includes(null));
   makeViews(trace);
   makeStrip(trace);
   makeCharts(trace);
