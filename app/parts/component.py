@@ -15,7 +15,7 @@ from gradio.components.base import Component
 from fitprune_core.report.export import VIEW
 
 # Gradio wraps the script in a function of its own, so that what a file declares stays in its component.
-SHARED_SCRIPTS = (VIEW / "shared.js", *(Path(__file__).with_name(name) for name in ("writing.js", "way_back.js")))
+SHARED_SCRIPTS = (VIEW / "shared.js", Path(__file__).with_name("way_back.js"))
 
 
 class BrowserComponent(gr.HTML):

@@ -1,6 +1,6 @@
 const assert = require("node:assert");
 const test = require("node:test");
-Object.assign(globalThis, require("../../app/parts/writing.js"));
+Object.assign(globalThis, require("../../fitprune_core/report/view/shared.js"));
 const r = require("../../app/parts/table/rows.js");
 
 const data = {

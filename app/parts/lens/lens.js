@@ -3,7 +3,7 @@ const named = (text) => (text.trim() ? "“" + text.trim() + "”" : text ? "a s
 
 function makeSide(side) {
   const box = make("div", "side"), list = make("ol");
-  box.append(make("b", "", side.name), make("span", "", ", margin " + writeShare(side.margin)), list);
+  box.append(make("b", "", side.name), make("span", "", ", margin " + writeMargin(side.margin)), list);
   list.append(...side.likeliest.map(([text, share]) => {
     const line = make("li"), track = make("div");
     const bar = make("div", "bar");

@@ -37,7 +37,10 @@ function writeGflops(gflops) {
 // A count with its thousands set apart: "1,838".
 const writeCount = (count) => count.toLocaleString("en");
 
-// A share of a whole that nothing is claimed of beyond a tenth of a percent: a probability, a margin, part of the attention.
+// "0.42": how much likelier an answer's least sure token was than the next likeliest, 0 to 1.
+const writeMargin = (margin) => margin.toFixed(2);
+
+// A share of a whole that nothing is claimed of beyond a tenth of a percent: a probability, part of the attention.
 function writeShare(share) {
   if (share > 0 && share < 0.001) return "< 0.1 %";
   if (share < 1 && share > 0.999) return "> 99.9 %";
@@ -131,4 +134,4 @@ function hideTip() {
 }
 
 // In Node, where what needs no page is tested on its own.
-if (typeof module !== "undefined" && module.exports) module.exports = { writeGflops, writeCount, writeShare };
+if (typeof module !== "undefined" && module.exports) module.exports = { writeGflops, writeCount, writeMargin, writeShare };
