@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from statistics import fmean
 
 from app.allowance import Allowance
@@ -22,6 +23,7 @@ class Place:
         self.visitor, self.address = visitor, address
         self.began: float | None = None  # when it became first
         self._end = threading.Event()
+        self.told = threading.Event()  # set once nothing more is told of it, see `Line.telling`
         self.is_replaced = False
 
     def end(self) -> None:
@@ -42,6 +44,7 @@ class Line:
         """
         self.limits, self.allowance, self._clock = limits, Allowance(limits, clock), clock
         self._places: list[Place] = []
+        self._telling: list[Place] = []  # also those whose work is done, as long as somebody is still told of it
         self._durations: deque[float] = deque(maxlen=_REMEMBERED)
         self._lock = threading.Lock()
 
@@ -85,6 +88,26 @@ class Line:
                 if place.visitor == visitor:
                     place.is_replaced |= replaced
                     place.end()
+
+    @contextmanager
+    def telling(self, place: Place) -> Iterator[None]:
+        """While the block lasts somebody is told what becomes of a place."""
+        with self._lock:
+            self._telling.append(place)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._telling.remove(place)
+            place.told.set()
+
+    def wait_until_told(self, visitor: str, seconds: float) -> None:
+        """Wait until nothing more is told of what a visitor had, which was ended; not on a thread that tells it."""
+        with self._lock:
+            mine = [place for place in self._telling if place.visitor == visitor]
+        until = time.monotonic() + seconds
+        for place in mine:
+            place.told.wait(max(until - time.monotonic(), 0.0))
 
     def leave(self, place: Place) -> None:
         """Give a place up: nobody waits in it or works for it any more. A second time it does nothing."""

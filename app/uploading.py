@@ -62,9 +62,8 @@ class FewUploads:
         try:
             await self.app(request.scope, arriving, send)
         except ClientDisconnect:
-            if not arriving.problem:
-                raise
-            await JSONResponse({"detail": arriving.problem}, 413)(request.scope, receive, send)
+            if arriving.problem:  # else there is nobody to tell
+                await JSONResponse({"detail": arriving.problem}, 413)(request.scope, receive, send)
         finally:
             self.room.arrived(size)
 

@@ -68,7 +68,7 @@ async def visit(
     meanwhile: entered while it lasts. It ends without a further item once the place is over, or the visitor is gone.
     Raises what the work raises, and ValueError when it takes longer than a request may.
     """
-    with meanwhile:
+    with meanwhile, line.telling(place):
         async with contextlib.aclosing(_visit(line, place, work)) as items:
             async for item in items:
                 yield item

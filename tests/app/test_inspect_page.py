@@ -24,7 +24,7 @@ COMPARE = SimpleNamespace(
     parts=SimpleNamespace(**{name: name for name in ("picture", "question", "seed", "percent", "sides")})
 )
 REQUEST = SimpleNamespace(session_hash="mine", client=None)
-NAMES = ("results", "pruned_log", "notice", "table", "picture", "token", "shown", "title", "timer", "stop")
+NAMES = ("results", "pruned_log", "notice", "table", "picture", "pictured", "token", "shown", "title", "timer", "stop")
 
 
 @pytest.fixture
@@ -111,7 +111,8 @@ def test_rows_of_a_file_about_drawn_scenes_are_drawn_and_opened(page):
     filled = page.open_row(ERRORS, event, COMPARE)
     number = 3_030_000_409  # which the guide of errors has in its address
     assert filled["picture"].tobytes() == scene_of(number).draw().tobytes()
-    assert page.look(ERRORS, event)["picture"].size == filled["picture"].size
+    looked = page.look(ERRORS, event)
+    assert looked["picture"].size == filled["picture"].size and looked["pictured"] == ids.index("30-409")
     assert (filled["question"], filled["seed"].answer, filled["percent"]) == ("what's on the blue sign", "9Y", 60)
     assert page.open_results(None, None, ERRORS, "errors.csv")["table"].rows == []
 

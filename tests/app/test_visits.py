@@ -192,3 +192,26 @@ def test_a_visit_that_is_closed_at_its_first_item_leaves_no_place_behind():
         assert line._places == []
 
     asyncio.run(main())
+
+
+def test_what_is_shown_instead_comes_after_the_last_that_a_run_had_to_say():
+    """Also of a run whose work is done, while its last item is handed over; others are not waited for."""
+
+    async def main():
+        line, told = Line(), []
+        place = line.join("me")
+        items = visit(line, place, Work())
+        while (await anext(items)) != 2:  # its work may be over by now, and its place given up
+            pass
+        line.end("me", replaced=True)
+        instead = asyncio.create_task(
+            asyncio.to_thread(lambda: line.wait_until_told("me", 20) or told.append("instead"))
+        )
+        await asyncio.to_thread(line.wait_until_told, "another", 20)
+        await asyncio.sleep(0.2)
+        told.append("the last")
+        assert [item async for item in items] == []
+        await instead
+        assert told == ["the last", "instead"]
+
+    asyncio.run(main())

@@ -51,7 +51,7 @@ class Remembering:
         It comes back from a browser, so it is looked at like any file from outside.
         """
         parts = self.page.parts
-        self.page.end(request, replaced=True)
+        self.page.make_way(request)
         text, link, key = (str(told(event, name) or "") for name in ("text", "link", "picture"))
         try:
             self.page.count(request)

@@ -52,6 +52,8 @@ from fitprune_core.report.export import to_entries
 FIRST_PERCENT = 60
 _BEAT = 0.06  # seconds between two updates of a streaming answer, so that the browser keeps up
 READY = "Pick an example, or give a picture of your own and ask about it."
+# Seconds that a run which has ended may take to say so: it looks ten times a second.
+_LONGEST_LAST_WORD = 2.0
 _MEASURING = "The times are being measured…"
 _BEFORE = "The result shown is the one from before."
 _UNTIMED = "Both answers are there, but the times were not measured."
@@ -297,6 +299,14 @@ class ComparePage:
         for visitor in (str(request.session_hash), looker(request)):
             self.engine.line.end(visitor, replaced=replaced)
 
+    def make_way(self, request: gr.Request) -> None:
+        """Something else is to be shown: what runs ends, and the last of it is on its way to the browser before.
+
+        It comes by another line than the answer to a click, and would be shown over it. Not for the event loop.
+        """
+        self.end(request, replaced=True)
+        self.engine.line.wait_until_told(str(request.session_hash), _LONGEST_LAST_WORD)
+
     def count(self, request: gr.Request) -> None:
         """Count what is answered at once and costs as much as an upload. Raises ValueError beyond the limit."""
         self.engine.line.allowance.take("", address_of(request))
@@ -338,7 +348,7 @@ class ComparePage:
 
     def _begin_with(self, example: Example, request: gr.Request, sides: Sides | None = None) -> dict:
         """Set an example up, and show what was made of it beforehand: that is of the usual sides."""
-        self.end(request, replaced=True)
+        self.make_way(request)
         parts = self.parts
         begun: dict = {parts.picture: example.shown, parts.question: example.question, parts.seed: example.seed}
         if example.percent is not None:

@@ -69,7 +69,7 @@ class Sharing:
     def _show(self, path: Path, origin: str, request: gr.Request) -> dict:
         """Show the comparison of an exported file, or say why it cannot be shown. origin: where it comes from."""
         parts = self.page.parts
-        self.page.end(request, replaced=True)
+        self.page.make_way(request)
         try:
             self.page.count(request)
             comparison, trace = read_export(path)
