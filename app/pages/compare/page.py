@@ -344,6 +344,11 @@ class ComparePage:
 
     def draw_scene(self, request: gr.Request) -> dict:
         """A scene that nobody has seen."""
+        try:
+            self.count(request)
+        except ValueError as error:
+            # What is shown stays, and does not run.
+            return {self.parts.notice: Message.wrong(sentence(error)), self.parts.is_ready: True}
         return self._begin_with(new_scene(), request)
 
     def _begin_with(self, example: Example, request: gr.Request, sides: Sides | None = None) -> dict:

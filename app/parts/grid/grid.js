@@ -89,7 +89,7 @@ onValue((data) => {
   if (find("img").getAttribute("src") !== data.picture) find("img").src = data.picture;
   setText(find(".question"), data.question);
   const truth = data.truth ? " · true answer: " + data.truth : "";
-  setText(find(".original"), data.original ? "Original: " + markOf(data.right) + data.original + " · " + writeGflops(data.gflops) + " visual FLOPs · " + sureInWords(data).join(" · ") + truth : "…");
+  setText(find(".original"), data.gflops ? "Original: " + markOf(data.right) + (data.original || "(empty answer)") + " · " + writeGflops(data.gflops) + " visual FLOPs · " + sureInWords(data).join(" · ") + truth : "…");
   const all = data.methods.length * data.percents.length, done = data.cells.flat().filter(Boolean).length;
   setText(find(".status"), done < all ? done + " of " + all + " answered" : "All " + all + " answered");
   makeRows(data);
