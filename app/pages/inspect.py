@@ -70,7 +70,7 @@ class Parts:
     notice: Notice
     table: Table
     picture: gr.Image
-    pictured: gr.JSON
+    pictured: gr.Number
     token: gr.BrowserState
     shown: gr.State
     title: gr.State
@@ -265,7 +265,7 @@ def create_inspect(
             notice = Notice(Message(text=""), elem_id="inspect-notice", elem_classes="bare")
             table = Table(TableData(), elem_id="table", elem_classes="bare")
             picture = gr.Image(visible="hidden", interactive=False, elem_id="row-file")
-            pictured = gr.JSON(visible="hidden", elem_id="row-of-file")
+            pictured = gr.Number(visible="hidden", precision=0, elem_id="row-of-file")
     page.parts = Parts(
         **controls,
         notice=notice,
