@@ -23,7 +23,6 @@ from app.pages.wiring import (
     more_methods,
     number_or_none,
     refused,
-    told,
     told_number,
 )
 from app.parts.notice import Message, Notice
@@ -41,6 +40,7 @@ from fitprune_core.evaluation.outcomes import Outcomes, Side
 
 _MOST_DRAWN = 1_000  # questions without a zip
 _DRAWN = "The questions are about drawn scenes, whose pictures are drawn when they are looked at."
+_MOST_ROWS = 2**31  # of any file
 _SEEN = 1_056  # pixels: four times what the page gives a picture, for screens of high density and a closer look
 _TELL_PICTURE = """(file, index) => {
   window.dispatchEvent(new CustomEvent('fitprune:row-picture', { detail: { url: (file && file.url) || '', index } }));
@@ -180,7 +180,7 @@ class InspectPage:
         if picture is not None and max(picture.size) > _SEEN:
             picture = picture.copy()
             picture.thumbnail((_SEEN, _SEEN))
-        return {self.parts.picture: picture, self.parts.pictured: told(event, "index")}
+        return {self.parts.picture: picture, self.parts.pictured: number_or_none(event, "index", _MOST_ROWS)}
 
     def open_row(self, shown: Shown, event: gr.EventData, compare: ComparePage) -> dict:
         """A row is to be compared: its picture, its question, what is right, and its side's method and budget."""

@@ -259,7 +259,7 @@ def test_runs_have_the_model_in_the_order_in_which_they_came(runs, monkeypatch):
 @pytest.mark.slow
 def test_rows_keep_their_pictures_while_another_run_is_on_the_way(engine, runs, monkeypatch):
     page = InspectPage(engine, runs)
-    names = ("notice", "timer", "token", "stop", "table", "shown", "title", "picture")
+    names = ("notice", "timer", "token", "stop", "table", "shown", "title", "picture", "pictured")
     page.parts = SimpleNamespace(**{name: name for name in names})
     first = wait_for(begin(runs))
     assert page.look_after(first.token)["shown"] == first.token
@@ -276,7 +276,7 @@ def test_rows_keep_their_pictures_while_another_run_is_on_the_way(engine, runs, 
 @pytest.mark.parametrize("index", [True, 1.0, "1", None, -1, 3])
 def test_only_a_number_of_a_row_shows_a_picture(engine, runs, monkeypatch, index):
     page = InspectPage(engine, runs)
-    page.parts = SimpleNamespace(picture="picture")
+    page.parts = SimpleNamespace(picture="picture", pictured="pictured")
     outcomes = SimpleNamespace(questions=[SimpleNamespace(picture=f"{number}.png") for number in range(3)])
     monkeypatch.setattr("app.pages.inspect.outcomes_of", lambda shown, runs: outcomes)
     run = begin(runs)
