@@ -27,6 +27,12 @@ def body_bytes(limits: Limits) -> int:
     return limits.upload_bytes * 4 // 3 + 2**20
 
 
+def announced(request: Request) -> int | None:
+    """How large a request says that it is; None where it does not say."""
+    said = request.headers.get("content-length", "")
+    return int(said) if said.isdecimal() else None
+
+
 def bytes_beside_texts(body: bytes) -> int:
     """How many bytes of JSON in UTF-8 are in no text; of what has too many texts, all of them."""
     plain = body.replace(b"\\\\", b"").replace(b'\\"', b"")
@@ -78,8 +84,7 @@ class FewValues:
 
 async def _read(request: Request, most: int) -> bytes | None:
     """A body of at most so many bytes; None for a larger one. Raises ClientDisconnect."""
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > most:
+    if (announced(request) or 0) > most:
         return None
     chunks, size = [], 0
     async for chunk in request.stream():

@@ -52,6 +52,16 @@ class Turns:
         self.at_once, self.most = at_once, _most_of_address(limits)
         self._held: dict[str, _Held] = {}
 
+    async def let_in(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand a request on when it is its turn, or refuse it, in words, where too many wait."""
+        try:
+            turn = self.of(address_of(Request(scope)))
+        except ValueError as error:
+            await JSONResponse({"detail": str(error)}, 429)(scope, receive, send)
+            return
+        async with turn:
+            await app(scope, receive, send)
+
     def of(self, address: str) -> contextlib.AbstractAsyncContextManager[None]:
         """A request's turn, from when it comes until the block ends. Raises ValueError where too many wait."""
         if not address:  # it is not known
@@ -91,17 +101,8 @@ class FairQueue:
         elif _joins(scope["path"]):
             await self._join(scope, receive, send)
         elif any(mark in scope["path"] for mark in _RUN):
-            await self._run(scope, receive, send)
+            await self._turns.let_in(self.app, scope, receive, send)
         else:
-            await self.app(scope, receive, send)
-
-    async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            turn = self._turns.of(address_of(Request(scope)))
-        except ValueError as error:
-            await JSONResponse({"detail": str(error)}, 429)(scope, receive, send)
-            return
-        async with turn:
             await self.app(scope, receive, send)
 
     async def _join(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.allowance import Allowance
-from app.bodies import body_bytes
+from app.bodies import announced, body_bytes
 from app.queueing import Turns
 from app.stored import UploadsRoom
 from app.visits import address_of
@@ -41,36 +41,30 @@ class FewUploads:
         if scope["type"] != "http" or scope["method"] != "POST" or not scope["path"].endswith(UPLOAD):
             await self.app(scope, receive, send)
             return
-        request = Request(scope)
         try:
-            self.allowance.take("", address_of(request))
-            turn = self._turns.of(address_of(request))
+            self.allowance.take("", address_of(Request(scope)))
         except ValueError as error:
             await JSONResponse({"detail": sentence(error)}, 429)(scope, receive, send)
             return
-        async with turn:
-            await self._receive(request, receive, send)
+        await self._turns.let_in(self._receive, scope, receive, send)
 
-    async def _receive(self, request: Request, receive: Receive, send: Send) -> None:
-        announced = self._announced(request)
+    async def _receive(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request, most = Request(scope), body_bytes(self.room.limits)
+        said = announced(request)
+        coming = most if said is None else min(said, most)  # Gradio ends it there
         try:
-            size = await asyncio.to_thread(self.room.expect, announced)
+            size = await asyncio.to_thread(self.room.expect, coming)
         except ValueError as error:
-            await JSONResponse({"detail": sentence(error)}, 507)(request.scope, receive, send)
+            await JSONResponse({"detail": sentence(error)}, 507)(scope, receive, send)
             return
-        arriving = _Arriving(receive, _SECONDS + announced / _SLOWEST, _boundary(request))
+        arriving = _Arriving(receive, _SECONDS + coming / _SLOWEST, _boundary(request))
         try:
-            await self.app(request.scope, arriving, send)
+            await self.app(scope, arriving, send)
         except ClientDisconnect:
             if arriving.problem:  # else there is nobody to tell
-                await JSONResponse({"detail": arriving.problem}, 413)(request.scope, receive, send)
+                await JSONResponse({"detail": arriving.problem}, 413)(scope, receive, send)
         finally:
             self.room.arrived(size)
-
-    def _announced(self, request: Request) -> int:
-        """How large a request says that it is, or else how large it may be: Gradio ends it there."""
-        said, most = request.headers.get("content-length", ""), body_bytes(self.room.limits)
-        return min(int(said), most) if said.isdecimal() else most
 
 
 def _boundary(request: Request) -> bytes:
