@@ -105,3 +105,11 @@ def write_results(path: Path, questions: Iterable[str]) -> Path:
             for (reduction, method, answer, flops), margin in zip(sides, margins, strict=True):
                 writer.writerow([number, reduction, method, answer, int(answer == "a key"), flops, *about, margin])
     return path
+
+
+def count(inspect) -> str:
+    return inspect.inner_text("#table .count")
+
+
+def box_of(page, selector: str) -> dict:
+    return page.locator(selector).bounding_box()
