@@ -20,6 +20,9 @@ TOLERANCE = 0.0005
 # A token that goes a layer before its bound allows is taken to do as much harm as one that stays two layers longer
 # spends: of models that differ in their seed alone, 1.1 to 2.1 drop at the same layers.
 EARLY = 2.0
+# Of the tokens that a layer's bound leaves, this share at most may go there before their time: the fewer are left, the
+# more each of them matters. At 90 % two thirds of them would have gone early, and 6 points of right answers with them.
+MOST_EARLY = 1 / 3
 
 
 def saved_share(
@@ -68,13 +71,14 @@ def trim_to_budget(
             high = middle
 
 
-def gathered(wanted: Counts, cost: float) -> np.ndarray:
+def gathered(wanted: Counts, cost: float, num_visual_tokens: int) -> np.ndarray:
     """Let fewer layers drop: tokens wait for a later layer, and those after the last that drops go there.
 
     Which layers drop is what displaces least: a token that goes some layers later than its bound allows counts those
     layers, for it costs what they compute with it; one that goes earlier counts them `EARLY` times, for its attention
-    is still needed; and every layer that drops counts `cost`. wanted: (num_layers,) tokens to remove at each layer.
-    Returns (num_layers,) float64 with the same sum.
+    is still needed; and every layer that drops counts `cost`. Of what the last one's bound leaves of the visual tokens,
+    more than `MOST_EARLY` never goes there. wanted: (num_layers,) tokens to remove at each layer. Returns (num_layers,)
+    float64 with the same sum.
     """
     wanted = np.asarray(wanted, dtype=np.float64)
     layers = np.flatnonzero(wanted)
@@ -89,8 +93,10 @@ def gathered(wanted: Counts, cost: float) -> np.ndarray:
         counts = [count + wait + cost for (count, _), wait in zip(best, waiting, strict=True)]
         start = int(np.argmin(counts))
         best.append((counts[start], [*best[start][1], end]))
-    early = (places[-1] - places[1:]) - layers * (tokens[-1] - tokens[1:])
-    ends = best[1 + int(np.argmin([count + EARLY * rest for (count, _), rest in zip(best[1:], early, strict=True)]))][1]
+    rest = tokens[-1] - tokens[1:]  # what each layer, as the last that drops, would take before its time
+    early = EARLY * ((places[-1] - places[1:]) - layers * rest)
+    early[rest > MOST_EARLY * (num_visual_tokens - tokens[1:])] = np.inf
+    ends = best[1 + int(np.argmin([count + late for (count, _), late in zip(best[1:], early, strict=True)]))][1]
     together = np.zeros(len(wanted))
     together[layers[np.array(ends) - 1]] = np.diff([0.0, *tokens[ends[:-1]], tokens[-1]])
     return together

@@ -201,7 +201,7 @@ class Fitter:
         # Where layers are so few that whole tokens miss the budget, more of them are let drop.
         halves = (drop_cost(geometry, tokens) / 2**times for times in range(8))
         for cost in dict.fromkeys(max(half, lowest) for half in halves):
-            together = gathered(wanted, cost)
+            together = gathered(wanted, cost, tokens)
             dropping = [int(layer) for layer in np.flatnonzero(together)]
             few = round_to_budget(geometry, together, tokens, reduction, dropping)
             if abs(visual_reduction(geometry, few, tokens) - reduction) <= TOLERANCE:

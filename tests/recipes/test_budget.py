@@ -8,6 +8,7 @@ import pytest
 from fitprune_core.cost.decoder import DecoderGeometry, visual_reduction
 from fitprune_core.recipes.budget import (
     EARLY,
+    MOST_EARLY,
     TOLERANCE,
     gathered,
     largest_reduction,
@@ -96,29 +97,38 @@ class TestGathered:
         ],
     )
     def test_little_goes_with_another_layers(self, wanted, expected):
-        assert gathered(wanted, 3.0).tolist() == expected
+        assert gathered(wanted, 3.0, TOKENS).tolist() == expected
 
     def test_a_drop_that_costs_nothing_waits_for_none(self):
         wanted = np.random.default_rng(0).exponential(2.0, 12)
-        assert gathered(wanted, 0.0) == pytest.approx(wanted)
+        assert gathered(wanted, 0.0, TOKENS) == pytest.approx(wanted)
+
+    def test_of_few_that_are_left_most_keep_their_time(self):
+        wanted = [200.0, 0.0, 40.0, 0.0, 12.0]
+        assert gathered(wanted, 300.0, 1000).tolist() == [252, 0, 0, 0, 0]
+        # Layer 3 leaves 16 of 256 tokens; 12 of them are more than a third.
+        assert gathered(wanted, 300.0, 256).tolist() == [200, 0, 0, 0, 52]
 
     def test_no_choice_of_layers_displaces_less(self):
         """Against every set of layers, written out."""
         rng, apart = np.random.default_rng(0), 0
         for _ in range(60):
             wanted, cost = rng.exponential(2.0, 7) * (rng.random(7) < 0.7), rng.uniform(0.1, 12)
-            found = gathered(wanted, cost)
+            tokens = wanted.sum() + rng.choice([0.5, 4.0, 1000.0])
+            found = gathered(wanted, cost, tokens)
             assert found.sum() == pytest.approx(wanted.sum())
             assert set(np.flatnonzero(found)) <= set(np.flatnonzero(wanted))
             counted = {}
             for size in range(1, 8):
                 for dropping in itertools.combinations(np.flatnonzero(wanted), size):
                     count, drops = cost * size, np.zeros(7)
-                    for layer, tokens in enumerate(wanted):
+                    for layer, leaving in enumerate(wanted):
                         at = next((each for each in dropping if each >= layer), dropping[-1])
-                        count += tokens * ((at - layer) if at >= layer else EARLY * (layer - at))
-                        drops[at] += tokens
-                    counted[count] = drops
+                        count += leaving * ((at - layer) if at >= layer else EARLY * (layer - at))
+                        drops[at] += leaving
+                    before_time = wanted[dropping[-1] + 1 :].sum()
+                    if before_time <= MOST_EARLY * (tokens - wanted[: dropping[-1] + 1].sum()):
+                        counted[count] = drops
             if counted:
                 assert found == pytest.approx(counted[min(counted)])
                 apart += 0 < np.count_nonzero(found) < np.count_nonzero(wanted)
