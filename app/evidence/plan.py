@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 # Seeds of `app.demo_model.samples`: the samples of one seed are scenes that no other seed draws, and training none of
 # them. What recipes are fitted on, what variants are chosen by, and what methods are compared on lie apart. While the
-# weights, the fit and fitprune+ were made, answers to questions of seed 30 were looked at: they test nothing any more.
+# weights, the fit and fitprune+ were made, answers to questions of seeds 30 and 31 were looked at: they test nothing
+# any more.
 CALIBRATION_SEED = 10
 FURTHER_CALIBRATION_SEEDS = (11, 12, 13, 14, 15)
 CHOICE_SEED = 20
-TEST_SEED = 31
+TEST_SEED = 32
 
 # The budget that a section's sentence speaks of.
 KEY_BUDGET = 0.8
