@@ -11,9 +11,11 @@ import gradio as gr
 from PIL import Image
 
 from app import figures
+from app.allowance import Asker
 from app.demo_model.easy_vqa import MISSING, is_installed
 from app.engine import Engine
 from app.pages.compare import CLICK_RUN, ComparePage
+from app.pages.run_page import RunPage
 from app.pages.wiring import (
     AT_ONCE,
     BUDGETS,
@@ -22,7 +24,6 @@ from app.pages.wiring import (
     QUIET,
     more_methods,
     number_or_none,
-    refused,
     told_number,
 )
 from app.parts.notice import Message, Notice
@@ -33,7 +34,6 @@ from app.scenes import KnownAnswer
 from app.shown import Shown, is_drawn, outcomes_of, picture_of, read_file
 from app.sides import check_budgets, methods_of, original_and, placed
 from app.tables import table_of
-from app.visits import asker_of
 from app.words import counted, sentence
 from fitprune_core.evaluation.lmms_logs import read_lmms_logs
 from fitprune_core.evaluation.outcomes import Outcomes, Side
@@ -77,19 +77,16 @@ class Parts:
     timer: gr.Timer
 
 
-class InspectPage:
-    """What the page's events do. Handlers return {component: value}; what they leave out stays as it is."""
+class InspectPage(RunPage):
+    """What the page's events do."""
 
     parts: Parts  # set by `create_inspect`
+    stopped_early = "Stopped before the first answer."
 
     @property
-    def all_shown(self) -> list[gr.components.Component]:
-        """What how far a run is may change."""
-        parts = self.parts
-        return [parts.notice, parts.table, parts.shown, parts.title, parts.timer, parts.stop]
-
-    def __init__(self, engine: Engine, runs: Runs) -> None:
-        self.engine, self.runs = engine, runs
+    def changed_by_results(self) -> list[gr.components.Component]:
+        """The table, of what it is, and whose pictures its rows have."""
+        return [self.parts.table, self.parts.shown, self.parts.title]
 
     def open_results(self, results: str | None, pruned_log: str | None, shown: Shown, before: str) -> dict:
         """Show a table of `evaluate`, or the two logs of lmms-eval; nothing more of them, once they are taken away.
@@ -144,35 +141,13 @@ class InspectPage:
         request: gr.Request,
     ) -> dict[Any, Any]:
         """Begin a run; one that this visitor has on the way ends. more: methods with options, see `methods_of`."""
-        try:
-            asker, methods = asker_of(request), methods_of(methods, more)
-            check_budgets(methods, budgets, self.engine.recipe_for, self.engine.geometry)
-            run = self.runs.ask(token, questions, int(count), budgets, methods, source=source, asker=asker)
-        except ValueError as error:
-            return refused(error, self.runs.find(token), self.parts.notice, self.parts.timer)
-        return {self.parts.token: run.token, **self._status(run)}
 
-    def look_after(self, token: str) -> dict:
-        """How far the visitor's run is; its table, once it is over."""
-        run = self.runs.find(token)
-        if run is None:
-            return {self.parts.timer: gr.Timer(active=False)}
-        return self._status(run)
+        def ask(asker: Asker) -> Run:
+            chosen = methods_of(methods, more)
+            check_budgets(chosen, budgets, self.engine.recipe_for, self.engine.geometry)
+            return self.runs.ask(token, questions, int(count), budgets, chosen, source=source, asker=asker)
 
-    def go_on(self, token: str) -> dict:
-        """A visitor is back: his run is shown, and goes on where the server left it."""
-        try:
-            self.runs.go_on(token)
-        except (ValueError, OSError) as error:
-            return {self.parts.notice: Message(text=sentence(error), kind="error")}
-        return self.look_after(token)
-
-    def stop(self, token: str) -> dict:
-        """End the visitor's run after its batch."""
-        run = self.runs.find(token)
-        if run is not None:
-            run.stop()
-        return self.look_after(token)
+        return self.begun(ask, token, request)
 
     def look(self, shown: Shown, event: gr.EventData) -> dict:
         """A row was chosen: show its picture, no larger than it is seen, and say whose it is."""
@@ -195,29 +170,15 @@ class InspectPage:
         sides = {parts.sides: Chosen.of(original_and(side.method))}
         return {parts.picture: picture, parts.question: asked.text, parts.seed: known, **sides, **budget}
 
-    def _status(self, run: Run) -> dict:
-        parts = self.parts
-        if run.is_busy:
-            return {
-                parts.notice: Message(text=run.progress, share=run.done / run.total if run.total else 0.0),
-                parts.timer: gr.Timer(active=True),
-                parts.stop: gr.Button(interactive=not run.was_stopped),
-            }
-        over = {parts.timer: gr.Timer(active=False), parts.stop: gr.Button(interactive=False)}
-        if run.state == "failed":
-            return {**over, parts.notice: Message(text=sentence(run.problem), kind="error")}
-        if not run.results.is_file():
-            return {**over, parts.notice: Message(text="Stopped before the first answer.")}
-        try:
-            outcomes = read_file(run.results)
-            title = f"{self.engine.model_name}, {run.plan.title}"
-            table, left_out = table_of(outcomes, title, has_pictures=True, placed=self._placed(outcomes))
-        except ValueError as error:
-            return {**over, parts.notice: Message(text=sentence(error), kind="error")}
+    def results(self, run: Run, *held: Any) -> dict:
+        """The table of a run's answers."""
+        parts, outcomes = self.parts, read_file(run.results)
+        title = f"{self.engine.model_name}, {run.plan.title}"
+        table, left_out = table_of(outcomes, title, has_pictures=True, placed=self._placed(outcomes))
         stopped = "Stopped; these are the answers so far." if run.state == "stopped" else ""
         text = " ".join(filter(None, (f"{counted(len(outcomes.questions))}.", stopped, left_out)))
         told = {parts.title: title, parts.notice: Message(text=text)}
-        return {**over, parts.table: table, parts.shown: run.token, **told}
+        return {parts.table: table, parts.shown: run.token, **told}
 
     def _placed(self, outcomes: Outcomes) -> Callable[[Side], str]:
         """Where a side's method drops, in words; of another model's sides, and budgets that are not here, nothing."""
@@ -238,10 +199,6 @@ class InspectPage:
         outcomes = outcomes_of(shown, self.runs)
         index = None if outcomes is None else number_or_none(event, "index", len(outcomes.questions))
         return None if outcomes is None or index is None else picture_of(outcomes.questions[index], shown, self.runs)
-
-    def welcome(self, demo: gr.Blocks) -> None:
-        """What happens when somebody opens the page; events of a page belong to the Blocks around it."""
-        demo.load(self.go_on, self.parts.token, self.all_shown, **AT_ONCE)
 
 
 def _with_rest(words: str, title: str) -> str:
@@ -330,7 +287,7 @@ def _create_controls(engine: Engine) -> dict[str, Any]:
 
 
 def _wire(page: InspectPage, compare: ComparePage, tabs: gr.Tabs) -> None:
-    parts, shown = page.parts, page.all_shown
+    parts = page.parts
     gr.on(
         [parts.results.change, parts.pruned_log.change],
         page.open_results,
@@ -339,10 +296,9 @@ def _wire(page: InspectPage, compare: ComparePage, tabs: gr.Tabs) -> None:
         **QUIET,
     )
     asked = [parts.questions, parts.source, parts.count, parts.methods, parts.budgets, parts.more, parts.token]
-    begun = parts.run.click(page.begin, asked, [parts.token, *shown], **QUIET)
+    begun = parts.run.click(page.begin, asked, [parts.token, *page.all_shown], **QUIET)
     begun.then(None, None, None, js=_SHOW_NOTICE)
-    parts.stop.click(page.stop, parts.token, shown, **AT_ONCE)
-    parts.timer.tick(page.look_after, parts.token, shown, **AT_ONCE)
+    page.follow()
     # Not by what changed: two rows may have one picture. The table passes over one that comes late, of a row before.
     looked = parts.table.look(
         page.look, parts.shown, [parts.picture, parts.pictured], trigger_mode="multiple", **AT_ONCE

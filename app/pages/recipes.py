@@ -11,16 +11,17 @@ from typing import Any
 
 import gradio as gr
 
+from app.allowance import Asker
 from app.engine import LARGEST_PERCENT, Engine
 from app.guard import NOT_OURS
 from app.pages.compare import CLICK_RUN, ComparePage
-from app.pages.wiring import AT_ONCE, BUDGETS, LOOK, ONE_LINE, QUIET, refused, told
+from app.pages.run_page import RunPage
+from app.pages.wiring import AT_ONCE, BUDGETS, LOOK, ONE_LINE, QUIET, told
 from app.parts.curves import Curve, Curves, CurvesData, curve_of, recipes_of
 from app.parts.notice import Message, Notice
 from app.parts.sides import Chosen
 from app.runs import CALIBRATE, Run, Runs
 from app.sides import Sides
-from app.visits import asker_of
 from app.words import sentence
 from fitprune_core import METHODS, RECIPES, AttentionStatistics, PruningRecipe, fit_recipe
 from fitprune_core.recipes.published import published_recipes
@@ -54,19 +55,21 @@ class Parts:
     timer: gr.Timer
 
 
-class RecipesPage:
-    """What the page's events do. Handlers return {component: value}; what they leave out stays as it is."""
+class RecipesPage(RunPage):
+    """What the page's events do. What a run that was stopped has seen so far makes no recipe."""
 
     parts: Parts  # set by `create_recipes`
-
-    def __init__(self, engine: Engine, runs: Runs) -> None:
-        self.engine, self.runs = engine, runs
+    stopped_early = "Stopped."
 
     @property
-    def all_shown(self) -> list[gr.components.Component]:
-        """What how far a run is may change."""
-        parts = self.parts
-        return [parts.notice, parts.curves, parts.own, parts.timer, parts.stop]
+    def changed_by_results(self) -> list[gr.components.Component]:
+        """The curves, and those among them that are the visitor's."""
+        return [self.parts.curves, self.parts.own]
+
+    @property
+    def held_parts(self) -> list[gr.components.Component]:
+        """The visitor's curves."""
+        return [self.parts.own]
 
     def here(self) -> list[Curve]:
         """The recipes of the model that is loaded, and those that the authors published."""
@@ -97,47 +100,18 @@ class RecipesPage:
         self, questions: str | None, scenes: int, percent: float, token: str | None, request: gr.Request
     ) -> dict[Any, Any]:
         """Begin to collect the statistics for a recipe."""
-        parts = self.parts
-        try:
-            asker = asker_of(request)
-            run = self.runs.ask(token, questions, int(scenes), [percent], seed=_SEED, task=CALIBRATE, asker=asker)
-        except ValueError as error:
-            return refused(error, self.runs.find(token), parts.notice, parts.timer)
-        return {parts.token: run.token, **self._on_the_way(run)}
 
-    def go_on(self, token: str | None, own: list[dict[str, Any]]) -> dict:
-        """A visitor is back: his run is shown, and goes on where the server left it."""
-        try:
-            self.runs.go_on(token)
-        except (ValueError, OSError) as error:
-            return {self.parts.notice: Message(text=sentence(error), kind="error")}
-        return self.look_after(token, own)
+        def ask(asker: Asker) -> Run:
+            return self.runs.ask(token, questions, int(scenes), [percent], seed=_SEED, task=CALIBRATE, asker=asker)
 
-    def stop(self, token: str | None, own: list[dict[str, Any]]) -> dict:
-        """End the visitor's run after its batch; what was seen so far makes no recipe."""
-        run = self.runs.find(token)
-        if run is not None:
-            run.stop()
-        return self.look_after(token, own)
+        return self.begun(ask, token, request)
 
-    def look_after(self, token: str | None, own: list[dict[str, Any]]) -> dict:
-        """How far the statistics are; once they are there, the recipe."""
-        parts, run = self.parts, self.runs.find(token)
-        if run is not None and run.is_busy:
-            return self._on_the_way(run)
-        over = {parts.timer: gr.Timer(active=False), parts.stop: gr.Button(interactive=False)}
-        if run is None:
-            return over
-        if run.state == "failed":
-            return {**over, parts.notice: Message(text=sentence(run.problem), kind="error")}
-        if not run.results.is_file():
-            return {**over, parts.notice: Message(text="Stopped.")}
-        try:
-            curve = _fitted(run)
-        except (ValueError, OSError) as error:
-            return {**over, parts.notice: Message(text=sentence(error), kind="error")}
+    def results(self, run: Run, *held: Any) -> dict:
+        """The recipe of a run's statistics, drawn beside the others."""
+        (own,) = held
+        curve = _fitted(run)
         done = f"Fitted from {run.total:,} samples: it saves {100 * curve.achieved:.1f} % of visual FLOPs."
-        return {**over, **self._with(own, curve, f"fitted on {run.plan.title}", done)}
+        return self._with(own, curve, f"fitted on {run.plan.title}", done)
 
     def open_recipe(self, event: gr.EventData, own: list[dict[str, Any]], compare: ComparePage) -> dict:
         """A recipe of the visitor's is to be seen in Compare, beside the original."""
@@ -147,17 +121,6 @@ class RecipesPage:
         percent = min(round(100 * recipes[way].reduction), LARGEST_PERCENT)  # that of FitPrune, if it is chosen beside
         chosen = Chosen.of(Sides(right=way, own={way: recipes[way]}), recipes)
         return {compare.parts.sides: chosen, compare.parts.percent: percent}
-
-    def _on_the_way(self, run: Run) -> dict:
-        return {
-            self.parts.notice: Message(text=run.progress),
-            self.parts.timer: gr.Timer(active=True),
-            self.parts.stop: gr.Button(interactive=not run.was_stopped),
-        }
-
-    def welcome(self, demo: gr.Blocks) -> None:
-        """What happens when somebody opens the page; events of a page belong to the Blocks around it."""
-        demo.load(self.go_on, [self.parts.token, self.parts.own], self.all_shown, **AT_ONCE)
 
     def _with(self, own: list[dict[str, Any]], curve: Curve, name: str, words: str) -> dict:
         """Draw a curve of the visitor's own, and say so; beyond as many as he may have, the oldest goes.
@@ -221,8 +184,7 @@ def create_recipes(
     page.parts = Parts(upload, questions, scenes, percent, run, stop, notice, curves, own, token, timer)
     upload.upload(page.add, [upload, own], [notice, curves, own], **QUIET)
     run.click(page.begin, [questions, scenes, percent, token], [token, notice, timer, stop], **QUIET)
-    stop.click(page.stop, [token, own], page.all_shown, **AT_ONCE)
-    timer.tick(page.look_after, [token, own], page.all_shown, **AT_ONCE)
+    page.follow()
 
     def open_recipe(event: gr.EventData, own: list[dict[str, Any]]) -> dict:
         return {tabs: gr.Tabs(selected="compare"), **page.open_recipe(event, own, compare)}

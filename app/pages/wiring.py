@@ -7,9 +7,6 @@ from typing import Any
 import gradio as gr
 
 from app.guard import NOT_OURS
-from app.parts.notice import Message, Notice
-from app.runs import Run
-from app.words import sentence
 
 # An event of a page: no spinner over what it writes to, and no endpoint.
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -34,15 +31,6 @@ def more_methods(elem_id: str) -> gr.Textbox:
         elem_id=elem_id,
         elem_classes="more-methods",
     )
-
-
-def refused(error: Exception, run: Run | None, notice: Notice, timer: gr.Timer) -> dict:
-    """What a page shows of a run that could not begin. Where another is on the way, whose progress is written over the
-    notice each second, the browser tells it apart."""
-    if run is not None and run.is_busy:
-        gr.Warning(sentence(error))
-        return {timer: gr.Timer(active=True)}
-    return {notice: Message(text=sentence(error), kind="error"), timer: gr.Timer(active=False)}
 
 
 def told(event: gr.EventData, name: str) -> Any:
