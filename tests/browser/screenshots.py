@@ -62,7 +62,7 @@ def sweep(page) -> None:
 def inspect(page) -> None:
     """Questions about scenes, those that pruning broke, and one of them."""
     to_tab(page, "Inspect")
-    ask_many(page, 60)
+    ask_many(page, 120)  # of 60 it may have broken a single one
     page.click("#table .shows [data-show=lost]")
     page.click("#table .line[data-place='1']")
     page.wait_for_selector("#row-picture img", state="attached")
