@@ -119,10 +119,6 @@ def test_example_runs_and_cropped_sides_are_marked(page, engine):
     assert page.is_visible("#scrubber .unseen-key")
 
 
-SEEN = """(name) => { const box = document.querySelector(name).getBoundingClientRect();
-  return box.height > 0 && box.top >= 0 && box.bottom <= innerHeight; }"""
-
-
 def test_answers_are_shown_as_text(page, engine):
     engine.answers = ("<img src=x onerror=alert(1)> ${window.hacked=1} {{1}} `x`", "a blue car")
     try:

@@ -14,17 +14,6 @@ from tests.browser.pages import age, run_after, run_with, upload
 pytestmark = pytest.mark.browser
 SEEN = """(name) => { const box = document.querySelector(name).getBoundingClientRect();
   return box.height > 0 && box.top >= 0 && box.bottom <= innerHeight; }"""
-LONG = (
-    "a small red car stands beside a tall brown house under a grey sky with two birds while a man in a blue coat "
-    "walks a dog along the street and a woman in a green hat waits near the old {} shop that sells {} bread"
-)
-DIFFERING = """() => [...document.querySelectorAll('.card .answer')].map((answer) => {
-  const box = answer.getBoundingClientRect(), word = answer.querySelector('.differs').getBoundingClientRect();
-  return word.top >= box.top - 1 && word.bottom <= box.bottom + 1;
-})"""
-NARROW = pytest.mark.parametrize("width", [390, 1024])
-WHOLE = """(name) => [...document.querySelectorAll(name)].every((node) => node.scrollWidth <= node.clientWidth + 1
-  && node.scrollHeight <= node.clientHeight + 1 && node.clientWidth > 20)"""
 
 
 def test_r_runs_but_not_while_typing(page, engine):
