@@ -43,6 +43,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     add("--test", type=int, metavar="N", help="questions that methods are compared on [the plan's]")
     add("--few", type=int, metavar="N", help="questions of further comparisons [the plan's]")
     add("--easy-vqa", type=int, metavar="N", help="questions of easy-VQA [the plan's]")
+    whole = "ask fitprune+ and its rivals all of easy-VQA's test split (section 10): most of an hour more"
+    add("--whole-easy-vqa", action="store_true", help=whole)
     add("--max-new-tokens", type=int, metavar="N", help="longest answer [the plan's]")
     add("--batch-size", default="8", metavar="N", help="samples at once, or auto [%(default)s]")
     add("--cache", type=Path, default=CACHE, metavar="FOLDER", help="what is remembered of earlier runs [%(default)s]")
@@ -65,7 +67,7 @@ def run(options: argparse.Namespace) -> None:
 
     if options.samples is None and not same_checkpoint(options.model, MINI_LLAVA):
         raise ValueError(f"{options.model} does not know the drawn world; --samples names a file of questions for it")
-    plan = replace(QUICK if options.quick else FULL, **_counts(options))
+    plan = replace(QUICK if options.quick else FULL, **_counts(options), whole_easy_vqa=options.whole_easy_vqa)
     also = options.also
     if also is None:
         also = [str(path.parent) for path in sorted(RELATIVES.glob("*/config.json"))] if options.samples is None else []

@@ -166,6 +166,12 @@ class Bench:
         """A set from the drawn world, of these kinds of scene alone, see `questions.drawn`."""
         return self.processes.on_main(partial(drawn, name, count, seed, self.drawings, worlds, to_answer=to_answer))
 
+    def easy_vqa_to_compare(self) -> Questions | None:
+        """What fitprune+ and its rivals are asked of easy-VQA: all of its test split, if the plan says so."""
+        if self.plan.whole_easy_vqa and EASY_VQA in self.sets:
+            return self.once(partial(easy_vqa, None, self.drawings))
+        return self.sets.get(EASY_VQA)
+
     def easy_vqa_to_calibrate(self) -> Questions:
         """Samples of easy-VQA whose pictures `sets[EASY_VQA]` does not ask about, as many as recipes have."""
         work = partial(easy_vqa_to_calibrate, self.plan.calibration, self.sets[EASY_VQA], self.drawings)

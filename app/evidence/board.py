@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import TypeVar
 
 from fitprune_core.evaluation.outcomes import Given, Outcomes, Side, Summary, against, is_same, read_results, summaries
@@ -49,6 +50,13 @@ class Board:
     def gflops(self, way: Way) -> float | None:
         """Mean visual FLOPs of an answer, 1e9."""
         return summary.visual_gflops if (summary := self._summary(way)) else None
+
+    def total_gflops(self, way: Way) -> float | None:
+        """Mean FLOPs of a whole request, 1e9: vision tower, text, scoring and decoding as well."""
+        if way not in self._sides:
+            return None
+        found = [given.total_gflops for given in self._sides[way].answers if given and given.total_gflops is not None]
+        return fmean(found) if found else None
 
     def saved(self, way: Way) -> float:
         """The share of visual FLOPs that a way really saved, all answers together, counted."""
@@ -125,7 +133,11 @@ def _asked_again(mine: Given | None, original: Given | None, below: float) -> Gi
         return None
     if mine.margin >= below:
         return mine
-    return replace(original, visual_gflops=(mine.visual_gflops or 0.0) + (original.visual_gflops or 0.0))
+    return replace(
+        original,
+        visual_gflops=(mine.visual_gflops or 0.0) + (original.visual_gflops or 0.0),
+        total_gflops=(mine.total_gflops or 0.0) + (original.total_gflops or 0.0),
+    )
 
 
 def corrected(pairs: Mapping[Key, McNemar | None]) -> dict[Key, float | None]:

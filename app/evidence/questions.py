@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -83,12 +84,18 @@ def _by_length(samples: Path) -> Path:
 _WORLD = ("crowded", "drawing", "lettering", "offtopic", "questions", "samples", "scenes", "shapes")
 
 
-def easy_vqa(count: int, folder: Path) -> Questions | None:
-    """Up to `count` questions of easy-VQA's test split, evenly spread over it; None where the package is not there."""
+def easy_vqa(count: int | None, folder: Path) -> Questions | None:
+    """Up to `count` questions of easy-VQA's test split, evenly spread over it; None where the package is not there.
+
+    count: None for all of them.
+    """
     if not is_installed():
         return None
-    questions, total = spread_questions(count)
-    origin = f"{len(questions)} of the {total:,} questions of easy-VQA's test split, evenly spread"
+    questions, total = spread_questions(sys.maxsize if count is None else count)
+    if len(questions) == total:
+        origin = f"all {total:,} questions of easy-VQA's test split"
+    else:
+        origin = f"{len(questions)} of the {total:,} questions of easy-VQA's test split, evenly spread"
     return Questions(EASY_VQA, _easy_file(questions, folder / f"easy-vqa-{len(questions)}"), origin)
 
 

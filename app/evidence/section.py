@@ -53,9 +53,13 @@ class Section:
     notes: list[str] = field(default_factory=list)
     left_out: bool = False
 
+    def heading(self, number: int) -> str:
+        """Its number and title."""
+        return f"{number}. {self.title}"
+
     def markdown(self, number: int, out: Path) -> str:
         """As Markdown, under its number. out: the folder of the report, from which files are linked."""
-        parts = [f"## {number}. {self.title}", f"*{self.question}*", f"**{self.answer}**"]
+        parts = [f"## {self.heading(number)}", f"*{self.question}*", f"**{self.answer}**"]
         if self.left_out:
             return "\n\n".join(parts) + "\n"
         parts += [f"![{self.title}]({name}.svg)" for name in self.figures]

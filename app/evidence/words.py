@@ -8,7 +8,7 @@ from app.evidence.numbers import Estimate
 from fitprune_core.evaluation.significance import SIGNIFICANT, McNemar, Share
 
 NOTHING = "–"
-NONE = "no difference beyond chance"
+NONE, NOT_COMPARED = "no difference beyond chance", "not to be compared"
 
 
 def percent(value: float) -> str:
@@ -26,6 +26,11 @@ def share_cell(share: Share | None) -> str:
     if share is None:
         return NOTHING
     return f"{100 * share.value:.1f} [{100 * share.low:.1f}, {100 * share.high:.1f}]"
+
+
+def percent_of(share: Share | None) -> str:
+    """The share alone: "84.2 %"."""
+    return "unknown" if share is None else percent(share.value)
 
 
 def share_words(share: Share | None) -> str:
@@ -50,62 +55,77 @@ def p_cell(p: float | None) -> str:
 
 
 def test_cell(pair: McNemar | None, p: float | None) -> str:
-    """A paired test: "+12 −30, p 0.004": won, lost, and the p-value as it counts among all of its table."""
+    """A paired test: "−7.2 [−11.9, −2.5], +12 −30, p 0.004".
+
+    The difference in points and its interval, won, lost, and the p-value as it counts among all of its table.
+    """
     if pair is None or p is None:
         return NOTHING
-    return f"+{pair.won} −{pair.lost}, p {p_cell(p)}"
+    counts = f"+{pair.won} −{pair.lost}, p {p_cell(p)}"
+    if (found := pair.difference()) is None:
+        return counts
+    value, low, high = map(_points_of, found)
+    return f"{value:+.1f} [{low:.1f}, {high:.1f}], ".replace("-", "−") + counts
 
 
 def verdict(name: str, other: str, pair: McNemar | None, p: float | None) -> str:
     """What a paired test says of two ways to answer: which is better, or that there is nothing beyond chance.
 
-    p: the p-value after correction, where it is one of several. Where it finds nothing, what may still be there is
-    said: the difference, in points, and the ends of its interval, which nothing corrects.
+    p: the p-value after correction, where it is one of several. The difference is in points; where the test finds
+    nothing, what may still be there is said: the ends of its interval, which nothing corrects.
     """
     if pair is None or p is None:
         return f"{name} and {other} cannot be compared"
-    chance = f"p {'' if p < 0.001 else '= '}{p_cell(p)}"
     if p > SIGNIFICANT:
-        said = f"{_to(pair.won, pair.lost)}, {chance}{_points(pair)}"
-        return f"between {name} and {other} there is {NONE} ({said})"
+        return f"between {name} and {other} there is {NONE}{_points(pair, with_interval=True)}"
     better, worse = (name, other) if pair.won > pair.lost else (other, name)
-    more, fewer = max(pair.won, pair.lost), min(pair.won, pair.lost)
-    return f"{better} is better than {worse} ({_to(more, fewer)}, {chance})"
+    return f"{better} is better than {worse}{_points(pair, better == other)}"
 
 
 def outcomes(tests: Mapping[str, tuple[McNemar | None, float | None]], where: str = "for") -> str:
     """Several paired tests in one sentence, by what each holds against what: which are won, which lost, which neither.
 
-    "better for a (30 questions to 2, p < 0.001); no difference beyond chance for b (12 to 5, p = 0.229; +2.8 points,
-    from -0.4 to 6.0)". p: as in `verdict`; where: "for", or "in".
+    "better for a (+9.1 points); no difference beyond chance for b (+2.8 points)": the tables have intervals, counts and
+    p-values. p: as in `verdict`; where: "for", or "than".
     """
-    found: dict[str, list[str]] = {"better": [], "worse": [], NONE: [], "not to be compared": []}
+    found: dict[str, list[str]] = {"better": [], "worse": [], NONE: [], NOT_COMPARED: []}
     for what, (pair, p) in tests.items():
-        if pair is None or p is None:
-            found["not to be compared"].append(what)
-            continue
-        chance = f"p {'' if p < 0.001 else '= '}{p_cell(p)}"
-        if p > SIGNIFICANT:
-            found[NONE].append(f"{what} ({_to(pair.won, pair.lost)}, {chance}{_points(pair)})")
-        elif pair.won > pair.lost:
-            found["better"].append(f"{what} ({_to(pair.won, pair.lost)}, {chance})")
-        else:
-            found["worse"].append(f"{what} ({_to(pair.lost, pair.won)}, {chance})")
-    return "; ".join(f"{how} {where} {listed(which)}" for how, which in found.items() if which)
+        found[outcome(pair, p)].append(what if pair is None or p is None else f"{what}{_points(pair)}")
+    joined = {NONE: "from" if where == "than" else where, NOT_COMPARED: "with" if where == "than" else where}
+    return "; ".join(f"{how} {joined.get(how, where)} {listed(which)}" for how, which in found.items() if which)
 
 
-def _points(pair: McNemar) -> str:
-    """ "; +2.4 points, from 0.2 to 4.6"; nothing where it is not known how many were asked."""
+def outcome(pair: McNemar | None, p: float | None) -> str:
+    """ "better", "worse", "no difference beyond chance" or "not to be compared"; p: as in `verdict`."""
+    if pair is None or p is None:
+        return NOT_COMPARED
+    if p > SIGNIFICANT:
+        return NONE
+    return "better" if pair.won > pair.lost else "worse"
+
+
+def tally(found: Sequence[str]) -> str:
+    """How many tests had each outcome: "better in 2, no difference beyond chance in 4"."""
+    counts = {how: found.count(how) for how in ("better", "worse", NONE, NOT_COMPARED)}
+    return ", ".join(f"{how} in {count}" for how, count in counts.items() if count)
+
+
+def _points(pair: McNemar, is_turned: bool = False, *, with_interval: bool = False) -> str:
+    """ " (+2.4 points)", " (+2.4 points, from 0.2 to 4.6)"; nothing where it is not known how many were asked.
+
+    is_turned: whether the other way is spoken of.
+    """
     found = pair.difference()
     if found is None:
         return ""
-    value, low, high = (100 * each for each in found)
-    return f"; {value:+.1f} points, from {low:.1f} to {high:.1f}"
+    value, low, high = (_points_of(-each if is_turned else each) for each in found)
+    interval = f", from {low:.1f} to {high:.1f}" if with_interval else ""
+    return f" ({value:+.1f} points{interval})"
 
 
-def _to(first: int, second: int) -> str:
-    """ "30 questions to 2", "1 question to 0"."""
-    return f"{first} question{'' if first == 1 else 's'} to {second}"
+def _points_of(share: float) -> float:
+    """In points, to a tenth, and 0 without a sign."""
+    return round(100 * share, 1) + 0.0
 
 
 def listed(words: Sequence[str]) -> str:

@@ -38,14 +38,15 @@ class AskedQuestion:
 class Given:
     """One answer.
 
-    right: None where the right answer is not known; visual_gflops, margin (`run.answer.Answer`): None where the file
-    does not say.
+    right: None where the right answer is not known; visual_gflops, margin (`run.answer.Answer`), total_gflops: None
+    where the file does not say.
     """
 
     text: str
     right: bool | None
     visual_gflops: float | None = None
     margin: float | None = None
+    total_gflops: float | None = None
 
 
 @dataclass(frozen=True)
@@ -258,5 +259,6 @@ def _given(row: Mapping[str, str], where: str) -> tuple[tuple[float, str], Given
     if reduction >= 1:
         raise ValueError(f"{where}: reduction is {shown(row['reduction'])}; it is a share, 0 <= reduction < 1")
     right = None if row["correct"] == "" else row["correct"] == "1"
-    flops, margin = (number(name) if row.get(name) else None for name in ("visual_gflops", "margin"))
-    return (reduction, row["method"]), Given(row["answer"], right, flops, margin)
+    names = "visual_gflops", "margin", "total_gflops"
+    known = (number(name) if row.get(name) else None for name in names)
+    return (reduction, row["method"]), Given(row["answer"], right, *known)

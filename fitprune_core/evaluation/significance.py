@@ -80,8 +80,9 @@ class McNemar:
 
     p: of McNemar's exact test (1947), two-sided: how often a difference at least as large comes by chance. asked: how
     many questions there were; 0 where nobody said. pictures: how many they were about, if fewer: the test is then by
-    picture, see `paired`. error: the standard error of `difference`. apart: how many pictures the two ways differ
-    about, where the test is by picture.
+    picture, see `paired`. error: the standard error of `difference`, as if half a question, or picture, more had come
+    out in each of the four ways (Agresti and Min, 2005), so that where none differs it is not 0. apart: how many
+    pictures the two ways differ about, where the test is by picture.
     """
 
     lost: int
@@ -140,7 +141,7 @@ def mcnemar(lost: int, won: int, asked: int = 0) -> McNemar:
     p = float(binomtest(lost, lost + won, 0.5).pvalue) if lost + won else 1.0
     error = 0.0
     if asked > 1:
-        error = math.sqrt((won + lost - (won - lost) ** 2 / asked) / (asked - 1) / asked)
+        error = math.sqrt((won + lost + 1 - (won - lost) ** 2 / (asked + 2)) / (asked + 1) / (asked + 2))
     return McNemar(lost, won, p, asked, error=error)
 
 
@@ -159,8 +160,11 @@ def paired(first: Sequence[bool], second: Sequence[bool], pictures: Sequence[Has
     if known == asked:
         return mcnemar(lost, won, asked)
     net = np.bincount(of_picture, np.asarray(second, dtype=np.float64) - np.asarray(first, dtype=np.float64))
-    apart = net - counts * (won - lost) / asked
-    error = math.sqrt(known / max(known - 1, 1) * float(apart @ apart)) / asked
+    mean = asked / known
+    # Two pictures more, of as many questions as the others have on average: see `McNemar.error`.
+    counts, net_of = np.append(counts, [mean, mean]), np.append(net, [mean * math.sqrt(0.5), -mean * math.sqrt(0.5)])
+    apart = net_of - counts * (won - lost) / counts.sum()
+    error = math.sqrt((known + 2) / (known + 1) * float(apart @ apart)) / float(counts.sum())
     whole = np.rint(net).astype(np.int64)
     return McNemar(lost, won, _sign_flip_p(whole), asked, known, error, int(np.count_nonzero(whole)))
 

@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 
-from app.evidence import ways
+from app.evidence import ways, words
 from app.evidence.board import THE_ORIGINAL, corrected
 from app.evidence.numbers import Correlation, Estimate
 from app.evidence.sections import (
@@ -23,7 +23,17 @@ from app.evidence.sections import (
     transfer,
     two_fits,
 )
-from app.evidence.words import listed, outcomes, p_cell, percent, sentence, share_cell, verdict
+from app.evidence.words import (
+    listed,
+    outcome,
+    outcomes,
+    p_cell,
+    percent,
+    sentence,
+    share_cell,
+    tally,
+    verdict,
+)
 from fitprune_core import PruningRecipe
 from fitprune_core.evaluation.significance import holm, share_of
 from fitprune_core.evaluation.significance import mcnemar as paired
@@ -43,19 +53,18 @@ def mcnemar(lost: int, won: int) -> float:
 
 class TestWords:
     def test_a_verdict_names_the_better_one_by_the_counts(self):
-        assert verdict("a", "b", paired(2, 30), 0.0004) == "a is better than b (30 questions to 2, p < 0.001)"
-        assert verdict("a", "b", paired(30, 2), 0.0123) == "b is better than a (30 questions to 2, p = 0.012)"
+        assert verdict("a", "b", paired(2, 30, 100), 0.0004) == "a is better than b (+28.0 points)"
+        assert verdict("a", "b", paired(30, 2, 100), 0.0123) == "b is better than a (+28.0 points)"
 
     def test_what_chance_may_do_is_called_that_whichever_leads(self):
         # By itself this test finds something, among the others of its table no more.
         assert paired(10, 1).p < 0.05
-        assert verdict("a", "b", paired(10, 1), 0.051) == (
-            f"between a and b there is {CHANCE} (1 question to 10, p = 0.051)"
-        )
-        assert CHANCE in verdict("a", "b", paired(0, 0), 1.0)
-        # What may still be there is said.
+        assert verdict("a", "b", paired(10, 1), 0.051) == f"between a and b there is {CHANCE}"
+        # What may still be there is said, also where nothing differed.
+        value, low, high = (100 * each for each in paired(1, 7, 250).difference())
         said = verdict("a", "b", paired(1, 7, 250), 0.422)
-        assert said.endswith("(7 questions to 1, p = 0.422; +2.4 points, from 0.2 to 4.6)")
+        assert said == f"between a and b there is {CHANCE} ({value:+.1f} points, from {low:.1f} to {high:.1f})"
+        assert verdict("a", "b", paired(0, 0, 300), 1.0).endswith("(+0.0 points, from -0.7 to 0.7)")
         assert verdict("a", "b", None, None) == "a and b cannot be compared"
 
     def test_cells(self):
@@ -66,14 +75,21 @@ class TestWords:
             "none", "a", "a and b", "a, b and c"
         ]  # fmt: skip
         assert sentence("so it is") == "So it is." == sentence("so it is.")
+        _, low, high = (f"{100 * each:.1f}".replace("-", "−") for each in paired(30, 12, 400).difference())
+        assert words.test_cell(paired(30, 12, 400), 0.004) == f"−4.5 [{low}, {high}], +12 −30, p 0.004"
+        assert words.test_cell(paired(2, 30), 0.004) == "+30 −2, p 0.004" and words.test_cell(None, None) == "–"
 
     def test_several_tests_are_told_by_their_outcome(self):
         tests = {"a": (paired(2, 30), 0.0004), "b": (paired(30, 2), 0.01), "c": (paired(1, 7, 250), 0.422),
                  "d": (None, None), "e": (paired(0, 9), 0.04)}  # fmt: skip
         assert outcomes(tests) == (
-            "better for a (30 questions to 2, p < 0.001) and e (9 questions to 0, p = 0.040); worse for b (30 "
-            f"questions to 2, p = 0.010); {CHANCE} for c (7 questions to 1, p = 0.422; +2.4 points, from 0.2 to 4.6); "
-            "not to be compared for d"
+            f"better for a and e; worse for b; {CHANCE} for c (+2.4 points); not to be compared for d"
+        )
+        assert outcomes(tests, "than") == (
+            f"better than a and e; worse than b; {CHANCE} from c (+2.4 points); not to be compared with d"
+        )
+        assert tally([outcome(*each) for each in tests.values()]) == (
+            f"better in 2, worse in 1, {CHANCE} in 1, not to be compared in 1"
         )
 
 
@@ -107,8 +123,8 @@ class TestMethods:
         assert sorted(p for p in p_values.values() if p is not None) == pytest.approx(sorted(holm(raw)))
         said = methods.answer_of(board, p_values)
         assert said.startswith("With 80 % of the visual FLOPs saved best is right most often, on 100.0 %")
-        assert "fitprune is better than random (28 questions to 0, p < 0.001)" in said
-        assert f"between best and fitprune there is {CHANCE} (2 questions to 0, p = 1.000; +5.0 points" in said
+        assert "fitprune is better than random (+70.0 points)" in said
+        assert f"between best and fitprune there is {CHANCE} (+5.0 points, from" in said
 
     def test_the_strongest_ranking_is_told_beside_the_combination(self, tmp_path):
         marks = {THE_ORIGINAL: MANY, ("fitprune", BUDGET): FEW, ("random", BUDGET): FEW, ("cross-only", BUDGET): MANY,
@@ -118,8 +134,8 @@ class TestMethods:
         # Four ways against the original and three rivals, each pair once.
         assert len(p_values) == 4 + 6
         said = methods.answer_of(board, p_values)
-        assert "cross-only is better than fitprune (30 questions to 0, p < 0.001)" in said
-        assert f"between fitprune+ and cross-only there is {CHANCE} (0 questions to 1" in said
+        assert "cross-only is better than fitprune (+75.0 points)" in said
+        assert f"between fitprune+ and cross-only there is {CHANCE} (-2.5 points" in said
 
     def test_where_random_does_as_well_it_says_so(self, tmp_path):
         board = board_of(tmp_path, {THE_ORIGINAL: MANY, ("fitprune", BUDGET): MANY, ("random", BUDGET): MANY})
@@ -144,21 +160,21 @@ def test_schedules_tell_ranking_and_schedule_apart(tmp_path):
     (tmp_path / "orders").mkdir()
     marks = {THE_ORIGINAL: MANY, ("fitprune", BUDGET): MANY, ("random", BUDGET): FEW, ("random(seed=1)", BUDGET): MANY}
     said = schedules.answer_of(board, p_values, board_of(tmp_path / "orders", marks))
-    assert "orders at random: better for order 1, +75.0 points (30 questions to 0, p < 0.001); " in said
-    assert f"{CHANCE} for order 2, +0.0 points (0 questions to 0, p = 1.000" in said
-    assert f"its recipe with its ranking against other schedules: {CHANCE} for one shot (0 questions to 0" in said
+    assert "orders at random (40 questions, section 1): better than order 1 (+75.0 points); " in said
+    assert f"{CHANCE} from order 2 (+0.0 points)." in said
+    assert f"against other schedules, 80 % saved (40 questions): {CHANCE} from one shot (+0.0 points)." in said
 
 
 def test_layers_speak_of_correlation_and_search():
     asked = [PruningRecipe("m", 2, 10, 0.5, achieved, (3, 2)) for achieved in (0.5, 0.4958)]
-    said = layers.answer_of(Correlation(0.8, 0.4, 0.95, 0.002), asked, ["and so on"])
-    assert "goes with the share of answers that stay" in said and "to within 0.42 points" in said and "so on." in said
-    assert "does not tell, beyond chance," in layers.answer_of(Correlation(0.2, -0.4, 0.7, 0.4), asked, [])
-    assert "too few layers" in layers.answer_of(None, asked, [])
-    said = layers.answer_of(Correlation(0.8, 0.4, 0.95, 0.002), asked, [], Correlation(0.9, 0.7, 0.96, 0.0001),
+    said = layers.answer_of(Correlation(0.8, 0.4, 0.95, 0.002), asked, "and so on")
+    assert "goes with the share of answers that stay" in said and "to within 0.42 points" in said
+    assert said.endswith(" And so on.")
+    assert "does not tell, beyond chance," in layers.answer_of(Correlation(0.2, -0.4, 0.7, 0.4), asked, "so")
+    assert "too few layers" in layers.answer_of(None, asked, "so")
+    said = layers.answer_of(Correlation(0.8, 0.4, 0.95, 0.002), asked, "so", Correlation(0.9, 0.7, 0.96, 0.0001),
                             Correlation(0.1, -0.5, 0.6, 0.7))  # fmt: skip
-    held = "of the layer's number alone 0.90 [0.70, 0.96], p < 0.001; with that held 0.10 [-0.50, 0.60], p 0.700); the"
-    assert held in said
+    assert "of the layer's number alone 0.90, p < 0.001; with that held 0.10, p 0.700). The" in said
 
 
 def test_calibration_says_how_far_recipes_are_and_with_how_many_seeds_it_shows():
@@ -170,11 +186,12 @@ def test_calibration_says_how_far_recipes_are_and_with_how_many_seeds_it_shows()
     }
     right = {8: Estimate(0.7, 0.7, 0.7), 64: Estimate(0.75, 0.75, 0.75)}  # the same with every seed
     said = calibration.answer_of(distances, right, [False] * 5)
-    assert "from 8 samples 30.0 % (20.0 to 40.0), as shipped 100.0 %" in said and "from 64 samples 10.0 %" in said
-    assert said.endswith(
-        "70.0 % right from 8 samples and 75.0 % from 64, mean of 5 seeds: beyond chance with 0 of them."
+    assert said == (
+        "At 80 % a recipe from 8 samples drops elsewhere than those from 64 samples of other seeds do: 100.0 % of what "
+        "it drops as shipped and 30.0 % of what it drops by the paper's rule. Recipes as shipped get 70.0 % right from "
+        "8 samples and 75.0 % from 64, mean of 5 seeds; with 0 of them that is a difference beyond chance."
     )
-    assert "mean of 2 seeds: beyond chance with 1 of them" in calibration.answer_of(distances, right, [True, False])
+    assert "mean of 2 seeds; with 1 of them that is" in calibration.answer_of(distances, right, [True, False])
 
 
 def test_sizes_are_told_apart_by_questions_not_by_seeds_that_agree(tmp_path):
@@ -218,15 +235,11 @@ def test_transfer_speaks_of_both_worlds(tmp_path):
     said = transfer.answer_of(boards, ways.tests_across(boards, transfer.own_recipe))
     # 30 of 80 questions lost, none won.
     assert "change -37.5 points of what their own get right, all worlds together (-48.3 to -26.7, p < 0.001)" in said
-    assert "worse for that of crowded on plain scenes (30 questions to 0, p < 0.001)" in said
-    assert f"{CHANCE} for that of plain on crowded scenes (0 questions to 0" in said
+    assert f"Recipes of other worlds, one by one: worse in 1, {CHANCE} in 1 of 2 uses." in said
     boards = {"a-seed": board_of(tmp_path / "plain", {THE_ORIGINAL: MANY, ("fitted on a-seed", BUDGET): MANY,
                                                       ("fitted on the-model", BUDGET): FEW})}  # fmt: skip
     said = transfer.answer_of(boards, ways.tests_across(boards, transfer.own_recipe), frozenset(boards))
-    assert said == (
-        "With 80 % saved. A recipe of another model is, against its own, worse for that of the-model in a-seed "
-        "(30 questions to 0, p < 0.001)."
-    )
+    assert said == "Recipes of other models, one by one: worse in 1 of 1 uses."
 
 
 def test_a_question_asked_by_two_foreign_recipes_counts_once(tmp_path):
@@ -265,9 +278,8 @@ def test_other_models_are_each_told_apart(tmp_path):
         by_way = {(way, BUDGET): of_way for way, of_way in marks.items()}
         boards[name] = board_of(tmp_path / name, {THE_ORIGINAL: MANY, **by_way})
     said = other_models.answer_of(boards, ways.tests_across(boards, other_models.base_of))
-    assert "Against fitprune better in steep (30 questions to 0, p < 0.001); not to be compared in flat." in said
-    assert "Against divprune not to be compared in steep and flat." in said
-    assert f"against random better in steep (30 questions to 0, p < 0.001); {CHANCE} in flat (0" in said.lower()
+    assert "fitprune+ in 2 other models: against fitprune better in 1, not to be compared in 1; " in said
+    assert f"against divprune not to be compared in 2; against random better in 1, {CHANCE} in 1." in said
 
 
 class TestCosts:
@@ -307,11 +319,11 @@ class TestCosts:
 
     def test_the_sentence_has_the_share_of_the_ideal_or_says_that_there_is_nothing(self):
         said = costs.answer_of(costs.savings_of(self.rows([4.0, 4.1, 3.9])))
-        assert "saves 40.0 % of the time to the first token, 0.80 of what its FLOPs promise" in said
+        assert "saves 40.0 % of the time to the first token (37.5 to 42.5), 0.80 of what its FLOPs promise" in said
         assert "costs" in costs.answer_of(costs.savings_of(self.rows([-2.0, -2.1])))
         assert CHANCE in costs.answer_of(costs.savings_of(self.rows([-1.0, 1.0, 0.5])))
         more = costs.answer_of(costs.savings_of(self.rows([4.0, 4.1, 3.9])), plus=Estimate(-0.03, -0.04, -0.02))
-        assert more.endswith("fitprune+ saves less (-3.0 points, from -4.0 to -2.0).")
+        assert more.endswith("fitprune+ saves less of that time (-3.0 points, from -4.0 to -2.0).")
         busy = costs.answer_of(costs.savings_of(self.rows([4.0, 4.1, 3.9])), is_busy=True)
         assert "it saves, on a busy machine, 40.0 % of the time" in busy
         assert "no time was taken" in costs.answer_of(costs.savings_of(self.rows([])))
@@ -319,29 +331,43 @@ class TestCosts:
 
 def test_two_fits_are_told_apart_by_answers_and_layers(tmp_path):
     ours, theirs = (two_fits.STATISTICS, BUDGET), (two_fits.SEQUENTIAL, BUDGET)
-    board = board_of(tmp_path, {THE_ORIGINAL: MANY, ours: MANY, theirs: MANY})
-    said = two_fits.answer_of(board, {ours: board.against(ours, theirs).p}, {0.2: 0.05, 0.8: 0.25})
-    assert said.startswith("The two fits drop 5.0 to 25.0 % of the tokens at other layers") and CHANCE in said
+    shipped = (two_fits.SHIPPED, BUDGET)
+    (tmp_path / "ahead").mkdir()
+    board = board_of(tmp_path / "ahead", {THE_ORIGINAL: MANY, ours: FEW, shipped: MANY, theirs: FEW})
+    p_values = {way: board.against(way, theirs).p for way in (ours, shipped)}
+    assert two_fits.answer_of(board, p_values, {0.2: 0.05, 0.8: 0.25}) == (
+        "The two fits drop 5.0 to 25.0 % of the tokens at other layers. The fit as shipped against the sequential fit: "
+        f"better at 80 % (+75.0 points). The paper's rule from statistics against the sequential fit: {CHANCE} at 80 % "
+        "(+0.0 points)."
+    )
 
 
 def test_the_wrong_direction_is_named(tmp_path):
     wrong, right = (direction.WRONG, BUDGET), (direction.RIGHT, BUDGET)
     board = board_of(tmp_path, {THE_ORIGINAL: MANY, wrong: FEW, right: MANY, (direction.RANDOM, BUDGET): MANY})
-    said = direction.answer_of(board, {wrong: board.against(wrong, right).p})
-    assert "and a random choice is better than the wrong direction (30 questions to 0, p < 0.001)" in said
-    assert "the right one is better than the wrong direction (30 questions to 0, p < 0.001)" in said
-    assert "gives 25.0 %" in said and "most important ones 100.0 %" in said
+    chance = (direction.RANDOM, BUDGET)
+    said = direction.answer_of(board, {way: board.against(way, right).p for way in (wrong, chance)})
+    assert "a random choice is better than the wrong direction (+75.0 points)" in said
+    assert "the right one is better than the wrong direction (+75.0 points)" in said
+    assert f"between the right direction and a random choice there is {CHANCE} (+0.0 points" in said
+    assert "gives 25.0 %" in said and "a random choice 100.0 %" in said and "most important ones 100.0 %" in said
 
 
 def test_an_option_that_was_chosen_elsewhere_is_held_against_the_papers(tmp_path):
     own, best, fitprune = ("fastv", BUDGET), (f"fastv, {options.BEST}", BUDGET), ("fitprune", BUDGET)
     boards = {"fastv": board_of(tmp_path, {THE_ORIGINAL: MANY, own: FEW, best: MANY, fitprune: MANY})}
-    p_values = ways.tests_across(boards, options.base_of)
-    said = options.answer_of(boards, p_values, {("fastv", BUDGET): "fastv(layer=4)"})
-    assert said.startswith("With 80 % of the visual FLOPs saved fastv(layer=4) is right on 100.0 %")
-    assert "better against fastv as published (30 questions to 0, p < 0.001)" in said
-    assert f"{CHANCE} against fitprune (0 questions to 0" in said
-    assert "as published" not in options.answer_of(boards, p_values, {("fastv", BUDGET): "fastv"})
+    chosen = {("fastv", BUDGET): "fastv(layer=4)"}
+    p_values = options.tests_of(boards, chosen)
+    assert set(p_values) == {("fastv", own), ("fastv", fitprune)}
+    assert options.answer_of(boards, p_values, chosen) == (
+        "With 80 % saved fastv(layer=4) is right on 100.0 %, better than fastv as published (+75.0 points); "
+        f"{CHANCE} from fitprune (+0.0 points)."
+    )
+    # Where its own option is the best it is not held against itself.
+    published = {("fastv", BUDGET): "fastv"}
+    p_values = options.tests_of(boards, published)
+    assert set(p_values) == {("fastv", fitprune)}
+    assert "as published" not in options.answer_of(boards, p_values, published)
 
 
 def test_options_begin_with_the_papers_and_reach_half_of_the_decoder(make_bench):
@@ -356,9 +382,19 @@ def test_the_combination_is_held_against_each_part_on_each_set(tmp_path):
     boards = {"scenes": board_of(tmp_path, marks)}
     said = combination.answer_of(boards, {"scenes": ways.tests_against(boards["scenes"], "fitprune+")})
     assert said.startswith("With 80 % of the visual FLOPs saved, on scenes fitprune+ is right on 100.0 %")
-    both = "better against fitprune (30 questions to 0, p < 0.001) and random (30 questions to 0, p < 0.001)"
-    assert f"{both}; {CHANCE} against divprune (0 questions to 0" in said
-    assert said.endswith("not to be compared against cross-only.")
+    both = "better than fitprune (+75.0 points) and random (+75.0 points)"
+    assert f"{both}; {CHANCE} from divprune (+0.0 points); not to be compared with cross-only." in said
+
+
+def test_what_takes_a_parts_place_is_told_by_its_outcome(tmp_path):
+    plus, entering, later = (("fitprune+", BUDGET), ("random tokens enter", BUDGET), ("all leave later", BUDGET))
+    board = board_of(tmp_path, {THE_ORIGINAL: MANY, plus: MANY, ("random", BUDGET): FEW, entering: FEW, later: MANY})
+    p_values = ways.tests_against(board, "fitprune+")
+    assert combination.parts_of(board, p_values) == (
+        "With one part of it replaced (40 questions): worse where random tokens enter (-75.0 points); "
+        f"{CHANCE} where all leave later (+0.0 points)."
+    )
+    assert combination.parts_of(board, p_values, 0.6) == ""
 
 
 def test_what_takes_a_parts_place_is_another_way(make_bench):

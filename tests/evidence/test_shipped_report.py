@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from itertools import takewhile
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
 from app.demo_model.questions import READING
 from app.evidence.bench import read_rows
 from app.evidence.board import THE_ORIGINAL, Board
-from app.evidence.sections import asked_again, costs, flips
+from app.evidence.sections import asked_again, costs, flips, methods
 from fitprune_core import load_model
 from fitprune_core.evaluation.outcomes import read_results
 from fitprune_core.models.provenance import weights_digest
@@ -94,21 +96,31 @@ def test_what_fitprune_plus_loses_is_said_with_its_figures(board):
 def test_readme_says_how_much_of_what_chance_loses_fitprune_keeps(board):
     orders = Board(EVIDENCE / "raw" / "1-methods-orders.csv")
 
-    def points(of, method, reduction):
-        original, kept, chance = (
-            100 * side.value
-            for side in (
-                board.right(THE_ORIGINAL), board.right(("fitprune", reduction)), of.right((method, reduction)),
-            )
-        )  # fmt: skip
-        return f"{kept - chance:.1f} of {original - chance:.1f}"
+    def points(at):
+        chances = [orders.right(way).value for way in orders.ways if way[1] == at and way[0].startswith("random")]
+        assert len(chances) == 3
+        chance, kept, original = fmean(chances), board.right(("fitprune", at)).value, board.right(THE_ORIGINAL).value
+        return f"{100 * (kept - chance):.1f}", f"{100 * (original - chance):.1f}"
 
-    at_60, at_80 = (points(board, "random", reduction) for reduction in (0.6, 0.8))
+    (kept, lost), (also, more) = map(points, (0.6, 0.8))
     told = (
-        f"at 60 % it keeps {at_60.replace('of', 'of the')} points that `random` loses, at 80 % {at_80}, and against "
-        f"the best of three random orders {points(orders, 'random(seed=2)', 0.8)}"
+        f"it keeps {kept} of the {lost} points that three random orders lose on average at 60 %, and {also} of {more}"
     )
     assert told in " ".join(README.split())
+
+
+def test_readme_says_what_the_papers_rule_alone_gets(board):
+    told, points = " ".join(README.split()), []
+    shares = {name: [f"{100 * board.right((name, at)).value:.1f}" for at in (0.6, 0.8)]
+              for name in ("fitprune", methods.PAPERS_RULE)}  # fmt: skip
+    for at in (0.6, 0.8):
+        pair = board.against((methods.PAPERS_RULE, at), ("fitprune", at))
+        points.append(f"{-100 * pair.difference()[0]:.1f}")
+        assert methods.corrected_tests(board)[(methods.PAPERS_RULE, at), "fitprune"] < 0.001
+        assert board.against((methods.PAPERS_RULE, at), ("random", at)).difference()[1] > 0
+    assert f"it has {' and '.join(points)} points less (p < 0.001) and is still ahead of chance" in told
+    ours, papers = (" and ".join(found) for found in shares.values())
+    assert f"{ours} % of {board.count:,} questions right, the paper's rule alone {papers} (p < 0.001 each" in told
 
 
 def test_readme_says_how_well_an_answer_tells_that_it_was_changed(board):
@@ -120,6 +132,10 @@ def test_readme_says_how_well_an_answer_tells_that_it_was_changed(board):
     (first, second), (plus, also) = told["fitprune"], told["fitprune+"]
     said = f"`fitprune` {first} at 60 % and {second} at 80, `fitprune+` {plus} and {also})"
     assert said in " ".join(README.split())
+    way = ("fitprune+", 0.8)
+    changed = [board.margins(way)[question] >= flips.SURE for question, flip in board.flips(way).items() if flip]
+    told = f"answers that `fitprune+` changes at 80 % {100 * fmean(changed):.0f} % are sure all the same"
+    assert told in " ".join(README.split())
 
 
 def test_the_guide_says_what_fitprune_plus_takes_of_the_time():
@@ -137,61 +153,79 @@ def cells_of_report() -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
 
 
+def p_of(cell: str) -> str:
+    """The p-value of a test's cell."""
+    return cell.rpartition(", p ")[2]
+
+
 def test_readme_says_what_asking_again_is_worth():
-    rows = [row for row in cells_of_report() if row[0].startswith("fitprune")]
-    ways = (("fitprune", 60, "(", ")"), ("fitprune", 80, "(", ""), ("fitprune+", 60, "(", ")"),
-            ("fitprune+", 80, "; ", "; section 13)"))  # fmt: skip
-    for name, target, before, after in ways:
-        (again,) = (row for row in rows if row[0] == f"{asked_again.again(name)}, {target} %")
-        saved, right, test = again[1], again[3].split(" ")[0], again[5]
-        (base,) = (row for row in rows if row[0] == f"{name}, {float(saved[:-2]):g} %" and len(row) == len(again))
-        said = f"{right} against {base[3].split(' ')[0]} % with {saved} saved, {test.split(', ')[1]}"
-        assert f"{before}{said}{after}" in " ".join(README.split())
+    rows, told = cells_of_report(), " ".join(README.split())
+    found = {}
+    for name in ("fitprune", "fitprune+"):
+        for target in (60, 80):
+            (at,) = (at for at, row in enumerate(rows) if row[0] == f"{asked_again.again(name)}, {target} %")
+            again, by_visual, in_all = rows[at : at + 3]
+            assert by_visual[0].endswith(": as many visual FLOPs") and in_all[0].endswith(": as many in all")
+            found[name, target] = again[4].split(" ")[0], in_all[4].split(" ")[0], p_of(in_all[5])
+            # At 60 % the one conclusion holds for both ways to count, at 80 % for neither.
+            is_better = [
+                float(p_of(row[5]).removeprefix("< ")) <= 0.05 and row[5][0] == "+" for row in (by_visual, in_all)
+            ]
+            assert is_better == [target == 60] * 2, name
+    (a, b, _), (c, d, _) = found["fitprune", 60], found["fitprune+", 60]
+    assert f"(`fitprune` {a} against {b} %, `fitprune+` {c} against {d})" in told
+    (a, b, p), (c, d, q) = found["fitprune", 80], found["fitprune+", 80]
+    p, q = (each if each.startswith("<") else f" {each}".strip() for each in (p, q))
+    assert f"({a} against {b}, p {p}; {c} against {d}, p {q}; section 13)" in told
 
 
-def test_readme_says_what_recipes_of_other_worlds_and_seeds_cost():
-    told, rows = " ".join(README.split()), {row[0]: row for row in cells_of_report()}
-
-    def right(world, fitted_on):
-        return rows[f"{world}: fitted on {fitted_on}, 80 %"][1].split(" ")[0]
-
-    for world, words in (("plain", "on plain scenes"), ("crowded", "on crowded ones")):
-        p = rows[f"{world}: fitted on easy-vqa, 80 %"][3].partition(", ")[2]
-        assert re.search(rf"{right(world, 'easy-vqa')} against {right(world, world)} (% )?{words} \({p}", told)
+def test_readme_says_what_schedules_and_recipes_of_other_worlds_are_worth():
+    told, cells = " ".join(README.split()), cells_of_report()
+    head = next(at for at, row in enumerate(cells) if row[0] == "ranking, schedule")
+    rows = {row[0]: row for row in takewhile(lambda row: len(row) == 5, cells[head + 1 :])}
+    stairs, shares = (p_of(rows[f"fitprune, {name}"][2]) for name in ("a staircase", "an equal share at every layer"))
+    assert f"(250 questions, p {stairs} and {shares}), at 80 % of no other schedule beyond chance" in told
+    at_80 = [row[4] for name, row in rows.items() if name.startswith("fitprune, ") and row[4] != "–"]
+    assert len(at_80) >= 4 and all(float(p_of(cell)) > 0.05 for cell in at_80)
+    answers = (EVIDENCE / "report.md").read_text(encoding="utf-8").partition("## What was asked")[0]
+    words = r"change (\S+ points) of what their own get right, all worlds together \((\S+) to (\S+),"
+    (pooled,) = re.findall(words, answers)
+    assert f"({pooled[0]}, {pooled[1]} to {pooled[2]}; sections 2 and 5)" in told
     # No recipe of another world or seed is beyond chance.
-    others = [row for name, row in rows.items() if ": fitted on " in name and "p " in row[-1]]
-    assert len(others) >= 14 and all(row[3].endswith("p 1.000") for row in others)
+    others = [row for row in cells if ": fitted on " in row[0] and ", p " in row[-1]]
+    assert len(others) >= 14 and all(p_of(row[3]) == "1.000" for row in others)
 
 
 def test_readme_and_guide_say_what_the_relatives_say():
-    rows = [row for row in cells_of_report() if "layers): " in row[0] and "p " in row[3]]
-    ahead: dict[tuple[str, str], list[str]] = {}
-    for way, *_, test in rows:
-        model, _, rest = way.partition(" (")
-        rival, at = rest.partition("): ")[2].split(", ")
-        won, lost, p = re.fullmatch(r"\+(\d+) −(\d+), p (.*)", test).groups()
-        # A test here is of the rival: what fitprune+ alone got right it lost.
-        if model != "mini-llava" and float(p.removeprefix("< ")) < 0.05:
-            assert int(lost) > int(won), way
-            ahead.setdefault((rival, at), []).append(p)
-    counts = {way: len(found) for way, found in ahead.items()}
+    rivals = ("fitprune", "cross-only", "divprune", "random")
+    rows = [row for row in cells_of_report() if re.fullmatch(r"mini-llava-\S+ \(\d+ layers\), \d0 %", row[0])]
+    assert len(rows) == 6 and all(len(row) == 5 for row in rows)
+    ahead: dict[tuple[str, str], list[float]] = {(rival, at): [] for rival in rivals for at in ("60 %", "80 %")}
+    for name, *cells in rows:
+        for rival, cell in zip(rivals, cells, strict=True):
+            # A p-value of 0.0499 is printed as 0.050, and found.
+            if (p := float(p_of(cell).removeprefix("< "))) <= 0.05:
+                assert cell.startswith("+"), (name, rival)
+                ahead[rival, name.rpartition(", ")[2]].append(p)
+    counts = {key: len(found) for key, found in ahead.items()}
     assert counts == {
-        ("random", "60 %"): 2, ("random", "80 %"): 3, ("fitprune", "60 %"): 2, ("fitprune", "80 %"): 2,
-        ("cross-only", "60 %"): 1, ("cross-only", "80 %"): 1, ("divprune", "80 %"): 1,
+        ("random", "60 %"): 2, ("random", "80 %"): 3, ("fitprune", "60 %"): 2, ("fitprune", "80 %"): 3,
+        ("cross-only", "60 %"): 2, ("cross-only", "80 %"): 1, ("divprune", "60 %"): 0, ("divprune", "80 %"): 1,
     }  # fmt: skip
 
-    def largest(*rivals):
-        return max(float(p.removeprefix("< ")) for (rival, _), found in ahead.items() if rival in rivals for p in found)
+    def largest(*names):
+        return max(p for (rival, _), found in ahead.items() if rival in names for p in found)
 
     said = (
-        f"ahead of `random` in 2 at 60 % and in 3 at 80, of `fitprune` in 2 at both budgets "
-        f"(p ≤ {largest('random', 'fitprune'):.3f}), of `cross-only` in 1 at each and of `divprune` in 1 at 80 % "
-        f"(p ≤ {largest('cross-only', 'divprune'):.3f})"
+        f"ahead of `random` and of `fitprune` in 2 at 60 % and in 3 at 80 (p ≤ {largest('random', 'fitprune'):.3f}), "
+        f"of `cross-only` in 2 and in 1, of `divprune` in none and in 1 (p ≤ {largest('cross-only', 'divprune'):.3f})"
     )
     guide = " ".join((ROOT / "assets" / "guide" / "fitprune-plus.md").read_text(encoding="utf-8").split())
     assert said in guide and said in " ".join(README.split())
-    (small,) = (row for row in rows if row[0] == "mini-llava-8 (8 layers): divprune, 80 %")
-    assert f"points ahead at 80 % ({small[3].partition(', ')[2]}, section 11)" in guide
+    (small,) = (row[3] for row in rows if row[0] == "mini-llava-8 (8 layers), 80 %")
+    assert (
+        small.startswith("−1.2 ") and f"`divprune` is 1.2 points ahead at 80 % (p {p_of(small)}, section 11)" in guide
+    )
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from app.evidence.plan import CHOICE_SEED
 from app.evidence.questions import CALIBRATION, CHOICE, TEST, Questions
 from app.evidence.section import Section, Table
 from app.evidence.ways import PLUS, bars_of_right, name_of
-from app.evidence.words import budget, outcomes, percent, sentence, share_cell, share_words, test_cell
+from app.evidence.words import NOTHING, budget, outcomes, percent, sentence, share_cell, test_cell
 from fitprune_core.evaluation.significance import McNemar
 
 TITLE = "Asking again where a pruned answer is unsure"
@@ -25,6 +25,8 @@ QUESTION = (
 METHODS = ("fitprune", PLUS)
 # How much harder the first answer may be pruned: shares of what a budget leaves to be saved.
 HARDER = (0.125, 0.25, 0.375, 0.5)
+# By what comes of a plan: its method at the budget that costs as many visual FLOPs, and as many FLOPs in all.
+Once = Mapping[Way, tuple[Way, Way]]
 
 
 @dataclass(frozen=True)
@@ -68,24 +70,34 @@ def run(bench: Bench) -> Section:
     board = bench.answers("13-again", bench.sets[TEST], first)
     ask_again(board, plans)
     # What a plan saves depends on how unsure the test answers are, not on which are right; one budget gets as much.
-    as_many = {each.after: board.saved(each.after) for each in plans}
-    fitted = [
-        variant(each.method, recipe) for each in plans for recipe in bench.recipes(statistics, [as_many[each.after]])
-    ]
+    once = {each.after: ((each.method, board.saved(each.after)), (each.method, left_to_save(board, each)))
+            for each in plans}  # fmt: skip
+    budgets = dict.fromkeys(way for pair in once.values() for way in pair)
+    fitted = [variant(name, recipe) for name, at in budgets for recipe in bench.recipes(statistics, [at])]
     board = bench.answers("13-again", bench.sets[TEST], [*first, *fitted])
     ask_again(board, plans)
     section = Section(TITLE, QUESTION, raw=[trial.path, board.path])
-    section.tables = [_table(board, plans, as_many)]
-    section.figures["13-again"] = _figure(board, plans, as_many)
-    section.answer = answer_of(board, plans, as_many)
+    section.tables = [_table(board, plans, once)]
+    section.figures["13-again"] = _figure(board, plans, once)
+    section.answer = answer_of(board, plans, once)
     section.counted = "the FLOPs; those of an answer that is asked again are those of both"
     section.measured = f"answers and margins, on the {trial.count} questions to choose by and on the test questions"
     section.notes = [
-        "A second answer also costs its text's prefill and its tokens, and the vision tower unless its output is kept: "
-        "none of this is in the decoder's FLOPs on visual tokens, which a budget is about. Whoever waits for a second "
-        "answer waits for both."
+        "A second answer also costs its text's prefill and its tokens, and here the vision tower a second time: a "
+        "budget, which is about the decoder's FLOPs on visual tokens, has none of this, so the comparison is made at "
+        "as many of those and at as many FLOPs of the whole request. Whoever waits for a second answer waits for both."
     ]
     return section
+
+
+def left_to_save(board: Board, each: Plan) -> float:
+    """The share of visual FLOPs that one budget may save to cost as many FLOPs as a plan does, the whole request."""
+    full, first, asked = (board.gflops(THE_ORIGINAL), board.gflops(each.before), board.total_gflops(each.after))
+    of_first = board.total_gflops(each.before)
+    if not full or first is None or asked is None or of_first is None:
+        return board.saved(each.after)
+    # What is no work on visual tokens, scoring included, is as much as for the answers that the plan begins with.
+    return 1 - (asked - (of_first - first)) / full
 
 
 def _to_choose_by(bench: Bench) -> Questions:
@@ -133,27 +145,25 @@ def ask_again(board: Board, plans: Sequence[Plan]) -> None:
         board.ask_again(each.before, each.below, each.after)
 
 
-def throughout(each: Plan, as_many: Mapping[Way, float]) -> Way:
-    """The way that a plan is held against: its method at one budget, for as many FLOPs."""
-    return each.method, as_many[each.after]
+def _tests(board: Board, plans: Sequence[Plan], once: Once) -> dict[tuple[Way, Way], McNemar | None]:
+    """Every plan against its method at one budget, for as many visual FLOPs and for as many in all."""
+    return {(each.after, way): board.against(each.after, way) for each in plans for way in once[each.after]}
 
 
-def _tests(board: Board, plans: Sequence[Plan], as_many: Mapping[Way, float]) -> dict[Way, McNemar | None]:
-    return {each.after: board.against(each.after, throughout(each, as_many)) for each in plans}
-
-
-def answer_of(board: Board, plans: Sequence[Plan], as_many: Mapping[Way, float]) -> str:
-    """The sentence: every plan against its method throughout, at as many FLOPs."""
+def answer_of(board: Board, plans: Sequence[Plan], once: Once) -> str:
+    """The sentence: every plan against its method throughout, at as many visual FLOPs and at as many in all."""
     if not plans:
         return "No budget left anything to ask again with."
-    tests = _tests(board, plans, as_many)
+    tests = _tests(board, plans, once)
     p_values = corrected(tests)
-    found = {
-        f"{each.method} with {percent(as_many[each.after])} saved, {share_words(board.right(each.after))} against "
-        f"{share_words(board.right(throughout(each, as_many)))}": (tests[each.after], p_values[each.after])
-        for each in plans
-    }
-    return sentence(f"asking unsure answers again, against pruning once for as many FLOPs: {outcomes(found)}")
+    said = []
+    for number, what in enumerate(("visual FLOPs", "FLOPs of the whole request")):
+        found = {}
+        for each in plans:
+            pair = each.after, once[each.after][number]
+            found[f"{each.method} with {percent(pair[1][1])} saved"] = tests[pair], p_values[pair]
+        said.append(f"against pruning once for as many {what} it is {outcomes(found, 'for')}")
+    return sentence(f"asking unsure answers again: {'; '.join(said)}")
 
 
 def _asked_again(board: Board, each: Plan) -> float:
@@ -162,18 +172,22 @@ def _asked_again(board: Board, each: Plan) -> float:
     return sum(margin < each.below for margin in margins) / len(margins) if margins else 0.0
 
 
-def _table(board: Board, plans: Sequence[Plan], as_many: Mapping[Way, float]) -> Table:
-    tests = _tests(board, plans, as_many)
+def _table(board: Board, plans: Sequence[Plan], once: Once) -> Table:
+    tests = _tests(board, plans, once)
     p_values = corrected(tests)
-    rows = [[name_of(THE_ORIGINAL), "–", "–", share_cell(board.right(THE_ORIGINAL)), "–", "–"]]
+
+    def row(way: Way, name: str, asked_again: float, test: str) -> list[str]:
+        total = board.total_gflops(way)
+        return [name, percent(board.saved(way)), NOTHING if total is None else f"{total:.3f}", percent(asked_again),
+                share_cell(board.right(way)), test]  # fmt: skip
+
+    rows = [row(THE_ORIGINAL, "original", 0.0, NOTHING)]
     for each in plans:
-        once = throughout(each, as_many)
-        for way, share in ((each.before, 0.0), (each.after, _asked_again(board, each)), (once, 0.0)):
-            test = test_cell(tests[way], p_values[way]) if way == each.after else "–"
-            rows.append([
-                name_of(way), percent(board.saved(way)), percent(share), share_cell(board.right(way)),
-                share_cell(board.same(way)), test,
-            ])  # fmt: skip
+        rows.append(row(each.before, name_of(each.before), 0.0, NOTHING))
+        rows.append(row(each.after, name_of(each.after), _asked_again(board, each), NOTHING))
+        for way, what in zip(once[each.after], ("as many visual FLOPs", "as many in all"), strict=True):
+            pair = each.after, way
+            rows.append(row(way, f"{name_of(way)}: {what}", 0.0, test_cell(tests[pair], p_values[pair])))
     chosen = "; ".join(
         f"{each.method} for {budget(each.target)}: prune to {budget(each.first.reduction)}, ask again below a margin "
         f"of {each.below:.3f}"
@@ -182,19 +196,20 @@ def _table(board: Board, plans: Sequence[Plan], as_many: Mapping[Way, float]) ->
     about = (
         "All test questions, percent with 95 % intervals. Margin: of the answer's least sure token. Budget and margin "
         f"were chosen on other questions, among budgets that save {', '.join(map(budget, HARDER))} of what is left "
-        f"({chosen}); the method is then fitted to what that saves on the test questions. The test is against it, "
-        "corrected together (Holm)."
+        f"({chosen}); the method is then fitted to what that saves on the test questions, of visual FLOPs and of all. "
+        "The tests are of the answers asked again against each, above 0 where those are ahead, corrected together "
+        "(Holm)."
     )
-    header = ["way", "saved, counted", "asked again", "right", "as the original", "against one budget, as many FLOPs"]
+    header = ["way", "visual FLOPs saved", "whole request, GFLOPs", "asked again", "right", "asked again, against it"]
     return Table(header, rows, about)
 
 
-def _figure(board: Board, plans: Sequence[Plan], as_many: Mapping[Way, float]) -> Figure:
+def _figure(board: Board, plans: Sequence[Plan], once: Once) -> Figure:
     figure, (axes,) = panels(["Right answers for as many FLOPs"], width=8)
     names = {THE_ORIGINAL: "original"}
     for each in plans:
-        saved = percent(as_many[each.after])
-        names[each.after] = f"{each.method}, {saved}: asked again"
-        names[throughout(each, as_many)] = f"{each.method}, {saved}: one budget"
+        names[each.after] = f"{name_of((each.method, each.target))}: asked again"
+        for way, what in zip(once[each.after], ("as many visual FLOPs", "as many in all"), strict=True):
+            names[way] = f"{name_of(way)}: {what}"
     bars_of_right(axes, board, names, "% right")
     return figure

@@ -12,7 +12,7 @@ from app.evidence.numbers import Estimate, mean_share, recipe_distance
 from app.evidence.plan import FURTHER_CALIBRATION_SEEDS, KEY_BUDGET
 from app.evidence.questions import CHOICE
 from app.evidence.section import Section, Table
-from app.evidence.words import budget, estimate_cell, percent, sentence
+from app.evidence.words import budget, estimate_cell, listed, percent, sentence
 from fitprune_core import AttentionStatistics, PruningRecipe, fit_recipe
 from fitprune_core.evaluation.significance import SIGNIFICANT
 
@@ -131,27 +131,24 @@ def answer_of(
     apart: as `apart_of` finds it.
     """
     sizes = sorted({size for _, size, each in distances if each == at})
-    from_each = []
-    for size in (sizes[0], sizes[-1]):
-        shipped = distances.get((SHIPPED, size, at))
-        also = "" if shipped is None else f", as shipped {_percent(shipped)}"
-        from_each.append(f"from {size} samples {_percent(distances[PLAIN, size, at])}{also}")
+    few, most = sizes[0], sizes[-1]
+    moved = [
+        f"{percent(distances[fit, few, at].value)} of what it drops {words}"
+        for fit, words in ((SHIPPED, "as shipped"), (PLAIN, "by the paper's rule"))
+        if (fit, few, at) in distances
+    ]
     words = (
-        f"at {budget(at)} a recipe drops this share of its tokens at other layers than those from {sizes[-1]} samples "
-        f"of other seeds do, by the paper's rule {'; '.join(from_each)}"
+        f"at {budget(at)} a recipe from {few} samples drops elsewhere than those from {most:,} samples of other seeds "
+        f"do: {listed(moved)}"
     )
     if len(right) > 1 and apart:
         first, last = min(right), max(right)
         words += (
-            f"; recipes as shipped get {percent(right[first].value)} right from {first} samples and "
-            f"{percent(right[last].value)} from {last}, mean of {len(apart)} seeds: beyond chance with "
-            f"{sum(apart)} of them"
+            f". Recipes as shipped get {percent(right[first].value)} right from {first} samples and "
+            f"{percent(right[last].value)} from {last:,}, mean of {len(apart)} seeds; with {sum(apart)} of them that "
+            "is a difference beyond chance"
         )
     return sentence(words)
-
-
-def _percent(estimate: Estimate) -> str:
-    return f"{100 * estimate.value:.1f} % ({100 * estimate.low:.1f} to {100 * estimate.high:.1f})"
 
 
 def _table(distances: Distances, right: dict[int, Estimate], budgets: Sequence[float], seeds: int) -> Table:

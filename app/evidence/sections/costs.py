@@ -74,12 +74,12 @@ def run(bench: Bench) -> Section:
     between = {
         each.reduction: time_between(rows, PLUS, "fitprune", each.reduction) for each in variants if each.name == PLUS
     }
-    section.tables = [_table(savings, between)]
+    section.tables = [_table(savings, between, len({row["id"] for row in rows}))]
     section.figures["7-costs"] = _figure(savings)
     section.answer = answer_of(savings, is_busy=BUSY in found["machine"], plus=between.get(KEY_BUDGET))
     section.counted = "FLOPs, 2 per multiply-add, scoring included"
     section.measured = "the bytes of the cache" + (
-        f", and times: {found['machine']}" if bench.plan.timed_rounds else ""
+        f", and times of {bench.plan.timed_questions} questions: {found['machine']}" if bench.plan.timed_rounds else ""
     )
     section.notes = [f"{each.name} at {budget(each.reduction)} was left out: {why}." for each, why in refused.items()]
     if not bench.plan.timed_rounds:
@@ -182,13 +182,15 @@ def answer_of(
         return sentence(f"{words}; in the time to the first token there is no difference beyond chance")
     change = "saves" if time.value > 0 else "costs"
     where = ", on a busy machine," if is_busy else ""
-    words += f"; it {change}{where} {percent(abs(time.value))} of the time to the first token"
+    ends = sorted(100 * abs(each) for each in (time.low, time.high))
+    interval = f"({ends[0]:.1f} to {ends[1]:.1f})"
+    words += f"; it {change}{where} {percent(abs(time.value))} of the time to the first token {interval}"
     words += f", {time.value / ideal:.2f} of what its FLOPs promise"
     if plus is not None:
         points = [100 * each for each in (plus.value, plus.low, plus.high)]
         shown = not plus.low <= 0.0 <= plus.high
         how = ("more" if plus.value > 0 else "less") if shown else "neither more nor less, beyond chance"
-        words += f"; {PLUS} saves {how} ({points[0]:+.1f} points, from {points[1]:.1f} to {points[2]:.1f})"
+        words += f"; {PLUS} saves {how} of that time ({points[0]:+.1f} points, from {points[1]:.1f} to {points[2]:.1f})"
     return sentence(words)
 
 
@@ -245,7 +247,9 @@ def _measured(bench: Bench, variants: Sequence[Variant], number: int) -> list[di
 
 
 def _table(
-    savings: Mapping[tuple[str, float], Mapping[str, Estimate]], between: Mapping[float, Estimate | None]
+    savings: Mapping[tuple[str, float], Mapping[str, Estimate]],
+    between: Mapping[float, Estimate | None],
+    questions: int,
 ) -> Table:
     rows = []
     for (method, reduction), mine in savings.items():
@@ -254,9 +258,10 @@ def _table(
         cells = [estimate_cell(mine.get(name), 1, 100) for name in SAVINGS]
         rows.append([f"{method} {budget(reduction)}", *cells, ideal])
     about = (
-        "Percent saved against the original, mean over the questions with a t interval, of times each question's mean "
-        "over its rounds. The prefill has the vision tower, the projector and scoring in it; the whole request "
-        "decoding as well, which depends on the answer. Of the ideal: time saved by FLOPs saved, of the prefill."
+        f"Percent saved against the original, mean over {questions} questions with a t interval, of times each "
+        "question's mean over its rounds. The prefill has the vision tower, the projector and scoring in it; the "
+        "whole request decoding as well, which depends on the answer. Of the ideal: time saved by FLOPs saved, of the "
+        "prefill."
     )
     if apart := [f"{budget(at)}: {estimate_cell(found, 1, 100)}" for at, found in between.items() if found is not None]:
         about += f" Points of the time that {PLUS} saves more than fitprune, on the same questions: {listed(apart)}."

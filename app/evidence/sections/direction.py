@@ -71,14 +71,17 @@ def variants_of(recipe: PruningRecipe) -> list[Variant]:
 def answer_of(board: Board, p_values: dict[Way, float | None], at: float = KEY_BUDGET) -> str:
     """The sentence: what the direction alone changes."""
     wrong, right = (WRONG, at), (RIGHT, at)
-    against_random = board.against(wrong, (RANDOM, at))
+    chance = RANDOM, at
+    beside_chance = board.against(wrong, chance)
+    shares = [share_words(board.right(way)) for way in (wrong, chance, right)]
     return sentence(
-        f"with {budget(at)} saved at one layer, keeping the least important tokens gives "
-        f"{share_words(board.right(wrong))} right and keeping the most important ones "
-        f"{share_words(board.right(right))}: "
+        f"with {budget(at)} saved at one layer, keeping the least important tokens gives {shares[0]} right, a random "
+        f"choice {shares[1]} and keeping the most important ones {shares[2]}: "
         + verdict("the wrong direction", "the right one", board.against(wrong, right), p_values.get(wrong))
+        + ", "
+        + verdict("the wrong direction", "a random choice", beside_chance, corrected({0: beside_chance})[0])
         + ", and "
-        + verdict("the wrong direction", "a random choice", against_random, corrected({0: against_random})[0])
+        + verdict("the right direction", "a random choice", board.against(right, chance), p_values.get(chance))
     )
 
 

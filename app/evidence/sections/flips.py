@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
 from matplotlib.figure import Figure
@@ -16,7 +17,7 @@ from app.evidence.questions import CALIBRATION, FEW
 from app.evidence.section import Section, Table
 from app.evidence.sections import methods
 from app.evidence.ways import PLUS, name_of
-from app.evidence.words import budget, estimate_cell, listed, sentence
+from app.evidence.words import NOTHING, budget, estimate_cell, listed, percent, sentence
 
 TITLE = "What predicts a changed answer"
 QUESTION = "Can it be known without the original's answer that pruning has changed it?"
@@ -28,6 +29,8 @@ Predictions = Mapping[tuple[Way, str], Estimate | None]
 METHODS = ("fitprune", "random")
 # Whose answers' own margin is looked at on all test questions.
 MARKED = ("fitprune", PLUS, "cross-only", "divprune", "random")
+# A changed answer with a margin from here on gave no sign.
+SURE = 0.99
 # What may predict, whether the larger or the smaller number should mean a change (decided before looking), and when
 # it is known.
 PREDICTORS = {
@@ -49,10 +52,11 @@ def run(bench: Bench) -> Section:
     found = {**predictions_of(board, rows), **by_kind(board, changes_of_kinds(others, without=board))}
     within = predictions_within(board, rows)
     everywhere = predictions_of(others, [], MARKED)
-    section.tables = [_marked(others, everywhere), _table(board, found, within)]
+    kinds, inside = kinds_of_others(others), predictions_within(others, [], MARKED)
+    section.tables = [_marked(others, everywhere, kinds, inside), _table(board, found, within)]
     section.raw.append(others.path)
     section.figures["6-flips"] = _figure(everywhere, found)
-    section.answer = answer_of(everywhere, found, within, others.count, board.count)
+    section.answer = answer_of(everywhere, kinds, inside, others.count)
     section.counted = "nothing"
     section.measured = "the first token's distribution of both models, and which answers changed"
     return section
@@ -69,10 +73,14 @@ def predictions_of(
     }
 
 
-def predictions_within(board: Board, rows: Sequence[Mapping[str, str]]) -> dict[tuple[Way, str], Estimate | None]:
+def predictions_within(
+    board: Board, rows: Sequence[Mapping[str, str]], methods: Collection[str] = METHODS
+) -> dict[tuple[Way, str], Estimate | None]:
     """The same among questions of one kind, all kinds together: what the kind tells by itself is left out."""
     kind_of, found = board.kind_of(), {}
     for (way, name), numbers in _numbers(board, rows).items():
+        if way[0] not in methods:
+            continue
         kinds: dict[str, dict[str, float]] = {}
         for question, number in numbers.items():
             kinds.setdefault(kind_of[question], {})[question] = number
@@ -104,6 +112,22 @@ def by_kind(board: Board, changes: Mapping[Way, Mapping[str, float]]) -> dict[tu
     return found
 
 
+def kinds_of_others(board: Board, methods: Collection[str] = MARKED) -> dict[tuple[Way, str], Estimate | None]:
+    """How well the kind of a question tells whether its answer changes, by all other questions of the kind (AUC)."""
+    kind_of, found = board.kind_of(), {}
+    for way in (way for way in board.ways[1:] if way[0] in methods):
+        flips = board.flips(way)
+        counts = Counter(kind_of[question] for question in flips)
+        changed = Counter(kind_of[question] for question, flip in flips.items() if flip)
+        numbers = {
+            question: (changed[kind] - flip) / (counts[kind] - 1)
+            for question, flip in flips.items()
+            if counts[kind := kind_of[question]] > 1
+        }
+        found[way, KIND] = auc(*_apart(numbers, flips))
+    return found
+
+
 def _numbers(board: Board, rows: Sequence[Mapping[str, str]]) -> dict[tuple[Way, str], dict[str, float]]:
     """Of each way and predictor the numbers by question, the larger the more a change is to be expected."""
     found: dict[tuple[Way, str], dict[str, float]] = {(way, name): {} for way in board.ways[1:] for name in NUMBERS}
@@ -124,65 +148,57 @@ def _apart(numbers: Mapping[str, float], flips: Mapping[str, bool]) -> tuple[lis
 
 
 def answer_of(
-    everywhere: Predictions,
-    found: Predictions,
-    within: Predictions | None = None,
-    asked: int = 0,
-    few: int = 0,
-    at: float = KEY_BUDGET,
+    margins: Predictions, kinds: Predictions, within: Predictions, asked: int = 0, at: float = KEY_BUDGET
 ) -> str:
-    """The sentence: how well an answer's own margin tells, by each method; which other numbers tell of fitprune's.
+    """The sentence: how well an answer's own margin tells, by each method; and what its question's kind tells alone.
 
-    everywhere: of all test questions, `asked`; found, within: of the `few` whose first tokens were looked at.
+    All of the test questions, `asked`; within: the margin among questions of one kind.
     """
-    told = [
-        f"{way[0]} {estimate_cell(each)}" for (way, name), each in everywhere.items()
-        if way[1] == at and name == LEAST and each is not None
-    ]  # fmt: skip
+
+    def listing(estimates: Predictions, name: str, is_telling: bool) -> list[str]:
+        return [
+            f"{way[0]} {each.value:.2f}"
+            for (way, key), each in estimates.items()
+            if way[1] == at and key == name and each is not None and (each.low > 0.5) is is_telling
+        ]
+
+    telling, silent = (listing(margins, LEAST, each) for each in (True, False))
     words = f"with {budget(at)} saved, "
-    if told:
-        words += (
-            f"the margin of its least sure token tells which pruned answers were changed, on all {asked} test "
-            f"questions with an AUC of {listed(told)}; on {few} of them, "
-        )
-    return sentence(words + _others(found, within, at))
-
-
-def _others(found: Predictions, within: Predictions | None, at: float) -> str:
-    mine = {name: estimate for (way, name), estimate in found.items() if way == ("fitprune", at)}
-    known = {name: estimate for name, estimate in mine.items() if estimate is not None}
-    if not known:
-        return "either no answer changed or all did, so nothing can predict a change"
-    telling = [f"{name} (AUC {estimate_cell(each)})" for name, each in known.items() if each.low > 0.5]
-    silent = [f"{name} (AUC {estimate_cell(each)})" for name, each in known.items() if each.low <= 0.5]
-    if not telling:
-        words = f"nothing tells better than chance which answers of fitprune change: {listed(silent)}"
+    if not telling and not silent:
+        return sentence(f"{words}either no answer changed or all did, so nothing can predict a change")
+    if telling:
+        words += f"a small margin of its least sure token goes with a changed answer (AUC on {asked:,} test questions: "
+        words += f"{listed(telling)}{'; no better than chance: ' + listed(silent) if silent else ''})"
     else:
-        words = f"which answers of fitprune change is told by {listed(telling)}"
-        words += f", and no better than by chance by {listed(silent)}" if silent else ""
-    of_kind = {
-        name: each for (way, name), each in (within or {}).items() if way == ("fitprune", at) and each is not None
-    }
-    if of_kind:
-        still = [f"{name} (AUC {estimate_cell(each)})" for name, each in of_kind.items() if each.low > 0.5]
-        words += f"; among questions of one kind by {listed(still) if still else 'none of these numbers'}"
-    return words
+        words += f"no answer's own margin tells better than chance that it was changed (AUC: {listed(silent)})"
+    if by_kind := listing(kinds, KIND, True):
+        words += f". Its question's kind tells by itself ({listed(by_kind)})"
+        inside = listing(within, LEAST, True)
+        words += "; among questions of one kind the margin tells "
+        words += f"as well ({listed(inside)})" if inside else "nothing"
+    return sentence(words)
 
 
-def _marked(board: Board, everywhere: Predictions) -> Table:
-    ways = [way for way in board.ways[1:] if way[0] in MARKED]
+def _marked(board: Board, margins: Predictions, kinds: Predictions, within: Predictions) -> Table:
     rows = []
-    for way in ways:
-        flips = board.flips(way)
-        rows.append(
-            [name_of(way), f"{sum(flips.values())} of {len(flips)}", estimate_cell(everywhere.get((way, LEAST)))]
-        )
+    for way in (way for way in board.ways[1:] if way[0] in MARKED):
+        flips, margin_of = board.flips(way), board.margins(way)
+        sure = [margin_of[question] >= SURE for question, flip in flips.items() if flip and question in margin_of]
+        rows.append([
+            name_of(way), f"{sum(flips.values())} of {len(flips)}", estimate_cell(margins.get((way, LEAST))),
+            estimate_cell(kinds.get((way, KIND))), estimate_cell(within.get((way, LEAST))),
+            percent(sum(sure) / len(sure)) if sure else NOTHING,
+        ])  # fmt: skip
     about = (
         "All test questions: how often an answer that was changed has a smaller margin, at its least sure token, than "
         "one that was not (AUC; 0.5: no better than chance), with Newcombe's 95 % interval. Known after the pruned "
-        "answer alone; what the app calls unsure is by this number."
+        "answer alone; what the app calls unsure is by this number. Kind: how many answers to the other questions of "
+        "the same kind changed. In a kind: the margin among questions of one kind alone (Wald's interval with Hanley "
+        f"and McNeil's variances). Sure all the same: the changed answers with a margin of {SURE} or more. Margins are "
+        "kept with three decimals, so that many are equal."
     )
-    return Table(["way", "changed", f"AUC of the {LEAST}"], rows, about)
+    header = ["way", "changed", f"{LEAST} (AUC)", f"{KIND} (AUC)", "the margin in a kind (AUC)", "sure all the same"]
+    return Table(header, rows, about)
 
 
 def _table(board: Board, found: Predictions, within: Predictions) -> Table:

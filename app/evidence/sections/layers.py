@@ -17,7 +17,7 @@ from app.evidence.plan import KEY_BUDGET
 from app.evidence.questions import CALIBRATION, CHOICE
 from app.evidence.section import Section, Table
 from app.evidence.ways import tests_against, way_rows
-from app.evidence.words import NOTHING, budget, estimate_cell, p_cell, sentence, share_cell, verdict
+from app.evidence.words import NOTHING, budget, estimate_cell, outcomes, p_cell, sentence, share_cell
 from fitprune_core import AttentionStatistics, PruningRecipe, model_name
 from fitprune_core.evaluation.significance import SIGNIFICANT
 from fitprune_core.models.family import family_of
@@ -40,13 +40,13 @@ def run(bench: Bench) -> Section:
     section = Section(TITLE, QUESTION)
     single, stable = _single(bench, statistics, section)
     recipes = _search(bench, statistics, section)
-    verdicts = _fits(bench, statistics, section)
+    said = _fits(bench, statistics, section)
     found, stays = [stable[layer] for layer in single], list(single.values())
     section.figures["3-layers"] = _figure(stable, single, recipes)
     section.answer = answer_of(
         spearman(found, stays),
         recipes,
-        verdicts,
+        said,
         spearman(list(single), stays),
         partial_spearman(found, stays, list(single)),
     )
@@ -58,7 +58,7 @@ def run(bench: Bench) -> Section:
 def answer_of(
     found: Correlation | None,
     recipes: list[PruningRecipe],
-    verdicts: list[str],
+    said: str,
     of_depth: Correlation | None = None,
     with_depth_held: Correlation | None = None,
 ) -> str:
@@ -72,13 +72,13 @@ def answer_of(
             f"{budget(SINGLE_SHARE)} (rank correlation {estimate_cell(found)}, p {p_cell(found.p)}"
         )
         for what, each in {"of the layer's number alone": of_depth, "with that held": with_depth_held}.items():
-            words += "" if each is None else f"; {what} {estimate_cell(each)}, p {p_cell(each.p)}"
+            words += "" if each is None else f"; {what} {each.value:.2f}, p {p_cell(each.p)}"
         words += ")"
     worst = max(recipes, key=lambda recipe: abs(recipe.achieved_reduction - recipe.reduction), default=None)
     if worst is not None:
         error = 100 * abs(worst.achieved_reduction - worst.reduction)
-        words += f"; the search meets every budget to within {error:.2f} points, at the worst"
-    return sentence("; ".join([words, *verdicts]))
+        words += f". The search meets every budget to within {error:.2f} points, at the worst"
+    return f"{sentence(words)} {sentence(said)}"
 
 
 def _single(
@@ -152,7 +152,7 @@ def _search(bench: Bench, statistics: AttentionStatistics, section: Section) -> 
     return recipes
 
 
-def _fits(bench: Bench, statistics: AttentionStatistics, section: Section) -> list[str]:
+def _fits(bench: Bench, statistics: AttentionStatistics, section: Section) -> str:
     """Answers by recipes that were fitted on one kind of attention or both; what the tests say, in words."""
     variants: list[Variant] = []
     for attention, methods in FITS.items():
@@ -163,16 +163,16 @@ def _fits(bench: Bench, statistics: AttentionStatistics, section: Section) -> li
     p_values = tests_against(board, base)
     section.tables.append(_fits_table(board, p_values, base))
     section.raw.append(board.path)
-    rivals = [(name, KEY_BUDGET) for name in ("self fit, fitprune", "cross fit, fitprune")]
-    return [
-        verdict(
-            "the fit by both kinds",
-            f"that by {way[0].split()[0]}-attention",
-            board.against((base, way[1]), way),
-            p_values.get(way),
+    tests = {
+        f"the {name.replace(' fit, ', '-attention fit with ')}": (
+            board.against((base, at), (name, at)),
+            p_values.get((name, at)),
         )
-        for way in rivals
-    ]
+        for name, at in board.ways[1:]
+        if at == KEY_BUDGET and name != base
+    }
+    found = outcomes(tests, "than")
+    return f"with {budget(KEY_BUDGET)} saved, the fit to both kinds of attention, ranked by fitprune: {found}"
 
 
 def _fits_table(board: Board, p_values: dict[Way, float | None], base: str) -> Table:

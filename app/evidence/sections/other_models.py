@@ -8,7 +8,7 @@ from app.evidence.plan import KEY_BUDGET
 from app.evidence.questions import CALIBRATION, FEW
 from app.evidence.section import Section, Table, left_out
 from app.evidence.ways import PLUS, RIVALS, Tests, bars_across, rows_across, tests_across
-from app.evidence.words import budget, outcomes, sentence
+from app.evidence.words import budget, outcome, sentence, tally, test_cell
 from fitprune_core import PruningRecipe
 
 TITLE = "Other models"
@@ -27,11 +27,13 @@ def run(bench: Bench) -> Section:
         recipes[name] = each.recipes(each.statistics(each.sets[CALIBRATION]), bench.plan.section_budgets)
         variants = [variant(method, recipe) for recipe in recipes[name] for method in (PLUS, *RIVALS)]
         boards[name] = each.answers(f"11-models-{len(boards) + 1}", each.sets[FEW], variants)
-    p_values = tests_across(boards, base_of)
-    section.tables = [_table(boards, p_values), _recipes(recipes)]
+    # The bench's own model is tested with all of the test questions, in section 10.
+    others = dict(list(boards.items())[1:])
+    p_values = tests_across(others, base_of)
+    section.tables = [_grid(others, p_values), _table(boards, p_values), _recipes(recipes)]
     section.figures["11-models"] = bars_across(boards)
     section.raw = [board.path for board in boards.values()]
-    section.answer = answer_of(boards, p_values)
+    section.answer = answer_of(others, p_values)
     spread = 100 * max(board.spread() for board in boards.values())
     section.counted = f"the FLOPs, at a budget the same for all methods of a model to within {spread:.2f} points"
     section.measured = "each model's attention over the questions to calibrate on, and its answers"
@@ -55,23 +57,36 @@ def base_of(_: str) -> str:
 
 
 def answer_of(boards: dict[str, Board], p_values: Tests, at: float = KEY_BUDGET) -> str:
-    """The sentence: fitprune+ against each rival, in which models it is better and in which not."""
+    """The sentence: fitprune+ against each rival, in how many models it is better and in how many not."""
     said = []
     for rival in RIVALS:
-        pairs = {
-            name: (board.against((PLUS, at), (rival, at)), p_values.get((name, (rival, at))))
+        found = [
+            outcome(board.against((PLUS, at), (rival, at)), p_values.get((name, (rival, at))))
             for name, board in boards.items()
-        }
-        said.append(sentence(f"against {rival} {outcomes(pairs, 'in')}"))
-    return f"With {budget(at)} of the visual FLOPs saved, {PLUS} by model. {' '.join(said)}"
+        ]
+        said.append(f"against {rival} {tally(found)}")
+    models = f"{len(boards)} other model{'' if len(boards) == 1 else 's'}"
+    return sentence(f"with {budget(at)} of the visual FLOPs saved, {PLUS} in {models}: {'; '.join(said)}")
+
+
+def _grid(boards: dict[str, Board], p_values: Tests) -> Table:
+    """fitprune+ against each rival, a row a model and budget."""
+    rows = []
+    for name, board in boards.items():
+        for at in sorted({way[1] for way in board.ways[1:]}):
+            pairs = {rival: board.against((PLUS, at), (rival, at)) for rival in RIVALS}
+            cells = [test_cell(pair, p_values.get((name, (rival, at)))) for rival, pair in pairs.items()]
+            rows.append([f"{name}, {budget(at)}", *cells])
+    about = f"{PLUS} against each rival: above 0 where {PLUS} is ahead. The tests are those of the next table."
+    return Table(["model", *RIVALS], rows, about)
 
 
 def _table(boards: dict[str, Board], p_values: Tests) -> Table:
     rows = rows_across(boards, base_of, p_values)
     count = next(iter(boards.values())).count
     about = (
-        f"{count} of the test questions: percent with 95 % intervals; questions won and lost against fitprune+ in the "
-        "same model at the same budget, p of McNemar's exact test, all of this table corrected together (Holm)."
+        f"{count} of the test questions: percent with 95 % intervals; tests against fitprune+ in the same model at the "
+        "same budget, all of this table corrected together (Holm)."
     )
     return Table(["model: way", "right", "as the original", "against fitprune+"], rows, about)
 

@@ -13,7 +13,6 @@ from app.evidence.sections import methods
 from app.evidence.ways import bars_of_right, tests_against
 from app.evidence.words import budget, outcomes, percent, sentence, share_cell, test_cell
 from fitprune_core import AttentionStatistics, PruningRecipe, fit_recipe
-from fitprune_core.evaluation.significance import McNemar
 from fitprune_core.models.family import family_of
 from fitprune_core.pruning.methods import find_method
 
@@ -81,22 +80,22 @@ def answer_of(
     """
     base, chances = (methods.FITPRUNE, at), tests_against(orders, methods.FITPRUNE)
     by_order = {way: orders.against(base, way) for way in chances if way[1] == at}
-    found = {
-        f"order {number}{_more(pair)}": (pair, chances[way]) for number, (way, pair) in enumerate(by_order.items(), 1)
-    }
-    words = f"with {budget(at)} saved, fitprune's ranking on its recipe against orders at random: {outcomes(found)}"
-    others = [way for way in board.ways if way[1] == at and way[0].startswith("fitprune, ") and way[0] != BASE]
-    schedules = {
-        way[0].removeprefix("fitprune, "): (board.against((BASE, at), way), p_values.get(way)) for way in others
-    }
-    if schedules:
-        words += f"; its recipe with its ranking against other schedules: {outcomes(schedules)}"
-    return sentence(words)
-
-
-def _more(pair: McNemar | None) -> str:
-    """ ", +8.5 points"."""
-    return "" if pair is None else f", {100 * (pair.won - pair.lost) / pair.asked:+.1f} points"
+    found = {f"order {number}": (pair, chances[way]) for number, (way, pair) in enumerate(by_order.items(), 1)}
+    said = [
+        f"with {budget(at)} saved, fitprune's ranking on its recipe against orders at random ({orders.count:,} "
+        f"questions, section 1): {outcomes(found, 'than')}"
+    ]
+    for each in sorted({reduction for _, reduction in board.ways[1:]}, reverse=True):
+        others = [way for way in board.ways if way[1] == each and way[0].startswith("fitprune, ") and way[0] != BASE]
+        schedules = {
+            way[0].removeprefix("fitprune, "): (board.against((BASE, each), way), p_values.get(way)) for way in others
+        }
+        if schedules:
+            said.append(
+                f"its recipe with its ranking against other schedules, {budget(each)} saved ({board.count} questions): "
+                f"{outcomes(schedules, 'than')}"
+            )
+    return " ".join(map(sentence, said))
 
 
 def _table(board: Board, p_values: dict[tuple[str, float], float | None]) -> Table:
@@ -114,8 +113,8 @@ def _table(board: Board, p_values: dict[tuple[str, float], float | None]) -> Tab
     original = board.right(THE_ORIGINAL)
     words = "" if original is None else f" The original: {percent(original.value)}."
     about = (
-        f"Percent right of {board.count} questions with 95 % intervals; questions won and lost against fitprune's own "
-        f"ranking and recipe, p of McNemar's test, all of this table corrected together (Holm).{words}"
+        f"Percent right of {board.count} questions with 95 % intervals; tests against fitprune's own ranking and "
+        f"recipe, all of this table corrected together (Holm).{words}"
     )
     return Table(header, rows, about)
 

@@ -14,9 +14,8 @@ from app.evidence.plan import CALIBRATION_SEED, KEY_BUDGET, TEST_SEED
 from app.evidence.questions import CALIBRATION, EASY_VQA, FEW
 from app.evidence.section import Section, Table
 from app.evidence.ways import Tests, bars_across, rows_across, tests_across
-from app.evidence.words import budget, listed, outcomes, p_cell, percent, sentence
+from app.evidence.words import budget, listed, outcome, p_cell, percent, sentence, tally
 from fitprune_core import PruningRecipe
-from fitprune_core.evaluation.significance import McNemar
 
 TITLE = "Transfer between worlds, and between seeds of the model"
 QUESTION = (
@@ -87,26 +86,23 @@ def own_recipe(world: str) -> str:
 
 
 def answer_of(boards: dict[str, Board], p_values: Tests, models: Set[str] = frozenset(), at: float = KEY_BUDGET) -> str:
-    """The sentence: recipes of other worlds against their own, all worlds together and one by one; and of models."""
+    """The sentence: recipes of other worlds against their own, all worlds together and counted; and of models."""
     together = pooled({world: board for world, board in boards.items() if world not in models}, at)
-    words = f"with {budget(at)} saved"
+    said = []
     if together is not None:
         value, low, high = (100 * each for each in (together.value, together.low, together.high))
-        words += (
-            f", recipes of other worlds change {value:+.1f} points of what their own get right, all worlds together "
-            f"({low:.1f} to {high:.1f}, p {p_cell(together.p)})"
+        said.append(
+            f"with {budget(at)} saved, recipes of other worlds change {value:+.1f} points of what their own get right, "
+            f"all worlds together ({low:.1f} to {high:.1f}, p {p_cell(together.p)})"
         )
-    parts: dict[bool, dict[str, tuple[McNemar | None, float | None]]] = {True: {}, False: {}}
+    parts: dict[bool, list[str]] = {False: [], True: []}
     for (world, way), p in p_values.items():
         if way[1] == at:
-            source = way[0].removeprefix(own_recipe(""))
-            where = f"that of {source} in {world}" if world in models else f"that of {source} on {_pictures(world)}"
-            parts[world in models][where] = boards[world].against(way, (own_recipe(world), at)), p
-    if parts[False]:
-        words += f"; a recipe of another world is, against their own, {outcomes(parts[False])}"
-    if parts[True]:
-        words += f". A recipe of another model is, against its own, {outcomes(parts[True])}"
-    return sentence(words)
+            parts[world in models].append(outcome(boards[world].against(way, (own_recipe(world), at)), p))
+    for which, found in zip(("other worlds", "other models"), parts.values(), strict=True):
+        if found:
+            said.append(f"recipes of {which}, one by one: {tally(found)} of {len(found)} uses")
+    return " ".join(map(sentence, said))
 
 
 def pooled(boards: Mapping[str, Board], at: float) -> Pooled | None:

@@ -14,11 +14,10 @@ from app.evidence.board import Board, Way
 from app.evidence.figures import panels
 from app.evidence.fingerprints import OBSERVED, PRUNED, digest_of, room_digest
 from app.evidence.numbers import recipe_distance
-from app.evidence.plan import KEY_BUDGET
 from app.evidence.questions import CALIBRATION, FEW
 from app.evidence.section import Section, Table
 from app.evidence.ways import bars_of_right, name_of, tests_against, way_rows
-from app.evidence.words import budget, percent, sentence, verdict
+from app.evidence.words import budget, outcomes, percent, sentence
 from fitprune_core import PruningRecipe, fit_recipe, fit_recipe_sequential, open_picture
 from fitprune_core.checks.files import write_whole
 from fitprune_core.samples.files import Sample, read_samples
@@ -69,15 +68,20 @@ def run(bench: Bench) -> Section:
     return section
 
 
-def answer_of(
-    board: Board, p_values: dict[Way, float | None], distances: dict[float, float], at: float = KEY_BUDGET
-) -> str:
-    """The sentence: how far apart the recipes are, and whether the answers tell them apart."""
+def answer_of(board: Board, p_values: dict[Way, float | None], distances: dict[float, float]) -> str:
+    """The sentence: how far apart the recipes are, and whether the answers tell them apart, at every budget."""
     few, many = min(distances.values()), max(distances.values())
-    ours, theirs = (STATISTICS, at), (SEQUENTIAL, at)
     apart = percent(many) if few == many else f"{100 * few:.1f} to {percent(many)}"
-    said = verdict("the fit from statistics", "the sequential one", board.against(ours, theirs), p_values.get(ours))
-    return sentence(f"the two fits drop {apart} of the tokens at other layers, and with {budget(at)} saved {said}")
+    said = [f"the two fits drop {apart} of the tokens at other layers"]
+    for name, words in ((SHIPPED, "the fit as shipped"), (STATISTICS, "the paper's rule from statistics")):
+        tests = {
+            budget(way[1]): (board.against(way, (SEQUENTIAL, way[1])), p_values.get(way))
+            for way in board.ways
+            if way[0] == name
+        }
+        if tests:
+            said.append(f"{words} against the sequential fit: {outcomes(tests, 'at')}")
+    return " ".join(map(sentence, said))
 
 
 def _sequential_fits(bench: Bench, samples: Sequence[Sample], reductions: Sequence[float]) -> list[Searched]:
