@@ -15,6 +15,7 @@ from app.evidence.board import THE_ORIGINAL, Board
 from app.evidence.sections import asked_again, costs, flips, methods
 from fitprune_core import load_model
 from fitprune_core.evaluation.outcomes import read_results
+from fitprune_core.evaluation.significance import share_by_picture
 from fitprune_core.models.provenance import weights_digest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,6 +66,14 @@ def test_readme_has_every_figure_of_the_evaluation_that_ships():
         ]
         assert cells == ([""] if way != "FitPrune" else shares[:1]) + shares[1:], name
     assert len(rows_of("budgets")) == 4
+    (side,) = (each for each in outcomes.sides if (each.method, each.reduction) == ("fitprune", 0.6))
+    ends = []
+    for among in (range(len(outcomes.questions)), reading):
+        pictures = [outcomes.pictures[at] for at in among]
+        share = share_by_picture([side.answers[at].right for at in among], pictures)
+        ends.append(f"{100 * share.low:.1f} to {100 * share.high:.1f}")
+    share_pictures = f"Questions share pictures, {len(set(outcomes.pictures))} in all; by picture the 95 % intervals"
+    assert f"{share_pictures} of FitPrune at 60 % are {ends[0]} over all kinds and {ends[1]} in reading" in told
 
 
 def test_what_fitprune_plus_loses_is_said_with_its_figures(board):

@@ -52,7 +52,10 @@ def run(bench: Bench) -> Section:
     section.answer = answer_of(board, p_values)
     section.counted = f"the FLOPs, at a budget the same for all to within {100 * board.spread():.2f} points"
     section.measured = f"answers to {board.count} questions"
-    section.quoted = "what that benchmark's code does, as this project read it; its figures are not repeated here"
+    section.quoted = (
+        "what that benchmark's code does, as this project read it (TianfanPeng/VLMUniPruneBench at f93768f, "
+        "methods/FitPrune_IntraLLM.py); its figures are not repeated here"
+    )
     section.notes = [f"{which} was left out: {why}." for which, why in board.refused.items()]
     return section
 
