@@ -10,12 +10,13 @@ from statistics import fmean
 import pytest
 
 from app.demo_model.questions import READING
+from app.evidence import ways
 from app.evidence.bench import read_rows
 from app.evidence.board import THE_ORIGINAL, Board
 from app.evidence.sections import asked_again, costs, flips, methods
 from fitprune_core import load_model
 from fitprune_core.evaluation.outcomes import read_results
-from fitprune_core.evaluation.significance import share_by_picture
+from fitprune_core.evaluation.significance import SIGNIFICANT, share_by_picture
 from fitprune_core.models.provenance import weights_digest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -100,6 +101,38 @@ def test_what_fitprune_plus_loses_is_said_with_its_figures(board):
         f"things there are at 80 % (`random` {chance[1]}; how many of one kind: {some} %)"
     )
     assert told in " ".join(README.split())
+
+
+@pytest.mark.slow
+def test_readme_and_guide_say_what_easy_vqas_whole_split_shows():
+    board = Board(EVIDENCE / "raw" / "10-combination-easy-vqa.csv")
+    p_values = ways.tests_against(board, "fitprune+")
+    guide = " ".join((ROOT / "assets" / "guide" / "fitprune-plus.md").read_text(encoding="utf-8").split())
+    told, budgets = " ".join(README.split()), (0.6, 0.8, 0.9)
+    shares = {
+        name: [f"{100 * board.right((name, at)).value:.1f}" for at in budgets] for name in ("fitprune+", *ways.RIVALS)
+    }
+    original = f"{100 * board.right(THE_ORIGINAL).value:.1f} %"
+    for text in (told, guide):
+        assert f"all {board.count:,} questions of easy-VQA's test split" in text and original in text
+    for name, (first, second, third) in shares.items():
+        assert (
+            f"`{name}` {first}, {second} and {third}" in guide or f"`{name}` has {first}, {second} and {third}" in guide
+        )
+    ahead = {way for way, p in p_values.items() if p <= SIGNIFICANT and board.right(way).value < plus_of(board, way[1])}
+    expected = {(name, at) for name in ("fitprune", "divprune") for at in budgets} | {("random", 0.8), ("random", 0.9)}
+    assert ahead == expected
+    behind = {way for way, p in p_values.items() if p <= SIGNIFICANT and way not in ahead}
+    assert behind == {("cross-only", 0.9)} and p_values["cross-only", 0.9] < 0.001
+    assert f"`cross-only` is ahead of it ({shares['cross-only'][2]} against {shares['fitprune+'][2]} %" in told
+    largest = max(p_values["fitprune", at] for at in budgets)
+    assert f"at 60, 80 and 90 % (p ≤ {largest:.3f})" in told and f"(p ≤ {largest:.3f} each)" in guide
+    assert f"(p {p_values['random', 0.6]:.3f}, then < 0.001)" in guide
+    assert max(p_values["random", 0.8], p_values["random", 0.9]) < 0.001
+
+
+def plus_of(board: Board, at: float) -> float:
+    return board.right(("fitprune+", at)).value
 
 
 def test_readme_says_how_much_of_what_chance_loses_fitprune_keeps(board):
