@@ -17,14 +17,12 @@ from typing import TypeVar
 
 from filelock import FileLock, Timeout
 
+from fitprune_core.checks.program import FailedElsewhere
+
 # A process that is done waits this long for the others.
 PATIENCE = timedelta(days=30)
 
 Result = TypeVar("Result")
-
-
-class FailedElsewhere(RuntimeError):
-    """Another process cannot go on, and says why; this one has nothing to add."""
 
 
 @dataclass(frozen=True)
