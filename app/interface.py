@@ -11,7 +11,7 @@ from app.api import create_api
 from app.engine import Engine
 from app.gallery import load_gallery
 from app.guard import Guarded
-from app.limits import app_options
+from app.middleware import app_options
 from app.pages.compare import RUN_BEGUN, RUN_LINKED, create_compare, create_looking, create_sharing
 from app.pages.inspect import create_inspect
 from app.pages.recipes import create_recipes

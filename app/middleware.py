@@ -1,5 +1,7 @@
-"""What the server refuses before anything looks at it: what would have it fetch the web, what is not for visitors, and
-whatever else stands at the door: `bodies`, `uploading`, `queueing`.
+"""What Gradio's server is made with: the middleware that refuses requests before anything looks at them, and its kin.
+
+Here are refused what would have the server fetch the web and what is not for visitors; in `bodies`, `uploading` and
+`queueing` what is too much.
 """
 
 from __future__ import annotations
@@ -60,8 +62,8 @@ class NoWeb:
 
 
 async def short_session(request: Request) -> None:
-    """Before any route of Gradio's is entered: refuse a session whose name is no name, since for as long as one of its
-    last sessions it would be kept. Raises HTTPException.
+    """Before any route of Gradio's is entered: refuse an overlong name of a session, which Gradio would keep in memory
+    with the session. Raises HTTPException.
     """
     # What the route reads as JSON is there already, and is read once; of other routes nothing may be read here.
     body = await request.json() if hasattr(request, "_json") else None
