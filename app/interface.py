@@ -66,8 +66,8 @@ def build_demo(
         demo.unload(page.leave)
         inspect.welcome(demo)
         recipes.welcome(demo)
-        # The embedded model is quick, so a visitor meets a result, not an empty page; of another model he meets one
-        # where the address asks for it, unless that took of his quota.
+        # The embedded model is quick, so a visitor meets a result, not an empty page; of another model they meet
+        # one where the address asks for it, unless that took of their quota.
         first = RUN_BEGUN if engine.is_demo else RUN_LINKED
         arrived = demo.load(page.arrive, None, page.all_shown, **AT_ONCE)
         if not is_zero_gpu():
