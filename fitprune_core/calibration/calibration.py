@@ -67,8 +67,8 @@ def calibrate(
             sample was done raises `Stopped` in all of them and writes no statistics; its journal stays for another run.
         processes: those that share the work, if not this one alone; see `processes.started_processes`.
 
-    Pictures and attention are held for one batch at a time, whatever the number of samples; of the others a process
-    remembers some bytes. A sample that cannot be used is reported as a warning and left out; while the file is not
+    Pictures and attention are held for one batch at a time, whatever the number of samples; every other sample takes
+    some bytes of memory. A sample that cannot be used is reported as a warning and left out; while the file is not
     written yet, the next run tries it anew. The outcome is that of `collect_statistics` over the same samples, by
     whatever processes: one at a time bit by bit on a CPU, in batches but for rounding. Its provenance says as well of
     which samples file and weights it is (`IDENTITY`): statistics of the same are made anew, others not written over.
