@@ -66,7 +66,7 @@ def check_decoder(model: PreTrainedModel) -> None:
         )
     if model.training and model.is_activation_checkpointing:
         raise ValueError("the model is training with gradient checkpointing; call model.eval() or switch it off")
-    if not model.training and _probed.get(model) != text._attn_implementation:  # dropout would differ by itself
+    if not model.training and _probed.get(model) != text._attn_implementation:  # with dropout two runs differ anyway
         with exclusive_use(model):
             _probe(model)
         _probed[model] = text._attn_implementation
