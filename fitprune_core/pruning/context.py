@@ -64,7 +64,8 @@ def prune_visual_tokens(
     cache, a cache that was pruned elsewhere, copied or cut into its prompt; what `generating.UNSUITED` lists;
     embeddings without placeholders; labels or logits of a token that was dropped; more tokens that must stay than a
     layer keeps; a mask that is not 2-D, or hides visual tokens; a drop before a model's last layer that adds features
-    of the picture to its visual tokens (Qwen3-VL's first layers); a method whose scores are not one number a token.
+    of the picture to its visual tokens (Qwen3-VL's first layers); a method whose scores are not one number a token
+    (NaN is none).
     """
     with pruned(model, recipe, find_method(method), paint=Paint.of(stay, go)) as trace:
         for warning in recipe.warnings_for(model_name(uncompiled(model))):

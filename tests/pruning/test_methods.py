@@ -183,11 +183,29 @@ def test_a_class_that_inherits_the_name_of_a_method_is_refused(given):
         (lambda candidates: candidates.tokens[:, None], r"of shape \(\d+, 1\)"),
         (lambda candidates: candidates.tokens.to(torch.complex64), "torch.complex64"),
         (lambda candidates: candidates.tokens.tolist(), "not list"),
+        (lambda candidates: (candidates.tokens - 3.0).sqrt(), r"own gave NaN for 3 of 36 tokens; each needs a real"),
     ],
 )
 def test_scores_that_are_no_ranking_are_refused(tiny, inputs, found, message):
     own = method_that_finds(found)()
     with prune_visual_tokens(tiny[0], recipe_of(), method=own), pytest.raises(ValueError, match=message):
+        tiny[0](**inputs)
+
+
+def test_nan_before_the_decoder_is_refused_and_infinity_is_a_number(tiny, inputs):
+    attributes = {
+        "drops": lambda *_: Drops(4, (0, 0, 0, 0)),
+        "importance_before": lambda self, features, candidates: candidates.tokens.float().log() - self.shift,
+    }
+    own = method_that_finds(None, **attributes, shift=0.0)
+    with torch.no_grad(), prune_visual_tokens(tiny[0], recipe_of(), method=own) as trace:
+        tiny[0](**inputs)
+    assert trace.dropped_before.tolist() == [0, 1, 2, 3]  # the first has minus infinity
+    own = method_that_finds(None, **attributes, shift=-torch.inf)
+    with (
+        prune_visual_tokens(tiny[0], recipe_of(), method=own),
+        pytest.raises(ValueError, match="own gave NaN for 1 of 36"),
+    ):
         tiny[0](**inputs)
 
 
