@@ -148,7 +148,7 @@ def test_nothing_is_pruned_at_zero(compare, capsys):
         ({"method": "guess"}, "guess"),
         ({"against": "guess"}, "guess"),
         ({"stay": "x"}, "'x' is not the number of a visual token"),
-        ({"go": "5000"}, "visual token 5000 was painted"),
+        ({"go": "5000"}, "visual token 5000 must go first"),
         ({"against_reduction": "2"}, "not including, 1"),
         ({"max_new_tokens": "0"}, "'0' is not a whole number from 1 up"),
         ({"device": "toaster"}, "toaster"),
