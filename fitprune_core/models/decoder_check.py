@@ -101,6 +101,10 @@ def _troubles(layer: DecoderLayer, text_config: Any) -> Iterator[str]:
 
 def _strangers(place: str, module: nn.Module, needed: set[str], allowed: set[str]) -> Iterator[str]:
     """Names in a module that are not known, and names that are missing."""
+    if hasattr(module, "_orig_mod"):
+        part = place.rstrip(".")
+        what, it = (f"has a {part} that is", part) if part else ("is", "layer")
+        yield f"{what} compiled by itself, torch.compile({it}); compile it in its place instead, {it}.compile()"
     children = {name for name, _ in module.named_children()}
     if missing := sorted(needed - children):
         yield f"has no {', '.join(place + name for name in missing)}"

@@ -127,6 +127,24 @@ def test_a_norm_over_all_heads_at_once_is_refused():
         check_decoder(model)
 
 
+@pytest.mark.parametrize("part", ["layer", "self_attn", "mlp"])
+def test_a_part_that_is_compiled_by_itself_is_refused_with_the_way_that_works(part):
+    model, _ = tiny_llava()
+    layers = decoder_layers(model)
+    if part == "layer":
+        layers[2] = torch.compile(layers[2], backend="eager")
+    else:
+        setattr(layers[2], part, torch.compile(getattr(layers[2], part), backend="eager"))
+    words = rf"layer 3 .* compiled by itself, torch.compile\({part}\); .* in its place instead, {part}\.compile\(\)$"
+    with pytest.raises(ValueError, match=words):
+        check_decoder(model)
+    model, _ = tiny_llava()
+    for layer in decoder_layers(model):
+        (layer if part == "layer" else getattr(layer, part)).compile(backend="eager")
+    with prune_visual_tokens(model, recipe_of()):
+        pass
+
+
 def test_another_setting_is_refused_by_its_name():
     model, _ = tiny_llava()
     decoder_layers(model)[2].self_attn.attn_logit_softcapping = 50.0
