@@ -177,7 +177,8 @@ def _finish(task: _Task, conditions: Mapping[str, str], total: int, reason: str)
             _write(task, conditions, journal, tokens)
     remove_journal(path)
     if not len(tokens):
-        raise ValueError(f"none of the {total} samples in {task.samples} can be used for statistics; {reason}")
+        samples = f"{total} sample{'s' * (total != 1)}"
+        raise ValueError(f"none of the {samples} in {task.samples} can be used for statistics; {reason}")
     return Calibration(len(tokens), total - len(tokens), int(tokens.min()), int(tokens.max()))
 
 

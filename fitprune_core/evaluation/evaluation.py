@@ -125,7 +125,7 @@ def evaluate(
             raise
         scores = processes.on_main(partial(_export, out, file, conditions))
     if not scores and not should_stop():
-        raise ValueError(f"none of the {total} samples in {file} could be answered; {walk.reason}")
+        raise ValueError(f"none of the {total} sample{'s' * (total != 1)} in {file} could be answered; {walk.reason}")
     return scores
 
 
