@@ -24,7 +24,7 @@ class Asker:
 class Allowance:
     """Counts the requests of the last minute. Its methods may be called from any thread.
 
-    A visitor is told by his session, a name that his browser makes up: who makes up many is bound by his address alone.
+    Visitors are told apart by session id, which a browser invents; inventing many leaves only the limit per address.
     """
 
     def __init__(self, limits: Limits = DEFAULTS, clock: Callable[[], float] = time.monotonic) -> None:

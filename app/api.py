@@ -47,7 +47,7 @@ class Api:
 
         Args:
             image: the picture.
-            question: what to ask about it, up to 2,000 characters.
+            question: what to ask about it, up to 2,000 characters; fewer where the server has a lower --max-question.
             reduction: share of visual FLOPs to save, in percent, 0 to 90.
             method: what chooses the tokens of the second answer, such as "random:seed=1"; "original" prunes nothing.
             against: what answers first, named as `method`.
@@ -74,7 +74,7 @@ class Api:
 
         Args:
             image: the picture.
-            question: what to ask about it, up to 2,000 characters.
+            question: what to ask about it, up to 2,000 characters; fewer where the server has a lower --max-question.
             reductions: shares of visual FLOPs to save, in percent, each 0 to 90.
             methods: names of methods, such as "fitprune" and "random:seed=1"; 60 ways in all at most.
 

@@ -1,4 +1,4 @@
-"""What a visitor asked for, and what he may ask of it afterwards."""
+"""What a visitor asked for, and what they may ask of it afterwards."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST_PAINTED = 100_000  # visual tokens; no model makes as many of one picture
 
 
 def painted(stay: Any, go: Any) -> Paint:
-    """What a visitor painted, whatever he sent. Raises ValueError for what cannot be."""
+    """What a visitor painted, whatever they sent. Raises ValueError for what cannot be."""
     for given in (stay, go):
         if isinstance(given, list | tuple | str) and len(given) > MOST_PAINTED:
             raise ValueError(f"{len(given):,} painted patches are more than a picture has.")

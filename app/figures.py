@@ -1,23 +1,11 @@
-"""Numbers as people read them: a figure with its unit, and what two figures are to each other."""
+"""Numbers as people read them: counts and budgets, and what two figures are to each other."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fitprune_core.checks.units import BLANK, milliseconds
 from fitprune_core.run.timing import Paired
-
-_DECIMAL = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
-BLANK = "–"
-
-
-def flops(gflops: float) -> str:
-    """1e9 floating-point operations, as "1.51 G" or "3.82 T"."""
-    return _scaled(gflops * 1e9)
-
-
-def size(num_bytes: int) -> str:
-    """Bytes, in powers of 1000: "1.97 MB"."""
-    return _scaled(num_bytes) + "B"
 
 
 def count(number: int) -> str:
@@ -28,16 +16,6 @@ def count(number: int) -> str:
 def percent(share: float) -> float:
     """A budget as the pages have it: 0.6 is 60, 0.333 is 33.3."""
     return round(100 * share, 2)
-
-
-def milliseconds(value: float | None) -> str:
-    """ "24.1 ms", "812 ms" or "3.42 s"; a dash where there is none (an answer of one token has no time per token)."""
-    if value is None:
-        return BLANK
-    value = float(f"{value:.3g}")
-    if value >= 1000:
-        return f"{_three_digits(value / 1000)} s"
-    return f"{_three_digits(value)} ms"
 
 
 @dataclass(frozen=True)
@@ -78,15 +56,3 @@ def difference(original: int, pruned: int) -> Ratio:
 def spread(ends: tuple[float, float]) -> str:
     """The least and the most of several times: "14.2 ms to 38.0 ms"."""
     return " to ".join(map(milliseconds, ends))
-
-
-def _scaled(value: float) -> str:
-    value = float(f"{value:.3g}")  # before its factor is chosen: 999.9 G is 1.00 T
-    for factor, prefix in _DECIMAL:
-        if value >= factor:
-            return f"{_three_digits(value / factor)} {prefix}"
-    return f"{value:.0f} "
-
-
-def _three_digits(value: float) -> str:
-    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"

@@ -11,7 +11,7 @@ from app.api import create_api
 from app.engine import Engine
 from app.gallery import load_gallery
 from app.guard import Guarded
-from app.limits import app_options
+from app.middleware import app_options
 from app.pages.compare import RUN_BEGUN, RUN_LINKED, create_compare, create_looking, create_sharing
 from app.pages.inspect import create_inspect
 from app.pages.recipes import create_recipes
@@ -66,8 +66,8 @@ def build_demo(
         demo.unload(page.leave)
         inspect.welcome(demo)
         recipes.welcome(demo)
-        # The embedded model is quick, so a visitor meets a result, not an empty page; of another model he meets one
-        # where the address asks for it, unless that took of his quota.
+        # The embedded model is quick, so a visitor meets a result, not an empty page; of another model they meet
+        # one where the address asks for it, unless that took of their quota.
         first = RUN_BEGUN if engine.is_demo else RUN_LINKED
         arrived = demo.load(page.arrive, None, page.all_shown, **AT_ONCE)
         if not is_zero_gpu():

@@ -51,8 +51,8 @@ class Line:
     def join(self, visitor: str, address: str = "") -> Place:
         """A place for a visitor, who comes from an address, "" where that is not known.
 
-        What he had before ends; if he was waiting, the new place is where the old one was. Raises ValueError, which
-        names the limit, when too many wait, or he asked too often.
+        What they had before ends; if they were waiting, the new place is where the old one was. Raises ValueError,
+        which names the limit, when too many wait, or they asked too often.
         """
         self.allowance.take(visitor, address)
         place = Place(visitor, address)
@@ -67,7 +67,7 @@ class Line:
         return place
 
     def _end_others(self, visitor: str) -> int | None:
-        """End what a visitor has; returns where he waits, if he does."""
+        """End what a visitor has; returns where they wait, if they do."""
         waiting = None
         for at, other in enumerate(self._places):
             if other.visitor == visitor:
@@ -82,7 +82,7 @@ class Line:
         check_room(len(waiting), of_address, self.limits, "visitors")
 
     def end(self, visitor: str, *, replaced: bool = False) -> None:
-        """End what a visitor has, waiting or running: he stopped it, left, or (`replaced`) has other plans."""
+        """End what a visitor has, waiting or running: they stopped it, left, or (`replaced`) have other plans."""
         with self._lock:
             for place in self._places:
                 if place.visitor == visitor:

@@ -21,7 +21,7 @@ from app.engine import Engine
 from app.scenes import EXAMPLES, Example, load_examples
 from app.settings import Settings
 from fitprune_core import MINI_LLAVA, Comparison, LoadOptions, compare
-from fitprune_core.checks.files import read_json
+from fitprune_core.checks.files import read_json, write_whole
 from fitprune_core.checks.words import shown
 from fitprune_core.models.provenance import SHORT
 from fitprune_core.report.reading import comparison_of
@@ -86,8 +86,7 @@ def write_ready(folder: Path, engine: Engine, example: Example, comparison: Comp
     made = datetime.now(UTC).date().isoformat()
     about = {"format": FORMAT, "version": VERSION, "made": made, **conditions_of(engine, example)}
     path = _path(folder, example)
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({**about, "comparison": entries}, separators=(",", ":")) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps({**about, "comparison": entries}, separators=(",", ":")) + "\n")
     return path
 
 

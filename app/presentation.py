@@ -16,6 +16,7 @@ from app.parts.scrubber import Trace
 from app.scenes import is_right
 from app.sides import Sides, side_name
 from fitprune_core import Comparison, DecoderGeometry, Partial
+from fitprune_core.checks.units import BLANK, flops, milliseconds, size
 from fitprune_core.report import trace as report
 from fitprune_core.report.trace import data_uri
 from fitprune_core.run.results import ORIGINAL, Pruning
@@ -130,10 +131,9 @@ def _figures(comparison: Comparison) -> list[_Figure]:
     a, b = comparison.original, comparison.pruned
     saved, speed = figures.saving, {name: figures.speed(paired) for name, paired in comparison.paired.items()}
     if a.new_tokens != b.new_tokens:
-        speed["total"] = figures.Ratio(figures.BLANK, "other length")
-    blank = figures.Ratio(figures.BLANK, "")
+        speed["total"] = figures.Ratio(BLANK, "other length")
+    blank = figures.Ratio(BLANK, "")
     times = [speed.get(name, blank) for name in _TIMED.values()]
-    flops, milliseconds, size = figures.flops, figures.milliseconds, figures.size
     return [
         _Figure("Visual FLOPs", a.visual_gflops, b.visual_gflops, flops, saved(a.visual_gflops, b.visual_gflops)),
         _Figure("Total FLOPs", a.total_gflops, b.total_gflops, flops, saved(a.total_gflops, b.total_gflops)),

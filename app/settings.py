@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fitprune_core import RECIPES, LoadOptions
-from fitprune_core.cli.options import OneLineParser
+from fitprune_core.checks.program import OneLineParser
 from fitprune_core.run.pixels import MAX_PIXELS
 from fitprune_core.run.questions import MAX_QUESTION_CHARACTERS
 

@@ -19,7 +19,7 @@ from app.uploads import is_held
 _OF_A_FILE = re.compile(r"[0-9a-f]{64}")
 # Seconds after the last byte in which a file that is not in its folder yet may still be on its way there.
 _ARRIVING = 60.0
-# Bytes that a file or a folder takes however little is in it: whoever stores thousands has all of them looked at.
+# Bytes charged for each entry beside its own, because thousands of tiny files cost time to look through.
 _ENTRY = 4096
 
 

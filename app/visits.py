@@ -20,7 +20,7 @@ from gradio.context import LocalContext
 from app.allowance import Asker
 from app.line import Line, Place
 
-# Seconds between two looks at whether it is somebody's turn, or he has gone.
+# Seconds between two looks at whether it is somebody's turn, or they have gone.
 _LOOK = 0.1
 _HELD = {
     "yours": "What you began before comes first…",
@@ -32,9 +32,9 @@ _NOTHING: contextlib.nullcontext[None] = contextlib.nullcontext()
 
 @dataclass(frozen=True)
 class Waiting:
-    """How many are before a visitor, and in how many seconds it may be his turn, if that is known.
+    """How many are before a visitor, and in how many seconds it may be their turn, if that is known.
 
-    held_by: nobody else is, but it is not his turn yet, for the model is held by something of his own that goes on
+    held_by: nobody else is, but it is not their turn yet, for the model is held by something of their own that goes on
     ("yours"), that ended ("ended"), or by what another ended ("another"); else "".
     """
 
@@ -165,12 +165,12 @@ def asker_of(request: Any) -> Asker:
 
 
 def looker(request: Any) -> str:
-    """A visitor in the line who looks at a token, beside his run, which goes on."""
+    """A visitor in the line who looks at a token, beside their run, which goes on."""
     return f"{request.session_hash} looks"
 
 
 def sweeper(request: Any) -> str:
-    """A visitor in the line who sweeps. His run on Compare ends then, and says so, and the other way round."""
+    """A visitor in the line who sweeps. Their run on Compare ends then, and says so, and the other way round."""
     return f"{request.session_hash} sweeps"
 
 

@@ -23,9 +23,9 @@ def sentence(error: BaseException | str) -> str:
 
 
 def failure(error: Exception, what: str, more: str = "") -> str:
-    """Why what somebody asked of the model ended, as sentences for him.
+    """Why what somebody asked of the model ended, as sentences for them.
 
-    A ValueError or a MemoryError names what he can change. Any other is a fault of the model's or of the app's: it is
+    A ValueError or a MemoryError names what they can change. Any other is a fault of the model's or of the app's: it is
     called so, followed by `more`, and the log has its trace under `what`, such as "a sweep".
     """
     if isinstance(error, ValueError | MemoryError):

@@ -44,7 +44,7 @@ def borrowing_a_gpu(work: Callable[..., Iterator[Any]], seconds: Callable[..., i
     """`work`, whose last argument is `should_stop`, on a borrowed GPU; anywhere but on ZeroGPU `work` itself.
 
     seconds: how long a call needs the GPU, from the same arguments without the last: the Space reserves that much of
-    the visitor's quota. The call raises ValueError, in words for a visitor, where he gets no GPU; what the work raises
+    the visitor's quota. The call raises ValueError, in words for a visitor, where they get no GPU; what the work raises
     it raises as well, as a ValueError, a MemoryError, or a RuntimeError with the same words.
     """
     if not is_zero_gpu():

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fitprune_core import LoadOptions
-from fitprune_core.cli.options import OneLineParser
-from fitprune_core.cli.status import exit_status
+from fitprune_core.checks.program import OneLineParser, exit_status
 
 PROGRAM = "python -m app.evidence"
 CACHE = Path("runs/evidence")

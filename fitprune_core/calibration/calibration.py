@@ -63,12 +63,12 @@ def calibrate(
             stopped, at whatever point, goes on from there, with as many processes as it then has.
         images: the folder that pictures are relative to, if not the samples file's own.
         batch_size: how many samples go through the model at once, from 1 up, or "auto"; see `batch.BatchSize`.
-        progress, should_stop: as for `loop.Walk`. A run that was stopped raises `Stopped` and writes no statistics;
-            its journal stays for another run.
+        progress, should_stop: as for `loop.Walk`. A run that was stopped, in any of its processes, before the last
+            sample was done raises `Stopped` in all of them and writes no statistics; its journal stays for another run.
         processes: those that share the work, if not this one alone; see `processes.started_processes`.
 
-    Pictures and attention are held for one batch at a time, whatever the number of samples; of the others a process
-    remembers some bytes. A sample that cannot be used is reported as a warning and left out; while the file is not
+    Pictures and attention are held for one batch at a time, whatever the number of samples; every other sample takes
+    some bytes of memory. A sample that cannot be used is reported as a warning and left out; while the file is not
     written yet, the next run tries it anew. The outcome is that of `collect_statistics` over the same samples, by
     whatever processes: one at a time bit by bit on a CPU, in batches but for rounding. Its provenance says as well of
     which samples file and weights it is (`IDENTITY`): statistics of the same are made anew, others not written over.
@@ -90,7 +90,8 @@ def calibrate(
                 model, processor, task.samples, total, journal, [OBSERVED], sizes, processes, 0, progress, should_stop
             )
             walk.go(partial(_observe_all, model, processor, journal))
-        if should_stop():
+        # Decided by all together: one that left alone would have the others wait for it.
+        if processes.any_says(walk.is_stopped):
             raise Stopped(f"{task.out} was not written: the run was stopped")
         return processes.on_main(partial(_finish, task, conditions, total, walk.reason))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -97,14 +98,16 @@ def _check_overwriting(path: Path, inputs: Iterable[str | os.PathLike | None], b
 def written_whole(path: str | os.PathLike, mode: str = "wb", **options: Any) -> Iterator[IO[Any]]:
     """A file to write, which takes the place of `path` when the block ends, on the disk from end to end.
 
-    Until then, and where the block fails, what is at `path` stays as it is. Folders are made as needed. mode, options:
-    as for `open`.
+    Until then, and where the block fails, what is at `path` stays as it is; of several who write at once, the last to
+    end has it. Folders are made as needed. mode: "wb" or "w"; options: as for `open`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
+    # A name for each writer, in the same folder: only there can a file take another's place at once. tempfile would
+    # make it for this user alone to read.
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
     try:
-        with partial.open(mode, **options) as file:
+        with partial.open(mode.replace("w", "x"), **options) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -19,8 +19,8 @@ from functools import partial
 from typing import Any
 
 from fitprune_core.checks.files import check_export, check_output
-from fitprune_core.cli.options import ORIGINAL, command_parser
-from fitprune_core.cli.status import exit_status
+from fitprune_core.checks.program import exit_status
+from fitprune_core.cli.options import ORIGINAL, PROGRAM, command_parser
 from fitprune_core.models.options import LoadOptions
 from fitprune_core.recipes.recipe import PruningRecipe
 from fitprune_core.samples.processes import started_processes
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _quiet_libraries()
     # What goes through a samples file keeps a journal.
     goes_on = "; the same command goes on where it stopped" if "samples" in options else ""
-    return exit_status(partial(options.run, options), debug=options.debug, interrupted=f"interrupted{goes_on}")
+    return exit_status(partial(options.run, options), PROGRAM, debug=options.debug, interrupted=f"interrupted{goes_on}")
 
 
 def run_compare(options: argparse.Namespace) -> None:

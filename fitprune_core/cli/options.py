@@ -1,45 +1,30 @@
-"""What the command line takes: the options of each command, and complaints of one line."""
+"""What the command line takes: the options of each command."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
 
 from fitprune_core.checks.files import EXPORTS
-from fitprune_core.checks.words import cut, shown
+from fitprune_core.checks.program import OneLineParser
+from fitprune_core.checks.words import shown
 from fitprune_core.models.options import LoadOptions
 from fitprune_core.recipes.published import RECIPES
 from fitprune_core.recipes.recipe import ATTENTIONS, check_share
 
 PROGRAM = "python -m fitprune_core"
-BAD_INPUT = 2
-ORIGINAL = "original"  # as in run.results, which takes seconds to import
+# That of run.results, which brings torch, seconds of work: --help has this default to show, and shows it at once.
+ORIGINAL = "original"
 
 
-def complain(message: str, program: str = PROGRAM) -> None:
-    """One line on standard error."""
-    print(f"{program}: {cut(message)}", file=sys.stderr)
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """An argument parser whose complaint is one line, without the usage above it."""
-
+class _Parser(OneLineParser):
     program = PROGRAM
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(allow_abbrev=False, **options)  # --recipe is not --recipes
-
-    def error(self, message: str) -> NoReturn:
-        complain(message, self.program)
-        raise SystemExit(BAD_INPUT)
 
 
 def command_parser(runs: Mapping[str, Callable[[argparse.Namespace], None]]) -> argparse.ArgumentParser:
     """The parser of all commands; `runs`: what each does, by its name, with a line about it as its docstring."""
-    parser = OneLineParser(prog=PROGRAM, description="Prune the visual tokens of LLaVA to a FLOPs budget.")
+    parser = _Parser(prog=PROGRAM, description="Prune the visual tokens of LLaVA to a FLOPs budget.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
     for name, run in runs.items():
         adding = commands.add_parser(name, help=run.__doc__, description=run.__doc__)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from fitprune_core.checks.units import flops, milliseconds, size
 from fitprune_core.evaluation.significance import Share
 from fitprune_core.evaluation.sureness import Sureness, doubts
 from fitprune_core.evaluation.table import Score
@@ -75,12 +76,12 @@ def scores_table(scores: Sequence[Score]) -> str:
             str(score.samples),
             _share(score.right),
             _share(score.same),
-            _gflops(score.visual_gflops),
-            _gflops(score.total_gflops),
+            flops(score.visual_gflops),
+            flops(score.total_gflops),
         ))  # fmt: skip
     about = (
         "asked, saved: share of visual FLOPs; right: of the samples whose answer is known; in brackets: 95 %\n"
-        "intervals (Wilson, by picture); visual, total: mean GFLOPs"
+        "intervals (Wilson, by picture); visual, total: mean FLOPs"
     )
     return "\n".join([*_aligned(rows), "", about])
 
@@ -121,25 +122,13 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows]
 
 
-def _gflops(value: float) -> str:
-    return f"{value:.4g} G"
-
-
-def _milliseconds(value: float) -> str:
-    return f"{value:.1f} ms"
-
-
-def _megabytes(value: float) -> str:
-    return f"{value / 1e6:,.4g} MB"
-
-
 # How it is called, written, found in a run; and for times, found in `Comparison.paired`.
 _FIGURES: Sequence[tuple[str, Callable[[float], str], Callable[[Run], float | None], str]] = (
-    ("visual FLOPs", _gflops, lambda run: run.visual_gflops, ""),
-    ("total FLOPs", _gflops, lambda run: run.total_gflops, ""),
-    ("prefill", _milliseconds, lambda run: run.prefill_ms, "prefill"),
-    ("per token", _milliseconds, lambda run: run.per_token_ms, "per_token"),
-    ("prefill + decode", _milliseconds, lambda run: run.total_ms, "total"),
-    ("KV cache", _megabytes, lambda run: run.kv_cache_bytes, ""),
+    ("visual FLOPs", flops, lambda run: run.visual_gflops, ""),
+    ("total FLOPs", flops, lambda run: run.total_gflops, ""),
+    ("prefill", milliseconds, lambda run: run.prefill_ms, "prefill"),
+    ("per token", milliseconds, lambda run: run.per_token_ms, "per_token"),
+    ("prefill + decode", milliseconds, lambda run: run.total_ms, "total"),
+    ("KV cache", size, lambda run: run.kv_cache_bytes, ""),
     ("new tokens", "{:.0f}".format, lambda run: run.new_tokens, ""),
 )

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from fitprune_core.checks.units import flops
 from fitprune_core.lmms_eval_plugin.answering import Reply
 
 
@@ -52,8 +53,8 @@ class TaskSums:
         words = [f"{self.answers} answers"]
         if means := self.means():
             words.append(
-                f"{means['visual_reduction']:.2%} of visual FLOPs saved, {means['visual_gflops']:,.4g} visual and "
-                f"{means['total_gflops']:,.4g} total GFLOPs on average"
+                f"{means['visual_reduction']:.2%} of visual FLOPs saved, "
+                f"{flops(means['visual_gflops'])} visual and {flops(means['total_gflops'])} total FLOPs on average"
             )
         if self.answers > self.with_picture:
             words.append(f"{self.answers - self.with_picture} without a picture, which no average counts")

@@ -69,7 +69,8 @@ def check_decoder(model: PreTrainedModel) -> None:
         )
     if model.training and model.is_activation_checkpointing:
         raise ValueError("the model is training with gradient checkpointing; call model.eval() or switch it off")
-    if not model.training and not _kinds(model).keys() <= _probed.get(model, set()):  # dropout would differ by itself
+    # With dropout two runs differ anyway.
+    if not model.training and not _kinds(model).keys() <= _probed.get(model, set()):
         with exclusive_use(model):
             kinds = _kinds(model)  # another thread's block had layers of its own until now
             _probe(model, kinds)

@@ -39,7 +39,7 @@ def free_model(model: PreTrainedModel) -> PreTrainedModel:
     """The model itself, where it may be wrapped by `torch.compile(model)`, for work that needs it as it is.
 
     Raises ValueError for what is no model of a known family, and inside a block that prunes or measures it, on the same
-    thread or in the same generator: such work would be pruned along, or wait for ever on a thread of its own. Other
+    thread or in the same generator: inside it the work would itself be pruned, or deadlock on its own thread. Other
     threads' blocks are waited for, not refused.
     """
     model = uncompiled(model)
@@ -50,9 +50,9 @@ def free_model(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def model_for_another_thread(model: PreTrainedModel) -> PreTrainedModel:
-    """As `free_model`, for work on a thread of its own, which would wait for ever for any block that is entered here.
+    """As `free_model`, for work on a thread of its own, which would deadlock with any block that is entered here.
 
-    Raises ValueError inside a block that holds the model, whatever it does with it.
+    Raises ValueError inside a block that holds the model, for whatever purpose.
     """
     model = free_model(model)
     if is_held_here(model):

@@ -68,7 +68,7 @@ class _Turns:
             return any(block.is_around() for block in self.blocks)
 
     def give_back(self, block: _Block) -> None:
-        """End a block, on whatever thread; one that never got its turn is none."""
+        """End a block, on whatever thread. A block that never got its turn is ignored."""
         with self.changed:
             if block in self.blocks:
                 self.blocks.remove(block)
@@ -102,8 +102,8 @@ def is_held_here(model: PreTrainedModel) -> bool:
 def held(model: PreTrainedModel) -> Iterator[ExitStack]:
     """Hold a model, and undo what was done to it before it is given back.
 
-    All that has to be undone lies in one place: where a generator is collected within a reference cycle, the blocks
-    that it is in may end in any order.
+    Everything to undo is on one stack, because the blocks of a generator that is collected within a reference cycle may
+    end in any order.
     """
     with _turns_lock:
         turns = _turns.setdefault(uncompiled(model), _Turns())

@@ -54,7 +54,7 @@ class LayerAttention:
         return self.received(self.text_after)[0]
 
     def self_and_cross(self) -> torch.Tensor:
-        """Both of the above, (2, visual tokens), for less than they cost apart."""
+        """Both of the above, (2, visual tokens); cheaper than one after the other."""
         return self.received(self.visual, self.text_after)
 
     def last_query_attention(self) -> torch.Tensor:

@@ -20,11 +20,11 @@ from fitprune_core.pruning.attention import without_autocast
 class TowerAttention:
     """What the visual tokens of the next prompt received in the tower's layer that the model reads.
 
-    The tower runs when the prompt does, or before it, as in `generate`; what it noted serves one prompt.
+    The tower may run with the prompt, or before it as in `generate`; what it noted is used for one prompt only.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
-        """Raises ValueError for a family in which visual tokens are no patches of such a layer."""
+        """Raises ValueError for a family whose visual tokens are not patches of one known tower layer."""
         family_of(model).check_tower_attention(model.config)
         self.model = model
         self.attention: Any = read_attention(model)

@@ -17,8 +17,8 @@ Counts = Sequence[float] | np.ndarray  # one number for each place at which toke
 
 # Half of what a readout with one decimal of a percent would show; a contract of the project allows 0.2 points.
 TOLERANCE = 0.0005
-# A token that goes a layer before its bound allows is taken to do as much harm as one that stays two layers longer
-# spends: of models that differ in their seed alone, 1.1 to 2.1 drop at the same layers.
+# Dropping a token one layer early counts as much as keeping it two layers too long. With any value from 1.1 to 2.1,
+# models that differ in their seed alone drop at the same layers.
 EARLY = 2.0
 # Of the tokens that a layer's bound leaves, this share at most may go there before their time: the fewer are left, the
 # more each of them matters. Of mini-llava's at 90 % two thirds would go early, which costs 6 points of right answers.
@@ -74,11 +74,10 @@ def trim_to_budget(
 def gathered(wanted: Counts, cost: float, num_visual_tokens: int) -> np.ndarray:
     """Let fewer layers drop: tokens wait for a later layer, and those after the last that drops go there.
 
-    Which layers drop is what displaces least: a token that goes some layers later than its bound allows counts those
-    layers, for it costs what they compute with it; one that goes earlier counts them `EARLY` times, for its attention
-    is still needed; and every layer that drops counts `cost`. Of what the last one's bound leaves of the visual tokens,
-    more than `MOST_EARLY` never goes there. wanted: (num_layers,) tokens to remove at each layer. Returns (num_layers,)
-    float64 with the same sum.
+    Chooses the layers that minimise the displacement of tokens plus `cost` for each layer. Displacement counts layers:
+    once where a token goes later than its bound allows, for they compute with it, `EARLY` times where it goes earlier,
+    for its attention is still needed. The last layer takes at most `MOST_EARLY` of the tokens that its bound would have
+    kept. wanted: (num_layers,) tokens to remove at each layer. Returns (num_layers,) float64 with the same sum.
     """
     wanted = np.asarray(wanted, dtype=np.float64)
     layers = np.flatnonzero(wanted)

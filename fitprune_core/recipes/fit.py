@@ -77,12 +77,12 @@ def fit_recipe(
             what is in the picture yet, what they would drop says nothing about it; sparing them costs larger drops
             later, and puts the largest budgets out of reach. None is 0, or what the statistics' `provenance` says of
             models whose first layers may not drop; less than that is refused.
-        gather: whether fewer layers drop, so that each drop is worth what it costs (`drop_cost`): tokens wait for a
-            later layer, and few go before their own, see `budget.gathered`. Without, every layer drops what its bound
-            allows, however little: the paper's rule alone (section 3.3).
+        gather: merge small drops into fewer layers, since each dropping layer has a fixed cost (`drop_cost`); see
+            `budget.gathered`. Without, every layer drops what its bound allows, however little: the paper's rule alone
+            (section 3.3).
 
-    What an `AttentionStatistics` costs once (sorting it) is kept for as long as the object lives; other objects, whose
-    arrays may change, are sorted for every fit. Raises ValueError for a reduction, attention or number of layers that
+    An `AttentionStatistics` is sorted once, for as long as the object lives; other objects, whose arrays may change,
+    are sorted for every fit. Raises ValueError for a reduction, attention or number of layers that
     cannot be, and for statistics that are broken.
     """
     return fitter_for(statistics).fit(
@@ -95,10 +95,10 @@ def fit_recipe(
 
 
 def drop_cost(geometry: DecoderGeometry, num_visual_tokens: int) -> float:
-    """What a layer's drop costs, in visual tokens that a layer computes with: 2 % of so many, or `DROP_MULTIPLY_ADDS`,
-    whichever is more, but a third at most.
+    """The fixed cost of a layer that drops, counted in visual tokens that a layer could compute with instead.
 
-    Only in decoders a few hundred numbers wide is the second the larger; mini-llava's is one.
+    It is 2 % of the picture's tokens, or as many as take `DROP_MULTIPLY_ADDS` in a layer if those are more, but a third
+    at most. They are more only in decoders a few hundred numbers wide, such as mini-llava's.
     """
     small_kernels = DROP_MULTIPLY_ADDS / (geometry.before_drop(1) + geometry.after_drop(1))
     return min(max(LEAST_DROP_COST * num_visual_tokens, small_kernels), LARGEST_DROP_COST * num_visual_tokens)

@@ -15,6 +15,9 @@ from fitprune_core.recipes.recipe import PruningRecipe, check_share, same_checkp
 from fitprune_core.recipes.shipped import shipped
 
 RECIPES = shipped("recipes")
+# What a budget may ask beyond the share of counts that meet it: that share is a sum of floats, the largest budget a
+# ratio of whole numbers, and rounding sets them apart in the last digit or two.
+_ROUNDING = 1e-12
 
 
 def recipe_folder(model_name: str, recipes: str | os.PathLike = RECIPES) -> Path | None:
@@ -94,7 +97,8 @@ def _neighbours(
         words = f"the published {recipe.reduction:.0%} (which saves {recipe.achieved_reduction:.1%})"
         anchors.append((words, np.array(recipe.removed) * (tokens / recipe.num_visual_tokens)))
     anchors.sort(key=lambda anchor: saved_share(geometry, anchor[1], tokens))
-    above = next(at for at, (_, counts) in enumerate(anchors) if saved_share(geometry, counts, tokens) >= reduction)
+    least = reduction - _ROUNDING
+    above = next(at for at, (_, counts) in enumerate(anchors) if saved_share(geometry, counts, tokens) >= least)
     return anchors[max(above - 1, 0)], anchors[max(above, 1)]
 
 

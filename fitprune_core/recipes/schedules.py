@@ -143,9 +143,8 @@ def before_decoder(geometry: DecoderGeometry, num_visual_tokens: int, reduction:
 def withdrawal(geometry: DecoderGeometry, num_visual_tokens: int, reduction: float, layer: int | None = None) -> Drops:
     """No visual token goes deeper than `layer` layers, as in VTW (arXiv 2405.05803), and fewer and fewer get there.
 
-    What withdrawing them does not save is saved by a share that is solved for: so many never enter, and of the others
-    as large a share, but half at most, leaves after half of the layers. A budget that asks for less lets some go
-    deeper: as many as it can.
+    If withdrawal alone saves too little, a share s never enters, and min(s, 1/2) of the rest leaves halfway; s is
+    solved for. If it saves too much, as many go deeper as the budget allows.
 
     layer: None for half of the decoder, where VTW withdraws them from LLaVA-1.5. Raises ValueError for a layer that
     there is not.

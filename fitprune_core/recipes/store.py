@@ -37,9 +37,9 @@ def recipe_for(
 ) -> PruningRecipe:
     """The recipe of a model for one budget, 0 <= reduction < 1: the rule of library, command line, app and plugin.
 
-    geometry: sizes of the model's decoder. Statistics hold them; where there are published recipes alone they have to
-    be given: what saves `reduction` is mixed from the two around it, also where one of them is called so, since that
-    saves a little more or less. `PruningRecipe.load` reads a published one as it is.
+    geometry: sizes of the model's decoder, needed only where there are no statistics, which hold them, but published
+    recipes. The two around `reduction` are then mixed, even where one bears its number, since that one saves a little
+    more or less; `PruningRecipe.load` reads a published recipe as it is.
     recipes: as for `recipe_source`, which reads files once for any number of budgets. Raises ValueError as it does.
     """
     return recipe_source(model_name, geometry, recipes)(reduction)

@@ -64,9 +64,7 @@ class Way:
         return self.method.label if self.method else ORIGINAL
 
     def reads(self, removed_before: int) -> str:
-        """The attention that is computed for its own sake where so many tokens went before the decoder, in the words of
-        `Method.scores`.
-        """
+        """The attention computed only to rank tokens, given how many went before the decoder: as in `Method.scores`."""
         return self.method.scores_after(removed_before) if self.method else "none"
 
     @property

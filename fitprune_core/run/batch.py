@@ -132,8 +132,8 @@ def fitting(model: PreTrainedModel, inputs: BatchFeature, new_tokens: int) -> in
 def in_batches(items: Iterable[tuple[Hashable, Item]], size: Callable[[Item], int]) -> Iterator[list[Item]]:
     """Items of one kind together, in batches of `size`, which is asked with each item.
 
-    items: with their kind. What waits for others of its kind is bounded: then the kind that most wait of goes, and at
-    the end every kind. Of a kind the order stays.
+    items: with their kind. So many may wait for others of their kind: when the limit is reached, the largest waiting
+    group is yielded, and at the end all are. Order within a kind is kept.
     """
     waiting: dict[Hashable, list[Item]] = {}
     for kind, item in items:

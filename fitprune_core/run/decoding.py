@@ -7,7 +7,7 @@ from typing import Any
 
 from fitprune_core.checks.numbers import whole
 
-# What else a checkpoint's generation_config may say by which another token wins than the likeliest, or sampling draws
+# Further settings of a checkpoint's generation_config that make another token win than the likeliest, or sampling draw
 # from other tokens (transformers' `_get_logits_processor`). Some penalise repetition.
 _CHANGES_LOGITS = (
     "repetition_penalty", "encoder_repetition_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size",
@@ -16,7 +16,7 @@ _CHANGES_LOGITS = (
     "watermarking_config", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff",
 )  # fmt: skip
 
-# And by which the answer is cut short unnoticed, is come by in another way, or comes with what nobody asked for.
+# Settings that shorten the answer silently, generate it differently, or return more than was asked for.
 _CHANGES_WAY = (
     "max_time", "stop_strings", "penalty_alpha", "dola_layers", "constraints", "force_words_ids", "num_beam_groups",
     "diversity_penalty", "prompt_lookup_num_tokens", "assistant_early_exit", "use_mtp", "cache_implementation",

@@ -104,9 +104,9 @@ def cache_bytes(cache: Any) -> int:
 def iterate_in_thread(work: Callable[[Callable[..., None]], None], stop: threading.Event) -> Generator[Any, None, None]:
     """Run `work(emit)` on a thread of its own and yield what it emits; what it raises is raised here.
 
-    The model goes on while whoever iterates shows an item, and stays on one thread, on whichever the generator is
-    resumed. `emit(item, wait=True)` comes back when the next item is asked for, so that nobody else is at work, or when
-    the iteration is given up. Then `stop` is set and the thread is waited for: `work` should look at it.
+    The model goes on while whoever iterates shows an item. All model work stays on that one thread, whichever thread
+    resumes the generator. `emit(item, wait=True)` comes back when the next item is asked for, so that nobody else is at
+    work, or when the iteration is given up. Then `stop` is set and the thread is waited for: `work` should look at it.
     """
     items: SimpleQueue[tuple[str, Any]] = SimpleQueue()
     asked: SimpleQueue[None] = SimpleQueue()  # one entry for each item of which `work` waits to be told

@@ -32,8 +32,8 @@ _MAX_SLOW_PIXELS = MAX_PIXELS // 2
 # Decoders that Pillow wrote in Python: run-length BMP, and PPM as text or of other than 8 bits.
 _IN_PYTHON = frozenset(("bmp_rle", "ppm", "ppm_plain"))
 _MAX_PYTHON_PIXELS, _MAX_PYTHON_BYTES = 2**20, 2**23
-# A progressive JPEG goes over all pixels in each of its scans, of which encoders write ten; a TIFF over those of each
-# of its strips or tiles, which may lie upon each other.
+# A progressive JPEG goes over all pixels in each of its scans, of which encoders write ten. TIFF strips, and tiles, may
+# overlap, so the same pixels can be decoded many times.
 _MAX_PASSES = 10
 _MAX_TILES = 2**18
 

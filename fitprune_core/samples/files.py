@@ -156,9 +156,9 @@ def check_samples(samples: str | os.PathLike | SamplesFile, *, warns: bool = Tru
 
 
 def check_pictures(samples: str | os.PathLike | SamplesFile) -> None:
-    """Raise ValueError if not one of a samples file's pictures is there: then it is not in its place, or of elsewhere.
+    """Raise ValueError if none of a samples file's pictures is there: it was moved, or names folders of elsewhere.
 
-    Single pictures may be missing; whoever needs one finds out. Nothing is opened.
+    Single pictures may be missing, and are reported when they are needed. Nothing is opened.
     """
     first: Sample | None = None
     for sample in read_samples(samples):

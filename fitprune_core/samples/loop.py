@@ -44,6 +44,7 @@ class Walk:
             and samples in all, of this process's share.
         should_stop: asked before every batch; what comes after a yes is left for another run.
         reason: why the first sample that was left out was left out, or nothing.
+        is_stopped: whether `should_stop` left samples for another run.
     """
 
     model: PreTrainedModel
@@ -58,6 +59,7 @@ class Walk:
     progress: Callable[[int, int], None] | None = None
     should_stop: Callable[[], bool] = lambda: False
     reason: str = ""
+    is_stopped: bool = False
     _done: int = 0
 
     def go(self, work: Callable[[Sequence[Task]], None]) -> None:
@@ -70,6 +72,7 @@ class Walk:
         """
         for batch in in_batches(self._tasks(), self._size):
             if self.should_stop():
+                self.is_stopped = True
                 return
             self._try(work, batch)
             for _ in batch:

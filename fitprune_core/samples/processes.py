@@ -17,14 +17,12 @@ from typing import TypeVar
 
 from filelock import FileLock, Timeout
 
+from fitprune_core.checks.program import FailedElsewhere
+
 # A process that is done waits this long for the others.
 PATIENCE = timedelta(days=30)
 
 Result = TypeVar("Result")
-
-
-class FailedElsewhere(RuntimeError):
-    """Another process cannot go on, and says why; this one has nothing to add."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +56,13 @@ class Processes:
         """
         if self.count == 1:
             return work()
-        from accelerate.utils import gather_object
-
         result: Result
         error: Exception | None = None
         try:
             result = work()
         except (ValueError, OSError, MemoryError) as failure:
             error = failure
-        failed = [rank for rank, fails in enumerate(gather_object([error is not None])) if fails]
+        failed = [rank for rank, fails in enumerate(self._gathered(error is not None)) if fails]
         if error is not None and failed[0] == self.rank:
             raise error
         if failed:
@@ -82,6 +78,18 @@ class Processes:
         from accelerate.utils import broadcast_object_list
 
         return broadcast_object_list([result])[0]
+
+    def any_says(self, mine: bool) -> bool:
+        """Whether something is so in one of the processes at least: the same in all, which wait for each other."""
+        return any(self._gathered(mine))
+
+    def _gathered(self, mine: bool) -> list[bool]:
+        """What each process says, by rank."""
+        if self.count == 1:
+            return [mine]
+        from accelerate.utils import gather_object
+
+        return gather_object([mine])
 
 
 @contextmanager

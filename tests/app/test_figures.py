@@ -9,42 +9,6 @@ from tests.app.fake_engine import make_paired
 
 
 @pytest.mark.parametrize(
-    ("gflops", "text"),
-    [
-        (1.514, "1.51 G"),
-        (0.6044, "604 M"),
-        (3820.0, "3.82 T"),
-        (0.0, "0 "),
-        (24.96, "25.0 G"),
-        (999.9, "1.00 T"),
-        (999.4, "999 G"),
-    ],
-)
-def test_flops(gflops, text):
-    assert figures.flops(gflops) == text
-
-
-def test_size_counts_in_thousands():
-    assert figures.size(1_966_080) == "1.97 MB"
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (6.123, "6.12 ms"),
-        (24.14, "24.1 ms"),
-        (812.4, "812 ms"),
-        (3420.0, "3.42 s"),
-        (999.8, "1.00 s"),
-        (99.97, "100 ms"),
-        (None, "–"),
-    ],
-)
-def test_milliseconds(value, text):
-    assert figures.milliseconds(value) == text
-
-
-@pytest.mark.parametrize(
     ("original", "pruned", "text"), [(2.0, 0.8, "−60.0 %"), (2.0, 2.0, "0 %"), (2.0, 2.1, "+5.0 %"), (0.0, 0.0, "–")]
 )
 def test_saving(original, pruned, text):

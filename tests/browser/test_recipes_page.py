@@ -143,7 +143,8 @@ def test_about_says_what_runs_and_where_it_comes_from(recipes):
     text = recipes.inner_text(".guide")
     assert "mini-llava" in text and "AAAI 2025" in text
     assert recipes.locator(".guide .methods dt").all_inner_texts() == list(METHODS)
-    assert all(recipes.locator(".guide .methods dd").all_inner_texts())
+    said = recipes.locator(".guide .methods dd").all_inner_texts()
+    assert len(said) == len(METHODS) and all(said)
     assert recipes.evaluate("document.documentElement.scrollWidth") <= 1440
     papers = recipes.locator(".guide .methods a").evaluate_all(
         "links => links.map((link) => [link.textContent, link.href])"

@@ -15,12 +15,13 @@ from transformers import BatchFeature
 from fitprune_core import AttentionStatistics, collect_statistics
 from fitprune_core.calibration import calibration
 from fitprune_core.calibration.calibration import calibrate
+from fitprune_core.run import timing
 from fitprune_core.samples import loop
 from fitprune_core.samples.files import SamplesFile
 from fitprune_core.samples.journal import Journal, journal_path
 from fitprune_core.samples.processes import part_path, part_paths
 from tests.marks import slow
-from tests.shares import Share, Stopped
+from tests.shares import Meeting, Share, Stopped
 from tests.tiny import random_picture, tiny_llava
 
 
@@ -54,6 +55,21 @@ class TestGoingOn:
         assert len(calls) == 5
         assert out.read_bytes() == expected
         assert part_paths(out) == []
+
+    @pytest.mark.parametrize("stops", [*slow(0), 1])
+    def test_where_one_process_stops_none_waits_for_it(self, tiny, samples, expected, out, monkeypatch, stops):
+        ended = Meeting(monkeypatch, 2).run(
+            lambda process: calibrate(*tiny, samples, out, processes=process, should_stop=lambda: process.rank == stops)
+        )
+        assert [type(each.exception()) for each in ended] == [timing.Stopped] * 2
+        assert not out.exists() and part_paths(out) == []
+        calibrate(*tiny, samples, out)
+        assert out.read_bytes() == expected
+
+    def test_stopped_after_the_last_sample_it_is_done(self, tiny, samples, expected, out):
+        done = []
+        calibrate(*tiny, samples, out, progress=lambda *step: done.append(step), should_stop=lambda: len(done) == 6)
+        assert out.read_bytes() == expected
 
     @pytest.mark.slow
     def test_killed_at_any_moment(self, tiny, samples, expected, out, monkeypatch):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
+import stat
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -41,6 +44,32 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
         file.write(b"half")
         raise KeyboardInterrupt
     assert path.read_bytes() == "ä".encode() and [each.name for each in path.parent.iterdir()] == ["a.txt"]
+
+
+def test_those_who_write_at_once_do_not_meet(tmp_path):
+    path = tmp_path / "a.json"
+    texts = [json.dumps([number] * 5_000 * number) for number in (1, 2, 3, 4)]
+    write_whole(path, texts[0])
+
+    def write_and_read(text: str) -> set[str]:
+        found = set()
+        for _ in range(25):
+            write_whole(path, text)
+            found.add(path.read_text())
+        return found
+
+    with ThreadPoolExecutor(len(texts)) as pool:
+        assert set().union(*pool.map(write_and_read, texts)) <= set(texts)
+    assert [each.name for each in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_file_is_for_others_to_read_as_any_other_is(tmp_path):
+    before = os.umask(0o027)
+    try:
+        write_whole(tmp_path / "a.txt", "a")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o640
 
 
 def test_only_plain_files_are_read(tmp_path, odd_places):

@@ -7,7 +7,9 @@ import json
 import pytest
 
 from fitprune_core import AttentionStatistics, PruningRecipe, fit_recipe
+from fitprune_core.cli import options
 from fitprune_core.cli.main import main
+from fitprune_core.run import results
 from fitprune_core.samples.journal import Journal
 from tests.cli.conftest import complaint
 from tests.memory import fill_memory_once
@@ -22,6 +24,10 @@ def test_calibrate_and_fit_write_what_they_say(place, tiny_folder):
     recipe = PruningRecipe.load(place / "recipe.json")
     assert (recipe.model, recipe.reduction, recipe.num_samples) == (tiny_folder.name, 0.5, 3)
     assert recipe.achieved_reduction == pytest.approx(0.5, abs=0.02)
+
+
+def test_the_original_has_one_name():
+    assert options.ORIGINAL == results.ORIGINAL
 
 
 @pytest.mark.slow

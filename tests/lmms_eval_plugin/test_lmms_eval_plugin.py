@@ -13,6 +13,7 @@ import torch
 
 import fitprune_core.lmms_eval_plugin as plugin
 from fitprune_core import build_inputs
+from fitprune_core.checks.units import flops
 from fitprune_core.cost.decoder import visual_flops, visual_reduction
 from fitprune_core.cost.request import request_flops
 from fitprune_core.lmms_eval_plugin.answering import Answerer, question_of
@@ -291,6 +292,7 @@ def test_costs_are_summed_by_task_and_over_processes(answerer):
     assert means["visual_reduction"] == pytest.approx(sum(reply.cost.achieved_reduction for reply in seen) / 2)
     assert whole.lines() == [f"{task}: {sums.describe()}" for task, sums in whole.tasks.items()]
     assert whole.lines()[0].startswith(f"gqa: 3 answers; {means['visual_reduction']:.2%} of visual FLOPs saved, ")
+    assert f" {flops(means['visual_gflops'])} visual and {flops(means['total_gflops'])} total FLOPs" in whole.lines()[0]
     assert whole.lines()[0].endswith("; 1 without a picture, which no average counts")
     figures = whole.metrics()
     assert figures["total_gen_tokens"] == sum(reply.new_tokens for reply in [*replies, replies[0]])

@@ -8,6 +8,7 @@ import pytest
 from transformers import LlamaConfig
 
 from fitprune_core.cost.decoder import DecoderGeometry, tokens_per_layer, visual_reduction
+from fitprune_core.recipes.budget import largest_reduction
 from fitprune_core.recipes.published import interpolate_published, published_recipes, recipe_folder
 from fitprune_core.recipes.recipe import PruningRecipe
 
@@ -116,6 +117,16 @@ class TestInterpolation:
         recipe = interpolate_published(published_recipes("llava-next-7b"), 0.5, VICUNA_7B, tokens)
         assert recipe.num_visual_tokens == tokens
         assert recipe.achieved_reduction == pytest.approx(0.5, abs=0.0006)
+
+    @pytest.mark.parametrize(
+        "counts", [[2886], pytest.param(range(1, 3001), marks=pytest.mark.slow)], ids=["rounded down", "all"]
+    )
+    def test_the_largest_budget_is_met_with_any_number_of_tokens(self, counts):
+        published = published_recipes("llava-1.5-7b")
+        for tokens in counts:
+            most = largest_reduction(VICUNA_7B, tokens)
+            recipe = interpolate_published(published, most, VICUNA_7B, tokens)
+            assert (recipe.removed[0], recipe.achieved_reduction) == (tokens, most)
 
     def test_takes_a_configuration(self):
         config = LlamaConfig(vocab_size=32064)

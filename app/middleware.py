@@ -1,5 +1,7 @@
-"""What the server refuses before anything looks at it: what would have it fetch the web, what is not for visitors, and
-whatever else stands at the door: `bodies`, `uploading`, `queueing`.
+"""What Gradio's server is made with: the middleware that refuses requests before anything looks at them, and its kin.
+
+Here are refused what would have the server fetch the web and what is not for visitors; in `bodies`, `uploading` and
+`queueing` what is too much.
 """
 
 from __future__ import annotations
@@ -59,9 +61,28 @@ class NoWeb:
             await self.app(scope, receive, send)
 
 
+class QuietEnds:
+    """Ends an answer that breaks off as it should end. A session that asked for nothing is told so in Gradio's stream,
+    into which Gradio then raises: whoever likes could fill the log with traces.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As ASGI has it."""
+        try:
+            await self.app(scope, receive, send)
+        except RuntimeError as error:
+            # Starlette's, where a status can no longer be sent since the answer has begun.
+            if not isinstance(error.__cause__, HTTPException):
+                raise
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
 async def short_session(request: Request) -> None:
-    """Before any route of Gradio's is entered: refuse a session whose name is no name, since for as long as one of its
-    last sessions it would be kept. Raises HTTPException.
+    """Before any route of Gradio's is entered: refuse an overlong name of a session, which Gradio would keep in memory
+    with the session. Raises HTTPException.
     """
     # What the route reads as JSON is there already, and is read once; of other routes nothing may be read here.
     body = await request.json() if hasattr(request, "_json") else None
@@ -109,6 +130,7 @@ def app_options(engine: Engine) -> dict[str, Any]:
         "routes": agents.routes,
         "lifespan": lifespan,
         "middleware": [
+            Middleware(QuietEnds),
             Middleware(NoWeb),
             Middleware(FewValues, allowance=engine.line.allowance, passed_by=UPLOAD),
             Middleware(FewUploads, allowance=engine.line.allowance, room=room),
