@@ -13,7 +13,7 @@ from fitprune_core.models.processors import set_image_aspect
 from fitprune_core.pruning.methods import Method
 from fitprune_core.run.results import ORIGINAL
 from fitprune_core.samples.journal import journal_path
-from fitprune_core.samples.processes import part_paths
+from fitprune_core.samples.processes import Processes, part_paths, sole_run
 from tests.evaluation.rows import rows_of
 from tests.shares import Share, Stopped
 from tests.tiny import random_picture, tiny_llava
@@ -98,6 +98,21 @@ class TestGoingOn:
         with pytest.raises(ValueError, match=r"results\.csv is there, but not results\.csv\.journal"):
             run(())
         assert len(rows_of(tmp_path)) == 3
+
+
+def test_two_names_of_one_file_share_its_answers(run, tiny, samples, recipe_for, tmp_path, monkeypatch):
+    run((0.6,), methods=("fitprune",))
+    link, file = tmp_path / "links" / "mine.csv", tmp_path / "out" / "results.csv"
+    link.parent.mkdir()
+    link.symlink_to(file)
+    before = file.read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr(evaluation, "answer", lambda *args, **kwargs: pytest.fail("it was answered before"))
+        evaluate(*tiny, samples, 0.6, recipe_for, link, max_new_tokens=3)
+    assert file.read_bytes() == before and [each.name for each in link.parent.iterdir()] == ["mine.csv"]
+    with sole_run(file, Processes()), pytest.raises(ValueError, match=r"another run is writing to .*mine\.csv; wait"):
+        evaluate(*tiny, samples, 0.6, recipe_for, link, max_new_tokens=3)
+    assert link.is_symlink() and {each.name for each in file.parent.iterdir()} == {file.name, f"{file.name}.journal"}
 
 
 class TestOtherConditions:
