@@ -12,6 +12,7 @@ from typing import Any
 
 from transformers import PreTrainedModel, ProcessorMixin
 
+from fitprune_core.checks.files import path_of
 from fitprune_core.checks.words import shown
 from fitprune_core.cost.decoder import DecoderGeometry
 from fitprune_core.evaluation.table import Score, check_table, export, mark, on_one_line
@@ -84,7 +85,7 @@ def evaluate(
     is no export of a journal; and if no sample could be answered.
     """
     model = free_model(model)
-    file, out, processes = SamplesFile.of(samples, images), Path(out), processes or Processes()
+    file, out, processes = SamplesFile.of(samples, images), path_of(out, "out"), processes or Processes()
     sizes, decoding = BatchSize(batch_size), Decoding(max_new_tokens)
 
     def prepared() -> tuple[list[Job], int, dict[str, str]]:

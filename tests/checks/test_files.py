@@ -17,6 +17,7 @@ from fitprune_core.checks.files import (
     check_output,
     check_plain_file,
     parse_json,
+    path_of,
     place_of,
     read_json,
     write_whole,
@@ -103,6 +104,17 @@ def test_what_cannot_be_written_is_named_as_it_was_given(tmp_path):
         assert re.fullmatch(rf"cannot write {path}: ({words})", str(raised.value))
     with pytest.raises(OSError, match="^the body's own$"), written_whole(tmp_path / "b"):
         raise OSError("the body's own")
+
+
+@pytest.mark.parametrize("given", [None, {"a": 1}, 3, b"a.json", ["a.json"]])
+def test_what_is_no_path_is_refused(given):
+    """A number is no file either, though the system would take it for one that is open."""
+    for reads, words in ((check_plain_file, "recipe"), (read_json, "recipe"), (path_of, "recipe")):
+        with pytest.raises(ValueError, match=f"^{words} is {re.escape(repr(given))}; give a path$"):
+            reads(given, words)
+    for writes in (check_output, check_export, lambda path: write_whole(path, "new")):
+        with pytest.raises(ValueError, match=f"^the file to write is {re.escape(repr(given))}; give a path$"):
+            writes(given)
 
 
 def test_only_plain_files_are_read(tmp_path, odd_places):

@@ -115,6 +115,12 @@ def test_two_names_of_one_file_share_its_answers(run, tiny, samples, recipe_for,
     assert link.is_symlink() and {each.name for each in file.parent.iterdir()} == {file.name, f"{file.name}.journal"}
 
 
+@pytest.mark.parametrize("given", [None, 3])
+def test_an_output_that_is_no_path_is_refused(tiny, samples, recipe_for, given):
+    with pytest.raises(ValueError, match=f"out is {given}; give a path"):
+        evaluate(*tiny, samples, 0.6, recipe_for, given)
+
+
 class TestOtherConditions:
     """Old answers are not given for what is new: whatever decides an answer is looked at, and what differs is named."""
 
