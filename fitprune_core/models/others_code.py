@@ -10,6 +10,7 @@ from functools import partial
 from types import CodeType, FunctionType, MethodType
 from typing import Any
 
+import numpy as np
 import torch
 
 # Classes of these say nothing of what somebody else wrote.
@@ -21,7 +22,7 @@ SHORT = 16
 def code_digest(thing: Any) -> str:
     """A digest of what a function, a bound method, a callable object or a class does: 16 hexadecimal digits.
 
-    That is the code that Python runs, so that comments and places change nothing, with the numbers, texts, tensors and
+    That is the code that Python runs, so that comments and places change nothing, with the numbers, texts, arrays and
     functions of its own module that it refers to; of a class all that it and its bases outside this library define.
     """
     digest = hashlib.sha256()
@@ -71,7 +72,7 @@ class _Reader:
 
     def parts(self, thing: Any) -> Iterator[bytes]:
         """All that `code_digest` looks at."""
-        if callable(thing):
+        if callable(thing) or isinstance(thing, dict | list):  # equal tuples may be one or several, as Python likes
             if id(thing) in self.seen:
                 return
             self.seen.add(id(thing))
@@ -93,12 +94,21 @@ class _Reader:
         elif isinstance(thing, torch.Tensor):
             yield f"{thing.dtype} {tuple(thing.shape)}".encode()
             yield bytes_of(thing)
+        elif isinstance(thing, np.ndarray):
+            yield f"{thing.dtype} {thing.shape}".encode()
+            yield b"" if thing.dtype.hasobject else thing.tobytes()
+        elif isinstance(thing, dict):
+            yield from self._of_names(thing)
+        elif isinstance(thing, list | tuple):
+            yield from self._of_names(dict(enumerate(thing)))
+        elif isinstance(thing, set | frozenset):  # whose order is another in each process
+            yield from sorted(b" ".join(self.parts(each)) for each in thing)
         elif callable(thing):
             yield from self.parts(type(thing))
             yield from self._of_names(getattr(thing, "__dict__", {}))
         else:
             with suppress(TypeError, ValueError):  # what is no plain value would be told by its address
-                yield json.dumps(thing, sort_keys=True).encode()
+                yield json.dumps(thing).encode()
 
     def _of_class(self, kind: type) -> Iterator[bytes]:
         for each in kind.__mro__:

@@ -8,6 +8,7 @@ import sys
 import textwrap
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
 
@@ -53,6 +54,7 @@ def test_places_and_comments_change_nothing():
         ("values**self", "values*self"),  # what it does
         ("values * STRENGTH", "values + STRENGTH"),  # a function beside it
         ("STRENGTH = 3", "STRENGTH = 4"),  # a number that this uses
+        ('names = {"b"', 'names = {"d"'),  # a set
     ],
 )
 def test_whatever_computes_something_else_is_other_code(old, new):
@@ -82,6 +84,21 @@ class Optional(Method):
         return candidates.tokens.float() * self.seed
 
 
+def test_vectors_are_told_apart_wherever_they_lie():
+    def steering(vectors):
+        return lambda module, args, output: output + vectors[1]["late"]
+
+    made = [
+        lambda: [0, {"late": torch.ones(4)}],
+        lambda: [0, {"late": torch.zeros(4)}],
+        lambda: [0, {"late": np.ones(4)}],
+        lambda: [0, {"late": np.zeros(4)}],
+        lambda: (0, {"early": np.zeros(4)}),
+    ]
+    digests = [code_digest(steering(make())) for make in made]
+    assert len({*digests}) == 5 and [code_digest(steering(make())) for make in made] == digests
+
+
 def test_two_classes_of_one_name_in_one_file_are_told_apart():
     def made(sign):
         class Mine(Method):
@@ -102,7 +119,10 @@ def test_what_refers_to_itself_comes_to_an_end():
             return self.own(module, args, output * self.strength)
 
     def round_and_round(values):
-        return round_and_round(values)
+        return round_and_round(values, endless)
+
+    endless = []
+    endless.append(endless)
 
     assert code_digest(Steering(2)) == code_digest(Steering(2)) != code_digest(Steering(3))
     assert code_digest(Steering(2).own) == code_digest(Steering(2).own) != code_digest(Steering(3).own)
