@@ -91,7 +91,8 @@ def _troubles(layer: DecoderLayer, text_config: Any) -> Iterator[str]:
         yield f"is of kind {kind!r}, and only full attention works"
     if not getattr(attention, "is_causal", True):
         yield "attends to what comes later as well (is_causal is false)"
-    norms = {name: getattr(attention, name) for name in ("q_norm", "k_norm") if hasattr(attention, name)}
+    # A module takes a while to say that it has no such attribute, and every block asks.
+    norms = {name: attention._modules[name] for name in ("q_norm", "k_norm") if name in attention._modules}
     if len(norms) == 1:
         yield f"has {next(iter(norms))} alone, and queries and keys are normalised both or not at all"
     for name, norm in norms.items():
@@ -102,11 +103,11 @@ def _troubles(layer: DecoderLayer, text_config: Any) -> Iterator[str]:
 
 def _strangers(place: str, module: nn.Module, needed: set[str], allowed: set[str]) -> Iterator[str]:
     """Names in a module that are not known, and names that are missing."""
-    if hasattr(module, "_orig_mod"):
+    children = {name for name, _ in module.named_children()}
+    if "_orig_mod" in children:
         part = place.rstrip(".")
         what, it = (f"has a {part} that is", part) if part else ("is", "layer")
         yield f"{what} compiled by itself, torch.compile({it}); compile it in its place instead, {it}.compile()"
-    children = {name for name, _ in module.named_children()}
     if missing := sorted(needed - children):
         yield f"has no {', '.join(place + name for name in missing)}"
     own = [*module._parameters, *module._buffers, *(name for name in vars(module) if name[0] != "_")]
@@ -195,7 +196,7 @@ def _kinds(model: PreTrainedModel) -> dict[Any, int]:
         classes = ((type(module), weakref.ref(type(module).forward)) for module in (layer, attention))
         own = [_own_forward(module) for module in (layer, attention)]
         replaced = () if own == [None, None] else (index, *map(_remembered, own))
-        kinds.setdefault((backend, *classes, hasattr(attention, "q_norm"), *settings, *replaced), index)
+        kinds.setdefault((backend, *classes, "q_norm" in attention._modules, *settings, *replaced), index)
     return kinds
 
 
