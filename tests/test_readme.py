@@ -40,6 +40,14 @@ def test_what_it_links_to_is_there(page):
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
+def test_the_guide_names_every_option_of_the_command_line():
+    guide = "".join((ROOT / "assets" / "guide" / name).read_text("utf-8") for name in ("command-line.md", "models.md"))
+    parser = command_parser(dict.fromkeys(COMMANDS, main))
+    (commands,) = (action.choices for action in parser._actions if isinstance(action.choices, dict))
+    options = {option for each in commands.values() for option in each._option_string_actions} - {"-h", "--help"}
+    assert sorted(option for option in options if not re.search(rf"{option}(?![\w-])", guide)) == []
+
+
 def test_every_page_of_the_guide_is_linked_to():
     assert [page.name for page in PAGES[1:] if f"assets/guide/{page.name}" not in README] == []
 

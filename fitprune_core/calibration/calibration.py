@@ -13,6 +13,7 @@ import numpy as np
 from transformers import PreTrainedModel, ProcessorMixin
 
 from fitprune_core.calibration.observe import observe
+from fitprune_core.checks.files import path_of
 from fitprune_core.checks.words import named
 from fitprune_core.cost.decoder import DecoderGeometry
 from fitprune_core.models.decoder_check import check_decoder
@@ -79,7 +80,7 @@ def calibrate(
     """
     model = free_model(model)
     task, processes, sizes = (
-        _Task(model, processor, SamplesFile.of(samples, images), Path(out)),
+        _Task(model, processor, SamplesFile.of(samples, images), path_of(out, "out")),
         processes or Processes(),
         BatchSize(batch_size),
     )
@@ -178,7 +179,8 @@ def _finish(task: _Task, conditions: Mapping[str, str], total: int, reason: str)
             _write(task, conditions, journal, tokens)
     remove_journal(path)
     if not len(tokens):
-        raise ValueError(f"none of the {total} samples in {task.samples} can be used for statistics; {reason}")
+        samples = f"{total} sample{'s' * (total != 1)}"
+        raise ValueError(f"none of the {samples} in {task.samples} can be used for statistics; {reason}")
     return Calibration(len(tokens), total - len(tokens), int(tokens.min()), int(tokens.max()))
 
 

@@ -119,7 +119,7 @@ def fit_recipe_sequential(
         procedure="sequential",
         attention=attention,
         image_aspect=image_aspect(model.config, processor),
-        source=f"fitted by {len(trials)} runs of the pruned model over {len(pairs)} samples",
+        source=f"fitted by {len(trials)} runs of the pruned model over {len(pairs)} sample{'s' * (len(pairs) != 1)}",
     )
 
 

@@ -29,12 +29,25 @@ _KINDS = {
 }
 
 
+def path_of(given: Any, what: str) -> Path:
+    """A path as somebody gives it. what: what it is of, in words. Raises ValueError for what is none."""
+    if not isinstance(given, str | os.PathLike):
+        raise ValueError(f"{what} is {shown(given)}; give a path")
+    return Path(given)
+
+
+def place_of(path: str | os.PathLike) -> Path:
+    """The file that a path leads to through all links, whether it is there or not: one place by whatever name."""
+    return Path(os.path.realpath(path))
+
+
 def check_plain_file(path: str | os.PathLike, what: str) -> int:
     """Return the size in bytes of a file to be read. A device or a pipe would never end, or be empty the second time.
 
-    what: what the file is for, in words, such as "samples". Raises ValueError, one sentence, for one that is not there,
-    and for a folder, a device, a pipe or a socket.
+    what: what the file is for, in words, such as "samples". Raises ValueError, one sentence, for what is no path, a
+    file that is not there, and a folder, a device, a pipe or a socket.
     """
+    path = path_of(path, what)
     try:
         found = os.stat(path)
     except (OSError, ValueError) as error:
@@ -52,7 +65,7 @@ def check_output(
     inputs: files that are read for it; none of them is written over. begins: what a file of this kind begins with, but
     for white space, and what: its name in words; a file that is there and begins otherwise is not written over.
     """
-    path = Path(path)
+    path = path_of(path, "the file to write")
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
@@ -63,7 +76,7 @@ def check_output(
         raise ValueError(f"{named(path)} is {_kind(mode)}; name a file to write")
     if mode is not None:
         _check_overwriting(path, inputs, begins, what)
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    folder = next(parent for parent in place_of(path).parents if parent.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise ValueError(f"{named(path)} cannot be written: {named(folder)} is no folder that may be written to")
 
@@ -73,7 +86,7 @@ def check_export(path: str | os.PathLike, *, inputs: Iterable[str | os.PathLike 
 
     inputs: as for `check_output`.
     """
-    path = Path(path)
+    path = path_of(path, "the file to write")
     ending = path.suffix.casefold()
     if ending not in EXPORTS:
         raise ValueError(f"{named(path)} ends in {path.suffix!r}; a comparison is exported to {', '.join(EXPORTS)}")
@@ -95,23 +108,38 @@ def _check_overwriting(path: Path, inputs: Iterable[str | os.PathLike | None], b
 
 
 @contextmanager
+def writing_explained(path: str | os.PathLike) -> Iterator[None]:
+    """Let an OSError of what is done for the sake of a file name that one, and not what lies beside it meanwhile."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"cannot write {named(path)}: {error.strerror or error}") from error
+
+
+@contextmanager
 def written_whole(path: str | os.PathLike, mode: str = "wb", **options: Any) -> Iterator[IO[Any]]:
     """A file to write, which takes the place of `path` when the block ends, on the disk from end to end.
 
     Until then, and where the block fails, what is at `path` stays as it is; of several who write at once, the last to
-    end has it. Folders are made as needed. mode: "wb" or "w"; options: as for `open`.
+    end has it. Of a link it is the file that it leads to. Folders are made as needed. mode: "wb" or "w"; options: as
+    for `open`. Raises ValueError for what is no path, OSError, naming the file, for what cannot be written.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = path_of(path, "the file to write")
+    place = place_of(path)
     # A name for each writer, in the same folder: only there can a file take another's place at once. tempfile would
     # make it for this user alone to read.
-    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
+    partial = place.with_name(f"{place.name}.{secrets.token_hex(4)}.partial")
+    with writing_explained(path):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        file = partial.open(mode.replace("w", "x"), **options)
     try:
-        with partial.open(mode.replace("w", "x"), **options) as file:
+        with file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+            with writing_explained(path):
+                file.flush()
+                os.fsync(file.fileno())
+        with writing_explained(path):
+            partial.replace(place)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise

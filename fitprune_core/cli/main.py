@@ -61,8 +61,8 @@ def run_compare(options: argparse.Namespace) -> None:
     geometry = DecoderGeometry.from_config(model.config)
     if options.layer is not None and options.layer > geometry.num_layers:
         raise ValueError(f"--layer {options.layer}: the model has {geometry.num_layers} layers")
-    recipe, share = recipe or _recipes_of(model, options)(options.reduction), options.against_reduction
-    against = Way.of(recipe if share is None else _recipes_of(model, options)(share), options.against)
+    recipe = recipe or _recipes_of(model, options)(options.reduction)
+    against = Way.of(_recipe_against(model, options) or recipe, options.against)
     if not options.json:
         from fitprune_core.cli.tables import answers_in_words, doubts_in_words, figures_table
     for item in stream_comparison(
@@ -177,7 +177,8 @@ def run_calibrate(options: argparse.Namespace) -> None:
         left_out = f" ({done.left_out} left out)" if done.left_out else ""
         is_equal = done.fewest_tokens == done.most_tokens
         tokens = f"{done.most_tokens}" if is_equal else f"{done.fewest_tokens} to {done.most_tokens}"
-        print(f"{options.out}: {done.num_samples} samples{left_out}, {tokens} visual tokens each")
+        samples = f"{done.num_samples} sample{'s' * (done.num_samples != 1)}{left_out}"
+        print(f"{options.out}: {samples}, {tokens} visual tokens each")
 
 
 def run_fit(options: argparse.Namespace) -> None:
@@ -224,6 +225,19 @@ def _load(options: argparse.Namespace, device: str) -> tuple[Any, Any]:
     from fitprune_core.models.loading import load_model
 
     return load_model(options.model, **asdict(LoadOptions.of(options)) | {"device": device})
+
+
+def _recipe_against(model: Any, options: argparse.Namespace) -> PruningRecipe | None:
+    """The recipe of the first way, where it has a budget of its own."""
+    from fitprune_core.recipes.store import OR_A_FILE
+
+    if options.against_reduction is None:
+        return None
+    try:
+        return _recipes_of(model, options)(options.against_reduction)
+    except ValueError as error:
+        words = str(error).removesuffix(OR_A_FILE)
+        raise ValueError(f"--against-reduction {options.against_reduction:g}: {words}") from error
 
 
 def _recipes_of(model: Any, options: argparse.Namespace) -> Callable[[float], PruningRecipe]:

@@ -12,14 +12,16 @@ from typing import Any
 
 from transformers import PreTrainedModel, ProcessorMixin
 
+from fitprune_core.checks.files import path_of
 from fitprune_core.checks.words import shown
 from fitprune_core.cost.decoder import DecoderGeometry
 from fitprune_core.evaluation.table import Score, check_table, export, mark, on_one_line
 from fitprune_core.models.decoder_check import check_decoder
 from fitprune_core.models.exclusive import free_model
 from fitprune_core.models.loading import model_name
+from fitprune_core.models.others_code import code_digest
 from fitprune_core.models.provenance import conditions_of
-from fitprune_core.pruning.methods import Method
+from fitprune_core.pruning.methods import METHODS, Method
 from fitprune_core.pruning.methods.registry import find_methods
 from fitprune_core.recipes.recipe import PruningRecipe, check_share
 from fitprune_core.recipes.store import recipe_source
@@ -78,11 +80,12 @@ def evaluate(
     does not suffice) is reported as a warning and left out; the next run tries it anew.
 
     Raises ValueError for a samples file, method, budget or batch size that cannot be; inside a block that prunes the
-    model; for a journal of other weights, recipes, pictures, questions or options, naming what differs; for a file that
+    model; for a journal of other weights (with the adapters that are on, and hooks), recipes, pictures, questions or
+    options, or of a method of one's own that does something else by now, naming what differs; for a file that
     is no export of a journal; and if no sample could be answered.
     """
     model = free_model(model)
-    file, out, processes = SamplesFile.of(samples, images), Path(out), processes or Processes()
+    file, out, processes = SamplesFile.of(samples, images), path_of(out, "out"), processes or Processes()
     sizes, decoding = BatchSize(batch_size), Decoding(max_new_tokens)
 
     def prepared() -> tuple[list[Job], int, dict[str, str]]:
@@ -95,6 +98,7 @@ def evaluate(
             logger.warning(warning)
         conditions = conditions_of(model, processor) | {"end_tokens": " ".join(map(str, end_tokens(model)))}
         conditions |= {"max_new_tokens": str(max_new_tokens)} | {f"recipe of {job}": job.counts for job in jobs}
+        conditions |= _own_classes(job.way.method for job in jobs)
         return jobs, check_samples(file, warns=processes.is_main), conditions
 
     jobs, total, conditions = processes.agree(prepared)
@@ -122,7 +126,7 @@ def evaluate(
             raise
         scores = processes.on_main(partial(_export, out, file, conditions))
     if not scores and not should_stop():
-        raise ValueError(f"none of the {total} samples in {file} could be answered; {walk.reason}")
+        raise ValueError(f"none of the {total} sample{'s' * (total != 1)} in {file} could be answered; {walk.reason}")
     return scores
 
 
@@ -169,6 +173,15 @@ def jobs_of(
         )
     recipes = {share: recipe_for(share) for share in shares}
     return [Job(0.0), *(Job(share, Way(recipe, method)) for share, recipe in recipes.items() for method in methods)]
+
+
+def _own_classes(methods: Iterable[Method | None]) -> dict[str, str]:
+    """What methods that are not the library's own are and do, as conditions of a run."""
+    return {
+        f"class of method {method.label}": f"{type(method).__name__} (code {code_digest(type(method))})"
+        for method in methods
+        if method is not None and METHODS.get(method.name) is not type(method)
+    }
 
 
 def _answer_all(

@@ -36,7 +36,8 @@ class Row:
         visual_gflops, total_gflops: counted, 1e9 FLOPs, 2 per multiply-add: the decoder's work on visual tokens alone,
             and the whole request.
         model, max_new_tokens, image_aspect: what answered, how long it might, and how pictures became square.
-        dtype, weights: the numbers of the model, and a digest of its weights.
+        dtype, weights: the numbers of the model, and a digest of its weights, with what else decides what it says:
+            adapters, hooks and replaced forwards.
         recipe: the recipe that the budget stands for (`PruningRecipe.counts`): visual tokens that it drops at each
             layer, of how many; empty for the original model. A method that follows the recipe drops these; one with a
             schedule of its own saves as much, at other places.

@@ -3,14 +3,16 @@
 What `decoder.attend` and `pruning.layers` repeat of a layer is little: its norms, projections, the norms of queries
 and keys, rotary embedding, attention, and the MLP. A layer that holds anything else (further norms, soft caps, windows,
 sinks, multipliers, experts) would run silently wrong, so it is refused by its names; and because the same names can
-compute something else (Ernie's interleaved rotary embedding), a few rows are run both ways, once for each model.
+compute something else (Ernie's interleaved rotary embedding, a forward that somebody replaced), a few rows are run both
+ways, once for each kind of layer of a model.
 """
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager
+from types import MethodType
 from typing import Any
 
 import torch
@@ -40,14 +42,15 @@ _PROBE_ROWS = 5
 # The two ways run the same operations on a few rows; only rounding may tell them apart. Relative to the largest output.
 _PROBE_TOLERANCE = {torch.float64: 1e-4, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 
-_probed: weakref.WeakKeyDictionary[PreTrainedModel, str] = weakref.WeakKeyDictionary()
+# The kinds of layers (`_kinds`) of which a few rows were run, by the model that was looked at.
+_probed: weakref.WeakKeyDictionary[PreTrainedModel, Set[Any]] = weakref.WeakKeyDictionary()
 
 
 def check_decoder(model: PreTrainedModel) -> None:
     """Raise ValueError, saying why, for a model whose layers this library cannot work inside.
 
-    A model that is seen for the first time is held while a few rows are run through it, whose hooks would act on what
-    another thread runs as well.
+    A model with a kind of layer that was not seen in it before is held while a few rows are run through it, whose hooks
+    would act on what another thread runs as well.
     """
     family_of(model).check(model.config)
     text = model.config.text_config
@@ -66,10 +69,12 @@ def check_decoder(model: PreTrainedModel) -> None:
         )
     if model.training and model.is_activation_checkpointing:
         raise ValueError("the model is training with gradient checkpointing; call model.eval() or switch it off")
-    if not model.training and _probed.get(model) != text._attn_implementation:  # with dropout two runs differ anyway
+    # With dropout two runs differ anyway.
+    if not model.training and not _kinds(model).keys() <= _probed.get(model, set()):
         with exclusive_use(model):
-            _probe(model)
-        _probed[model] = text._attn_implementation
+            kinds = _kinds(model)  # another thread's block had layers of its own until now
+            _probe(model, kinds)
+        _probed[model] = kinds.keys()
 
 
 def _troubles(layer: DecoderLayer, text_config: Any) -> Iterator[str]:
@@ -86,7 +91,8 @@ def _troubles(layer: DecoderLayer, text_config: Any) -> Iterator[str]:
         yield f"is of kind {kind!r}, and only full attention works"
     if not getattr(attention, "is_causal", True):
         yield "attends to what comes later as well (is_causal is false)"
-    norms = {name: getattr(attention, name) for name in ("q_norm", "k_norm") if hasattr(attention, name)}
+    # A module takes a while to say that it has no such attribute, and every block asks.
+    norms = {name: attention._modules[name] for name in ("q_norm", "k_norm") if name in attention._modules}
     if len(norms) == 1:
         yield f"has {next(iter(norms))} alone, and queries and keys are normalised both or not at all"
     for name, norm in norms.items():
@@ -98,6 +104,10 @@ def _troubles(layer: DecoderLayer, text_config: Any) -> Iterator[str]:
 def _strangers(place: str, module: nn.Module, needed: set[str], allowed: set[str]) -> Iterator[str]:
     """Names in a module that are not known, and names that are missing."""
     children = {name for name, _ in module.named_children()}
+    if "_orig_mod" in children:
+        part = place.rstrip(".")
+        what, it = (f"has a {part} that is", part) if part else ("is", "layer")
+        yield f"{what} compiled by itself, torch.compile({it}); compile it in its place instead, {it}.compile()"
     if missing := sorted(needed - children):
         yield f"has no {', '.join(place + name for name in missing)}"
     own = [*module._parameters, *module._buffers, *(name for name in vars(module) if name[0] != "_")]
@@ -106,23 +116,27 @@ def _strangers(place: str, module: nn.Module, needed: set[str], allowed: set[str
 
 
 @torch.no_grad()
-def _probe(model: PreTrainedModel) -> None:
+def _probe(model: PreTrainedModel, kinds: Mapping[Any, int]) -> None:
     """Run a few rows through a layer of each kind, by itself and as it is repeated here. Raises ValueError."""
     layers = decoder_layers(model)
     with _unobserved(model):
         hidden, kwargs = _first_arrival(model, layers[0])
         outputs = {
-            index: (layer(hidden, **kwargs), _repeated(layer, hidden, kwargs))
-            for index, layer in _one_of_each_kind(layers).items()
+            index: (layers[index](hidden, **kwargs), _repeated(layers[index], hidden, kwargs))
+            for index in kinds.values()
         }
     for index, (own, ours) in outputs.items():
         # Without the rows themselves, which are in both and may be larger than what a layer adds.
         own, ours = own.float() - hidden.float(), ours.float() - hidden.float()
         tolerance = _PROBE_TOLERANCE.get(hidden.dtype, 0.0)
         if not torch.allclose(own, ours, rtol=0, atol=tolerance * float(own.abs().max())):
+            own_forwards = map(_own_forward, (layers[index], layers[index].self_attn))
+            cause = (
+                "; its forward was replaced, or its attention's: register a hook instead" if any(own_forwards) else ""
+            )
             raise ValueError(
                 f"layer {index + 1} of the decoder, a {type(layers[index]).__name__}, computes something else than "
-                f"Llama's with the same parts (by up to {float((own - ours).abs().max()):.2g})"
+                f"Llama's with the same parts (by up to {float((own - ours).abs().max()):.2g}){cause}"
             )
 
 
@@ -169,14 +183,37 @@ def _unobserved(model: nn.Module) -> Iterator[None]:
             vars(module)[name] = of_module
 
 
-def _one_of_each_kind(layers: Sequence[DecoderLayer]) -> dict[int, DecoderLayer]:
-    """The first layer of each kind, by its number: of one class, with the same settings and the same parts."""
+def _kinds(model: PreTrainedModel) -> dict[Any, int]:
+    """The kinds of layers in a model, each with the number of its first: of one class, settings, parts and forward.
+
+    A layer whose forward, or whose attention's, somebody has replaced is a kind of its own.
+    """
     kinds: dict[Any, int] = {}
-    for index, layer in enumerate(layers):
+    backend = model.config.text_config._attn_implementation
+    for index, layer in enumerate(decoder_layers(model)):
         attention = layer.self_attn
         settings = (getattr(attention, name, None) for name in ("scaling", "head_dim", "num_key_value_groups"))
-        kinds.setdefault((type(layer), type(attention), hasattr(attention, "q_norm"), *settings), index)
-    return {index: layers[index] for index in kinds.values()}
+        classes = ((type(module), weakref.ref(type(module).forward)) for module in (layer, attention))
+        own = [_own_forward(module) for module in (layer, attention)]
+        replaced = () if own == [None, None] else (index, *map(_remembered, own))
+        kinds.setdefault((backend, *classes, "q_norm" in attention._modules, *settings, *replaced), index)
+    return kinds
+
+
+def _own_forward(module: nn.Module) -> Callable[..., Any] | None:
+    """The forward that somebody has given to this module alone; None where it has its class's, compiled or not."""
+    forward = vars(module).get("forward")
+    if forward is None:
+        return None
+    forward = getattr(forward, "_torchdynamo_orig_callable", forward)
+    return None if forward == MethodType(type(module).forward, module) else forward
+
+
+def _remembered(forward: Callable[..., Any] | None) -> weakref.ref | None:
+    """What tells a forward from all others, also from later ones, without keeping it, and so its model, alive."""
+    if forward is None:
+        return None
+    return weakref.WeakMethod(forward) if isinstance(forward, MethodType) else weakref.ref(forward)
 
 
 class _Caught(Exception):

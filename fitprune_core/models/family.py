@@ -172,10 +172,21 @@ def family_of(config_or_model: Any) -> Family:
         classes = {one.__name__ for one in type(config_or_model).__mro__}
         if family is None or classes.isdisjoint(family.classes):
             known = " or ".join(family.classes) if family else f"one of type {', '.join(FAMILIES)}"
-            raise ValueError(f"the model is a {type(config_or_model).__name__}; it must be {known}")
+            raise ValueError(
+                f"the model is a {type(config_or_model).__name__}; it must be {known}{_way_out(config_or_model)}"
+            )
     if family is None:
         raise ValueError(f"the model is of type {shown(kind)}; only {', '.join(FAMILIES)} can be pruned")
     return family
+
+
+def _way_out(model: Any) -> str:
+    """What to give instead of an object that is wrapped around a model, in words that follow a refusal."""
+    if hasattr(model, "get_base_model"):  # peft's
+        return "; give its `get_base_model()`, and call the wrapper inside the block"
+    if type(model).__name__ in ("DataParallel", "DistributedDataParallel"):
+        return "; give its `.module`"
+    return ""
 
 
 def visual_mask(model_config: Any, input_ids: torch.Tensor) -> torch.Tensor:

@@ -9,6 +9,7 @@ from PIL import Image
 from transformers import BatchFeature, ProcessorMixin
 
 from fitprune_core.checks.words import shown
+from fitprune_core.models.pictures import check_picture
 
 _PARTS = "{% for part in message['content'] %}{% if part['type'] == 'image' %}{{ '<image>\n' }}{% else %}"
 
@@ -38,12 +39,19 @@ def build_inputs(processor: ProcessorMixin, image: Image.Image | None, question:
 
     The processor's chat template decides the format. Whatever the question holds is text: an "<image>" or "</s>" typed
     by a user is spelt out, never the token of that name. Without a picture (None) the prompt is text only. Tensors are
-    on the CPU: `inputs.to(model.device)` for another device.
+    on the CPU: `inputs.to(model.device)` for another device. Raises ValueError for what is no picture, or several, and
+    for a question that is no text.
     """
     if not isinstance(question, str):
         raise ValueError(f"the question must be a text, not {shown(question)}")
     content: list[dict[str, Any]] = [{"type": "text", "text": question}]
+    if isinstance(image, list | tuple):
+        raise ValueError(
+            f"the picture must be one PIL image, not a {type(image).__name__} of {len(image)}; a prompt of several "
+            "pictures is the processor's own: processor(images=..., text=...)"
+        )
     if image is not None:
+        check_picture(image)
         content.insert(0, {"type": "image", "image": image})
     inputs = processor.apply_chat_template(
         [{"role": "user", "content": content}],

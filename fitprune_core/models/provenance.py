@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable, Iterator
 
 import torch
 import transformers
@@ -12,11 +13,14 @@ from transformers import PreTrainedModel, ProcessorMixin
 from fitprune_core.models.family import family_of
 from fitprune_core.models.layout import image_aspect
 from fitprune_core.models.loading import model_name
+from fitprune_core.models.others_code import SHORT, bytes_of, code_digest, name_of, package_of
 
-# So many characters of a digest are enough to tell things apart that nobody made alike on purpose.
-SHORT = 16
 # Numbers of every weight that go into the digest as they are, beside the sum of all: a sum does not see their order.
 _NUMBERS = 16
+# Whose hooks and forwards belong to the model as it is, or to whoever observes it.
+_OF_ITSELF = {"transformers", "accelerate", "torch", "fitprune_core"}
+# Of what was put on a model so many are said in words; a digest stands for the others.
+_SAID = 3
 
 
 def provenance_of(model: PreTrainedModel, processor: ProcessorMixin) -> dict[str, str]:
@@ -36,11 +40,15 @@ def provenance_of(model: PreTrainedModel, processor: ProcessorMixin) -> dict[str
 
 
 def conditions_of(model: PreTrainedModel, processor: ProcessorMixin) -> dict[str, str]:
-    """All that decides what a model says to a prompt, but for rounding: its provenance, weights and processor."""
+    """All that decides what a model says to a prompt, but for rounding: its provenance, weights and processor.
+
+    Adapters, hooks and replaced forwards are said behind the digest of the weights, which alone do not decide then.
+    """
+    added = [*_adapters_of(model), *_summed_up("hooks", _hooks_of(model))]
     return {
         "model": model_name(model),
         **provenance_of(model, processor),
-        "weights": weights_digest(model),
+        "weights": " with ".join([weights_digest(model), ", ".join(added)]) if added else weights_digest(model),
         "processor": processor_digest(processor),
     }
 
@@ -58,12 +66,12 @@ def weights_digest(model: PreTrainedModel) -> str:
             continue
         flat = weight.detach().reshape(-1)
         digest.update(f"{name} {flat.dtype} {tuple(weight.shape)}".encode())
-        digest.update(_bytes_of(flat[:_NUMBERS]))
+        digest.update(bytes_of(flat[:_NUMBERS]))
         # A view of a part of another tensor may not begin where whole numbers of eight bytes do.
         octets = (flat if flat.storage_offset() == 0 else flat.clone()).view(torch.uint8)
         whole = octets.shape[0] // 8 * 8
         digest.update(str(int(octets[:whole].view(torch.int64).sum())).encode())
-        digest.update(_bytes_of(octets[whole:]))
+        digest.update(bytes_of(octets[whole:]))
     return digest.hexdigest()[:SHORT]
 
 
@@ -77,5 +85,45 @@ def processor_digest(processor: ProcessorMixin) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:SHORT]
 
 
-def _bytes_of(values: torch.Tensor) -> bytes:
-    return values.contiguous().view(torch.uint8).cpu().numpy().tobytes()
+def _adapters_of(model: PreTrainedModel) -> list[str]:
+    """How adapters (peft's) in a model are switched, at most a few words, each once; nothing where it has none.
+
+    Their weights are among the model's, whether they are in use or not.
+    """
+    states = []
+    for name, module in model.named_modules():
+        is_off = getattr(module, "disable_adapters", None)
+        if not isinstance(is_off, bool):  # a model has a method of this name
+            continue
+        chosen = getattr(module, "active_adapters", ())
+        scaling = getattr(module, "scaling", None)
+        of_chosen = [f"{scaling[each]:g}" for each in chosen if each in scaling] if isinstance(scaling, dict) else []
+        details = [f"scaled by {' and '.join(of_chosen)}"] if of_chosen else []
+        details += ["merged"] * bool(getattr(module, "merged", False)) + ["switched off"] * is_off
+        words = f"adapters {' and '.join(chosen)}"
+        states.append((name, f"{words} ({', '.join(details)})" if details else words))
+    kinds = {words for _, words in states}
+    return sorted(kinds) if len(kinds) <= 1 else _summed_up("adapters", [f"{name}: {words}" for name, words in states])
+
+
+def _hooks_of(model: PreTrainedModel) -> Iterator[str]:
+    """Where somebody has put a hook or a forward of their own on a model, what it is called, and its code."""
+    for name, module in model.named_modules():
+        own = vars(module).get("forward")
+        for kind, functions in (
+            ("hook", module._forward_pre_hooks.values()),
+            ("hook", module._forward_hooks.values()),
+            ("forward", [] if own is None else [own]),
+        ):
+            for function in functions:
+                if package_of(function) not in _OF_ITSELF:
+                    yield f"{kind} {name_of(function)} ({code_digest(function)}) on {name or 'the model'}"
+
+
+def _summed_up(what: str, several: Iterable[str]) -> list[str]:
+    """Some things in words, and a digest of all where there are more."""
+    several = list(several)
+    if len(several) > _SAID:
+        digest = hashlib.sha256("\n".join(several).encode()).hexdigest()[:SHORT]
+        return [*several[:_SAID], f"and {len(several) - _SAID} more {what} ({digest} in all)"]
+    return several

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import threading
-import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial, wraps
@@ -19,7 +18,8 @@ from fitprune_core.models.decoder import DecoderLayer, decoder_layers
 from fitprune_core.models.decoder_check import check_decoder
 from fitprune_core.models.exclusive import StandIn
 from fitprune_core.models.family import family_of, visual_mask
-from fitprune_core.pruning.generating import check_generation, refuse_continuous_batching, refuse_ended_cache
+from fitprune_core.pruning.caches import PrunedCaches
+from fitprune_core.pruning.generating import check_generation, refuse_continuous_batching
 from fitprune_core.pruning.layers import Call
 from fitprune_core.pruning.methods import Method
 from fitprune_core.pruning.paint import Paint
@@ -82,7 +82,7 @@ class Block:
         reads_tower = bool(self.drops) and method.scores_before == "tower"
         self.tower = TowerAttention(model) if reads_tower else None
         self.trace = PruningTrace()
-        self.of_cache: weakref.WeakKeyDictionary[Any, PrunedPrompt] = weakref.WeakKeyDictionary()
+        self.caches = PrunedCaches()
         self.generation: _Generation | None = None
         self.running: Call | None = None  # the call whose layers run
         self.coming: Call | None = None  # known already, from the head outside
@@ -118,8 +118,7 @@ class Block:
 
     def close(self) -> None:
         """The block ends, and with it the caches that it pruned."""
-        for cache in list(self.of_cache):
-            cache.update = refuse_ended_cache
+        self.caches.end()
 
     def replacements(self) -> Iterator[tuple[nn.Module, str, Any]]:
         """The instance attributes to replace: from the first layer that drops on, every layer has its own rows."""
@@ -294,7 +293,7 @@ class Block:
         elif not generation.has_begun:
             generation.has_begun, generation.ids, generation.is_visual = True, ids, is_visual
             generation.prompt = prompt
-        return Call(prompt, True, padding, trace, self.of_cache, self.model.config.text_config)
+        return Call(prompt, True, padding, trace, self.caches, self.model.config.text_config)
 
     def go_on(self, cache: Any, padding: torch.Tensor | None) -> Call:
         """A call on a cache that is filled: the prompt that filled it goes on."""
@@ -302,7 +301,7 @@ class Block:
         if not self.drops:
             return call
         lengths = [cache.get_seq_length(index) for index in (0, self.recipe.num_layers - 1)]
-        call.prompt = self.of_cache.get(cache)
+        call.prompt = self.caches.prompt_of(cache)
         if call.prompt is not None:
             check_padding(padding)
             call.prompt.check_cache(lengths[0], lengths[1], padding)
@@ -312,15 +311,13 @@ class Block:
 
     def plain_call(self, padding: torch.Tensor | None) -> Call:
         """A call that brings no prompt with an image."""
-        return Call(None, False, padding, self.trace, self.of_cache, self.model.config.text_config)
+        return Call(None, False, padding, self.trace, self.caches, self.model.config.text_config)
 
     def check_prompt(self, kwargs: dict[str, Any]) -> None:
-        """Refuse what a prompt that loses tokens cannot come with; let a cache be used anew that was emptied."""
+        """Refuse what a prompt that loses tokens cannot come with."""
         cache = kwargs.get("past_key_values")
         if getattr(cache, "is_compileable", False):
             raise ValueError("a static cache keeps every layer at one length; pruning needs the dynamic cache")
-        if cache is not None and vars(cache).get("update") is refuse_ended_cache:
-            del cache.update
         if self.model.training:
             check_decoder(self.model)
         check_padding(kwargs.get("attention_mask"))

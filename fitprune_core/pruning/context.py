@@ -54,9 +54,9 @@ def prune_visual_tokens(
     tokens that were kept; `trace.positions` says where they stood. `labels` and `logits_to_keep` speak of positions of
     the prompt as it was given. Hidden states and attentions have the rows of their layer.
 
-    A cache that was pruned lives in its block: a second turn on it works there, and is refused elsewhere. Without a
-    cache every step of `generate` drops what the first dropped; calls of one's own are new prompts. A compiled model
-    runs uncompiled inside the block.
+    A cache that was pruned lives in its block: a second turn on it works there, and is refused elsewhere, on a copy too
+    (but not on a new cache of its tensors, which nothing tells from others). Without a cache every step of `generate`
+    drops what the first dropped; calls of one's own are new prompts. A compiled model runs uncompiled inside the block.
 
     Raises ValueError, here or at the call that cannot work, for: a recipe of another depth; a decoder that is not
     known, attends in a window, is spread over devices, offloaded, or trains with gradient checkpointing; a model that
@@ -64,7 +64,8 @@ def prune_visual_tokens(
     cache, a cache that was pruned elsewhere, copied or cut into its prompt; what `generating.UNSUITED` lists;
     embeddings without placeholders; labels or logits of a token that was dropped; more tokens that must stay than a
     layer keeps; a mask that is not 2-D, or hides visual tokens; a drop before a model's last layer that adds features
-    of the picture to its visual tokens (Qwen3-VL's first layers); a method whose scores are not one number a token.
+    of the picture to its visual tokens (Qwen3-VL's first layers); a method whose scores are not one number a token
+    (NaN is none).
     """
     with pruned(model, recipe, find_method(method), paint=Paint.of(stay, go)) as trace:
         for warning in recipe.warnings_for(model_name(uncompiled(model))):

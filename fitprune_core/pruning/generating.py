@@ -60,14 +60,6 @@ def refuse_continuous_batching(original: Callable[..., Any], *args: Any, **kwarg
     raise ValueError("visual tokens cannot be pruned with continuous batching; use generate")
 
 
-def refuse_ended_cache(*args: Any, **kwargs: Any) -> NoReturn:
-    """Stands in for the `update` of a pruned cache when its block has ended."""
-    raise ValueError(
-        "this cache was pruned in a block that has ended, and it lives there: its layers are of unequal length; go on "
-        "with it inside its block, or begin with a new cache"
-    )
-
-
 def _may_lose_tokens(model: PreTrainedModel, given: Mapping[str, Any]) -> bool:
     """Whether the prompt may hold visual tokens, or a cache that held them."""
     ids = next((given[name] for name in ("inputs", "input_ids") if given.get(name) is not None), None)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from fitprune_core.models.decoder import DecoderLayer, attend
+from fitprune_core.pruning.caches import PrunedCaches
 from fitprune_core.pruning.prompt import PrunedPrompt, PruningTrace, take_rows
 from fitprune_core.pruning.shortened import report_whole_length
 
@@ -25,7 +26,7 @@ class Call:
         is_prefill: whether the call brings the prompt.
         padding: the 2-D attention mask of the whole sequence so far, or None.
         trace: where drops are noted.
-        of_cache: the prompt that filled each cache; a dropping layer enters it.
+        caches: those of the block; the first layer that drops adds the call's.
         text_config: the decoder's configuration.
         asked: `logits_to_keep`, where it is told in positions of a prompt that loses rows.
     """
@@ -34,7 +35,7 @@ class Call:
     is_prefill: bool
     padding: torch.Tensor | None
     trace: PruningTrace
-    of_cache: Any
+    caches: PrunedCaches
     text_config: Any
     asked: Any = 0
     masks: dict[int, Any] = field(default_factory=dict)  # by the id of the rows that arrive
@@ -57,7 +58,7 @@ class Call:
         if prompt.position_embeddings is None:
             prompt.position_embeddings = kwargs["position_embeddings"]
             if kwargs.get("past_key_values") is not None:
-                self.of_cache[kwargs["past_key_values"]] = prompt
+                self.caches.add(kwargs["past_key_values"], prompt)
         return self._dropping_layer(prompt, index, layer, hidden_states, kwargs)
 
     def _entering(self, prompt: PrunedPrompt, hidden_states: torch.Tensor, kwargs: dict[str, Any]) -> torch.Tensor:
@@ -65,7 +66,7 @@ class Call:
         prompt.position_embeddings, cache = kwargs["position_embeddings"], kwargs.get("past_key_values")
         kept_rows = prompt.drop_before(hidden_states, self.trace)
         if cache is not None:
-            self.of_cache[cache] = prompt
+            self.caches.add(cache, prompt)
             report_whole_length(cache, hidden_states.shape[1] - kept_rows.shape[1])
         return take_rows(hidden_states, kept_rows)
 

@@ -58,16 +58,15 @@ class Paint:
         """Raise ValueError where a picture has fewer tokens than that, or a layer keeps fewer than must stay."""
         last = max((*self.stay, *self.go), default=-1)
         if last >= num_visual_tokens:
-            raise ValueError(
-                f"visual token {shown(last)} was painted, but this picture has {num_visual_tokens}, from 0 up"
-            )
+            told = "must stay" if last in self.stay else "must go first"
+            raise ValueError(f"visual token {shown(last)} {told}, but this picture has {num_visual_tokens}, from 0 up")
         left = list(accumulate((drops.before, *drops.removed), operator.sub, initial=num_visual_tokens))[1:]
         layer = next((layer for layer, kept in enumerate(left) if kept < len(self.stay)), None)
         if layer is not None:
             where = f"layer {layer} leaves" if layer else "what enters layer 1 is"
             raise ValueError(
-                f"{len(self.stay)} visual tokens must stay, but {where} {left[layer]} at this budget; paint fewer, or "
-                "save less"
+                f"{len(self.stay)} visual tokens must stay, but {where} {left[layer]} at this budget; let fewer stay, "
+                "or save less"
             )
 
     def reorder(self, order: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:

@@ -11,7 +11,7 @@ from transformers.masking_utils import create_causal_mask
 
 from fitprune_core.models.decoder import Attended
 from fitprune_core.pruning.attention import LayerAttention, Rows, without_autocast
-from fitprune_core.pruning.methods import Candidates, Method
+from fitprune_core.pruning.methods import METHODS, Candidates, Method
 from fitprune_core.pruning.paint import UNPAINTED
 from fitprune_core.pruning.tower import TowerAttention
 from fitprune_core.recipes.schedules import Drops
@@ -248,6 +248,10 @@ class PrunedPrompt(Prompt):
             is_tensor = isinstance(found, torch.Tensor)
             kind = f"{found.dtype} of shape {tuple(found.shape)}" if is_tensor else type(found).__name__
             raise ValueError(f"{self.method.label} must give a tensor of {count} real numbers, one a token, not {kind}")
+        # A look at values waits for the device, so those of the library's own methods are trusted.
+        is_known = METHODS.get(self.method.name) is type(self.method)
+        if not is_known and (missing := int(found.isnan().sum())):
+            raise ValueError(f"{self.method.label} gave NaN for {missing} of {count} tokens; each needs a real number")
         return found
 
     def _go_on_with(self, layer: int, gone: torch.Tensor, staying: torch.Tensor, rows: int) -> torch.Tensor:

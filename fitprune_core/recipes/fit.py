@@ -135,7 +135,8 @@ class Fitter:
         provenance = getattr(statistics, "provenance", None) or {}
         where, self._image_aspect = provenance.get("source"), provenance.get("image_aspect")
         self._least_first_layer = _own_first_layer(provenance, statistics.model, statistics.geometry.num_layers)
-        self._source = f"attention statistics of {len(attention['self'])} samples" + (f" ({where})" if where else "")
+        count = len(attention["self"])
+        self._source = f"attention statistics of {count} sample{'s' * (count != 1)}" + (f" ({where})" if where else "")
         self.geometry = statistics.geometry
         self.model = statistics.model
         self.num_samples, self.num_layers, self.num_visual_tokens = attention["self"].shape

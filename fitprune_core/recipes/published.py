@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fitprune_core.checks.files import path_of
 from fitprune_core.cost.decoder import DecoderGeometry, visual_reduction
 from fitprune_core.recipes.budget import check_reachable, round_to_budget, saved_share
 from fitprune_core.recipes.recipe import PruningRecipe, check_share, same_checkpoint
@@ -25,7 +26,8 @@ def recipe_folder(model_name: str, recipes: str | os.PathLike = RECIPES) -> Path
 
     It is `recipes/<owner>/<name>` where that is there, else `recipes/<name>`, else that of another owner.
     """
-    folders = [path for depth in ("*", "*/*") for path in sorted(Path(recipes).glob(depth)) if path.is_dir()]
+    recipes = path_of(recipes, "recipes")
+    folders = [path for depth in ("*", "*/*") for path in sorted(recipes.glob(depth)) if path.is_dir()]
     found = [path for path in folders if same_checkpoint(path.name, model_name)]
     asked = str(model_name).casefold().rstrip("/").split("/")[-2:]
     own = (path for path in found if len(asked) == 2 and [path.parent.name.casefold(), path.name.casefold()] == asked)

@@ -15,6 +15,8 @@ from fitprune_core.recipes.recipe import PruningRecipe, same_checkpoint
 from fitprune_core.recipes.statistics import AttentionStatistics
 
 STATISTICS = "statistics.npz"
+# How the advice ends where a model has no recipes. A second budget of a command has no file of its own.
+OR_A_FILE = ", or name a recipe file"
 
 
 def statistics_path(model_name: str, recipes: str | os.PathLike = RECIPES) -> Path:
@@ -76,5 +78,5 @@ def recipe_source(
         return lambda reduction: interpolate_published(published, reduction, geometry)
     raise ValueError(
         f"there are no statistics of {model_name} in {Path(recipes)}; make {statistics_path(model_name, recipes)} "
-        "with `python -m fitprune_core calibrate`, or name a recipe file"
+        f"with `python -m fitprune_core calibrate`{OR_A_FILE}"
     )

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from fitprune_core.checks.words import cut, named
+from fitprune_core.models.pictures import check_picture
 from fitprune_core.run.orientation import orientation_of, turned
 
 # 8192 x 8192, about what phones make: Pillow holds 4 bytes of a pixel, so a copy takes 256 MB at most.
@@ -29,8 +30,7 @@ def load_rgb(image: Image.Image, name: str = "the picture") -> Image.Image:
     are scaled to 8 bits, and other wide greys (32-bit, floating point) from their darkest to their lightest value.
     name: what to call the picture in an error. Raises ValueError for one that is too large or too long and narrow.
     """
-    if not isinstance(image, Image.Image):
-        raise ValueError(f"{named(name)} must be a PIL image, not {type(image).__name__}")
+    check_picture(image, name)
     check_size(image, name)
     with damage_explained(name):
         image.load()

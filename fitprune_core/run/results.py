@@ -8,10 +8,9 @@ from typing import Any
 
 from fitprune_core.cost.request import RequestFlops
 from fitprune_core.models.layout import VisualLayout
+from fitprune_core.pruning.methods.base import ORIGINAL
 from fitprune_core.recipes.recipe import PruningRecipe
 from fitprune_core.run.timing import Paired
-
-ORIGINAL = "original"  # the method of an answer that comes from the model as it is
 
 CONVENTIONS = {
     "visual_gflops": "counted: the decoder's work on visual tokens alone, 1e9 FLOPs, 2 per multiply-add",

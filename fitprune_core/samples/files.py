@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fitprune_core.checks.files import check_plain_file
+from fitprune_core.checks.files import check_plain_file, path_of
 from fitprune_core.checks.words import cut, named, shown
 from fitprune_core.run.pixels import MAX_PIXELS
 from fitprune_core.run.questions import strip_image_marker
@@ -80,7 +80,7 @@ class SamplesFile:
         if not isinstance(samples, str | os.PathLike):
             raise ValueError(f"samples is {shown(samples)}; name a samples file")
         known = samples if isinstance(samples, cls) else cls(Path(samples))
-        return known if images is None else replace(known, images=Path(images))
+        return known if images is None else replace(known, images=path_of(images, "images"))
 
     def __fspath__(self) -> str:
         return os.fspath(self.path)

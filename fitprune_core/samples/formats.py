@@ -9,9 +9,8 @@ import csv
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
-from fitprune_core.checks.files import parse_json
 from fitprune_core.checks.words import named, shown
 
 # An entry is a question, an answer and some names; what is larger holds pictures, or is no samples file.
@@ -58,6 +57,14 @@ class _Misplaced(ValueError):
     """What is wrong, after the place where it is."""
 
 
+class _NoNumber(ValueError):
+    """A number of Python's that JSON has no word for."""
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise _NoNumber(f"it holds {name}, which is no JSON; write a number, a text in quotes, or null")
+
+
 def _first_character(file: TextIO) -> str:
     """The first character that is no white space; the file is then at its beginning again."""
     while (text := file.read(_CHUNK)) and not text.strip():
@@ -79,8 +86,10 @@ def _lines_of_json(file: TextIO) -> Iterator[tuple[str, Any]]:
     for where, line in _lines(file):
         if line.strip():
             try:
-                yield where, parse_json(line)
-            except ValueError as error:
+                yield where, json.loads(line, parse_constant=_refuse_constant)
+            except _NoNumber as error:
+                raise _Misplaced(f"{where}: {error}") from error
+            except (ValueError, RecursionError) as error:
                 spread = "; one object a line, or all of them in one array" if line.strip() in ("{", "[") else ""
                 raise _Misplaced(f"{where}: not a JSON object: {shown(line.strip())}{spread}") from error
 
@@ -113,7 +122,7 @@ def _rows(file: TextIO, columns: Sequence[str]) -> Iterator[tuple[str, Any]]:
 
 def _elements(file: TextIO) -> Iterator[tuple[str, Any]]:
     """The elements of a JSON array, of which one is in memory at a time."""
-    decoder, text, number = json.JSONDecoder(), _Window(file), 0
+    decoder, text, number = json.JSONDecoder(parse_constant=_refuse_constant), _Window(file), 0
     text.expect("[", "the first line")
     if text.peek() == "]":
         return
@@ -167,6 +176,8 @@ class _Window:
                 return value
             except RecursionError as error:
                 raise _Misplaced(f"{where}: its JSON is nested too deep to be read") from error
+            except _NoNumber as error:
+                raise _Misplaced(f"{where}: {error}") from error
             except ValueError as error:
                 if len(self._text) - self._at > LARGEST_ENTRY:
                     raise _Misplaced(

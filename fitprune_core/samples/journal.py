@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
+from fitprune_core.checks.files import place_of
 from fitprune_core.checks.words import cut, named
 from fitprune_core.samples.files import Sample
 from fitprune_core.samples.processes import Processes, part_path, part_paths
@@ -208,8 +209,9 @@ class Journal:
 
 
 def journal_path(out: Path) -> Path:
-    """The journal of an output, beside it."""
-    return out.with_name(f"{out.name}.journal")
+    """The journal of an output, beside it; of a link, beside the file that it leads to."""
+    place = place_of(out)
+    return place.with_name(f"{place.name}.journal")
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from filelock import FileLock, Timeout
 
+from fitprune_core.checks.files import place_of, writing_explained
 from fitprune_core.checks.program import FailedElsewhere
 
 # A process that is done waits this long for the others.
@@ -121,16 +122,19 @@ def sole_run(out: Path, processes: Processes) -> Iterator[None]:
     """Hold an output for the run of these processes, until the block ends or the main one dies.
 
     The processes of a launcher that was killed may live on, and would write to the same files as the run that goes on
-    with their work. Raises ValueError where another run holds it. Folders are made as needed.
+    with their work. Raises ValueError where another run holds it, by whatever name; OSError where nothing can be
+    written. Folders are made as needed.
     """
-    lock = FileLock(out.with_name(out.name + ".lock"), blocking=False)
+    place = place_of(out)
+    lock = FileLock(place.with_name(place.name + ".lock"), blocking=False)
 
     def hold() -> None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire()
-        except Timeout as error:
-            raise ValueError(f"another run is writing to {out}; wait for it, or name another file") from error
+        with writing_explained(out):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                lock.acquire()
+            except Timeout as error:
+                raise ValueError(f"another run is writing to {out}; wait for it, or name another file") from error
 
     processes.on_main(hold)
     try:
@@ -143,12 +147,14 @@ def sole_run(out: Path, processes: Processes) -> Iterator[None]:
 
 def part_path(out: Path, rank: int) -> Path:
     """The file beside `out` in which one process keeps what it has done so far."""
-    return out.with_name(f"{out.name}.partial-{rank}")
+    place = place_of(out)
+    return place.with_name(f"{place.name}.partial-{rank}")
 
 
 def part_paths(out: Path) -> list[Path]:
     """The files of that kind that are there, of this run or of one that was stopped, by their rank."""
-    pattern = re.compile(re.escape(out.name) + r"\.partial-(\d+)")
-    entries = out.parent.iterdir() if out.parent.is_dir() else ()
+    place = place_of(out)
+    pattern = re.compile(re.escape(place.name) + r"\.partial-(\d+)")
+    entries = place.parent.iterdir() if place.parent.is_dir() else ()
     ranks = sorted(int(match[1]) for path in entries if (match := pattern.fullmatch(path.name)))
     return [part_path(out, rank) for rank in ranks]

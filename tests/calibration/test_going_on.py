@@ -199,7 +199,10 @@ class TestGoingOn:
     def test_finished_statistics_of_something_else_are_not_written_over(self, tiny, tiny_next, samples, out, stopping):
         calibrate(*tiny, samples, out)
         there, calls = out.read_bytes(), stopping(None)
+        steered, processor = tiny_llava()
+        steered.get_decoder().layers[1].register_forward_hook(lambda module, args, output: output * 3)
         for other, words in (
+            ((steered, processor), r"weights [0-9a-f]+, not [0-9a-f]+ with hook \S+<lambda> .* on model\..*layers\.1"),
             (tiny_next, "model LlavaForConditionalGeneration, not LlavaNextForConditionalGeneration"),
             (tiny_llava(seed=1), "weights [0-9a-f]+, not [0-9a-f]+"),
         ):

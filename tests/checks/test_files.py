@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import stat
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,8 @@ from fitprune_core.checks.files import (
     check_output,
     check_plain_file,
     parse_json,
+    path_of,
+    place_of,
     read_json,
     write_whole,
     written_whole,
@@ -70,6 +73,48 @@ def test_a_file_is_for_others_to_read_as_any_other_is(tmp_path):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize("target", ["a.txt", "away/a.txt"])
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_link_is_written_through(tmp_path, target, is_there):
+    """What else leads to the file reads the new one; beside the link nothing is left."""
+    (tmp_path / "links").mkdir()
+    link, file = tmp_path / "links" / "link.txt", tmp_path / target
+    (tmp_path / "links" / "other.txt").symlink_to(link)
+    link.symlink_to(file)
+    if is_there:
+        write_whole(file, "old")
+    write_whole(tmp_path / "links" / "other.txt", "new")
+    assert link.is_symlink() and file.read_text() == "new" and not file.is_symlink()
+    assert sorted(each.name for each in link.parent.iterdir()) == ["link.txt", "other.txt"]
+    assert place_of(link) == place_of(tmp_path / "links" / "other.txt") == place_of(file)
+
+
+def test_what_cannot_be_written_is_named_as_it_was_given(tmp_path):
+    (tmp_path / "a").write_text("no folder")
+    (tmp_path / "link").symlink_to(tmp_path / "a" / "b")
+    for path, words in (
+        ("/proc/x.json", "No such file or directory"),
+        (tmp_path / "a" / "b.txt", "Not a directory|File exists"),
+        (tmp_path / "link", "Not a directory|File exists"),
+    ):
+        with pytest.raises(OSError) as raised:
+            write_whole(path, "new")
+        assert re.fullmatch(rf"cannot write {path}: ({words})", str(raised.value))
+    with pytest.raises(OSError, match="^the body's own$"), written_whole(tmp_path / "b"):
+        raise OSError("the body's own")
+
+
+@pytest.mark.parametrize("given", [None, {"a": 1}, 3, b"a.json", ["a.json"]])
+def test_what_is_no_path_is_refused(given):
+    """A number is no file either, though the system would take it for one that is open."""
+    for reads, words in ((check_plain_file, "recipe"), (read_json, "recipe"), (path_of, "recipe")):
+        with pytest.raises(ValueError, match=f"^{words} is {re.escape(repr(given))}; give a path$"):
+            reads(given, words)
+    for writes in (check_output, check_export, lambda path: write_whole(path, "new")):
+        with pytest.raises(ValueError, match=f"^the file to write is {re.escape(repr(given))}; give a path$"):
+            writes(given)
 
 
 def test_only_plain_files_are_read(tmp_path, odd_places):

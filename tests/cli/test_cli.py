@@ -72,7 +72,7 @@ def test_a_sample_without_its_picture_is_reported_and_left_out(place, tiny_folde
     (record,) = caplog.records
     report = f"left out sample 1 ({samples}, line 2): there is no file {tmp_path / 'gone.png'}"
     assert record.getMessage() == report
-    assert capsys.readouterr().out == f"{out}: 1 samples (1 left out), 36 visual tokens each\n"
+    assert capsys.readouterr().out == f"{out}: 1 sample (1 left out), 36 visual tokens each\n"
 
 
 @pytest.mark.parametrize("command", ["calibrate", "evaluate"])

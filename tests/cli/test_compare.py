@@ -91,6 +91,17 @@ def test_a_share_for_no_way_is_refused(compare, capsys):
     assert "--against-reduction 0.4 goes with --against, which is original" in complaint(capsys)
 
 
+def test_a_second_budget_that_cannot_be_is_refused_by_its_option(compare, capsys, place, tmp_path):
+    """A recipe file is named already, and there is none to name for the first way."""
+    options = {"reduction": None, "recipe": place / "recipe.json", "against": "fitprune", "recipes": tmp_path}
+    assert compare(**options, against_reduction=0.3) == 2
+    words = complaint(capsys)
+    assert "--against-reduction 0.3: there are no statistics of " in words
+    assert words.endswith("statistics.npz with `python -m fitprune_core calibrate`\n")
+    assert compare(recipes=tmp_path) == 2
+    assert complaint(capsys).endswith("calibrate`, or name a recipe file\n")
+
+
 @pytest.mark.slow
 def test_compare_takes_another_first_way(compare, capsys):
     assert compare(against="random:seed=2", json=True) == 0
@@ -148,7 +159,7 @@ def test_nothing_is_pruned_at_zero(compare, capsys):
         ({"method": "guess"}, "guess"),
         ({"against": "guess"}, "guess"),
         ({"stay": "x"}, "'x' is not the number of a visual token"),
-        ({"go": "5000"}, "visual token 5000 was painted"),
+        ({"go": "5000"}, "visual token 5000 must go first"),
         ({"against_reduction": "2"}, "not including, 1"),
         ({"max_new_tokens": "0"}, "'0' is not a whole number from 1 up"),
         ({"device": "toaster"}, "toaster"),

@@ -10,9 +10,10 @@ import pytest
 from fitprune_core.evaluation import evaluation
 from fitprune_core.evaluation.evaluation import evaluate
 from fitprune_core.models.processors import set_image_aspect
+from fitprune_core.pruning.methods import Method
 from fitprune_core.run.results import ORIGINAL
 from fitprune_core.samples.journal import journal_path
-from fitprune_core.samples.processes import part_paths
+from fitprune_core.samples.processes import Processes, part_paths, sole_run
 from tests.evaluation.rows import rows_of
 from tests.shares import Share, Stopped
 from tests.tiny import random_picture, tiny_llava
@@ -99,6 +100,27 @@ class TestGoingOn:
         assert len(rows_of(tmp_path)) == 3
 
 
+def test_two_names_of_one_file_share_its_answers(run, tiny, samples, recipe_for, tmp_path, monkeypatch):
+    run((0.6,), methods=("fitprune",))
+    link, file = tmp_path / "links" / "mine.csv", tmp_path / "out" / "results.csv"
+    link.parent.mkdir()
+    link.symlink_to(file)
+    before = file.read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr(evaluation, "answer", lambda *args, **kwargs: pytest.fail("it was answered before"))
+        evaluate(*tiny, samples, 0.6, recipe_for, link, max_new_tokens=3)
+    assert file.read_bytes() == before and [each.name for each in link.parent.iterdir()] == ["mine.csv"]
+    with sole_run(file, Processes()), pytest.raises(ValueError, match=r"another run is writing to .*mine\.csv; wait"):
+        evaluate(*tiny, samples, 0.6, recipe_for, link, max_new_tokens=3)
+    assert link.is_symlink() and {each.name for each in file.parent.iterdir()} == {file.name, f"{file.name}.journal"}
+
+
+@pytest.mark.parametrize("given", [None, 3])
+def test_an_output_that_is_no_path_is_refused(tiny, samples, recipe_for, given):
+    with pytest.raises(ValueError, match=f"out is {given}; give a path"):
+        evaluate(*tiny, samples, 0.6, recipe_for, given)
+
+
 class TestOtherConditions:
     """Old answers are not given for what is new: whatever decides an answer is looked at, and what differs is named."""
 
@@ -148,6 +170,36 @@ class TestOtherConditions:
         again("was begun with max_new_tokens 3, not 4", max_new_tokens=4)
         heavier = replace(recipe_for(0.6), removed=(0, 0, 0, 30))
         again(r"was begun with recipe of fitprune at 0\.6 .* of 36, not 0 0 0 30 of 36", recipes=lambda _: heavier)
+
+    def test_of_a_hook(self, run, again, tmp_path):
+        """Steering changes every answer, and no weight; whether it comes or goes."""
+        run((0.6,), methods=("fitprune",))
+        model, processor = tiny_llava()
+        model.get_decoder().layers[1].register_forward_hook(lambda module, args, output: output * 3)
+        hook = r"[0-9a-f]{16} with hook \S+<lambda> \([0-9a-f]{16}\) on model\.language_model\.layers\.1"
+        again(rf"was begun with weights [0-9a-f]{{16}}, not {hook}", model=(model, processor))
+
+    @pytest.mark.slow
+    def test_of_a_hook_that_is_gone(self, samples, recipe_for, again, tmp_path):
+        model, processor = tiny_llava()
+        model.get_decoder().layers[1].register_forward_hook(lambda module, args, output: output * 3)
+        evaluate(model, processor, samples, 0.6, recipe_for, tmp_path / "out" / "results.csv", max_new_tokens=3)
+        again(r"was begun with weights \S+ with hook .*layers\.1, not [0-9a-f]{16}; ")
+
+    def test_of_a_method_of_ones_own(self, run, again):
+        def mine(sign):
+            class Mine(Method):
+                name, scores = "mine", "none"
+
+                def importance(self, attention, candidates):
+                    return sign * candidates.tokens.float()
+
+            return Mine
+
+        run((0.6,), methods=(mine(1), "fitprune"))
+        run((0.6,), methods=(mine(1), "fitprune"))
+        code = r"Mine \(code [0-9a-f]{16}\)"
+        again(rf"was begun with class of method mine {code}, not {code}", methods=("fitprune", mine(-1)))
 
     @pytest.mark.slow
     @pytest.mark.parametrize("what", ["picture", "question"])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
+from functools import partial, wraps
 
 import pytest
 import torch
@@ -124,6 +127,24 @@ def test_a_norm_over_all_heads_at_once_is_refused():
         check_decoder(model)
 
 
+@pytest.mark.parametrize("part", ["layer", "self_attn", "mlp"])
+def test_a_part_that_is_compiled_by_itself_is_refused_with_the_way_that_works(part):
+    model, _ = tiny_llava()
+    layers = decoder_layers(model)
+    if part == "layer":
+        layers[2] = torch.compile(layers[2], backend="eager")
+    else:
+        setattr(layers[2], part, torch.compile(getattr(layers[2], part), backend="eager"))
+    words = rf"layer 3 .* compiled by itself, torch.compile\({part}\); .* in its place instead, {part}\.compile\(\)$"
+    with pytest.raises(ValueError, match=words):
+        check_decoder(model)
+    model, _ = tiny_llava()
+    for layer in decoder_layers(model):
+        (layer if part == "layer" else getattr(layer, part)).compile(backend="eager")
+    with prune_visual_tokens(model, recipe_of()):
+        pass
+
+
 def test_another_setting_is_refused_by_its_name():
     model, _ = tiny_llava()
     decoder_layers(model)[2].self_attn.attn_logit_softcapping = 50.0
@@ -136,6 +157,103 @@ def test_another_setting_is_refused_by_its_name():
 def test_rounding_is_no_difference(dtype, attention):
     model, _ = tiny_llava(attention=attention, num_key_value_heads=2)
     check_decoder(model.to(dtype))
+
+
+def silent(attention):
+    """The forward of an attention that says nothing."""
+
+    def forward(*args, own=attention.forward, **kwargs):
+        output, weights = own(*args, **kwargs)
+        return output * 0, weights
+
+    return forward
+
+
+def louder(layer):
+    """The forward of a layer that says three times as much."""
+    own = layer.forward
+    return lambda *args, **kwargs: own(*args, **kwargs) * 3
+
+
+@pytest.mark.parametrize("is_known", [False, True], ids=["new", "seen before"])
+@pytest.mark.parametrize("index", [0, 2])
+@pytest.mark.parametrize("part", ["attention", "layer"])
+def test_a_forward_that_was_replaced_is_refused_on_whatever_layer_and_whenever(part, index, is_known):
+    """It would be passed over where that layer drops."""
+    model, _ = tiny_llava()
+    if is_known:
+        check_decoder(model)
+    layer = decoder_layers(model)[index]
+    if part == "attention":
+        layer.self_attn.forward = silent(layer.self_attn)
+    else:
+        layer.forward = louder(layer)
+    words = f"layer {index + 1} .* computes something else .* its forward was replaced, or its attention's: .* a hook"
+    with pytest.raises(ValueError, match=words), prune_visual_tokens(model, recipe_of()):
+        pass
+    del (layer.self_attn if part == "attention" else layer).forward
+    check_decoder(model)
+
+
+def test_a_class_that_was_changed_after_the_first_block_is_refused():
+    model, _ = tiny_llava()
+    check_decoder(model)
+    attention = decoder_layers(model)[2].self_attn
+
+    class Silent(type(attention)):
+        def forward(self, *args, **kwargs):
+            output, weights = super().forward(*args, **kwargs)
+            return output * 0, weights
+
+    attention.__class__ = Silent
+    with pytest.raises(ValueError, match="layer 3 .* computes something else than Llama's with the same parts .*\\)$"):
+        check_decoder(model)
+
+
+def test_one_forward_on_two_layers_is_tried_on_both():
+    """That of layer 2 on layer 3 computes with the weights of layer 2."""
+    model, _ = tiny_llava()
+    layers = decoder_layers(model)
+    layers[1].forward = forward = layers[1].forward
+    check_decoder(model)
+    layers[2].forward = forward
+    with pytest.raises(ValueError, match="layer 3 .* computes something else"):
+        check_decoder(model)
+
+
+@pytest.mark.parametrize("way", ["wrapped", "accelerate", "compiled"])
+def test_a_forward_that_computes_the_same_is_tried_once(way, monkeypatch):
+    model, processor = tiny_llava()
+    inputs = build_inputs(processor, random_picture(), "What?")
+    with torch.no_grad(), prune_visual_tokens(model, recipe_of()):
+        expected = model(**inputs).logits
+    for module in (module for layer in decoder_layers(model) for module in (layer, layer.self_attn)):
+        if way == "accelerate":
+            hooks = pytest.importorskip("accelerate.hooks")
+            hooks.add_hook_to_module(module, hooks.ModelHook())
+        elif way == "compiled":
+            module.forward = torch.compile(module.forward, backend="eager")
+        else:
+            module.forward = wraps(module.forward)(partial(module.forward))
+    looks, look = [], decoder_check._probe
+    monkeypatch.setattr(decoder_check, "_probe", lambda *args: looks.append(args) or look(*args))
+    for _ in range(3):
+        with torch.no_grad(), prune_visual_tokens(model, recipe_of()):
+            assert torch.equal(model(**inputs).logits, expected)
+    assert len(looks) == (0 if way == "compiled" else 1)
+
+
+def test_what_is_remembered_of_a_forward_keeps_no_model_alive():
+    model, _ = tiny_llava()
+    decoder_layers(model)[2].forward = partial(type(decoder_layers(model)[2]).forward, decoder_layers(model)[2])
+    decoder_layers(model)[1].self_attn.forward = lambda *args, own=model, **kwargs: type(
+        own.get_decoder().layers[1].self_attn
+    ).forward(own.get_decoder().layers[1].self_attn, *args, **kwargs)
+    check_decoder(model)
+    seen = weakref.ref(model)
+    del model
+    gc.collect()
+    assert seen() is None
 
 
 def test_looking_leaves_no_trace_and_disturbs_nobody():
@@ -156,7 +274,7 @@ def test_a_model_in_use_is_not_looked_into_meanwhile(monkeypatch):
     """The hooks of the look would end the run of another thread, which holds the model."""
     model, _ = tiny_llava()
     looked, waiting = [], threading.Event()
-    monkeypatch.setattr(decoder_check, "_probe", looked.append)
+    monkeypatch.setattr(decoder_check, "_probe", lambda model, kinds: looked.append(model))
     monkeypatch.setattr(
         turns._Turns, "take", lambda self, block, take=turns._Turns.take: waiting.set() or take(self, block)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -44,6 +45,42 @@ def test_strangers_are_refused_with_the_known_types():
     part.config = model.config
     with pytest.raises(ValueError, match="is a LlamaForCausalLM; it must be LlavaForConditionalGeneration"):
         family_of(part)
+
+
+def test_what_is_wrapped_around_a_model_is_refused_with_what_to_give_instead():
+    model, _ = tiny_llava()
+
+    class PeftModel(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.config = model.config
+
+        def get_base_model(self):
+            return model
+
+    words = (
+        r"the model is a PeftModel; it must be LlavaFor\S+; give its `get_base_model\(\)`, and call the wrapper inside"
+    )
+    with pytest.raises(ValueError, match=words):
+        family_of(PeftModel())
+    with pytest.raises(ValueError, match=r"the model is a DataParallel; it must be .*; give its `\.module`$"):
+        family_of(torch.nn.DataParallel(model))
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (2 * [random_picture()], r"one PIL image, not a list of 2; .*: processor\(images=\.\.\., text=\.\.\.\)"),
+        ((random_picture(),), "one PIL image, not a tuple of 1"),
+        ("no/picture.png", "must be a PIL image, not str; open_picture reads a file"),
+        (Path("picture.png"), "must be a PIL image, not PosixPath; open_picture reads a file"),
+        (b"GIF89a", "must be a PIL image, not bytes$"),
+        (torch.zeros(3, 8, 8), "must be a PIL image, not Tensor$"),
+    ],
+)
+def test_a_prompt_is_of_one_picture_that_is_open(given, words):
+    with pytest.raises(ValueError, match=f"^the picture must be .*{words.removeprefix('must be ')}"):
+        build_inputs(tiny_llava()[1], given, "Why?")
 
 
 def test_a_picture_is_what_decides_the_towers_work():

@@ -1,6 +1,7 @@
 """Every way to generate: right, or refused with a sentence, however it is asked for."""
 
 import copy
+import weakref
 
 import pytest
 import torch
@@ -263,6 +264,39 @@ def test_a_pruned_cache_ends_with_its_block(tiny, inputs):
     with prune_visual_tokens(model, recipe_of()):
         again = model.generate(**inputs, **GREEDY, past_key_values=cache)
     assert torch.equal(again.sequences, first.sequences)
+
+
+@pytest.mark.parametrize("method", ["fitprune", "random:schedule=before"])
+@pytest.mark.parametrize("make", [copy.copy, copy.deepcopy])
+def test_a_copy_of_a_pruned_cache_ends_with_the_block_too(tiny, inputs, make, method):
+    model, _ = tiny
+    word, cache = torch.tensor([[70]]), DynamicCache()
+    with prune_visual_tokens(model, recipe_of(), method=method):
+        model(**inputs, past_key_values=cache)
+        within = make(cache)
+    for copied in (within, make(within), make(cache)):
+        with pytest.raises(ValueError, match="pruned in a block that has ended"):
+            model(input_ids=word, past_key_values=copied)
+    assert [layer.keys.shape[2] for layer in within.layers] == [layer.keys.shape[2] for layer in cache.layers]
+
+
+def test_a_pruned_cache_that_was_emptied_is_a_new_one(tiny, inputs):
+    model, _ = tiny
+    cache = DynamicCache()
+    with prune_visual_tokens(model, recipe_of()):
+        model(**inputs, past_key_values=cache)
+    cache.reset()
+    assert torch.equal(model(**inputs, past_key_values=cache).logits, model(**inputs).logits)
+
+
+def test_a_pruned_cache_goes_with_the_last_who_holds_it(tiny, inputs):
+    """Without waiting for the collector of garbage: it may hold gigabytes on a device."""
+    model, _ = tiny
+    with torch.no_grad(), prune_visual_tokens(model, recipe_of()):
+        cache = model(**inputs, use_cache=True).past_key_values
+        held = weakref.ref(cache)
+        del cache
+        assert held() is None
 
 
 def test_a_pruned_cache_that_was_copied_cut_or_repeated_is_refused(tiny, inputs):

@@ -132,7 +132,7 @@ def test_a_method_of_ones_own_is_followed_where_it_drops_before_its_recipe(tiny,
 
 
 class Reversed(FitPrune):
-    """A method under a name that another one has."""
+    """A method under the name that its base class has."""
 
     def importance(self, attention, candidates):
         return -super().importance(attention, candidates)
@@ -140,8 +140,9 @@ class Reversed(FitPrune):
 
 def test_two_methods_may_not_share_a_label():
     assert list(find_methods(["fitprune", FitPrune(), "random", Random(1)])) == ["fitprune", "random", "random(seed=1)"]
-    with pytest.raises(ValueError, match="two methods are called fitprune, FitPrune and Reversed"):
-        find_methods(["fitprune", Reversed()])
+    one, other = (method_that_finds(lambda candidates: candidates.tokens, name="mine") for _ in range(2))
+    with pytest.raises(ValueError, match="two methods are called mine, Own and Own; give one a name of its own"):
+        find_methods([one, other()])
 
 
 def method_that_finds(found, **attributes):
@@ -155,6 +156,9 @@ def method_that_finds(found, **attributes):
     [
         ({"name": None}, "Own has no name"),
         ({"scores": None}, "Own has no scores"),
+        ({"name": "original"}, "Own is called original, as the model as it is; give the class another name"),
+        ({"name": "fitprune"}, "Own is called fitprune, as the library's own FitPrune; give the class another name"),
+        ({"name": "random(seed=1)"}, r"Own is called random\(seed=1\), as the library's own Random"),
         ({"importance": None}, "Own says nothing of importance"),
         ({"__init__": lambda self, k: None}, "option k of Own has no default"),
         ({"__init__": lambda self, k=1: None}, "Own keeps its option k under another name"),
@@ -165,6 +169,12 @@ def test_a_method_that_lacks_what_others_rely_on_is_refused(tiny, attributes, me
         find_methods([method_that_finds(lambda candidates: candidates.tokens, **attributes)])
 
 
+@pytest.mark.parametrize("given", [Reversed, Reversed(), Reversed(schedule="one-shot")])
+def test_a_class_that_inherits_the_name_of_a_method_is_refused(given):
+    with pytest.raises(ValueError, match="Reversed is called fitprune, as the library's own FitPrune"):
+        find_method(given)
+
+
 @pytest.mark.parametrize(
     ("found", "message"),
     [
@@ -173,11 +183,29 @@ def test_a_method_that_lacks_what_others_rely_on_is_refused(tiny, attributes, me
         (lambda candidates: candidates.tokens[:, None], r"of shape \(\d+, 1\)"),
         (lambda candidates: candidates.tokens.to(torch.complex64), "torch.complex64"),
         (lambda candidates: candidates.tokens.tolist(), "not list"),
+        (lambda candidates: (candidates.tokens - 3.0).sqrt(), r"own gave NaN for 3 of 36 tokens; each needs a real"),
     ],
 )
 def test_scores_that_are_no_ranking_are_refused(tiny, inputs, found, message):
     own = method_that_finds(found)()
     with prune_visual_tokens(tiny[0], recipe_of(), method=own), pytest.raises(ValueError, match=message):
+        tiny[0](**inputs)
+
+
+def test_nan_before_the_decoder_is_refused_and_infinity_is_a_number(tiny, inputs):
+    attributes = {
+        "drops": lambda *_: Drops(4, (0, 0, 0, 0)),
+        "importance_before": lambda self, features, candidates: candidates.tokens.float().log() - self.shift,
+    }
+    own = method_that_finds(None, **attributes, shift=0.0)
+    with torch.no_grad(), prune_visual_tokens(tiny[0], recipe_of(), method=own) as trace:
+        tiny[0](**inputs)
+    assert trace.dropped_before.tolist() == [0, 1, 2, 3]  # the first has minus infinity
+    own = method_that_finds(None, **attributes, shift=-torch.inf)
+    with (
+        prune_visual_tokens(tiny[0], recipe_of(), method=own),
+        pytest.raises(ValueError, match="own gave NaN for 1 of 36"),
+    ):
         tiny[0](**inputs)
 
 

@@ -101,7 +101,8 @@ def test_a_comparison_says_what_was_painted_and_costs_the_same(tiny):
     ("paint", "words"),
     [
         ({"stay": range(17)}, "17 visual tokens must stay, but layer 4 leaves 16"),
-        ({"stay": [36]}, "visual token 36 was painted, but this picture has 36"),
+        ({"stay": [36]}, "visual token 36 must stay, but this picture has 36, from 0 up"),
+        ({"go": [36], "stay": [3]}, "visual token 36 must go first, but this picture has 36"),
         ({"go": [-1]}, "go holds visual token -1"),
         ({"stay": [1, 2], "go": [2]}, "visual token 2 must both stay and go"),
         ({"stay": ["a"]}, "stay is a list of visual tokens"),

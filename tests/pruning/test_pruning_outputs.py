@@ -254,6 +254,8 @@ def test_scores_are_computed_only_where_tokens_go(tiny, inputs):
     calls = []
 
     class Watched(METHODS["fitprune"]):
+        name = "watched"
+
         def importance(self, attention, candidates):
             calls.append(candidates)
             return super().importance(attention, candidates)

@@ -158,6 +158,8 @@ def test_autocast_does_not_reach_the_scores(fresh):
     seen = []
 
     class Watching(METHODS["fitprune"]):
+        name = "watching"
+
         def importance(self, attention, candidates):
             scores = super().importance(attention, candidates)
             with torch.autocast("cpu", enabled=False):

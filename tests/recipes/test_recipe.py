@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from itertools import accumulate
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 
 from fitprune_core.cost.decoder import DecoderGeometry, visual_reduction
 from fitprune_core.recipes.recipe import PruningRecipe, check_share, same_checkpoint
+from fitprune_core.recipes.statistics import AttentionStatistics
+from fitprune_core.recipes.store import recipe_for
 
 GEOMETRY = DecoderGeometry(4, 64, 160, 64, 64, 100)
 
@@ -132,6 +135,16 @@ class TestFile:
         (tmp_path / "bad.json").write_text(text)
         with pytest.raises(ValueError, match=r"bad\.json is not a recipe: it has neither schema nor removed"):
             PruningRecipe.load(tmp_path / "bad.json")
+
+    @pytest.mark.parametrize("given", [{"a": 1}, None, 3])
+    def test_what_is_no_path_is_refused(self, given):
+        words = re.escape(f"recipe is {given}; give a path")
+        with pytest.raises(ValueError, match=words):
+            PruningRecipe.load(given)
+        with pytest.raises(ValueError, match=words.replace("recipe", "statistics")):
+            AttentionStatistics.load(given)
+        with pytest.raises(ValueError, match=words.replace("recipe", "recipes")):
+            recipe_for("mini-llava", 0.5, recipes=given)
 
     def test_a_file_that_is_not_there(self, tmp_path):
         with pytest.raises(ValueError, match=r"cannot read recipe .*absent\.json: No such file"):

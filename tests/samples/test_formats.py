@@ -101,6 +101,8 @@ def test_an_array_of_plain_objects(tmp_path):
         ("[", "entry 1: not a JSON object: ''"),
         ("[]", "holds no sample"),
         ("[1]", "entry 1: not a JSON object: '1]'"),
+        ('[{"id": NaN, "image": "', "entry 1: it holds NaN, which is no JSON; write a number, a text in quotes"),
+        (json.dumps(ONE | {"id": "NaN"}) + '\n{"id": -Infinity}', "line 2: it holds -Infinity, which is no JSON"),
         ("[null, {}]", "entry 1: not a JSON object: 'null, "),
         ("[{}]", "entry 1: there is no id"),
         ('[{"id": 1', "entry 1: not a JSON object: "),

@@ -16,6 +16,9 @@ from fitprune_core.pruning.attention import LayerAttention
 from fitprune_core.recipes.recipe import PruningRecipe
 from fitprune_core.recipes.schedules import Drops, drops_by
 
+# What results call the model as it is; no method may be called so.
+ORIGINAL = "original"
+
 
 @dataclass(frozen=True)
 class Candidates:
@@ -54,7 +57,7 @@ class Method(ABC):
     told apart.
 
     Attributes:
-        name: what users call it.
+        name: what users call it; neither "original" nor the name of another in `METHODS`, whose results it would have.
         paper: where it comes from, "arXiv 2409.10197"; empty for a baseline.
         scores: the attention it reads in a layer that drops, in the words of `cost.request.request_flops`: "both",
             "self", "cross", "last" (one query) or "none".
@@ -126,13 +129,24 @@ class Method(ABC):
         """Importance of each candidate, (count,), on the device of `attention`: the least important are dropped."""
 
 
-def check_method(kind: type[Method]) -> None:
-    """Raise ValueError for a class of methods that lacks what others rely on: names, and options that have defaults."""
+def check_method(kind: type[Method], known: Mapping[str, type[Method]] = MappingProxyType({})) -> None:
+    """Raise ValueError for a class of methods that lacks what others rely on: a name that nothing else has, and options
+    that have defaults. known: the methods that have their names already.
+    """
     if inspect.isabstract(kind):
         raise ValueError(f"{kind.__name__} says nothing of importance, so it ranks nothing; write that method")
     for attribute in ("name", "scores"):
         if not isinstance(getattr(kind, attribute, None), str):
             raise ValueError(f"{kind.__name__} has no {attribute}; give the class one, a text (see Method)")
+    if kind.name == ORIGINAL:
+        raise ValueError(f"{kind.__name__} is called {ORIGINAL}, as the model as it is; give the class another name")
+    # A label is a name with options in brackets.
+    namesake = known.get(kind.name.partition("(")[0], kind)
+    if namesake is not kind:
+        raise ValueError(
+            f"{kind.__name__} is called {kind.name}, as the library's own {namesake.__name__}; give the class another "
+            "name, by which its results are told apart"
+        )
     for option, default in option_defaults(kind).items():
         if default is inspect.Parameter.empty:
             raise ValueError(f"option {option} of {kind.__name__} has no default; give it one")

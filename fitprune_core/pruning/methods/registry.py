@@ -32,10 +32,10 @@ def find_method(method: str | Method | type[Method]) -> Method:
     methods, or the options that there are, for what is none; and what the method says of a value that cannot be.
     """
     if isinstance(method, Method):
-        check_method(type(method))
+        check_method(type(method), METHODS)
         return method
     if isinstance(method, type) and issubclass(method, Method):
-        check_method(method)
+        check_method(method, METHODS)
         return method()
     if not isinstance(method, str):
         raise ValueError(f"method is {shown(method)}; give the name of one, with its options, or a Method")
