@@ -22,7 +22,7 @@ from app.parts.notice import Message, Notice
 from app.parts.sides import Chosen
 from app.runs import CALIBRATE, Run, Runs
 from app.sides import Sides
-from app.words import sentence
+from app.words import counted, sentence
 from fitprune_core import METHODS, RECIPES, AttentionStatistics, PruningRecipe, fit_recipe
 from fitprune_core.recipes.published import published_recipes
 from fitprune_core.run.results import ORIGINAL
@@ -110,7 +110,8 @@ class RecipesPage(RunPage):
         """The recipe of a run's statistics, drawn beside the others."""
         (own,) = held
         curve = _fitted(run)
-        done = f"Fitted from {run.total:,} samples: it saves {100 * curve.achieved:.1f} % of visual FLOPs."
+        seen = counted(curve.recipe.num_samples or 0, "sample")
+        done = f"Fitted from {seen}: it saves {100 * curve.achieved:.1f} % of visual FLOPs."
         return self._with(own, curve, f"fitted on {run.plan.title}", done)
 
     def open_recipe(self, event: gr.EventData, own: list[dict[str, Any]], compare: ComparePage) -> dict:

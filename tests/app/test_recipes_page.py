@@ -199,6 +199,9 @@ def test_a_run_that_the_end_of_a_server_cut_short_goes_on_and_its_recipe_is_draw
     page.runs = Runs(page.engine, page.runs.folder)
     assert page.go_on(token, [])["timer"].active
     again = finished(page, {"token": token})
+    page.runs = Runs(page.engine, page.runs.folder)
+    assert page.go_on(token, [])["notice"].text == again["notice"].text == first["notice"].text
+    assert "Fitted from 3 samples" in first["notice"].text
     assert recipe_of(again["curves"].curves[0]) == recipe_of(first["curves"].curves[0])
     assert recipe_of(page.go_on(token, [])["curves"].curves[0]) == recipe_of(first["curves"].curves[0])
 
