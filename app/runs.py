@@ -129,7 +129,7 @@ class Run:
             return f"Beginning with {counted(self.total)}…"
         left = self.pace.seconds_left(self.done, self.total)
         about = "" if left is None else f", about {duration(left)} left"
-        return f"{self.done:,} of {counted(self.total)}{about}"
+        return f"{self.done:,} of {counted(self.total)}{about}."
 
 
 class Runs:
@@ -155,7 +155,7 @@ class Runs:
         task: str = EVALUATE,
         asker: Asker = NOBODY,
     ) -> Run:
-        """Begin a visitor's run in a new folder; the one that he had on the way, of the token `before`, ends then.
+        """Begin a visitor's run in a new folder; the one that they had on the way, of the token `before`, ends then.
 
         questions: a zip of pictures and a samples file, or None for `count` questions of a source: `SCENES`, those of
         a `seed` or such as nobody has seen, or `EASY_VQA`. percents, methods, task: as in `Plan`. Raises ValueError for
@@ -289,7 +289,7 @@ class Runs:
             self._do(run, progress)
         except Stopped:
             return "stopped", ""
-        except OSError as error:  # such as a disk that is full: his questions are not at fault, nor is the model
+        except OSError as error:  # such as a disk that is full: their questions are not at fault, nor is the model
             logger.error("a run failed: %s", error)
             return "failed", error.strerror or str(error).replace(f"{run.folder}{os.sep}", "")
         except Exception as error:

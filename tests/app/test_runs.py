@@ -237,7 +237,7 @@ def test_what_cannot_begin_is_told_without_a_word_over_the_progress_of_what_runs
         notice="notice", timer="timer", token="token", stop="stop", table="table", shown="shown"
     )
     request = SimpleNamespace(session_hash="visitor", client=None)
-    asked = (None, "scenes", 10, [], [60])
+    asked = (None, "scenes", 10, [], [], [60])
     alone = page.begin(*asked, "", "", request)
     assert alone["notice"].text == "Choose at least one method and one budget." and told == []
     run = begin(runs)
