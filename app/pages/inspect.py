@@ -310,7 +310,6 @@ def _create_controls(engine: Engine) -> dict[str, Any]:
             elem_id="pruned-file", **ONE_LINE,
         )  # fmt: skip
     with gr.Accordion("Ask many questions", open=True):
-        gr.Markdown("About pictures of yours, or about what is here.")
         questions = gr.File(
             label="Zip of samples",
             file_types=[".zip"], elem_id="questions-file", **ONE_LINE,

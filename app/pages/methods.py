@@ -11,7 +11,7 @@ _WANTED = ("fitprune", "fitprune+", "fastv", "random")
 # What each goes by, in a few words beside its box; About says the rest.
 _GLOSSES = {
     "fitprune": "picture's and text's attention",
-    "fitprune+": "unlike patches, then text's attention",
+    "fitprune+": "varied first, then attended",
     "fastv": "last word's attention, early",
     "random": "in a random order",
     "self-only": "picture's attention alone",

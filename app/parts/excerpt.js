@@ -42,10 +42,15 @@ function differingWords(words, others) {
 
 const wordsOf = (text) => text.split(/\s+/).filter(Boolean);
 
-// An answer in pieces, [{ text, differs }], that are its words with the spaces before them.
+// An answer in pieces, [{ text, differs }]: words with the spaces before them, those beside each other that differ in one.
 function piecesOf(answer, other) {
-  const pieces = answer.match(/\s*\S+\s*$|\s*\S+/g) || [], differs = differingWords(wordsOf(answer), wordsOf(other));
-  return pieces.map((text, at) => ({ text, differs: differs[at] }));
+  const words = answer.match(/\s*\S+\s*$|\s*\S+/g) || [], differs = differingWords(wordsOf(answer), wordsOf(other));
+  const pieces = [];
+  words.forEach((text, at) => {
+    if (at && differs[at] === differs[at - 1]) pieces[pieces.length - 1].text += text;
+    else pieces.push({ text, differs: differs[at] });
+  });
+  return pieces;
 }
 
 // An answer in three parts, { before, differs, after }: the second is the first word that differs, or says that it ends. Of
@@ -53,8 +58,9 @@ function piecesOf(answer, other) {
 function excerptOf(answer, original, isWhole, room = ROOM) {
   const words = wordsOf(answer), at = firstDifference(words, wordsOf(original));
   if (at < 0 || !words.length) return { before: answer, differs: "", after: "" };
-  const isCut = !isWhole && answer.length > room.short && at > room.before + 1;
-  const before = (isCut ? "… " : "") + words.slice(isCut ? at - room.before : 0, at).map((word) => word + " ").join("");
+  const kept = at < words.length ? room.before : ROOM.before; // an end alone says nothing
+  const isCut = !isWhole && answer.length > room.short && at > kept + 1;
+  const before = (isCut ? "… " : "") + words.slice(isCut ? at - kept : 0, at).map((word) => word + " ").join("");
   const differs = at < words.length ? words[at] : "(ends here)";
   return { before, differs, after: words.slice(at + 1).map((word) => " " + word).join("") };
 }

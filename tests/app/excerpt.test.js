@@ -32,6 +32,8 @@ test("every word that the other answer lacks in its place is told, as Compare do
   assert.deepStrictEqual(piecesOf("a blue  car ", "a red car"), [
     { text: "a", differs: false }, { text: " blue", differs: true }, { text: "  car ", differs: false }]);
   assert.deepStrictEqual(piecesOf("", "a"), []);
+  assert.deepStrictEqual(piecesOf("a blue big car", "a car"), [
+    { text: "a", differs: false }, { text: " blue big", differs: true }, { text: " car", differs: false }]);
 });
 
 test("answers too long for that are compared place by place", () => {
@@ -42,4 +44,6 @@ test("answers too long for that are compared place by place", () => {
 test("a narrow cell begins nearer to the difference", () => {
   assert.deepStrictEqual(excerptOf("an orange rocket and a blue car", "an orange rocket and a red car", false, { before: 1, short: 22 }),
     { before: "… a ", differs: "blue", after: " car" });
+  assert.deepStrictEqual(excerptOf("an orange rocket and a blue car", "an orange rocket and a blue car here", false, { before: 0, short: 22 }),
+    { before: "… a blue car ", differs: "(ends here)", after: "" });
 });

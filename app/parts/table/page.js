@@ -11,7 +11,7 @@ const PAGE_STYLE = `
 body { font: 15px/1.45 system-ui, sans-serif; margin: 0 auto; padding: 24px; max-width: 1400px; color: var(--ink); background: var(--ground); }
 h1 { font-size: 22px; margin: 0 0 4px; } p { margin: 0 0 16px; color: var(--ink-2); }
 table { border-collapse: collapse; margin-bottom: 24px; } #rows { width: 100%; }
-th, td { border-bottom: 1px solid var(--rule); padding: 6px 16px 6px 0; text-align: left; vertical-align: top; overflow-wrap: anywhere; }
+th, td { border-bottom: 1px solid var(--rule); padding: 6px 16px 6px 0; text-align: left; vertical-align: top; overflow-wrap: break-word; }
 th { font-weight: 600; color: var(--ink-2); } thead th { position: sticky; top: 0; background: var(--ground); }
 #sums { font-variant-numeric: tabular-nums; } #sums tr.chosen { font-weight: 700; }
 .wrong { color: var(--wrong); } .wrong::before { content: "\\2717  "; } .right::before { content: "\\2713  "; }
