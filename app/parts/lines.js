@@ -1,13 +1,15 @@
 // What plots of several lines share: whose line has which colour, and a name at its end. Pure but for the last.
 
+// Of the other methods' lines, in their order; the sixth colour is close to the original's grey, and comes last.
+const OTHERS = ["c1", "c2", "c3", "c4", "c1 dashed", "c2 dashed", "c3 dashed", "c4 dashed", "c5", "c5 dashed"];
+
 // The class of each method's line: FitPrune has one colour on every page, the original is grey, the others follow.
 function stylesOf(methods) {
   let others = 0;
   return new Map([...new Set(methods)].map((method) => {
     if (method === "original") return [method, "c-first"];
     if (method === "fitprune") return [method, "c0"];
-    const order = others++;
-    return [method, "c" + (1 + order % 5) + (order >= 5 ? " dashed" : "")];
+    return [method, OTHERS[others++ % OTHERS.length]];
   }));
 }
 

@@ -9,6 +9,7 @@ test("FitPrune and the original have a colour of their own wherever they stand a
   }
   const many = stylesOf(["fitprune", ..."abcdefghij"]);
   assert.strictEqual(new Set(many.values()).size, 11);
+  assert.ok([...many.values()].slice(0, 9).every((style) => !style.startsWith("c5")));
   assert.strictEqual(stylesOf(["a", "a"]).size, 1);
 });
 
