@@ -15,10 +15,10 @@ th, td { border-bottom: 1px solid var(--rule); padding: 6px 16px 6px 0; text-ali
 th { font-weight: 600; color: var(--ink-2); } thead th { position: sticky; top: 0; background: var(--ground); }
 #sums { font-variant-numeric: tabular-nums; } #sums tr.chosen { font-weight: 700; }
 td:first-child { white-space: nowrap; }
+input { font: inherit; padding: 6px 10px; width: min(100%, 360px); margin: 0 8px 12px; }
 @media (max-width: 760px) { body { padding: 12px; } table { display: block; overflow-x: auto; } thead th { position: static; }
   input { width: 100%; margin: 0 0 8px; box-sizing: border-box; } }
 .wrong { color: var(--wrong); } .wrong::before { content: "\\2717  "; } .right::before { content: "\\2713  "; }
-input { font: inherit; padding: 6px 10px; width: min(100%, 360px); margin: 0 8px 12px; }
 `;
 
 const cellsOf = (cells, tag) => "<tr>" + cells.map((cell) => "<" + tag + ">" + escaped(cell) + "</" + tag + ">").join("") + "</tr>";
