@@ -41,8 +41,10 @@ _RESULTS = {EVALUATE: "results.csv", CALIBRATE: "statistics.npz"}
 
 NOBODY = Asker()
 
-# In a run's folder once it was ended on purpose.
+# In a run's folder: one once it was ended on purpose, one once it is over.
 _STOPPED = "stopped"
+_OUTCOME = "outcome.json"
+_ENDS = ("done", "stopped", "failed")
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +129,7 @@ class Run:
             return f"Beginning with {counted(self.total)}…"
         left = self.pace.seconds_left(self.done, self.total)
         about = "" if left is None else f", about {duration(left)} left"
-        return f"{self.done:,} of {counted(self.total)}{about}"
+        return f"{self.done:,} of {counted(self.total)}{about}."
 
 
 class Runs:
@@ -153,7 +155,7 @@ class Runs:
         task: str = EVALUATE,
         asker: Asker = NOBODY,
     ) -> Run:
-        """Begin a visitor's run in a new folder; the one that he had on the way, of the token `before`, ends then.
+        """Begin a visitor's run in a new folder; the one that they had on the way, of the token `before`, ends then.
 
         questions: a zip of pictures and a samples file, or None for `count` questions of a source: `SCENES`, those of
         a `seed` or such as nobody has seen, or `EASY_VQA`. percents, methods, task: as in `Plan`. Raises ValueError for
@@ -224,6 +226,7 @@ class Runs:
         _check_inside(samples, folder)
         check_pictures(samples)
         write_whole(folder / PLAN, json.dumps(asdict(plan)))
+        (folder / _OUTCOME).unlink(missing_ok=True)  # of how it ended before it goes on
         run = Run(token, folder, plan, "waiting", total=total, address=address, _withdraw=self._withdraw)
         self._line.add(run)
         self._runs[token] = run
@@ -243,7 +246,8 @@ class Runs:
             except (ValueError, KeyError, TypeError, OSError):
                 logger.warning("the plan of a run is damaged")
                 return None
-            self._runs.setdefault(token, Run(token, folder, plan))
+            state, problem = _read_outcome(folder / _OUTCOME)
+            self._runs.setdefault(token, Run(token, folder, plan, state, problem=problem))
         return self._runs.get(token)
 
     def go_on(self, token: str | None) -> Run | None:
@@ -269,6 +273,8 @@ class Runs:
     def _work(self, run: Run) -> None:
         run.state = "running"
         state, run.problem = self._outcome(run)
+        with contextlib.suppress(OSError):  # a folder that is gone, or a full disk: this server knows how it ended
+            write_whole(run.folder / _OUTCOME, json.dumps({"state": state, "problem": run.problem}))
         self._folders.release(run.token)  # before it is over: then it may be begun again
         run.state = state
 
@@ -283,7 +289,7 @@ class Runs:
             self._do(run, progress)
         except Stopped:
             return "stopped", ""
-        except OSError as error:  # such as a disk that is full: his questions are not at fault, nor is the model
+        except OSError as error:  # such as a disk that is full: their questions are not at fault, nor is the model
             logger.error("a run failed: %s", error)
             return "failed", error.strerror or str(error).replace(f"{run.folder}{os.sep}", "")
         except Exception as error:
@@ -361,3 +367,16 @@ def _read_plan(path: Path) -> Plan:
     return Plan(
         entries["samples"], entries["title"], tuple(entries["percents"]), tuple(entries["methods"]), entries["task"]
     )
+
+
+def _read_outcome(path: Path) -> tuple[str, str]:
+    """How a run ended, see `Run`, and why it failed; "stopped" for one whose end nobody wrote down."""
+    if not path.is_file():
+        return "stopped", ""
+    try:
+        entries = read_json(path, "the outcome of a run")
+        state, problem = str(entries["state"]), str(entries["problem"])
+    except (ValueError, KeyError, TypeError, OSError):
+        logger.warning("the outcome of a run is damaged")
+        return "stopped", ""
+    return (state, problem) if state in _ENDS else ("stopped", "")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
@@ -145,19 +146,41 @@ def true_answer(seed: int | KnownAnswer | None, question: str) -> str | None:
     """
     if isinstance(seed, KnownAnswer):
         return seed.answer if question_key(question) == question_key(seed.question) else None
-    return None if seed is None else _search_answer(seed, question_key(question))
+    return None if seed is None else _answers(seed).to(question_key(question))
+
+
+class _Answers:
+    """The true answers about one scene, by question: each question is drawn once, however many are asked for.
+
+    Drawing all of them takes a second and more, and visitors ask while they hold the model: so it goes on where the
+    question before was found, and what was drawn is kept.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._found: dict[str, str] = {}
+        self._drawing = self._draw(seed)
+        self._lock = threading.Lock()
+
+    def to(self, key: str) -> str | None:
+        """The answer to a question, by its key; None where no question that was drawn is that one."""
+        with self._lock:
+            while key not in self._found and (drawn := next(self._drawing, None)) is not None:
+                self._found.setdefault(question_key(drawn.text), drawn.answer)
+        return self._found.get(key)
+
+    @staticmethod
+    def _draw(seed: int) -> Iterator[Question]:
+        scene, rng = scene_of(seed), random.Random(seed)
+        for _ in range(_DRAWS):
+            for ask in _ANSWERABLE:
+                question = ask(scene, rng)
+                if question is not None:
+                    yield question
 
 
 @lru_cache(maxsize=256)
-def _search_answer(seed: int, key: str) -> str | None:
-    """Draw questions about a scene until one is the question asked."""
-    scene, rng = scene_of(seed), random.Random(seed)
-    for _ in range(_DRAWS):
-        for ask in _ANSWERABLE:
-            question = ask(scene, rng)
-            if question is not None and question_key(question.text) == key:
-                return question.answer
-    return None
+def _answers(seed: int) -> _Answers:
+    return _Answers(seed)
 
 
 def question_key(question: str) -> str:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from app.demo_model.samples import find_drawn
 from app.demo_model.scenes import Scene
+from app.evaluated import find_evaluated
 from app.runs import Runs
 from fitprune_core import open_picture
 from fitprune_core.evaluation.outcomes import AskedQuestion, Outcomes, read_results
@@ -65,4 +66,5 @@ def picture_of(asked: AskedQuestion, shown: Shown, runs: Runs) -> Image.Image | 
 
 def _scene_of(asked: AskedQuestion) -> Scene | None:
     """The scene that a row is about, by all that the row says, if it is one of ours."""
-    return find_drawn(asked.id, asked.picture, asked.text, asked.expected)
+    said = (asked.id, asked.picture, asked.text, asked.expected)
+    return find_drawn(*said) or find_evaluated(*said)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,11 @@ from app import figures
 from app.allowance import Asker
 from app.demo_model.easy_vqa import MISSING, is_installed
 from app.engine import Engine
-from app.pages.compare import CLICK_RUN, ComparePage
+from app.evaluated import evaluation_of
+from app.guard import NOT_OURS
+from app.pages.compare import ComparePage
+from app.pages.methods import method_fields
+from app.pages.opening import opens_compare
 from app.pages.run_page import RunPage
 from app.pages.wiring import (
     AT_ONCE,
@@ -22,9 +27,9 @@ from app.pages.wiring import (
     LOOK,
     ONE_LINE,
     QUIET,
-    more_methods,
     number_or_none,
     told_number,
+    wrong,
 )
 from app.parts.notice import Message, Notice
 from app.parts.sides import Chosen
@@ -40,10 +45,20 @@ from fitprune_core.evaluation.outcomes import Outcomes, Side
 
 _MOST_DRAWN = 1_000  # questions without a zip
 _DRAWN = "The questions are about drawn scenes, whose pictures are drawn when they are looked at."
+_FIRST_SIDE = "fitprune 60 %"  # of what ships, the side that is shown first
 _MOST_ROWS = 2**31  # of any file
 _SEEN = 1_056  # pixels: four times what the page gives a picture, for screens of high density and a closer look
 _TELL_PICTURE = """(file, index) => {
   window.dispatchEvent(new CustomEvent('fitprune:row-picture', { detail: { url: (file && file.url) || '', index } }));
+}"""
+# Said at once, by the browser: a large file is read for seconds.
+_READING = """(file) => ({ kind: 'info', share: null, number: 0,
+  text: `Reading ${(file && file.orig_name) || 'the file'}…` })"""
+_OPENING = "() => ({ kind: 'info', share: null, number: 0, text: 'Opening the answers…' })"
+# On a phone what was found would come after the whole form.
+_FOLD = """() => {
+  if (innerWidth > 860 || !document.querySelector('#table .inspect[data-state=full]')) return;
+  document.querySelectorAll('#inspect-columns .page-controls .label-wrap.open').forEach((head) => head.click());
 }"""
 _SHOW_NOTICE = "() => document.querySelector('#inspect-notice').scrollIntoView({ block: 'nearest' })"
 
@@ -52,17 +67,19 @@ _SHOW_NOTICE = "() => document.querySelector('#inspect-notice').scrollIntoView({
 class Parts:
     """The components that events read and write.
 
-    `token` is that of the visitor's run, kept in his browser; `shown` that of the run whose table is shown, which stays
-    while another one runs, or the file, if its rows can be drawn, or else None; `title` says of what the table is.
+    `token` is that of the visitor's run, kept in their browser; `shown` that of the run whose table is shown, which
+    stays while another one runs, or the file, if its rows can be drawn, or None; `title` says of what the table is.
     `picture` is not seen: the table draws what it holds, if `pictured` says that it is of the row that is looked at.
     """
 
+    shipped: gr.Button
     results: gr.File
     pruned_log: gr.File
     questions: gr.File
     source: gr.Radio
     count: gr.Slider
     methods: gr.CheckboxGroup
+    others: gr.CheckboxGroup
     budgets: gr.CheckboxGroup
     more: gr.Textbox
     run: gr.Button
@@ -82,6 +99,11 @@ class InspectPage(RunPage):
 
     parts: Parts  # set by `create_inspect`
     stopped_early = "Stopped before the first answer."
+    meanwhile = "The table comes when all are answered. The run goes on when you close the page, and is kept a day."
+
+    def __init__(self, engine: Engine, runs: Runs) -> None:
+        super().__init__(engine, runs)
+        self._table_of_shipped = lru_cache(maxsize=1)(self._shipped)  # its sums take seconds
 
     @property
     def changed_by_results(self) -> list[gr.components.Component]:
@@ -97,7 +119,8 @@ class InspectPage(RunPage):
         is_log = results is not None and Path(results).suffix.casefold() == ".jsonl"
         second = {parts.pruned_log: gr.File(visible=is_log)}
         if results is None:
-            return {**second, **({} if isinstance(shown, str) else self._cleared())}
+            is_of_file = not isinstance(shown, str) and shown != evaluation_of(self.engine)
+            return {**second, **(self._cleared() if is_of_file else {})}
         file = None
         try:
             if not is_log:
@@ -111,7 +134,7 @@ class InspectPage(RunPage):
                 title = f"{Path(results).name} and {Path(pruned_log).name}"
             table, left_out = table_of(outcomes, title, has_pictures=file is not None, placed=self._placed(outcomes))
         except ValueError as error:
-            return {**second, parts.notice: Message(text=_with_rest(sentence(error), before), kind="error")}
+            return {**second, parts.notice: wrong(_with_rest(sentence(error), before))}
         drawn = _DRAWN if file is not None else ""
         text = " ".join(filter(None, (left_out or _counted(outcomes), drawn)))
         return {
@@ -122,6 +145,29 @@ class InspectPage(RunPage):
             parts.shown: file,
             parts.title: title,
         }
+
+    def open_shipped(self) -> dict:
+        """Show the answers that ship with the model, first what pruning broke; the field for a file is emptied."""
+        parts, path = self.parts, evaluation_of(self.engine)
+        if path is None:
+            raise gr.Error(NOT_OURS, print_exception=False)
+        table = self._table_of_shipped(path)
+        return {
+            parts.table: table,
+            parts.notice: Message(text=f"{_counted(read_file(path))} {_DRAWN}"),
+            parts.results: None,
+            parts.picture: None,
+            parts.shown: path,
+            parts.title: table.title,
+        }
+
+    def _shipped(self, path: Path) -> TableData:
+        """The table of what ships, as it is first shown."""
+        outcomes = read_file(path)
+        title = f"{self.engine.model_name}'s evaluation"
+        table, _ = table_of(outcomes, title, has_pictures=True, placed=self._placed(outcomes))
+        side = table.sides.index(_FIRST_SIDE) if _FIRST_SIDE in table.sides else 0
+        return table.model_copy(update={"side": side, "show": "lost"})
 
     def _cleared(self) -> dict:
         """The file whose table was shown is gone."""
@@ -135,15 +181,19 @@ class InspectPage(RunPage):
         source: str,
         count: int,
         methods: list[str],
+        others: list[str],
         budgets: list[int],
         more: str,
         token: str,
         request: gr.Request,
     ) -> dict[Any, Any]:
-        """Begin a run; one that this visitor has on the way ends. more: methods with options, see `methods_of`."""
+        """Begin a run; one that this visitor has on the way ends.
+
+        others: methods that were ticked among more; more: those with options beside, see `methods_of`.
+        """
 
         def ask(asker: Asker) -> Run:
-            chosen = methods_of(methods, more)
+            chosen = methods_of([*methods, *others], more)
             check_budgets(chosen, budgets, self.engine.recipe_for, self.engine.geometry)
             return self.runs.ask(token, questions, int(count), budgets, chosen, source=source, asker=asker)
 
@@ -217,6 +267,7 @@ def create_inspect(
     page = InspectPage(engine, runs)
     with gr.Row(elem_classes="page-columns", elem_id="inspect-columns", equal_height=False):
         with gr.Column(elem_classes="page-controls", scale=0):
+            shipped = _create_shipped(engine)
             controls = _create_controls(engine)
         with gr.Column(elem_classes="page-results", scale=1):
             notice = Notice(Message(text=""), elem_id="inspect-notice", elem_classes="bare")
@@ -224,6 +275,7 @@ def create_inspect(
             picture = gr.Image(visible="hidden", interactive=False, elem_id="row-file")
             pictured = gr.Number(visible="hidden", precision=0, elem_id="row-of-file")
     page.parts = Parts(
+        shipped=shipped,
         **controls,
         notice=notice,
         table=table,
@@ -238,11 +290,19 @@ def create_inspect(
     return page
 
 
+def _create_shipped(engine: Engine) -> gr.Button:
+    """The button for the answers that ship with the model, with their number; out of sight where there are none."""
+    path = evaluation_of(engine)
+    number = counted(len(read_file(path).questions), "answer") if path else "answers"
+    words = f"Open {engine.model_name}'s {number}"
+    return gr.Button(words, variant="primary", visible=path is not None, elem_id="open-shipped")
+
+
 def _create_controls(engine: Engine) -> dict[str, Any]:
     with gr.Accordion("Open results", open=True):
-        gr.Markdown("A table of `evaluate`, or two logs of lmms-eval.")
+        gr.Markdown("CSV from `fitprune evaluate`, or two lmms-eval logs.")
         results = gr.File(
-            label="Results, CSV or JSONL",
+            label="Results file",
             file_types=[".csv", ".jsonl"], elem_id="results-file", **ONE_LINE,
         )  # fmt: skip
         pruned_log = gr.File(
@@ -250,7 +310,6 @@ def _create_controls(engine: Engine) -> dict[str, Any]:
             elem_id="pruned-file", **ONE_LINE,
         )  # fmt: skip
     with gr.Accordion("Ask many questions", open=True):
-        gr.Markdown("About pictures of yours, or about what is here.")
         questions = gr.File(
             label="Zip of samples",
             file_types=[".zip"], elem_id="questions-file", **ONE_LINE,
@@ -263,24 +322,22 @@ def _create_controls(engine: Engine) -> dict[str, Any]:
             elem_id="source",
         )
         count = gr.Slider(10, _MOST_DRAWN, 60, step=10, label="How many", elem_id="how-many", buttons=[])
-        methods = gr.CheckboxGroup(
-            list(engine.methods), value=["fitprune", "random"], label="Methods", elem_id="methods"
-        )
+        methods = method_fields(engine.methods, ["fitprune", "random"], "methods")
         budgets = gr.CheckboxGroup(list(BUDGETS), value=[60], label="Visual FLOPs to save, %", elem_id="budgets")
-        more = more_methods("ask-more")
         with gr.Row(elem_id="ask-actions"):
             run = gr.Button("Ask", variant="primary", elem_id="ask")
             stop = gr.Button("Stop", elem_id="ask-stop", interactive=False)
-        gr.Markdown(f"Up to {MOST_QUESTIONS:,} questions a run. It goes on when you close the page, and is kept a day.")
+        gr.Markdown(f"Up to {MOST_QUESTIONS:,} questions a run.")
     return {
         "results": results,
         "pruned_log": pruned_log,
         "questions": questions,
         "source": source,
         "count": count,
-        "methods": methods,
+        "methods": methods.first,
+        "others": methods.others,
         "budgets": budgets,
-        "more": more,
+        "more": methods.more,
         "run": run,
         "stop": stop,
     }
@@ -295,7 +352,13 @@ def _wire(page: InspectPage, compare: ComparePage, tabs: gr.Tabs) -> None:
         [parts.table, parts.notice, parts.picture, parts.shown, parts.title, parts.pruned_log],
         **QUIET,
     )
-    asked = [parts.questions, parts.source, parts.count, parts.methods, parts.budgets, parts.more, parts.token]
+    parts.results.upload(None, parts.results, parts.notice, js=_READING, show_progress="hidden")
+    parts.shipped.click(None, None, parts.notice, js=_OPENING, show_progress="hidden")
+    opened = [parts.table, parts.notice, parts.results, parts.picture, parts.shown, parts.title]
+    parts.shipped.click(page.open_shipped, None, opened, **QUIET)
+    parts.table.change(None, None, None, js=_FOLD, show_progress="hidden")
+    ways = [parts.methods, parts.others, parts.budgets, parts.more]
+    asked = [parts.questions, parts.source, parts.count, *ways, parts.token]
     begun = parts.run.click(page.begin, asked, [parts.token, *page.all_shown], **QUIET)
     begun.then(None, None, None, js=_SHOW_NOTICE)
     page.follow()
@@ -305,9 +368,8 @@ def _wire(page: InspectPage, compare: ComparePage, tabs: gr.Tabs) -> None:
     )
     looked.then(None, [parts.picture, parts.pictured], None, js=_TELL_PICTURE)
 
-    def open_row(shown: Shown, event: gr.EventData) -> dict:
-        return {tabs: gr.Tabs(selected="compare"), **page.open_row(shown, event, compare)}
-
     of = compare.parts
     filled = [of.picture, of.question, of.percent, of.sides, of.seed]
-    parts.table.open(open_row, parts.shown, [tabs, *filled], **AT_ONCE).success(None, js=CLICK_RUN)
+    opens_compare(
+        parts.table.open, tabs, lambda shown, event: page.open_row(shown, event, compare), parts.shown, filled
+    )

@@ -14,21 +14,22 @@ import gradio as gr
 from app.allowance import Asker
 from app.engine import LARGEST_PERCENT, Engine
 from app.guard import NOT_OURS
-from app.pages.compare import CLICK_RUN, ComparePage
+from app.pages.compare import ComparePage
+from app.pages.opening import opens_compare
 from app.pages.run_page import RunPage
-from app.pages.wiring import AT_ONCE, BUDGETS, LOOK, ONE_LINE, QUIET, told
+from app.pages.wiring import BUDGETS, LOOK, ONE_LINE, QUIET, told, wrong
 from app.parts.curves import Curve, Curves, CurvesData, curve_of, recipes_of
 from app.parts.notice import Message, Notice
 from app.parts.sides import Chosen
 from app.runs import CALIBRATE, Run, Runs
 from app.sides import Sides
-from app.words import sentence
+from app.words import counted
 from fitprune_core import METHODS, RECIPES, AttentionStatistics, PruningRecipe, fit_recipe
 from fitprune_core.recipes.published import published_recipes
 from fitprune_core.run.results import ORIGINAL
 
-_SHOWN = 60  # the budget whose curves are drawn first
-_MOST_OWN = 20  # recipes of a visitor that are drawn, and kept for him
+_SHOWN = (40, 60, 80)  # the budgets whose curves of the loaded model are drawn first
+_MOST_OWN = 20  # recipes of a visitor that are drawn, and kept for them
 _LARGEST = 2**14  # bytes of an uploaded recipe; one of a hundred layers has two thousand
 _LONGEST_NAME = 60  # characters of what a recipe is called beside an answer
 _SEED = 1  # of the scenes that a recipe is fitted on: the same for every visitor
@@ -39,7 +40,7 @@ _READY = "Look at the recipes that are here, upload one, or fit one from your ow
 class Parts:
     """The components that events read and write.
 
-    `own` holds the curves that this visitor added, for Compare as well; `token` that of his run, kept in his browser.
+    `own` holds the curves that this visitor added, for Compare as well; `token` that of their run, kept by the browser.
     """
 
     upload: gr.File
@@ -60,6 +61,7 @@ class RecipesPage(RunPage):
 
     parts: Parts  # set by `create_recipes`
     stopped_early = "Stopped."
+    meanwhile = "It goes on when you close the page, and is kept a day."
 
     @property
     def changed_by_results(self) -> list[gr.components.Component]:
@@ -74,12 +76,11 @@ class RecipesPage(RunPage):
     def here(self) -> list[Curve]:
         """The recipes of the model that is loaded, and those that the authors published."""
         mine = f"{self.engine.model_name}, the model that is loaded"
-        found = [curve_of(self.engine.recipe_for(each), mine, shown=each == _SHOWN) for each in BUDGETS]
+        found = [curve_of(self.engine.recipe_for(each), mine, shown=each in _SHOWN) for each in BUDGETS]
         for folder in sorted(path for path in RECIPES.iterdir() if path.is_dir()):
             for recipe in published_recipes(folder.name):
                 group = f"{folder.name}, published by the authors"
-                curve = curve_of(recipe, group, shown=round(100 * recipe.reduction) == _SHOWN)
-                found.append(curve.model_copy(update={"about": ""}))  # the group says it
+                found.append(curve_of(recipe, group).model_copy(update={"about": ""}))  # the group says it
         return found
 
     def add(self, path: str | None, own: list[dict[str, Any]]) -> dict:
@@ -92,7 +93,7 @@ class RecipesPage(RunPage):
                 raise ValueError(f"{Path(path).name} has {size:,} bytes; a recipe may have up to {_LARGEST:,} here")
             recipe = PruningRecipe.load(path)
         except ValueError as error:
-            return {parts.notice: Message(text=sentence(error), kind="error")}
+            return {parts.notice: wrong(error)}
         curve = curve_of(recipe, f"uploaded: {recipe.model}", name=Path(path).stem, shown=True)
         return self._with(own, curve, Path(path).stem, "The uploaded recipe is drawn.")
 
@@ -110,7 +111,8 @@ class RecipesPage(RunPage):
         """The recipe of a run's statistics, drawn beside the others."""
         (own,) = held
         curve = _fitted(run)
-        done = f"Fitted from {run.total:,} samples: it saves {100 * curve.achieved:.1f} % of visual FLOPs."
+        seen = counted(curve.recipe.num_samples or 0, "sample")
+        done = f"Fitted from {seen}: it saves {100 * curve.achieved:.1f} % of visual FLOPs."
         return self._with(own, curve, f"fitted on {run.plan.title}", done)
 
     def open_recipe(self, event: gr.EventData, own: list[dict[str, Any]], compare: ComparePage) -> dict:
@@ -123,7 +125,7 @@ class RecipesPage(RunPage):
         return {compare.parts.sides: chosen, compare.parts.percent: percent}
 
     def _with(self, own: list[dict[str, Any]], curve: Curve, name: str, words: str) -> dict:
-        """Draw a curve of the visitor's own, and say so; beyond as many as he may have, the oldest goes.
+        """Draw a curve of the visitor's own, and say so; beyond as many as they may have, the oldest goes.
 
         name: what the recipe is called beside an answer, if it can be compared.
         """
@@ -166,7 +168,9 @@ def create_recipes(
     page = RecipesPage(engine, runs)
     with gr.Row(elem_classes="page-columns", equal_height=False):
         with gr.Column(elem_classes="page-controls", scale=0):
+            gr.Markdown("**Open a recipe**", elem_classes="head")
             upload = gr.File(label="Recipe, JSON", file_types=[".json"], elem_id="recipe-file", **ONE_LINE)
+            gr.Markdown("**Fit a recipe**", elem_classes="head")
             gr.Markdown("Pictures and a samples file in a zip; without one, new scenes.")
             questions = gr.File(label="Samples, zip", file_types=[".zip"], elem_id="fit-file", **ONE_LINE)
             scenes = gr.Slider(8, 200, 32, step=8, label="New scenes", elem_id="fit-scenes", buttons=[])
@@ -174,9 +178,8 @@ def create_recipes(
                 1, LARGEST_PERCENT, 60, step=1, label="Visual FLOPs to save, %", elem_id="fit-budget", buttons=[]
             )
             with gr.Row(elem_id="fit-actions"):
-                run = gr.Button("Fit a recipe", variant="primary", elem_id="fit")
+                run = gr.Button("Fit", variant="primary", elem_id="fit")
                 stop = gr.Button("Stop", elem_id="fit-stop", interactive=False)
-            gr.Markdown("It goes on when you close the page, and is kept a day.")
             notice = Notice(Message(text=_READY), elem_id="recipes-notice", elem_classes="bare")
         with gr.Column(elem_classes="page-results", scale=1):
             curves = Curves(CurvesData(curves=page.here()), elem_id="curves", elem_classes="bare")
@@ -186,9 +189,6 @@ def create_recipes(
     run.click(page.begin, [questions, scenes, percent, token], [token, notice, timer, stop], **QUIET)
     page.follow()
 
-    def open_recipe(event: gr.EventData, own: list[dict[str, Any]]) -> dict:
-        return {tabs: gr.Tabs(selected="compare"), **page.open_recipe(event, own, compare)}
-
-    filled = [tabs, compare.parts.sides, compare.parts.percent]
-    curves.open(open_recipe, own, filled, **AT_ONCE).success(None, js=CLICK_RUN)
+    filled = [compare.parts.sides, compare.parts.percent]
+    opens_compare(curves.open, tabs, lambda held, event: page.open_recipe(event, held, compare), own, filled)
     return page

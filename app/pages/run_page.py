@@ -11,7 +11,7 @@ import gradio as gr
 
 from app.allowance import Asker
 from app.engine import Engine
-from app.pages.wiring import AT_ONCE
+from app.pages.wiring import AT_ONCE, wrong
 from app.parts.notice import Message, Notice
 from app.runs import Run, Runs
 from app.visits import asker_of
@@ -19,7 +19,7 @@ from app.words import sentence
 
 
 class RunParts(Protocol):
-    """The components that every run changes. `token` is that of the visitor's run, kept in his browser."""
+    """The components that every run changes. `token` is that of the visitor's run, kept in their browser."""
 
     @property
     def notice(self) -> Notice: ...
@@ -39,6 +39,7 @@ class RunPage(ABC):
 
     parts: RunParts  # set by whoever lays out the page
     stopped_early: str  # said of a run that was stopped before there was anything to show
+    meanwhile: str  # said while one is on the way
 
     def __init__(self, engine: Engine, runs: Runs) -> None:
         self.engine, self.runs = engine, runs
@@ -76,15 +77,15 @@ class RunPage(ABC):
             if before is not None and before.is_busy:
                 gr.Warning(sentence(error))
                 return {parts.timer: gr.Timer(active=True)}
-            return {parts.notice: _wrong(error), parts.timer: gr.Timer(active=False)}
+            return {parts.notice: wrong(error), parts.timer: gr.Timer(active=False)}
         return {parts.token: run.token, **self._on_the_way(run)}
 
     def go_on(self, token: str | None, *held: Any) -> dict:
-        """A visitor is back: his run is shown, and goes on where the server left it."""
+        """A visitor is back: their run is shown, and goes on where the server left it."""
         try:
             self.runs.go_on(token)
         except (ValueError, OSError) as error:
-            return {self.parts.notice: _wrong(error)}
+            return {self.parts.notice: wrong(error)}
         return self.look_after(token, *held)
 
     def stop(self, token: str | None, *held: Any) -> dict:
@@ -103,18 +104,19 @@ class RunPage(ABC):
         if run is None:
             return over
         if run.state == "failed":
-            return {**over, parts.notice: _wrong(run.problem)}
+            return {**over, parts.notice: wrong(run.problem)}
         if not run.results.is_file():
             return {**over, parts.notice: Message(text=self.stopped_early)}
         try:
             return {**over, **self.results(run, *held)}
         except (ValueError, OSError) as error:
-            return {**over, parts.notice: _wrong(error)}
+            return {**over, parts.notice: wrong(error)}
 
     def _on_the_way(self, run: Run) -> dict:
         parts = self.parts
+        words = run.progress if run.was_stopped else f"{run.progress} {self.meanwhile}"
         return {
-            parts.notice: Message(text=run.progress, share=run.done / run.total if run.total else 0.0),
+            parts.notice: Message(text=words, share=run.done / run.total if run.total else 0.0),
             parts.timer: gr.Timer(active=True),
             parts.stop: gr.Button(interactive=not run.was_stopped),
         }
@@ -128,7 +130,3 @@ class RunPage(ABC):
     def welcome(self, demo: gr.Blocks) -> None:
         """What happens when somebody opens the page; events of a page belong to the Blocks around it."""
         demo.load(self.go_on, [self.parts.token, *self.held_parts], self.all_shown, **AT_ONCE)
-
-
-def _wrong(error: Exception | str) -> Message:
-    return Message(text=sentence(error), kind="error")

@@ -12,8 +12,10 @@ import gradio as gr
 
 from app.engine import LARGEST_PERCENT, Engine, check_ways
 from app.inputs import check_request
-from app.pages.compare import CLICK_RUN, ComparePage
-from app.pages.wiring import AT_ONCE, BUDGETS, NOT_OURS, QUIET, more_methods, told, told_number
+from app.pages.compare import ComparePage
+from app.pages.methods import method_fields
+from app.pages.opening import opens_compare
+from app.pages.wiring import AT_ONCE, BUDGETS, NOT_OURS, QUIET, told, told_number
 from app.parts.grid import Cell, Grid, GridData
 from app.parts.notice import Message, Notice
 from app.parts.sides import Chosen
@@ -25,9 +27,14 @@ from app.visits import Waiting, address_of, sweeper, visit
 from app.words import duration, failure
 from fitprune_core import Comparison
 
-_METHODS = ("fitprune", "random", "uniform", "cross-only", "fastv")
+_METHODS = ("fitprune", "fitprune+", "fastv", "random")
 _THUMBNAIL = 220
 _BEGINNING = "Beginning…"
+_TELL_CHOSEN = """(methods, others, percents, more) => {
+  const typed = (more || '').split(/[\\s;]+/).filter(Boolean);
+  const detail = { methods: [...methods, ...others, ...typed], percents };
+  window.dispatchEvent(new CustomEvent('fitprune:sweep-chosen', { detail }));
+}"""
 _READY = "Choose methods and budgets. The picture and the question are those of Compare."
 
 
@@ -48,19 +55,20 @@ class SweepPage:
         question: str,
         seed: int | KnownAnswer | None,
         methods: Sequence[str],
+        others: Sequence[str],
         percents: Sequence[float],
         more: str,
         request: gr.Request,
     ) -> AsyncGenerator[dict, None]:
         """Answer in every way, showing each as it comes. What the visitor ran before ends, here and on Compare.
 
-        more: methods with options beside those that were ticked, see `methods_of`.
+        others: methods that were ticked among more; more: those with options beside, see `methods_of`.
         """
         line, grid, began = self.engine.line, GridData(), 0.0
         over = {self.stop_button: gr.Button(interactive=False)}
         line.end(sweeper(request), replaced=True)
         try:
-            percents, methods = check_ways(sorted(percents), methods_of(methods, more))
+            percents, methods = check_ways(sorted(percents), methods_of([*methods, *others], more))
             check_budgets(methods, percents, self.engine.recipe_for, self.engine.geometry)
             picture, question = check_request(picture, question, percents[0], self.engine.limits)
             line.end(str(request.session_hash))
@@ -112,7 +120,7 @@ class SweepPage:
             cells = [list(line) for line in grid.cells]
             cells[row][column] = _cell(item, truth)
             run = item.original
-            original = {"original": run.answer, "gflops": run.visual_gflops, "margin": run.margin, "ms": run.total_ms}
+            original = {"original": run.answer, "gflops": run.visual_gflops, "margin": run.margin}
             right = None if truth is None else is_right(run.answer, truth)
             grid = grid.model_copy(update={"cells": cells, "right": right, **original})
             yield grid
@@ -168,7 +176,6 @@ def _cell(item: Comparison, truth: str | None) -> Cell:
         left=len(item.kept[-1]),
         gflops=item.pruned.visual_gflops,
         margin=item.pruned.margin,
-        ms=item.pruned.total_ms,
     )
 
 
@@ -177,12 +184,10 @@ def create_sweep(engine: Engine, compare: ComparePage, tabs: gr.Tabs) -> SweepPa
     page = SweepPage(engine)
     with gr.Row(elem_classes="page-columns", equal_height=False):
         with gr.Column(elem_classes="page-controls", scale=0):
-            offered = [method for method in _METHODS if method in engine.methods] or list(engine.methods[:1])
-            methods = gr.CheckboxGroup(list(engine.methods), value=offered, label="Methods", elem_id="sweep-methods")
+            methods = method_fields(engine.methods, _METHODS, "sweep-methods")
             budgets = gr.CheckboxGroup(
                 list(range(10, 91, 10)), value=list(BUDGETS), label="Visual FLOPs to save, %", elem_id="sweep-budgets"
             )
-            more = more_methods("sweep-more")
             with gr.Row(elem_id="sweep-actions"):
                 run = gr.Button("Sweep", variant="primary", elem_id="sweep")
                 page.stop_button = gr.Button("Stop", elem_id="sweep-stop", interactive=False)
@@ -193,17 +198,16 @@ def create_sweep(engine: Engine, compare: ComparePage, tabs: gr.Tabs) -> SweepPa
     of_compare = [compare.parts.picture, compare.parts.question, compare.parts.seed]
     run.click(
         page.run,
-        [*of_compare, methods, budgets, more],
+        [*of_compare, methods.first, methods.others, budgets, methods.more],
         [page.grid, page.notice, page.stop_button, page.asked],
         trigger_mode="multiple",
         concurrency_limit=None,
         **QUIET,
     )
     page.stop_button.click(page.stop, None, None, **AT_ONCE)
-
-    def open_cell(event: gr.EventData, asked: tuple[str, str, int | KnownAnswer | None] | None) -> dict:
-        return {tabs: gr.Tabs(selected="compare"), **page.open_cell(compare, event, asked)}
-
+    chosen = [methods.first, methods.others, budgets, methods.more]
+    changes = [methods.first.change, methods.others.change, budgets.change, methods.more.change]
+    gr.on(changes, None, chosen, None, js=_TELL_CHOSEN, show_progress="hidden")
     filled = [compare.parts.percent, compare.parts.sides, *of_compare]
-    page.grid.open(open_cell, page.asked, [tabs, *filled], **AT_ONCE).success(None, js=CLICK_RUN)
+    opens_compare(page.grid.open, tabs, lambda asked, event: page.open_cell(compare, event, asked), page.asked, filled)
     return page

@@ -7,6 +7,8 @@ from typing import Any
 import gradio as gr
 
 from app.guard import NOT_OURS
+from app.parts.notice import Message
+from app.words import sentence
 
 # An event of a page: no spinner over what it writes to, and no endpoint.
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -20,17 +22,9 @@ ONE_LINE: dict[str, Any] = {"height": 40, "elem_classes": "one-line"}
 LOOK = 1.0
 
 
-def more_methods(elem_id: str) -> gr.Textbox:
-    """A line for methods with options, beside those that are ticked; see `app.sides.methods_of`."""
-    return gr.Textbox(
-        label="More methods, with options",
-        show_label=False,
-        placeholder="more, with options: fastv:layer=1",
-        max_length=200,
-        lines=1,
-        elem_id=elem_id,
-        elem_classes="more-methods",
-    )
+def wrong(error: Exception | str) -> Message:
+    """What went wrong, as a sentence."""
+    return Message(text=sentence(error), kind="error")
 
 
 def told(event: gr.EventData, name: str) -> Any:

@@ -1,6 +1,6 @@
 const assert = require("node:assert");
 const test = require("node:test");
-const { apart, marginLines } = require("../../app/parts/grid/plot.js");
+const { depthOf, marginLines } = require("../../app/parts/grid/plot.js");
 
 const cell = (margin, same = true) => ({ margin, same });
 
@@ -17,10 +17,13 @@ test("what nobody knows is not drawn", () => {
   assert.deepStrictEqual(marginLines(data), [{ method: "a", points: [{ percent: 60, margin: 0.5, same: true }] }]);
 });
 
-test("lines of equal margins lie beside each other, however many, and one alone in its place", () => {
-  assert.strictEqual(apart(0, 1), 0);
-  for (const count of [2, 5, 11]) {
-    const places = Array.from({ length: count }, (_, order) => apart(order, count));
-    assert.ok(places.every((place, order) => Math.abs(place) <= 6 && (!order || place < places[order - 1] - 1)));
+test("lines of equal margins lie beside each other, however many, and none outside of the plot", () => {
+  for (const count of [1, 2, 5, 11]) {
+    for (const margin of [0, 0.3, 1]) {
+      const depths = Array.from({ length: count }, (_, order) => depthOf(margin, order, count, 146));
+      assert.ok(depths.every((depth, order) => depth >= 0 && depth <= 146 && (!order || depth > depths[order - 1] + 1)));
+    }
+    assert.strictEqual(depthOf(1, 0, count, 146), 0);
+    assert.strictEqual(depthOf(0, count - 1, count, 146), 146);
   }
 });

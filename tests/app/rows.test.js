@@ -2,6 +2,8 @@ const assert = require("node:assert");
 const test = require("node:test");
 Object.assign(globalThis, require("../../fitprune_core/report/view/shared.js"));
 const r = require("../../app/parts/table/rows.js");
+Object.assign(globalThis, r);
+const { htmlOf } = require("../../app/parts/table/page.js");
 
 const data = {
   title: "a set", sides: ["original", "fitprune 60 %"],
@@ -75,9 +77,25 @@ test("JSON holds the same rows", () => {
 });
 
 test("HTML shows markup as text", () => {
-  const made = r.htmlOf({ ...data, title: "</title><script>alert(1)</script>" }, [0], {}, ["<i>"]);
+  const made = htmlOf({ ...data, sums: {}, title: "</title><script>alert(1)</script>" }, [0], 1, {}, "<i>");
   assert.ok(!made.includes("<b>color") && !made.includes("<script>alert") && !made.includes("<i>"));
   assert.ok(made.includes("&#60;b&#62;color&#60;/b&#62;"));
+});
+
+test("HTML holds the original and the chosen side, and the sums of all as a table", () => {
+  const sum = { right: [3, 4, 0.3, 0.95], same: [2, 4, 0.15, 0.85], against: "lost 1, won 0", gflops: 2 };
+  const three = { ...sure, sides: [...data.sides, "random 60 %"], answers: [...data.answers, ["other", "K7", "green", "no"]],
+    marks: [...data.marks, "0000"], same: [...data.same, "0000"], margins: [...sure.margins, [0, 0, 0, 0]], sums: { "": [sum, sum, sum] } };
+  const made = htmlOf(three, [1], 1, {}, "rows"), [sums, rows] = made.split('id="rows"');
+  assert.ok(rows.includes('<td class="wrong">KZ</td>') && rows.includes("0.070") && !rows.includes("random"));
+  assert.strictEqual(sums.match(/<tr/g).length, 4);
+  assert.ok(sums.includes('<tr class="chosen"><td>fitprune 60 %') && sums.includes("lost 1, won 0") && sums.includes("2.00 G"));
+});
+
+test("what the other sides answered is counted in words", () => {
+  const many = { marks: ["1", "0", "1", "0", "1"] };
+  assert.strictEqual(r.othersInWords(many, 0, 1), "3 other sides: 2 right, 1 wrong");
+  assert.strictEqual(r.othersInWords({ marks: ["-", "-", "-"] }, 0, 1), "1 other side");
 });
 
 test("a share is said with its interval", () => {

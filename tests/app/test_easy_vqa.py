@@ -65,7 +65,7 @@ def test_the_questions_are_spread_over_the_split():
 def test_where_the_package_is_missing_a_run_says_how_to_get_it_and_leaves_nothing(tmp_path, without_package):
     page = InspectPage(FakeEngine(), Runs(FakeEngine(), tmp_path / "runs"))
     page.parts = type("Parts", (), {"notice": "notice", "timer": "timer"})
-    told = page.begin(None, EASY_VQA, 10, ["fitprune"], [60], "", "", _Request())
+    told = page.begin(None, EASY_VQA, 10, ["fitprune"], [], [60], "", "", _Request())
     assert told["notice"].text == MISSING and "pip install easy-vqa" in MISSING
     assert list((tmp_path / "runs").iterdir()) == []
 

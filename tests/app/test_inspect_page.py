@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -12,6 +13,8 @@ import gradio as gr
 import pytest
 
 from app.demo_model.crowded import scene_of
+from app.demo_model.evaluate import scene_items
+from app.evaluated import evaluation_of, find_evaluated
 from app.pages.inspect import InspectPage
 from app.runs import Runs
 from app.scenes import KnownAnswer
@@ -117,6 +120,54 @@ def test_rows_of_a_file_about_drawn_scenes_are_drawn_and_opened(page):
     assert page.open_results(None, None, ERRORS, "errors.csv")["table"].rows == []
 
 
+def test_the_answers_that_ship_open_where_pruning_went_wrong_with_pictures_and_the_way_to_compare(page):
+    told = page.open_shipped()
+    table, shipped = told["table"], told["shown"]
+    assert (len(table.rows), table.sides[table.side], table.show) == (2_159, "fitprune 60 %", "lost")
+    assert "2,159 questions, 11 sides" in told["notice"].text and table.has_pictures and told["results"] is None
+    marks = zip(table.marks[0], table.marks[table.side], strict=True)
+    lost = [at for at, pair in enumerate(marks) if pair == ("1", "0")]
+    for row in (lost[0], lost[-1]):
+        filled = page.open_row(shipped, SimpleNamespace(_data={"index": row, "side": table.side}), COMPARE)
+        assert filled["question"] == table.rows[row][2] and filled["seed"].answer == table.rows[row][3]
+        assert filled["picture"] is not None and filled["percent"] == 60
+    assert "table" not in page.open_results(None, None, shipped, told["title"])  # the field was emptied by it
+
+
+def test_the_same_file_given_by_a_visitor_has_its_pictures_too(page, tmp_path):
+    copied = shutil.copy(evaluation_of(page.engine), tmp_path / "evaluation.csv")
+    told = page.open_results(str(copied), None, None, "")
+    assert told["table"].has_pictures and told["table"].show == "all"
+    gone = page.open_results(None, None, told["shown"], "evaluation.csv")
+    assert gone["table"].rows == []
+
+
+def test_a_row_of_the_evaluation_has_the_picture_that_was_asked_about():
+    """Against the evaluation's own way to the questions, which draws every scene."""
+    number, pictures = 0, {}
+    for _, picture, question, answer in scene_items(4):
+        pictures.setdefault(id(picture), (number, picture))
+        first = pictures[id(picture)][0]
+        scene = find_evaluated(f"test-{number}", f"scene-{first:05d}.png", question, answer)
+        assert scene is not None and scene.draw().tobytes() == picture.tobytes()
+        assert find_evaluated(f"test-{number}", f"scene-{first:05d}.png", question, "another answer") is None
+        assert find_evaluated(f"test-{number + 1}", f"scene-{first:05d}.png", question, answer) is None
+        number += 1
+    assert number > 30
+
+
+@pytest.mark.parametrize("name", ["test-9999", "test-99999999", "test-x", "test--1", "test-01", ""])
+def test_a_row_of_no_evaluation_has_no_scene(name):
+    assert find_evaluated(name, "scene-00000.png", "What is it?", "a key") is None
+
+
+def test_another_model_ships_no_answers(page, monkeypatch):
+    monkeypatch.setattr(type(page.engine), "is_demo", False)
+    assert evaluation_of(page.engine) is None
+    with pytest.raises(gr.Error):
+        page.open_shipped()
+
+
 def test_rows_that_only_look_like_those_of_drawn_scenes_have_no_picture(page, results):
     told = page.open_results(results, None, None, "")
     assert not told["table"].has_pictures and told["shown"] is None
@@ -146,6 +197,6 @@ def test_a_side_says_where_its_method_drops_where_that_decides(page, tmp_path):
     [("guess", "choose one of"), ("fastv:layer=5", r"cannot save 80 %.*after layer 5"), ("random:sed=1", "no option")],
 )
 def test_what_cannot_be_asked_is_told_before_anything_is(page, more, words):
-    told = page.begin(None, "scenes", 10, ["fitprune"], [60, 80], more, "", REQUEST)
+    told = page.begin(None, "scenes", 10, ["fitprune"], [], [60, 80], more, "", REQUEST)
     assert told["notice"].kind == "error" and re.search(words, told["notice"].text, re.DOTALL)
     assert not page.runs.folder.exists() or not list(page.runs.folder.iterdir())

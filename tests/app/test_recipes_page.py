@@ -181,7 +181,8 @@ def test_a_run_is_shown_to_whoever_is_back_and_ends_when_he_says_so(page, tiny_e
     while not run.done and time.monotonic() < until:
         time.sleep(0.01)
     back = page.go_on(token, [])
-    assert back["notice"].text == "1 of 8 questions" and "curves" not in back
+    assert back["notice"].text.startswith("1 of 8 questions. It goes on when you close the page")
+    assert "curves" not in back
     assert back["timer"].active and back["stop"].interactive and told["stop"].interactive
     stopping = page.stop(token, [])
     assert not run.is_busy or (stopping["notice"].text, stopping["stop"].interactive) == (run.progress, False)
@@ -199,6 +200,9 @@ def test_a_run_that_the_end_of_a_server_cut_short_goes_on_and_its_recipe_is_draw
     page.runs = Runs(page.engine, page.runs.folder)
     assert page.go_on(token, [])["timer"].active
     again = finished(page, {"token": token})
+    page.runs = Runs(page.engine, page.runs.folder)
+    assert page.go_on(token, [])["notice"].text == again["notice"].text == first["notice"].text
+    assert "Fitted from 3 samples" in first["notice"].text
     assert recipe_of(again["curves"].curves[0]) == recipe_of(first["curves"].curves[0])
     assert recipe_of(page.go_on(token, [])["curves"].curves[0]) == recipe_of(first["curves"].curves[0])
 

@@ -108,6 +108,42 @@ def test_a_run_is_found_by_its_token_after_the_server_has_died(engine, runs):
     assert found.plan == run.plan and found.results.is_file() and not found.is_busy
 
 
+def test_how_a_run_ended_is_known_after_the_server_has_died_and_said_in_the_same_words(engine, runs):
+    done, failed = wait_for(begin(runs)), wait_for(begin(runs, methods=("no-such-method",)))
+    assert (done.state, failed.state) == ("done", "failed")
+    later = Runs(engine, runs.folder)
+    for run in (done, failed):
+        assert (later.find(run.token).state, later.find(run.token).problem) == (run.state, run.problem)
+        now, back = (shown_of(each, run) for each in (runs, later))
+        assert back == now and ("Stopped" in back) is False
+
+
+def test_a_run_that_was_stopped_is_called_so_after_the_server_has_died(engine, runs, monkeypatch):
+    def one_answer(samples, percents, methods, out, *, progress, should_stop):
+        evaluate(samples, percents, methods, out, progress=progress, should_stop=lambda: False)
+        progress(1, 3)
+        _until(should_stop)
+
+    evaluate = engine.evaluate
+    monkeypatch.setattr(engine, "evaluate", one_answer)
+    run = begin(runs)
+    until = time.monotonic() + 30
+    while run.done != 1 and time.monotonic() < until:
+        time.sleep(0.01)
+    run.stop()
+    assert wait_for(run).state == "stopped"
+    later = Runs(engine, runs.folder)
+    assert shown_of(later, run) == shown_of(runs, run) == "3 questions. Stopped; these are the answers so far."
+
+
+def shown_of(runs, run) -> str:
+    """What Inspect says of a run to whoever opens the page."""
+    page = InspectPage(runs.engine, runs)
+    names = ("notice", "timer", "stop", "table", "shown", "title")
+    page.parts = SimpleNamespace(**{name: name for name in names})
+    return page.go_on(run.token)["notice"].text
+
+
 @pytest.mark.parametrize("token", [None, "", "x", "../../../../etc/passwd", "a" * 24, "../" + "a" * 21])
 def test_no_other_token_finds_anything(runs, token):
     begin(runs)
@@ -201,7 +237,7 @@ def test_what_cannot_begin_is_told_without_a_word_over_the_progress_of_what_runs
         notice="notice", timer="timer", token="token", stop="stop", table="table", shown="shown"
     )
     request = SimpleNamespace(session_hash="visitor", client=None)
-    asked = (None, "scenes", 10, [], [60])
+    asked = (None, "scenes", 10, [], [], [60])
     alone = page.begin(*asked, "", "", request)
     assert alone["notice"].text == "Choose at least one method and one budget." and told == []
     run = begin(runs)

@@ -6,7 +6,9 @@ from urllib.parse import parse_qsl
 
 import pytest
 
+from app.demo_model.crowded import scene_of
 from app.scenes import (
+    _ANSWERABLE,
     Example,
     KnownAnswer,
     asked_objects,
@@ -60,6 +62,23 @@ def test_how_a_question_is_typed_does_not_matter():
 def test_nothing_is_known_about_other_questions_and_other_pictures():
     assert true_answer(load_examples()[0].seed, "Who painted this?") is None
     assert true_answer(None, "What color is the star?") is None
+
+
+@pytest.mark.slow
+def test_the_questions_about_a_scene_are_drawn_once_however_many_are_asked(monkeypatch):
+    """Visitors ask while they hold the model; a question that is none of the scene's has all of them drawn."""
+    drawn = []
+
+    def counted(ask):
+        return lambda scene, rng: drawn.append(1) or ask(scene, rng)
+
+    monkeypatch.setattr("app.scenes._ANSWERABLE", tuple(counted(ask) for ask in _ANSWERABLE))
+    scene = Example("", None, "", 2**40 + 77)
+    assert true_answer(scene.seed, "Who painted this?") is None
+    once = len(drawn)
+    assert true_answer(scene.seed, "Who sold this?") is None
+    assert true_answer(scene.seed, "How many objects are there?") == str(len(scene_of(scene.seed).objects))
+    assert len(drawn) == once == 3_000 * len(_ANSWERABLE)
 
 
 def test_an_answer_that_came_with_a_picture_is_to_its_question_alone():

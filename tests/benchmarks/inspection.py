@@ -92,10 +92,12 @@ def begin(page: Page, count: int, methods: Sequence[str], budgets: Sequence[int]
     """Have drawn questions asked; returns the seconds until the page said that they are."""
     page.fill("#how-many input[type=number]", str(count))
     page.keyboard.press("Tab")
-    for group, chosen in (("#methods", methods), ("#budgets", map(str, budgets))):
+    page.click("#methods-more .label-wrap")
+    page.wait_for_selector("#methods-others", state="visible")
+    for group, chosen in (("#methods", methods), ("#methods-others", methods), ("#budgets", map(str, budgets))):
         wanted = set(chosen)
         for box in page.locator(f"{group} label").all():
-            box.locator("input").set_checked(box.inner_text().strip() in wanted)
+            box.locator("input").set_checked(box.inner_text().strip().partition(":")[0] in wanted)
     began = time.monotonic()
     page.click("#ask")
     page.wait_for_function("!document.querySelector('#ask-stop').disabled")

@@ -96,7 +96,7 @@ def test_a_run_is_begun_and_its_end_seen_without_a_search(browser, url):
     ask_many(page, 10)
     assert page.evaluate("scrollY") == 0 and box_of(page, "#inspect-notice")["y"] < box_of(page, "#table")["y"]
     page.wait_for_selector("#row-picture img")
-    for part in ("#row-picture", "#table .row-detail dl", "#table .next"):
+    for part in ("#row-picture", "#table .answers", "#table .next"):
         box = box_of(page, part)
         assert box["y"] >= 0 and box["y"] + box["height"] <= DESK["height"], part
     assert box_of(page, "#table .row-detail")["y"] < box_of(page, "#table .sheet")["y"]

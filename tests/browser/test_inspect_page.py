@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.conftest import DESK, arrived, opened, prepared
+from tests.browser.conftest import DESK, PHONE, arrived, opened, prepared
 from tests.browser.pages import box_of, count, margin_of, open_results, to_tab, write_results
 
 pytestmark = pytest.mark.browser
@@ -82,10 +82,18 @@ def test_where_no_row_is_left_that_is_said_with_the_way_back_to_all(inspect):
     assert inspect.is_hidden("#table .none") and inspect.is_visible("#table .head")
 
 
-def test_answers_stand_in_columns_of_their_own_below_the_right_one(inspect):
-    boxes = [entry.bounding_box() for entry in inspect.locator("#table .row-detail dl > div").all()]
-    assert boxes[0]["width"] > boxes[1]["width"] and boxes[1]["y"] > boxes[0]["y"]
-    assert boxes[1]["x"] == boxes[0]["x"] and boxes[2]["y"] == boxes[1]["y"]
+def test_answers_stand_in_whole_lines_below_the_right_one(inspect):
+    boxes = [entry.bounding_box() for entry in inspect.locator("#table .answers > div").all()]
+    assert len(boxes) == 3 and all(box["x"] == boxes[0]["x"] and box["width"] == boxes[0]["width"] for box in boxes)
+    assert boxes[0]["y"] < boxes[1]["y"] < boxes[2]["y"] and inspect.is_hidden("#table .others")
+
+
+def test_words_that_differ_are_underlined_and_a_cell_begins_at_the_first(inspect):
+    inspect.click("#table .shows [data-show=lost]")
+    assert inspect.locator("#table .answers u").all_inner_texts() == ["key", "cat"]
+    assert inspect.inner_text("#table .line[data-place='0'] .c-side b") == "cat"
+    inspect.click("#table .shows [data-show=same]")
+    assert inspect.locator("#table .answers u").count() == 0
 
 
 def test_only_rows_that_are_seen_are_drawn(inspect):
@@ -193,10 +201,13 @@ def test_an_exported_page_works_alone(inspect, tmp_path):
     page.context.set_offline(True)
     page.on("dialog", lambda dialog: inspect.problems.append(dialog.message) or dialog.dismiss())
     page.goto(f"file://{tmp_path}/answers.html")
-    shown = page.locator("tbody tr").count()
+    shown = page.locator("#rows tbody tr").count()
+    heads = page.locator("#rows thead th").all_inner_texts()
+    assert heads[3:7] == ["right answer", "original", "fitprune 60 %", "margin"]
+    assert page.locator("#sums tbody tr").count() == 2
     assert shown and f"{shown} rows" in page.inner_text("body")
     page.fill("#filter", "onerror")
-    assert page.locator("tbody tr:visible").count() == 1 and HOSTILE[0] in page.inner_text("tbody")
+    assert page.locator("#rows tbody tr:visible").count() == 1 and HOSTILE[0] in page.inner_text("#rows tbody")
     page.context.set_offline(False)
     page.close()
     assert inspect.problems == []
@@ -253,6 +264,54 @@ def test_of_many_sides_the_sums_of_a_few_are_shown_until_all_are_asked_for(brows
     assert lines.count() == 4 and page.locator("#table .sums tr.chosen").is_visible()
     page.click("#table .all-sums")
     assert lines.count() == 11
+    page.context.close()
+
+
+def test_the_answers_that_ship_open_with_one_click(browser, url):
+    page = opened(browser, url, viewport=DESK)
+    to_tab(page, "Inspect")
+    page.evaluate("""() => {
+      window.told = [];
+      const notice = document.querySelector('#inspect-notice');
+      const observer = new MutationObserver(() => window.told.push(notice.textContent));
+      observer.observe(notice, { childList: true, subtree: true, characterData: true });
+    }""")
+    assert page.inner_text("#open-shipped") == "Open mini-llava's 2,159 answers"
+    page.click("#open-shipped")
+    page.wait_for_selector(".inspect[data-state=full]")
+    assert "Opening the answers…" in "".join(page.evaluate("window.told"))
+    assert page.locator("#table .tools .side option:checked").inner_text() == "fitprune 60 %"
+    assert page.get_attribute("#table [data-show=lost]", "aria-pressed") == "true"
+    page.wait_for_function("document.querySelector('#row-picture img')?.naturalWidth > 100")
+    assert page.is_visible("#table .open") and page.is_hidden("#table .no-pictures")
+    assert page.inner_text("#table .others summary").startswith("9 other sides: ")
+    assert page.locator("#table .answers u").count() > 0
+    page.click("#table .others summary")
+    assert page.locator("#table .others dd").count() == 9
+    said = page.locator("#table .row-detail").evaluate("node => [node.scrollHeight, node.clientHeight]")
+    assert said[0] == said[1]  # nothing is cut
+    assert "c0" in page.get_attribute("#table .sums tr.chosen .swatch", "class")
+    assert "c-first" in page.get_attribute("#table .sums tbody tr:first-child .swatch", "class")
+    page.context.close()
+
+
+def test_on_a_phone_what_was_found_comes_before_the_form_and_its_rows_before_the_sums(browser, url):
+    page = opened(browser, url, **PHONE)
+    to_tab(page, "Inspect")
+    page.click("#open-shipped")
+    page.wait_for_selector(".inspect[data-state=full]")
+    page.wait_for_selector("#ask", state="hidden")
+    page.wait_for_timeout(500)
+    parts = ["#inspect-notice", "#table .tools", "#table .row-detail", "#table .sheet", "#table .totals"]
+    script = "parts => parts.map((part) => document.querySelector(part).getBoundingClientRect().top + scrollY)"
+    tops = page.evaluate(script, parts)
+    assert tops == sorted(tops) and tops[2] < 844
+    assert page.get_attribute("#table .totals", "open") is None and page.is_hidden("#table .head .c-expected")
+    page.evaluate("scrollBy(0, 200 + document.querySelector('#table .row-detail').getBoundingClientRect().top)")
+    bar = box_of(page, "#table .next")
+    assert 0 <= bar["y"] < 60
+    page.click("#table .totals summary")
+    assert page.is_visible("#table .sums table") and page.evaluate("document.documentElement.scrollWidth") <= 390
     page.context.close()
 
 

@@ -154,3 +154,15 @@ def test_about_says_what_runs_and_where_it_comes_from(recipes):
     assert "Sweep and Inspect" in text and "6.4 instead of 10" in text and "toss of a coin" in text
     right = max(box["x"] + box["width"] for box in (each.bounding_box() for each in recipes.locator(".guide h2").all()))
     assert right > 1300  # the width of the page is used
+
+
+def test_the_loaded_models_recipes_are_drawn_first_each_with_its_name_at_its_end(recipes):
+    ticked = recipes.locator("#curves input:checked").evaluate_all("boxes => boxes.map((box) => box.ariaLabel)")
+    assert ticked == [f"Draw mini-llava, the model that is loaded, {percent} %" for percent in (40, 60, 80)]
+    names = "nodes => nodes.map((node) => node.firstChild.data)"
+    assert recipes.locator("#curves .name").evaluate_all(names) == ["40 %", "60 %", "80 %"]
+    recipes.locator("#curves tbody input").last.check()
+    assert all("," in name for name in recipes.locator("#curves .name").evaluate_all(names))  # now of two models
+    boxes = [each.bounding_box() for each in recipes.locator("#curves .name").all()]
+    figure = recipes.locator("#curves figure").bounding_box()
+    assert all(box["x"] + box["width"] <= figure["x"] + figure["width"] for box in boxes)

@@ -29,10 +29,15 @@ def test_the_grid_fills_and_says_how_far_the_answer_holds(sweep):
     differing = sweep.locator("#grid tbody tr:first-child .cell.differs")
     assert differing.count() == 2 and "≠ a blue car" in differing.first.inner_text()
     facts = sweep.locator("#grid tbody tr:first-child .cell .facts span").all_inner_texts()
-    wanted = (r"\d+ left", r"[\d.]+ [GM]", r"margin 0\.\d\d", r"\d+ ms")
-    assert len(facts) == 20 and all(re.fullmatch(wanted[at % 4], text) for at, text in enumerate(facts))
+    wanted = (r"\d+ left", r"margin 0\.\d\d")
+    assert len(facts) == 10 and all(re.fullmatch(wanted[at % 2], text) for at, text in enumerate(facts))
+    heads = sweep.locator("#grid thead th").all_inner_texts()
+    assert len(heads) == 6 and all(re.fullmatch(r"\d\d % · [\d.]+ [GM]", text) for text in heads[1:])
+    assert not re.search(r"\d m?s\b", sweep.inner_text("#grid"))  # of a single run a time says nothing
     assert sweep.locator("#grid svg .line").count() == 2  # a method each
-    assert sweep.locator("#grid svg .mark").count() == 10 and sweep.locator("#grid svg .mark.other").count() == 4
+    names = sweep.locator("#grid svg .name").evaluate_all("nodes => nodes.map((node) => node.firstChild.data)")
+    assert names == ["fitprune", "random"]
+    assert sweep.locator("#grid svg .mark").count() == 11 and sweep.locator("#grid svg .mark.other").count() == 4
     assert "margin" in sweep.locator("#grid svg .mark title").first.text_content()
     assert sweep.problems == [] and "margin" in sweep.locator("#grid svg .tick").all_text_contents()
     row = sweep.locator("#grid tbody tr:last-child th").inner_text()
@@ -144,6 +149,21 @@ def test_a_cell_opens_with_what_was_swept_though_compare_went_on(sweep, engine):
     assert engine.asked[-1][1:] == (swept, 80)
     example = parse_qs(shown.lstrip("?"))["example"]
     sweep.wait_for_function("wanted => new URLSearchParams(location.search).get('example') === wanted", arg=example[0])
+
+
+def test_a_table_of_something_else_than_is_ticked_is_grey_and_says_what_it_is_of(sweep):
+    sweep.click("#sweep")
+    sweep.wait_for_function("document.querySelector('#grid .status').textContent.startsWith('All')")
+    box = sweep.locator("#sweep-budgets input").first  # 10 %
+    sweep.locator("#sweep-budgets input:checked").first.uncheck()
+    box.check()
+    sweep.wait_for_selector("#grid .grid[data-stale=true]")
+    assert "This table is of 2 methods at 20 to 90 %." in sweep.inner_text("#grid .age")
+    assert float(sweep.locator("#grid .scroll").evaluate("node => getComputedStyle(node).opacity")) < 0.6
+    box.uncheck()
+    sweep.locator("#sweep-budgets input").nth(1).check()
+    sweep.wait_for_selector("#grid .grid[data-stale=false]")
+    assert sweep.is_hidden("#grid .age")
 
 
 def test_a_sweep_without_a_method_is_told_in_a_sentence(sweep):

@@ -48,6 +48,7 @@ class Curves(BrowserComponent):
     """The table and the picture. The button of a recipe that can be a side fires `open` with its `way`."""
 
     folder = Path(__file__).resolve().parent
+    scripts = ("../lines.js",)
     data_model = CurvesData
 
 

@@ -1,4 +1,4 @@
-const AREA = { width: 640, height: 280, left: 52, right: 12, top: 14, bottom: 40 };
+const AREA = { width: 640, height: 280, left: 52, right: 12, top: 14, bottom: 40 }; // right: as wide as the names
 const drawn = new Set(); // keys of the recipes that are ticked, kept when others come
 const known = new Set();
 const colours = new Map(); // of a key, the number of its colour: kept when others come, and when it goes and comes back
@@ -20,10 +20,18 @@ function colourOf(curves) {
 const keyOf = (curve) => curve.group + "\n" + curve.name + "\n" + curve.file.length;
 const percent = (share) => (100 * share).toFixed(1) + " %";
 
+// What curves are called at their ends: with whose they are, where those that are drawn are several models'.
+function namesOf(curves) {
+  const isOfOne = new Set(curves.map((curve) => curve.group)).size < 2;
+  return curves.map((curve) => (isOfOne ? curve.name : curve.name + ", " + curve.group.split(",")[0]));
+}
+
+const heightOf = (curve, tokens) => AREA.height - AREA.bottom - (AREA.height - AREA.top - AREA.bottom) * tokens / curve.total;
+
 function stepsOf(curve) {
-  const { width, height, left, right, top, bottom } = AREA, count = curve.left.length;
+  const { width, left, right } = AREA, count = curve.left.length;
   const x = (layer) => (left + (width - left - right) * layer / count).toFixed(1);
-  const y = (tokens) => (height - bottom - (height - top - bottom) * tokens / curve.total).toFixed(1);
+  const y = (tokens) => heightOf(curve, tokens).toFixed(1);
   return "M" + x(0) + " " + y(curve.total) + curve.left.map((tokens, layer) => "H" + x(layer + 1) + "V" + y(tokens)).join("");
 }
 
@@ -31,6 +39,8 @@ function paint(curves) {
   const styled = colourOf(curves);
   // In CSS pixels, so that words have the size of the page's.
   AREA.width = find("svg").clientWidth || AREA.width;
+  const shown = curves.filter((curve) => drawn.has(keyOf(curve))), names = namesOf(shown);
+  AREA.right = nameRoom(names, AREA.width);
   const { width, height, left, right, top, bottom } = AREA, picture = find("svg");
   picture.setAttribute("viewBox", "0 0 " + width + " " + height);
   picture.replaceChildren();
@@ -42,11 +52,13 @@ function paint(curves) {
   for (const [share, words, place] of [[0, "first layer", ""], [0.5, "half of the layers", " middle"], [1, "last layer", " end"]]) {
     picture.append(makeSvg("text", { class: "tick" + place, x: left + (width - left - right) * share, y: height - bottom + 20 }, words));
   }
-  curves.filter((curve) => drawn.has(keyOf(curve))).forEach((curve) => {
+  shown.forEach((curve) => {
     const line = makeSvg("path", { class: "step " + styled(curve), d: stepsOf(curve) });
     line.append(makeSvg("title", {}, curve.group + ", " + curve.name));
     picture.append(line);
   });
+  const ends = shown.map((curve, at) => ({ name: names[at], style: styled(curve), x: width - right, y: heightOf(curve, curve.left[curve.left.length - 1]) }));
+  nameLines(picture, ends, height - bottom, right);
   for (const line of element.querySelectorAll("tbody tr[data-at]")) {
     const curve = curves[line.dataset.at];
     line.querySelector(".swatch").className = "swatch" + (drawn.has(keyOf(curve)) ? " " + styled(curve) : "");
@@ -85,7 +97,7 @@ function lineOf(curve, at, curves) {
     button.addEventListener("click", work);
     uses.append(button);
   };
-  use("JSON", "Save " + title + " as JSON", () => save(curve));
+  use("Download", "Save " + title + " as JSON", () => save(curve));
   if (curve.way) use("Compare", "Compare the original with " + title, () => {
     leaveFor("Recipes");
     trigger("open", { way: curve.way });

@@ -13,8 +13,7 @@ class Cell(GradioModel):
     """One answer. same: it is the original's; right: it is the true one, None where that is not known; left: visual
     tokens at the end; gflops: visual FLOPs, 1e9.
 
-    margin: how much likelier its least sure token was than the next likeliest; None where that is not known. ms: what
-    it took, once.
+    margin: how much likelier its least sure token was than the next likeliest; None where that is not known.
     """
 
     answer: str
@@ -23,14 +22,13 @@ class Cell(GradioModel):
     left: int
     gflops: float
     margin: float | None = None
-    ms: float = 0.0
 
 
 class GridData(GradioModel):
     """All that the component shows.
 
-    question, picture: what was asked about what (a data URI); original: the unpruned answer; right, gflops, margin, ms:
-    as in `Cell`, of that. cells: one row a method of `methods`, one cell a budget of `percents`; None for what is not
+    question, picture: what was asked about what (a data URI); original: the unpruned answer; right, gflops, margin: as
+    in `Cell`, of that. cells: one row a method of `methods`, one cell a budget of `percents`; None for what is not
     answered yet. placed: of each method where it drops, "" where there is nothing to say.
     """
 
@@ -41,7 +39,6 @@ class GridData(GradioModel):
     right: bool | None = None
     gflops: float = 0.0
     margin: float | None = None
-    ms: float = 0.0
     methods: list[str] = []
     placed: list[str] = []
     percents: list[float] = []
@@ -50,5 +47,5 @@ class GridData(GradioModel):
 
 class Grid(BrowserComponent):
     folder = Path(__file__).resolve().parent
-    scripts = ("holds.js", "excerpt.js", "plot.js")
+    scripts = ("holds.js", "../excerpt.js", "../lines.js", "plot.js")
     data_model = GridData

@@ -1,17 +1,7 @@
 let isWhole = false; // whether answers are shown from end to end
 
-// ["margin 0.42", "38 ms"]; of an answer that was noted before margins were, the time alone.
-function sureInWords({ margin, ms }) {
-  const time = ms >= 1000 ? (ms / 1000).toFixed(1) + " s" : Math.round(ms) + " ms";
-  return [...(margin === null ? [] : ["margin " + writeMargin(margin)]), time];
-}
-
-// Each on a line with others where there is room, and never broken within.
-function factsOf(...facts) {
-  const line = make("span", "facts");
-  line.append(...facts.map((fact) => make("span", "", fact)));
-  return line;
-}
+// "margin 0.42"; nothing of an answer that was noted before margins were.
+const sureInWords = ({ margin }) => (margin === null ? [] : ["margin " + writeMargin(margin)]);
 
 // "✓ ", "✗ ", or "" where the true answer is not known.
 const markOf = (right) => (right === null ? "" : right ? "✓ " : "✗ ");
@@ -41,8 +31,9 @@ function fillCell(holder, data, row, column) {
     return;
   }
   const box = make("button", "cell" + (cell.same ? "" : " differs"));
-  box.append(saidOf(cell, data.original), factsOf(writeCount(cell.left) + " left", writeGflops(cell.gflops)),
-    factsOf(...sureInWords(cell)));
+  const facts = make("span", "facts");
+  [writeCount(cell.left) + " left", ...sureInWords(cell)].forEach((fact, at) => facts.append(at ? " · " : "", make("span", "", fact)));
+  box.append(saidOf(cell, data.original), facts);
   box.title = cell.answer;
   box.type = "button";
   const judged = cell.right === null ? "" : cell.right ? ", right" : ", wrong";
@@ -61,19 +52,46 @@ function makeRows(data) {
   if (body.dataset.rows === key) return;
   body.dataset.rows = key;
   const head = make("tr");
-  head.append(make("th", "", "method"), ...data.percents.map((percent) => make("th", "", percent + " %")));
+  head.append(make("th", "", "method"), ...data.percents.map((percent) => make("th", "budget", percent + " %")));
   for (const cell of head.children) cell.scope = "col";
   find("thead").replaceChildren(head);
+  const styles = stylesOf(data.methods);
   body.replaceChildren(...data.methods.map((method, row) => {
     const line = make("tr"), name = make("th", "", method);
     name.scope = "row";
-    name.prepend(make("span", "swatch " + styleOf(row)));
+    name.prepend(make("span", "swatch " + styles.get(method)));
     name.append(make("span", "holds"));
     if (data.placed[row]) name.append(make("span", "placed", data.placed[row]));
     line.append(name, ...data.percents.map(() => make("td")));
     return line;
   }));
 }
+
+// The visual FLOPs at a budget, of all methods: they differ by what a method reads. Nothing until one is answered.
+function flopsInWords(data, column) {
+  const cells = data.cells.map((cells) => cells[column]).filter(Boolean);
+  if (!cells.length) return "";
+  const gflops = cells.map((cell) => cell.gflops), ends = [Math.min(...gflops), Math.max(...gflops)].map(writeGflops);
+  return " · " + (ends[0] === ends[1] ? ends[0] : ends.join(" to "));
+}
+
+// "20 to 90 %": the budgets of the table.
+function budgetsInWords(percents) {
+  const least = Math.min(...percents), most = Math.max(...percents);
+  return (least === most ? "" : least + " to ") + most + " %";
+}
+
+// Whether what is ticked now is something else than the table is of.
+let chosen = null;
+function tellStale() {
+  const data = props.value;
+  const isOf = (now, of) => now.length === of.length && now.every((each) => of.includes(each));
+  const isStale = Boolean(chosen && data && data.methods.length && !(isOf(chosen.percents, data.percents) && isOf(chosen.methods, data.methods)));
+  find(".grid").dataset.stale = String(isStale);
+  const methods = data && data.methods.length === 1 ? data.methods[0] : data && data.methods.length + " methods";
+  setText(find(".age"), isStale ? "This table is of " + methods + " at " + budgetsInWords(data.percents) + ". Press Sweep for what is ticked now." : "");
+}
+onPage(window, "fitprune:sweep-chosen", (event) => { chosen = event.detail; tellStale(); });
 
 function heldInWords(data, row) {
   const cells = data.cells[row];
@@ -89,10 +107,11 @@ onValue((data) => {
   if (find("img").getAttribute("src") !== data.picture) find("img").src = data.picture;
   setText(find(".question"), data.question);
   const truth = data.truth ? " · true answer: " + data.truth : "";
-  setText(find(".original"), data.gflops ? "Original: " + markOf(data.right) + (data.original || "(empty answer)") + " · " + writeGflops(data.gflops) + " visual FLOPs · " + sureInWords(data).join(" · ") + truth : "…");
+  setText(find(".original"), data.gflops ? "Original: " + markOf(data.right) + (data.original || "(empty answer)") + " · " + writeGflops(data.gflops) + " visual FLOPs" + sureInWords(data).map((words) => " · " + words).join("") + truth : "…");
   const all = data.methods.length * data.percents.length, done = data.cells.flat().filter(Boolean).length;
   setText(find(".status"), done < all ? done + " of " + all + " answered" : "All " + all + " answered");
   makeRows(data);
+  data.percents.forEach((percent, column) => setText(find("thead").querySelectorAll(".budget")[column], percent + " %" + flopsInWords(data, column)));
   data.methods.forEach((_, row) => {
     const cells = find("tbody").children[row].children;
     data.percents.forEach((_, column) => fillCell(cells[1 + column], data, row, column));
@@ -101,6 +120,7 @@ onValue((data) => {
   paintMargins(find("svg"), data);
   tellMore();
   tellCut();
+  tellStale();
 });
 
 // Whether an answer goes on below the edge of its cell, or began before it: then all can be shown whole.

@@ -33,6 +33,7 @@ class TableData(GradioModel):
     there is nothing to say.
     rows: [id, kind, question, right answer] of each question. answers: those of each side. marks, same: a character a
     question for each side: "1" right, "0" wrong, "-" not known, " " no answer; "1" as the original, "0" not, " ".
+    side, show: what is shown first: the number of a side, 0 for the one after the original; a filter of rows.js.
     margins: of each side by how much each answer's least sure token led the next likeliest, 0 to 1, -1 where it does
     not say; empty where no side says it. sums: by kind, that of all questions under "". has_pictures: whether a row can
     be looked at and opened.
@@ -49,9 +50,11 @@ class TableData(GradioModel):
     margins: list[list[float]] = []
     sums: dict[str, list[Sum]] = {}
     has_pictures: bool = False
+    side: int = 0
+    show: str = "all"
 
 
 class Table(BrowserComponent):
     folder = Path(__file__).resolve().parent
-    scripts = ("rows.js", "plot.js")
+    scripts = ("../excerpt.js", "../lines.js", "rows.js", "page.js", "plot.js")
     data_model = TableData

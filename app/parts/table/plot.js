@@ -1,7 +1,7 @@
 // Right answers against visual FLOPs: a point a side with its interval, a line a method.
 
 const methodOf = (side) => side.replace(/ [\d.]+ %$/, "");
-// Each once, in the order of the sides: what decides a line's colour, here and in the table beside it.
+// Each once, in the order of the sides: what lines.js gives a colour, here and in the table beside it.
 const methodsOf = (sides) => [...new Set(sides.map(methodOf))];
 
 // The points that can be drawn: [{ side, method, x, y, low, high }].
@@ -34,16 +34,16 @@ function paintPlot(svg, sides, sums, chosen) {
       writeGflops(share * most)));
   }
   svg.append(makeSvg("text", { x: width - right, y: height - 4, class: "tick end" }, "visual FLOPs of a request, mean"));
-  const methods = methodsOf(sides);
+  const styles = stylesOf(methodsOf(sides));
   const original = points.find((point) => point.method === "original");
-  methods.forEach((method, number) => {
+  styles.forEach((style, method) => {
     const mine = points.filter((point) => point.method === method);
     if (!mine.length) return;
     const line = (method === "original" || !original ? mine : [original, ...mine]).sort((a, b) => a.x - b.x);
     const path = line.map((point, at) => (at ? "L" : "M") + x(point.x) + " " + y(point.y)).join("");
-    svg.append(makeSvg("path", { d: path, class: "line " + styleOf(number) }));
+    svg.append(makeSvg("path", { d: path, class: "line " + style }));
     for (const point of mine) {
-      const mark = makeSvg("g", { class: "point " + styleOf(number) + (point.side === chosen ? " chosen" : "") });
+      const mark = makeSvg("g", { class: "point " + style + (point.side === chosen ? " chosen" : "") });
       mark.append(makeSvg("line", { x1: x(point.x), x2: x(point.x), y1: y(point.low), y2: y(point.high) }));
       mark.append(makeSvg("circle", { cx: x(point.x), cy: y(point.y), r: point.side === chosen ? 5 : 3.5 }));
       mark.append(makeSvg("title", {}, sides[point.side] + ": " + shareInWords(sums[point.side].right)));

@@ -117,32 +117,12 @@ function jsonOf(data, indices, notes) {
   return JSON.stringify({ title: data.title, sides: data.sides, rows: indices.map((index) => recordOf(data, index, notes)) }, null, 1);
 }
 
-function escaped(text) {
-  return String(text).replace(/[&<>"']/g, (sign) => "&#" + sign.charCodeAt(0) + ";");
-}
-
-// One file that needs nothing else: the rows as a table, and a field that filters them.
-function htmlOf(data, indices, notes, about) {
-  const names = Object.keys(recordOf(data, indices[0], notes));
-  const cells = (values, tag) => "<tr>" + values.map((value) => "<" + tag + ">" + escaped(value) + "</" + tag + ">").join("") + "</tr>";
-  const rows = indices.map((index) => {
-    const record = recordOf(data, index, notes);
-    return cells(names.map((name) => record[name]), "td");
-  });
-  return [
-    "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">",
-    "<title>" + escaped(data.title) + "</title>",
-    "<style>body{font:14px/1.45 system-ui,sans-serif;margin:24px;color:#16191d;background:#fff}table{border-collapse:collapse}",
-    "th,td{border-bottom:1px solid #dedfda;padding:5px 12px 5px 0;text-align:left;vertical-align:top}th{position:sticky;top:0;",
-    "background:#fff}input{font:inherit;padding:6px 10px;width:min(100%,360px);margin:12px 0}</style>",
-    "<h1>" + escaped(data.title) + "</h1>", ...about.map((line) => "<p>" + escaped(line) + "</p>"),
-    "<label>Filter <input id=\"filter\"></label> <span id=\"count\">" + writeCount(indices.length) + " rows</span>",
-    "<table><thead>" + cells(names, "th") + "</thead><tbody>", ...rows, "</tbody></table>",
-    "<scr" + "ipt>const rows=[...document.querySelectorAll('tbody tr')];",
-    "document.getElementById('filter').oninput=(e)=>{const w=e.target.value.toLowerCase();let n=0;",
-    "for(const r of rows){r.hidden=!r.textContent.toLowerCase().includes(w);n+=!r.hidden}",
-    "document.getElementById('count').textContent=n.toLocaleString('en')+' rows'}</scr" + "ipt></html>",
-  ].join("\n");
+// "9 other sides: 4 right, 5 wrong": what the sides but the original and the chosen one answered to a question.
+function othersInWords(data, index, side) {
+  const marks = data.marks.map((of) => of[index]).filter((_, number) => number && number !== side);
+  const among = (mark) => marks.filter((each) => each === mark).length;
+  const judged = among("1") + among("0") ? ": " + among("1") + " right, " + among("0") + " wrong" : "";
+  return marks.length + (marks.length === 1 ? " other side" : " other sides") + judged;
 }
 
 // "97.1 % (96.2 to 97.8), 971 of 1,000": a share with its 95 % interval.
@@ -154,5 +134,5 @@ function shareInWords(share) {
 }
 
 if (typeof module !== "undefined") {
-  module.exports = { COLUMNS, countShown, csvOf, filterRows, htmlOf, jsonOf, recordOf, searchTexts, shareInWords, sidesInSight, sortRows };
+  module.exports = { COLUMNS, countShown, csvOf, exactMargin, filterRows, jsonOf, markInWords, othersInWords, recordOf, searchTexts, shareInWords, sidesInSight, sortRows };
 }

@@ -2,7 +2,7 @@ const ROW = 34; // pixels; the style sheet says the same
 const MOST_SUMS = 4; // sides whose sums are shown until all are asked for
 const SPARE = 8; // rows drawn above and below what is seen
 const PAUSE = 120; // milliseconds between two pictures that are asked for; of rows in between only the last has its own
-const RIGHT = "right answer";
+const CELL = { before: 0, short: 22 }; // see excerpt.js: a cell of this table is narrow
 const LABELS = { all: "All", lost: "Right → wrong", won: "Wrong → right", changed: "Changed", same: "Same" };
 const HEADS = { id: "#", kind: "Kind", question: "Question", expected: "Right answer", original: "Original", side: "", margin: "Margin", tags: "Tags" };
 const root = find(".inspect"), scroller = find(".scroll");
@@ -69,14 +69,29 @@ function lineOf(index, place) {
   line.setAttribute("aria-rowindex", String(place + 2));
   line.dataset.place = place;
   for (const column of COLUMNS) {
-    const cell = make("span", "c-" + column, cellOf(data, index, column, at.side, at.notes));
+    const isAnswer = column === "original" || column === "side";
+    const cell = isAnswer ? answerCell(index, column === "side") : make("span", "", cellOf(data, index, column, at.side, at.notes));
+    cell.className = "c-" + column;
     cell.setAttribute("role", "cell");
-    if (column === "original" || column === "side") cell.dataset.mark = data.marks[column === "side" ? at.side : 0][index];
-    if (column === "side" && data.same[at.side][index] === "0") cell.classList.add("differs");
     line.append(cell);
   }
   mark(line);
   return line;
+}
+
+// An answer from where the original's and the chosen side's part, the first word that does in bold.
+function answerCell(index, isSide) {
+  const number = isSide ? at.side : 0, other = isSide ? 0 : at.side, cell = make("span");
+  cell.dataset.mark = data.marks[number][index];
+  const answer = data.answers[number][index];
+  cell.title = answer;
+  if (data.same[at.side][index] !== "0") {
+    cell.textContent = answer;
+    return cell;
+  }
+  const { before, differs, after } = excerptOf(answer, data.answers[other][index], false, CELL);
+  cell.append(before, make("b", "", differs), after);
+  return cell;
 }
 
 function mark(line) {
@@ -96,19 +111,7 @@ function choose(place) {
   const index = at.rows[place], [id, kind, question, expected] = data.rows[index];
   setText(find(".place"), "Row " + writeCount(place + 1) + " of " + writeCount(at.rows.length) + (kind ? " · " + kind : "") + " · " + id);
   setText(find(".row-detail .question"), question || "(the file does not say what was asked)");
-  const entries = expected ? [[RIGHT, expected, ""]] : [];
-  for (const number of sidesInSight(data.sides.length, at.side, data.sides.length)) {
-    entries.push([data.sides[number], data.answers[number][index], data.marks[number][index], marginOf(data, index, number)]);
-  }
-  find(".row-detail dl").replaceChildren(...entries.map(([name, text, mark, margin]) => {
-    const said = make("dd", "", text || "(empty)");
-    said.dataset.mark = mark;
-    const about = [markInWords(mark), margin ? "margin " + margin : ""].filter(Boolean).join(", ");
-    if (about) said.append(make("span", "judged", " " + about));
-    const entry = make("div", name === data.sides[at.side] ? "chosen" : name === RIGHT ? "truth" : "");
-    entry.append(make("dt", "", name), said);
-    return entry;
-  }));
+  paintAnswers(index, expected);
   const note = at.notes[id] || { tags: "", note: "" };
   find(".notes .tags").value = note.tags;
   find(".notes .note").value = note.note;
@@ -117,6 +120,34 @@ function choose(place) {
   if (!data.has_pictures) return;
   find(".picture").dataset.waits = "yes"; // what is there is another row's
   look(index);
+}
+
+// The right answer, the original's and the chosen side's, what differs between those two underlined; then the other sides.
+function paintAnswers(index, expected) {
+  const right = make("div", "truth");
+  right.append(make("dt", "", "Right answer"), make("dd", "", expected));
+  find(".answers").replaceChildren(...(expected ? [right] : []), answerOf(index, 0, at.side), answerOf(index, at.side, 0));
+  const others = data.sides.map((_, number) => number).filter((number) => number && number !== at.side);
+  find(".others").hidden = !others.length;
+  setText(find(".others summary"), othersInWords(data, index, at.side));
+  find(".others dl").replaceChildren(...others.map((number) => answerOf(index, number, 0)));
+}
+
+// What a side answered, and how it differs from what another one did.
+function answerOf(index, number, other) {
+  const said = make("dd"), mark = data.marks[number][index], margin = marginOf(data, index, number);
+  const answer = data.answers[number][index];
+  said.dataset.mark = mark;
+  for (const { text, differs } of piecesOf(answer, data.answers[other][index])) {
+    const word = text.trimStart();
+    said.append(text.slice(0, text.length - word.length), differs ? make("u", "", word) : word);
+  }
+  if (!answer) said.append("(empty)");
+  const about = [markInWords(mark), margin ? "margin " + margin : ""].filter(Boolean).join(", ");
+  if (about) said.append(make("span", "judged", " " + about));
+  const entry = make("div", number === at.side ? "chosen" : "");
+  entry.append(make("dt", "", number ? data.sides[number] : "Original"), said);
+  return entry;
 }
 
 function look(index) {
@@ -160,7 +191,7 @@ function inParts(text) {
 // A side's line of the sums. Where it is narrow each cell stands below the other, behind the head of its column.
 function sumOf(sum, side) {
   const line = make("tr", side === at.side ? "chosen" : ""), name = make("th", "", data.sides[side]);
-  name.prepend(make("span", "swatch " + styleOf(methodsOf(data.sides).indexOf(methodOf(data.sides[side])))));
+  name.prepend(make("span", "swatch " + stylesOf(methodsOf(data.sides)).get(methodOf(data.sides[side]))));
   if (data.placed[side]) name.append(make("span", "placed", data.placed[side]));
   line.setAttribute("role", "row");
   name.scope = "row";
@@ -188,10 +219,9 @@ function options(select, entries, value) {
 
 function download(kind) {
   if (!at.rows.length) return;
-  const about = [find(".count").textContent + ", " + data.sides[at.side] + ": " + LABELS[at.show],
-    ...data.sides.map((side, number) => side + ": " + shareInWords((data.sums[""] || [])[number].right))];
+  const about = find(".count").textContent + ", " + data.sides[at.side] + ": " + LABELS[at.show] + ". CSV and JSON hold all sides.";
   const made = { csv: () => csvOf(data, at.rows, at.notes), json: () => jsonOf(data, at.rows, at.notes),
-    html: () => htmlOf(data, at.rows, at.notes, about) }[kind]();
+    html: () => htmlOf(data, at.rows, at.side, at.notes, about) }[kind]();
   const types = { csv: "text/csv", json: "application/json", html: "text/html" };
   saveFile("fitprune-answers." + kind, types[kind], made);
 }
@@ -277,6 +307,10 @@ onPage(window, "fitprune:row-picture", (event) => {
   if (!image.isConnected) holder.append(image);
 });
 
+// On a phone rows come first, and the sums when they are asked for; elsewhere they are always open.
+const isPhone = () => root.clientWidth > 0 && root.clientWidth <= 560;
+new ResizeObserver(() => { if (root.clientWidth > 560) find(".totals").open = true; }).observe(root);
+
 // What was waited for is seen, wherever the page was scrolled meanwhile; not from another page of the app.
 function bringIntoView() {
   const top = root.getBoundingClientRect().top;
@@ -291,7 +325,7 @@ onValue((value) => {
   root.dataset.state = value.rows.length ? "full" : "empty";
   Object.assign(at, { rows: [], chosen: -1, hasAllSums: false });
   if (!value.rows.length) return;
-  Object.assign(at, { side: Math.min(1, value.sides.length - 1), show: "all", kind: "", text: "", column: "", isDescending: false });
+  Object.assign(at, { side: value.side || Math.min(1, value.sides.length - 1), show: value.show, kind: "", text: "", column: "", isDescending: false });
   at.notes = loadNotes();
   root.dataset.pictures = value.has_pictures ? "yes" : "no";
   root.dataset.margins = value.margins.length ? "yes" : "no";
@@ -300,6 +334,7 @@ onValue((value) => {
   const kinds = Object.keys(value.sums).filter(Boolean);
   options(find(".tools .kind"), [["", "all"], ...kinds.map((kind) => [kind, kind])], "");
   find(".tools .text").value = "";
+  find(".totals").open = !isPhone();
   refresh();
   fade();
   bringIntoView();
