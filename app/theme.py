@@ -8,7 +8,7 @@ import gradio as gr
 
 CSS = Path(__file__).with_name("theme.css")
 
-# (light, dark). One accent, vermilion, means "look here"; viridis is for depth of removal alone.
+# (light, dark). One accent, vermilion, means "look here"; viridis is for maps alone.
 _PAGE, _PANEL = ("#f4f4f1", "#101214"), ("#ffffff", "#191c1f")
 _INK, _INK_2 = ("#16191d", "#eceeea"), ("#4a5159", "#b4babf")
 _RULE = ("#dedfda", "#2e3338")

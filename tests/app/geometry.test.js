@@ -21,6 +21,15 @@ test("a picture fits inside its box, in the middle", () => {
   assert.deepStrictEqual(g.fitInside(10, 100, 100, 100), { scale: 1, left: 45, top: 0 });
 });
 
+test("an area of boxes has edges where nothing lies beside them", () => {
+  assert.deepStrictEqual(g.outlineOf([]), []);
+  assert.strictEqual(g.outlineOf([[0, 0, 10, 10]]).length, 4);
+  const two = g.outlineOf([[0, 0, 10, 10], [10, 0, 10, 10]]);
+  assert.strictEqual(two.length, 6);
+  assert.ok(!two.some(([x0, , x1]) => x0 === 10 && x1 === 10)); // what they share
+  assert.strictEqual(g.outlineOf([[0, 0, 10, 10], [10, 10, 10, 10]]).length, 8); // by a corner alone
+});
+
 test("what was cropped away lies left and right, above and below", () => {
   assert.deepStrictEqual(g.unseenParts(40, 20, [10, 0, 30, 20]), [[0, 0, 10, 20], [30, 0, 40, 20]]);
   assert.deepStrictEqual(g.unseenParts(20, 40, [0, 10, 20, 30]), [[0, 0, 20, 10], [0, 30, 20, 40]]);
@@ -153,7 +162,7 @@ test("where a token looked is told, of a layer and of a patch", () => {
   const told = (layer, marked) => g.describeLooks(trace, looked, layer, marked);
   assert.strictEqual(told(0, -1), "Right, choosing “red”: 24 % of its attention here goes to visual tokens, 20 % to the brightest.");
   assert.strictEqual(told(0, 0), "Row 1, column 1: 4.0 % of the attention.");
-  assert.strictEqual(told(1, 0), "Row 1, column 1: gone before this layer.");
+  assert.strictEqual(told(1, 0), "Row 1, column 1: dropped earlier.");
   assert.strictEqual(told(1, 1), "Row 1, column 2: < 0.1 % of the attention.");
   const little = "Right, choosing “red”: < 0.1 % of its attention here goes to visual tokens, too little for a map. ";
   assert.strictEqual(told(1, -1), little + "Layer 1 gives them most: 24 %.");

@@ -83,6 +83,25 @@ def test_pointing_at_a_patch_tells_where_it_went(page):
     assert re.search(r"dropped after layer \d+, rank \d+ of \d+|kept through all 12", page.inner_text(".detail"))
 
 
+def test_what_a_layer_drops_looks_the_same_at_all_layers_and_has_a_key_only_there(page):
+    looks, key = set(), page.locator("#scrubber .here-key")
+    for layer in range(1, 13):  # each drops something
+        to_layer(page, layer)
+        looks.add(key.locator("i").evaluate("(node) => getComputedStyle(node).background"))
+        assert key.is_visible() and ", none dropped here" not in page.inner_text("#scrubber .count")
+    assert len(looks) == 1
+    for percent, is_told in (("0", False), ("60", True)):
+        page.fill("#budget input[type=number]", percent)
+        page.keyboard.press("Tab")
+        run_with(page, "#run")
+        page.wait_for_function(
+            "is => document.querySelector('#scrubber .count').textContent.endsWith(', none dropped here') !== is",
+            arg=is_told,
+        )
+        assert key.is_visible() == is_told
+    assert page.inner_text("#scrubber .legend").split("\n")[:2] == ["kept", "dropped earlier"]
+
+
 def test_heat_map_colours_by_layer(page):
     before = page.evaluate(BRIGHTNESS)
     page.click("button[data-mode=heat]")

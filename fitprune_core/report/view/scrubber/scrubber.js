@@ -39,7 +39,7 @@ function tell() {
   setText(find("[data-chart=flops] .now"), writeGflops(trace.pruned_gflops[layer]) + " of " + writeGflops(trace.original_gflops[layer]));
   range.setAttribute("aria-valuetext", "layer " + (layer + 1) + ", " + describeLayer(trace, layer));
   root.dataset.layer = layer + 1;
-  root.style.setProperty("--now", layerColor(layer, trace.layers, DROPPED_HERE));
+  root.dataset.drops = String(droppedAt(trace, layer) > 0);
 }
 
 function goTo(layer) {
