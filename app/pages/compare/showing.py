@@ -62,8 +62,8 @@ def showing_ready(page: Any, example: Example, ready: Ready) -> dict:
     doubts = page.engine.doubts(comparison)
     board = done_board(comparison, truth, times=UNMEASURED, picture=key_of(example.picture), doubts=doubts)
     link = link_of(page.examples, example.seed, example.question, board.percent)
-    board = board.model_copy(update={"link": link, "origin": BEFOREHAND, "sentence": f"{BEFOREHAND}. {board.sentence}"})
-    words = f"{BEFOREHAND}, on {ready.made}, on {comparison.device}. Press Run to answer here, and to measure times."
+    board = board.model_copy(update={"link": link, "origin": BEFOREHAND})
+    words = f"{BEFOREHAND}, on {ready.made}, on {comparison.device}. Press Run to answer here."
     trace = trace_of(comparison, example.open(), page.engine.geometry)
     shown = showing(page, comparison, trace, board, Message(text=words))
     marked = with_asked_object(shown[parts.scrubber], example.seed, example.question)
