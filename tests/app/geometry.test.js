@@ -160,7 +160,7 @@ test("where a token looked is told, of a layer and of a patch", () => {
   const trace = { boxes: [[0, 0, 1, 1], [1, 0, 2, 1]], views: ["grid", "grid"], columns: 2, tiles: [] };
   const looked = { side: 1, token: "red", looks: { levels: [[51, 255], [-1, 255]], most: [0.2, 0.0004], share: [0.24, 0.0004] } };
   const told = (layer, marked) => g.describeLooks(trace, looked, layer, marked);
-  assert.strictEqual(told(0, -1), "Right, choosing “red”: 24 % of its attention here goes to visual tokens, 20 % to the brightest.");
+  assert.strictEqual(told(0, -1), "Layer 1, where it looked most. Right, choosing “red”: 24 % of its attention here goes to visual tokens, 20 % to the brightest.");
   assert.strictEqual(told(0, 0), "Row 1, column 1: 4.0 % of the attention.");
   assert.strictEqual(told(1, 0), "Row 1, column 1: dropped earlier.");
   assert.strictEqual(told(1, 1), "Row 1, column 2: < 0.1 % of the attention.");
@@ -169,7 +169,7 @@ test("where a token looked is told, of a layer and of a patch", () => {
   const nothing = { ...looked, looks: { levels: [[0, 255]], most: [1e-8], share: [1e-8] } };
   assert.strictEqual(g.describeLooks(trace, nothing, 0, -1), little + "So it is at all layers.");
   assert.deepStrictEqual([g.mostLooked(looked.looks), g.mostLooked({ share: [0, 0.2, 0.3, 0.3] })], [0, 2]);
-  assert.match(g.describeLooks(trace, { ...looked, side: 0, token: "" }, 0, -1), /^Left, choosing to end: /);
+  assert.match(g.describeLooks(trace, { ...looked, side: 0, token: "" }, 0, -1), / Left, choosing to end: /);
 });
 
 test("a legend has the colours that are drawn, at their places", () => {

@@ -65,7 +65,7 @@ def test_a_token_that_is_clicked_or_chosen_by_keyboard_is_looked_at(page, engine
     assert page.inner_text(".card[data-side=pruned] .piece[aria-current]").strip() == "car"
     assert page.locator(".lens li").count() == 10 and "“a blue”" in page.inner_text(".lens .words")
     told = "text => document.querySelector('#scrubber .detail').textContent.startsWith(text)"
-    page.wait_for_function(told, arg="Right, choosing “car”")
+    page.wait_for_function(told, arg="Layer 1, where it looked most. Right, choosing “car”")
     assert page.get_attribute(".scrubber", "data-layer") == "1"  # that gives visual tokens most
     to_layer(page, 8)
     drawn = page.evaluate(BRIGHTNESS)
@@ -125,7 +125,7 @@ def test_patches_are_painted_by_mouse_and_keyboard_and_asked_again(page, engine)
     assert engine.painted[-1] == Paint() and page.inner_text(".card[data-side=pruned] .who") == "FitPrune"
     run_with(page, ".picker button:nth-child(5)")
     page.click("button[data-mode=paint]")
-    assert page.inner_text(".painted").startswith("Paint patches")
+    assert page.inner_text(".painted").startswith("By pointer")
     page.click("button[data-mode=patches]")
     run_with(page, ".picker button:nth-child(1)")
     assert page.problems == []

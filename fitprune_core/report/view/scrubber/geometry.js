@@ -207,8 +207,8 @@ function describeLooks(trace, { side, token, looks }, layer, marked) {
     return who + ": " + writeShare(looks.share[layer]) + " of its attention here goes to visual tokens, too little for a map. " +
       (isMap(looks, most) ? "Layer " + (most + 1) + " gives them most: " + writeShare(looks.share[most]) + "." : "So it is at all layers.");
   }
-  return who + ": " + writeShare(looks.share[layer]) + " of its attention here goes to visual tokens, " +
-    writeShare(looks.most[layer]) + " to the brightest.";
+  return (layer === most ? "Layer " + (layer + 1) + ", where it looked most. " : "") + who + ": " + writeShare(looks.share[layer]) +
+    " of its attention here goes to visual tokens, " + writeShare(looks.most[layer]) + " to the brightest.";
 }
 
 const UNPLACED_NAMES = {
