@@ -21,6 +21,7 @@ from app.lens import look_at
 from app.objects import with_asked_object
 from app.pages.compare.keeping import Export, Exports
 from app.pages.compare.showing import PICTURE_NOT_HERE, closing_words, showing_ready
+from app.pages.compare.tools import Tools
 from app.pages.wiring import told, told_number
 from app.parts.answers import Answers, Board
 from app.parts.curves import recipes_of
@@ -122,6 +123,7 @@ class ComparePage:
     """What the page's events do. Handlers yield {component: value}; what they leave out stays as it is."""
 
     parts: Parts  # set by `create_compare`, once the components are there
+    tools: Tools
 
     def __init__(
         self,
