@@ -75,7 +75,7 @@ def page_of(entries: dict[str, Any]) -> str:
     data = json.dumps(entries).replace("<", "\\u003c")
     parts = {
         "%style%": part("page.css"),
-        "%scrubber.css%": part("scrubber/scrubber.css"),
+        "%scrubber.css%": part("scrubber/swatches.css") + part("scrubber/scrubber.css"),
         "%scrubber.html%": part("scrubber/scrubber.html"),
         "%data%": data,
         "%scripts%": "\n".join(map(part, _SCRIPTS)),
