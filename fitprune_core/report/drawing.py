@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from fitprune_core.report.lettering import font_for, lines_of
+from fitprune_core.report.names import called
 from fitprune_core.run.results import ORIGINAL, title_of
 
 # Longer side of the picture in a drawing, by how many stand side by side: a model may see a picture in two ways, and
@@ -155,7 +156,8 @@ class LayerDrawing:
         self.under = self.top + self.shape[1] + _GAP
         c, ways = self.comparison, ways_of(self.comparison)
         names = [
-            title_of(way["method"], way["reduction"], is_painted=bool(way.get("stay") or way.get("go"))) for way in ways
+            called(title_of(way["method"], way["reduction"], is_painted=bool(way.get("stay") or way.get("go"))))
+            for way in ways
         ]
         answers = [c["original"]["answer"] or "(empty answer)", c["pruned"]["answer"] or "(empty answer)"]
         self.answers = [f"{name}: {answer}" for name, answer in zip(names, answers, strict=True)]

@@ -83,9 +83,9 @@ def test_any_two_sides_are_compared_and_named(page, picture):
     updates, parts = asyncio.run(main()), page.parts
     assert page.engine.sides == [(Side("random:seed=3", 40), "fastv")]
     board = updates[-1][parts.board]
-    assert (board.original.name, board.pruned.name, board.sides) == ("random(seed=3)", "fastv", sides.key)
+    assert (board.original.name, board.pruned.name, board.sides) == ("Random(seed=3)", "FastV", sides.key)
     trace = next(update[parts.scrubber] for update in updates if parts.scrubber in update)
-    assert (trace.name, trace.against.name) == ("fastv 60 %", "random(seed=3) 40 %")
+    assert (trace.name, trace.against.name) == ("FastV 60 %", "Random(seed=3) 40 %")
 
 
 def test_a_recipe_of_the_visitors_is_compared(page, picture):

@@ -52,7 +52,7 @@ def test_verdict_and_truth(answers, verdict, truth):
 @pytest.mark.parametrize(
     ("sides", "percents", "who"),
     [
-        (Sides("random", "fastv"), (60, 60), "fastv"),
+        (Sides("random", "fastv"), (60, 60), "FastV"),
         (Sides("fitprune", "fitprune", 20), (20, 60), "FitPrune 60 %"),
         (Sides("fitprune", "fitprune"), (60, 60), "the right"),
     ],

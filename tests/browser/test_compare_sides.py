@@ -24,9 +24,9 @@ def test_other_sides_are_chosen_named_linked_and_scrubbed(browser, url, engine):
     run_with(page, "#run")
     assert engine.sides[-1] == (Side("random:seed=4", 20), "fastv")
     age(page, "")
-    assert page.inner_text(".card[data-side=original] .who") == "random(seed=4)"
+    assert page.inner_text(".card[data-side=original] .who") == "Random(seed=4)"
     assert page.inner_text(".card[data-side=original] .percent") == "20 %"
-    assert page.inner_text("#sides .words") == "random:seed=4 20 % | fastv"
+    assert page.inner_text("#sides .words") == "Random:seed=4 20 % | FastV"
     assert "left=random%3Aseed%3D4" in page.url and "left_budget=20" in page.url and "right=fastv" in page.url
     to_layer(page, 5)
     right = page.inner_text("#scrubber .count")

@@ -85,8 +85,8 @@ def test_both_sides_are_drawn_where_both_prune(tiny):
             boxes = [drawing.box_of(token, side) for token in range(comparison.layout.num_tokens)]
             same = [n for n, box in enumerate(boxes) if (inside(whole, box) == inside(frame, box)).all()]
             assert same == list(kept), (layer, side)
-    assert [panel.title for panel in drawing.panels] == ["random(seed=1) 50 %", "fitprune 50 %"]
-    assert [answer.split(":")[0] for answer in drawing.answers] == ["random(seed=1) 50 %", "fitprune 50 %"]
+    assert [panel.title for panel in drawing.panels] == ["Random(seed=1) 50 %", "FitPrune 50 %"]
+    assert [answer.split(":")[0] for answer in drawing.answers] == ["Random(seed=1) 50 %", "FitPrune 50 %"]
 
 
 def test_the_picture_itself_is_that_of_the_comparison(made):

@@ -48,7 +48,7 @@ def showing(page: Any, comparison: Comparison, trace: dict[str, Any], board: Boa
         parts.board: board,
         parts.scrubber: Trace(**trace),
         parts.shown: board.model_dump(),
-        parts.found: page.exports.keep(entries_of(comparison, trace)),
+        parts.found: page.exports.keep(entries_of(comparison, trace, judged_of(board))),
         parts.subject: None,
         parts.lens: Lens(),
         parts.notice: message,
@@ -68,6 +68,12 @@ def showing_ready(page: Any, example: Example, ready: Ready) -> dict:
     shown = showing(page, comparison, trace, board, Message(text=words))
     marked = with_asked_object(shown[parts.scrubber], example.seed, example.question)
     return {**shown, parts.scrubber: marked, parts.is_ready: True}
+
+
+def judged_of(board: Board) -> dict[str, Any] | None:
+    """What a saved file says of the true answer, see `to_entries`; None where nobody knows it."""
+    marks = [board.original.mark, board.pruned.mark]
+    return {"marks": marks, "truth": board.truth} if board.truth else None
 
 
 def key_of(picture: Path | None) -> str:

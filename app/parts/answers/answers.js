@@ -1,7 +1,6 @@
 const board = find(".board");
 const body = find("tbody");
 const HEROES = 2; // the first rows are what the page is about
-const MARKS = { right: "✓ right", wrong: "✗ wrong" };
 const EMPTY = { idle: "", queued: "waiting for its turn", waiting: "waiting for the original", running: "…", done: "(empty answer)" };
 
 // The rows are made once for their labels; after that only texts and lengths change, and nothing moves. Times that nobody

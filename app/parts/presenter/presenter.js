@@ -1,7 +1,6 @@
 const hall = find(".hall"), stage = find(".stage"), words = find(".words"), keys = find(".keys");
 const BEAT = 420; // milliseconds a layer while playing
 const HINT = 5000; // milliseconds that the keys are told
-const MARKS = { right: "✓ right", wrong: "✗ wrong" };
 const SIZES = [6.4, 5.4, 4.6, 4, 3.6, 3, 2.6]; // of the answers, in hundredths of the height: the largest that fits
 const VERDICTS = { same: "= Same answer", different: "≠ Different answers" };
 const BUSY = { queued: "In line…", running: "Answering…", measuring: "Measuring…" };
