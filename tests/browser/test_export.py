@@ -55,7 +55,7 @@ def test_a_saved_page_works_offline(browser, url, tmp_path):
     assert alone.locator("#figures tr").count() == 6 and problems == []
     assert alone.locator(".mark").all_inner_texts() == ["✗ wrong", "✗ wrong"]
     assert alone.inner_text("#truth") == page.inner_text("#answers .truth") != ""
-    assert alone.locator("thead th").all_inner_texts()[1:3] == ["Original", "FitPrune 60 %"]
+    assert alone.locator("thead th").all_inner_texts()[1:3] == ["Original", "FitPrune 60\u00a0%"]
     entries["comparison"]["paired"] = {}
     (tmp_path / "untimed.html").write_text(page_of(entries), encoding="utf-8")
     alone.set_viewport_size({"width": 390, "height": 844})

@@ -113,9 +113,14 @@ def test_side_by_side_has_marks_times_and_the_picture_in_its_shape(page):
     assert sorted(judged) == [[], ["✗ wrong", "✗ wrong"]]
     times = page.locator("#history article tr", has_text="Time to the first token").all_inner_texts()
     assert len(times) == 2 and all(text.count(" ms") == 2 for text in times)
+    size = page.viewport_size
+    page.set_viewport_size({"width": 390, "height": 844})
     box = page.locator("#history canvas").first.bounding_box()
     assert abs(box["width"] - box["height"]) < 2  # as the picture
+    page.set_viewport_size(size)
     page.click("#history .back")
+    for at in (0, lines.count() - 1):
+        lines.nth(at).locator("[type=checkbox]").uncheck()
     page.click("#history .close")
 
 

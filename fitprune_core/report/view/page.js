@@ -17,7 +17,7 @@
   byId("pruned").textContent = c.pruned.answer || "(empty answer)";
   sidesOf(c).forEach(([side], at) => {
     const name = ["original", "pruned"][at];
-    byId(name + "-name").textContent = byId(name + "-column").textContent = titleOf(side);
+    byId(name + "-name").textContent = byId(name + "-column").textContent = titleOf(side).replace(" %", "\u00a0%");
     byId(name + "-mark").textContent = judged ? MARKS[judged.marks[at]] || "" : "";
   });
   byId("truth").textContent = judged ? judged.truth : "";
