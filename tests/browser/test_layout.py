@@ -239,9 +239,11 @@ def test_on_a_phone_the_answer_is_in_sight_of_the_example_that_was_tapped(page):
     whole = (
         "(name) => { const node = document.querySelector(name); return node.scrollHeight <= node.clientHeight + 1; }"
     )
-    page.evaluate("document.querySelector('.truth').textContent = 'Both are right: it is “a brown cloud”. '.repeat(4)")
+    page.evaluate(
+        "document.querySelector('#answers .truth').textContent = 'Both are right: it is “a brown cloud”. '.repeat(4)"
+    )
     page.evaluate("document.querySelector('.sentence').textContent = 'No time was gained at all, and more. '.repeat(5)")
-    assert page.evaluate(whole, ".truth") and page.evaluate(whole, ".board .sentence")
+    assert page.evaluate(whole, "#answers .truth") and page.evaluate(whole, ".board .sentence")
     bars = page.evaluate("[...document.querySelectorAll('#answers .bar > div')].map(bar => bar.offsetWidth)")
     assert min(bars) >= 60
     order = page.evaluate("""['#question', '#budget-card', '#run', '#answers', '#scrubber'].map(
