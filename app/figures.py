@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from fitprune_core.checks.units import BLANK, milliseconds
 from fitprune_core.run.timing import Paired
 
+UNSTEADY = "unsteady: run again"
+
 
 def count(number: int) -> str:
     """Tokens and the like: "1,838"."""
@@ -36,14 +38,31 @@ def saving(original: float, pruned: float) -> Ratio:
     return Ratio(f"{'−' if percent < 0 else '+'}{abs(percent):.1f} %", "")
 
 
-def speed(paired: Paired | None) -> Ratio:
-    """How many times faster, with the interval of it; a dash where the two cannot be told apart."""
+def speed(paired: Paired | None, original: float | None, pruned: float | None) -> Ratio:
+    """How many times faster, with the interval of it; a dash where the two cannot be told apart.
+
+    original, pruned: the medians that stand beside it.
+    """
     if paired is None:
         return Ratio(BLANK, "")
     if paired.verdict in ("same", "unknown"):
         return Ratio(BLANK, paired.words())
+    if not agrees(paired, original, pruned):
+        return Ratio(BLANK, UNSTEADY)
     ratio, low, high = paired.times()
     return Ratio(f"{ratio}×", f"{paired.verdict} ({low} to {high})")
+
+
+def agrees(paired: Paired, original: float | None, pruned: float | None) -> bool:
+    """Whether two medians are to each other what the pairs of a round are: their ratio lies in the interval of these.
+
+    Where something else took the processor for a while, it does not: whoever divides the one by the other would find
+    another ratio than the one that is told.
+    """
+    if paired.interval is None or not original or not pruned:
+        return True
+    low, high = paired.interval
+    return low <= original / pruned <= high
 
 
 def difference(original: int, pruned: int) -> Ratio:

@@ -23,7 +23,7 @@ from app.precomputed import FOLDER as PRECOMPUTED
 from app.queueing import queue_size
 from app.runs import Runs
 from app.settings import GALLERY, RUNS
-from app.theme import CSS, make_theme
+from app.theme import CSS, make_head, make_theme
 from app.zero_gpu import is_zero_gpu
 
 TITLE = "FitPrune Studio"
@@ -80,6 +80,7 @@ def launch_options(engine: Engine) -> dict[str, Any]:
     return {
         "theme": make_theme(),
         "css_paths": [CSS],
+        "head": make_head(),
         "max_file_size": engine.limits.upload_bytes,
         "show_error": False,
         "ssr_mode": False,
@@ -87,7 +88,7 @@ def launch_options(engine: Engine) -> dict[str, Any]:
         "enable_monitoring": False,
         "run_history": False,
         "mcp_server": False,  # `app.agents` has one
-        "footer_links": ["api", "settings"],
+        "footer_links": ["api"],  # Gradio's settings speak to whoever writes an app
         "share": False,
         "app_kwargs": app_options(engine),
     }

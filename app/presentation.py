@@ -36,6 +36,9 @@ _ABOUT = {
 # What is measured, by its name in `Comparison.paired`.
 _TIMED = {"Prefill": "prefill", "Per token": "per_token", "Total time": "total"}
 
+_ABOUT_TIMES = "To the first token, per token and in all: measured on this server, both sides in turns."
+_COUNTED_FIRST = 2  # rows before the times
+
 # What is known of the times of a result: they are being measured, they are there, or the visitor stopped before.
 MEASURING, MEASURED, UNMEASURED = "measuring", "measured", "unmeasured"
 
@@ -111,7 +114,7 @@ def done_board(
         sides=sides.key,
         original=cards[0],
         pruned=cards[1],
-        rows=[_row(figure, comparison, times) for figure in _figures(comparison)],
+        rows=_rows(comparison, times),
         verdict="same" if comparison.agree else "different",
         truth=_truth_sentence(cards, truth),
         sentence=_sentence(comparison),
@@ -129,11 +132,14 @@ def trace_of(comparison: Comparison, image: Image.Image, geometry: DecoderGeomet
 
 def _figures(comparison: Comparison) -> list[_Figure]:
     a, b = comparison.original, comparison.pruned
-    saved, speed = figures.saving, {name: figures.speed(paired) for name, paired in comparison.paired.items()}
+    saved, paired = figures.saving, comparison.paired
+    times = [
+        figures.speed(paired.get("prefill"), a.prefill_ms, b.prefill_ms),
+        figures.speed(paired.get("per_token"), a.per_token_ms, b.per_token_ms),
+        figures.speed(paired.get("total"), a.total_ms, b.total_ms),
+    ]
     if a.new_tokens != b.new_tokens:
-        speed["total"] = figures.Ratio(BLANK, "other length")
-    blank = figures.Ratio(BLANK, "")
-    times = [speed.get(name, blank) for name in _TIMED.values()]
+        times[2] = figures.Ratio(BLANK, "other length")
     return [
         _Figure("Visual FLOPs", a.visual_gflops, b.visual_gflops, flops, saved(a.visual_gflops, b.visual_gflops)),
         _Figure("Total FLOPs", a.total_gflops, b.total_gflops, flops, saved(a.total_gflops, b.total_gflops)),
@@ -147,12 +153,24 @@ def _figures(comparison: Comparison) -> list[_Figure]:
     ]
 
 
+def _rows(comparison: Comparison, times: str) -> list[Row]:
+    """All rows; of times that were not measured one, which says what to do."""
+    found = _figures(comparison)
+    if times != UNMEASURED:
+        return [_row(figure, comparison, times) for figure in found]
+    rows = [_row(figure, comparison, times) for figure in found if figure.label not in _TIMED]
+    return [
+        *rows[:_COUNTED_FIRST],
+        Row(label="Times", about=_ABOUT_TIMES, note="press Run to measure them"),
+        *rows[_COUNTED_FIRST:],
+    ]
+
+
 def _row(figure: _Figure, comparison: Comparison, times: str) -> Row:
     about, longest = _ABOUT[figure.label], max(figure.original or 0, figure.pruned or 0)
     if figure.label in _TIMED:
-        if times != MEASURED:
-            word = "not measured" if times == UNMEASURED else ""
-            return Row(label=figure.label, about=about, word=word, pending=times == MEASURING)
+        if times == MEASURING:
+            return Row(label=figure.label, about=about, pending=True)
         about = f"{about} {_how_timed(comparison, _TIMED[figure.label])}"
     return Row(
         label=figure.label,
@@ -254,6 +272,8 @@ def _sentence(comparison: Comparison) -> str:
     paired = comparison.paired.get("prefill")
     if paired is None or paired.verdict == "unknown":
         return f"{what}."
+    if not figures.agrees(paired, comparison.original.prefill_ms, comparison.pruned.prefill_ms):
+        return f"{what}; the times to the first token were unsteady."
     if paired.verdict == "same":
         return f"{what}; the time to the first token shows {paired.words()}."
     but = f"; {the_first} came" if paired.verdict == "faster" else f", but no time was gained: {the_first} came"

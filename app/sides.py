@@ -13,6 +13,7 @@ from app.scenes import percent_in
 from fitprune_core import DecoderGeometry, PruningRecipe
 from fitprune_core.checks.words import shown
 from fitprune_core.pruning.methods import METHODS, find_method
+from fitprune_core.report.names import called
 from fitprune_core.run.results import ORIGINAL, Comparison, Pruning
 
 FITPRUNE = "fitprune"
@@ -79,7 +80,7 @@ class Sides:
 
 def side_name(label: str) -> str:
     """What the page calls what results call `label`."""
-    return {ORIGINAL: "Original", FITPRUNE: "FitPrune"}.get(label, label)
+    return called(label)
 
 
 def about(method: str) -> str:

@@ -7,8 +7,9 @@ from pathlib import Path
 import gradio as gr
 
 CSS = Path(__file__).with_name("theme.css")
+_COLOURS = Path(__file__).with_name("colours.js")
 
-# (light, dark). One accent, vermilion, means "look here"; viridis is for depth of removal alone.
+# (light, dark). One accent, vermilion, means "look here"; viridis is for maps alone.
 _PAGE, _PANEL = ("#f4f4f1", "#101214"), ("#ffffff", "#191c1f")
 _INK, _INK_2 = ("#16191d", "#eceeea"), ("#4a5159", "#b4babf")
 _RULE = ("#dedfda", "#2e3338")
@@ -54,6 +55,11 @@ def make_theme() -> gr.themes.Base:
         button_large_radius="6px",
         button_small_radius="6px",
     )
+
+
+def make_head() -> str:
+    """What comes into the head of the page: Gradio puts it there before it draws anything."""
+    return f"<script>{_COLOURS.read_text(encoding='utf-8')}</script>"
 
 
 def _both(name: str, colors: tuple[str, str]) -> dict[str, str]:

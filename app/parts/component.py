@@ -19,10 +19,14 @@ SHARED_SCRIPTS = (VIEW / "shared.js", Path(__file__).with_name("way_back.js"))
 
 
 class BrowserComponent(gr.HTML):
-    """A gr.HTML made of the files <folder>/<name>.html, .css and .js. A subclass names its folder and `data_model`."""
+    """A gr.HTML made of the files <folder>/<name>.html, .css and .js. A subclass names its folder and `data_model`.
+
+    scripts, styles: files that come before these, by their names in the folder or whole.
+    """
 
     folder: Path
     scripts: tuple[str, ...] = ()
+    styles: tuple[str, ...] = ()
 
     def __init__(self, value: Any = None, **options: Any) -> None:
         name = self.folder.name
@@ -30,7 +34,7 @@ class BrowserComponent(gr.HTML):
         super().__init__(
             value,
             html_template=_template(self.folder / f"{name}.html"),
-            css_template=_template(self.folder / f"{name}.css"),
+            css_template="\n".join(_template(self.folder / style) for style in (*self.styles, f"{name}.css")),
             js_on_load="\n".join(path.read_text(encoding="utf-8") for path in files),
             apply_default_css=False,
             **options,

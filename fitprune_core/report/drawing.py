@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from fitprune_core.report.lettering import font_for, lines_of
+from fitprune_core.report.names import called
 from fitprune_core.run.results import ORIGINAL, title_of
 
 # Longer side of the picture in a drawing, by how many stand side by side: a model may see a picture in two ways, and
@@ -24,12 +25,11 @@ MOST_LAYERS, MOST_TOKENS, MOST_PIXELS = 128, 2**17, 2**22
 
 VIEWS = {"grid": "", "tile": "Tiles", "base": "The whole picture"}
 
-# The scrubber's colours (view/scrubber/geometry.js, app/theme.css), in light.
-VIRIDIS = (
-    (68, 1, 84), (72, 40, 120), (62, 74, 137), (49, 104, 142), (38, 130, 142),
-    (31, 158, 137), (53, 183, 121), (109, 205, 89), (180, 222, 44), (253, 231, 37),
-)  # fmt: skip
-_VEIL, _VEIL_SHARE, _HERE_SHARE, _HATCH_SHARE = (66, 72, 80), 0.84, 0.62, 0.4
+# How the scrubber draws what has gone, and what a layer drops (app/theme.css, view/scrubber/paint.js): told apart by
+# form, so that no picture's own colours look like either.
+VEIL, VEIL_SHARE, HERE_VEIL_SHARE = (66, 72, 80), 0.84, 0.6
+HATCH, HATCH_SHARE, HERE = (255, 255, 255), 0.4, (240, 90, 20)
+_EVERY, _HERE_EVERY, _LINE = 11, 7, 2  # pixels from line to line of a hatch, and of a line or a frame
 _WASH, _WASH_SHARE = (236, 236, 232), 0.8
 _PAPER, _INK, _INK_2, _RULE, _ACCENT = "#ffffff", "#16191d", "#4a5159", "#dedfda", "#c8420a"
 _MARGIN, _BAR, _GAP = 16, 5, 12
@@ -109,11 +109,16 @@ class LayerDrawing:
             outside[seen[1] : seen[3], seen[0] : seen[2]] = False
             _blend(pixels, outside, _WASH, _WASH_SHARE)
         before, here = fate < layer, fate == layer
-        _blend(pixels, before, _VEIL, _VEIL_SHARE)
-        _blend(pixels, here, layer_color(layer, self.layers), _HERE_SHARE)
-        down, across = np.ogrid[: fate.shape[0], : fate.shape[1]]
-        _blend(pixels, (before | here) & ((down + across) % 11 < 2), (255, 255, 255), _HATCH_SHARE)
+        _blend(pixels, before, VEIL, VEIL_SHARE)
+        _blend(pixels, before & self._lines(_EVERY), HATCH, HATCH_SHARE)
+        _blend(pixels, here, VEIL, HERE_VEIL_SHARE)
+        _blend(pixels, here & (self._lines(_HERE_EVERY) | ~_without_edges(here)), HERE, 1.0)
         return pixels
+
+    def _lines(self, every: int) -> np.ndarray:
+        """The pixels of slanted lines over a panel."""
+        down, across = np.ogrid[: self.shape[1], : self.shape[0]]
+        return (down + across) % every < _LINE
 
     def _title(self, side: int, view: str) -> str:
         names = [self.sides[side]["name"]] if len(self.sides) > 1 else []
@@ -151,7 +156,8 @@ class LayerDrawing:
         self.under = self.top + self.shape[1] + _GAP
         c, ways = self.comparison, ways_of(self.comparison)
         names = [
-            title_of(way["method"], way["reduction"], is_painted=bool(way.get("stay") or way.get("go"))) for way in ways
+            called(title_of(way["method"], way["reduction"], is_painted=bool(way.get("stay") or way.get("go"))))
+            for way in ways
         ]
         answers = [c["original"]["answer"] or "(empty answer)", c["pruned"]["answer"] or "(empty answer)"]
         self.answers = [f"{name}: {answer}" for name, answer in zip(names, answers, strict=True)]
@@ -208,14 +214,6 @@ def ways_of(comparison: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [comparison.get("against") or original, comparison]
 
 
-def layer_color(layer: int, layers: int) -> tuple[int, int, int]:
-    """The colour of what a layer drops, from 0: viridis from the first to the last."""
-    at = max(layer, 0) / max(layers - 1, 1) * (len(VIRIDIS) - 1)
-    low = min(int(at), len(VIRIDIS) - 2)
-    red, green, blue = (round(a + (b - a) * (at - low)) for a, b in zip(VIRIDIS[low], VIRIDIS[low + 1], strict=True))
-    return red, green, blue
-
-
 def picture_of(trace: Mapping[str, Any]) -> Image.Image:
     """The picture inside a trace, RGB. Raises ValueError for what is no small picture."""
     try:
@@ -230,3 +228,11 @@ def picture_of(trace: Mapping[str, Any]) -> Image.Image:
 
 def _blend(pixels: np.ndarray, where: np.ndarray, color: tuple[int, int, int], share: float) -> None:
     pixels[where] += (np.asarray(color, np.float32) - pixels[where]) * share
+
+
+def _without_edges(area: np.ndarray) -> np.ndarray:
+    """What of an area is farther than the width of a frame from all that is outside of it, the picture's edge too."""
+    padded = np.pad(area, _LINE)
+    height, width = area.shape
+    steps = [(down, across) for down in range(2 * _LINE + 1) for across in range(2 * _LINE + 1)]
+    return np.logical_and.reduce([padded[down : down + height, across : across + width] for down, across in steps])

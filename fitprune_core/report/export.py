@@ -55,14 +55,20 @@ def exported(entries: dict[str, Any], ending: str, layer: int | None = None) -> 
     return (page_of(entries) if ending == ".html" else json.dumps(entries, ensure_ascii=False)).encode()
 
 
-def to_entries(comparison: Comparison, image: Image.Image, geometry: DecoderGeometry) -> dict[str, Any]:
-    """The object of an exported file: `comparison` as `compare --json` prints it, and `trace` for the scrubber."""
-    return entries_of(comparison, trace_of(comparison, image, geometry))
+def to_entries(
+    comparison: Comparison, image: Image.Image, geometry: DecoderGeometry, judged: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """The object of an exported file: `comparison` as `compare --json` prints it, and `trace` for the scrubber.
+
+    judged: where the true answer is known, `marks` ("right" or "wrong", of both sides) and `truth`, a sentence.
+    """
+    return entries_of(comparison, trace_of(comparison, image, geometry), judged)
 
 
-def entries_of(comparison: Comparison, trace: dict[str, Any]) -> dict[str, Any]:
+def entries_of(comparison: Comparison, trace: dict[str, Any], judged: dict[str, Any] | None = None) -> dict[str, Any]:
     """The same, of a comparison that is traced already (`reading.read_export`)."""
-    return {"format": FORMAT, "version": VERSION, "comparison": comparison.to_json(), "trace": trace}
+    entries = {"format": FORMAT, "version": VERSION, "comparison": comparison.to_json(), "trace": trace}
+    return entries if judged is None else {**entries, "judged": judged}
 
 
 def page_of(entries: dict[str, Any]) -> str:
@@ -75,7 +81,7 @@ def page_of(entries: dict[str, Any]) -> str:
     data = json.dumps(entries).replace("<", "\\u003c")
     parts = {
         "%style%": part("page.css"),
-        "%scrubber.css%": part("scrubber/scrubber.css"),
+        "%scrubber.css%": part("scrubber/swatches.css") + part("scrubber/scrubber.css"),
         "%scrubber.html%": part("scrubber/scrubber.html"),
         "%data%": data,
         "%scripts%": "\n".join(map(part, _SCRIPTS)),

@@ -9,6 +9,7 @@ from typing import Any
 from PIL import Image
 
 from fitprune_core.cost.decoder import DecoderGeometry, layer_visual_flops, tokens_per_layer
+from fitprune_core.report.names import called
 from fitprune_core.run.results import ORIGINAL, Comparison, Pruning
 
 # Sharp on a laptop, and small enough to send with every result.
@@ -52,7 +53,7 @@ def _side(pruning: Pruning, geometry: DecoderGeometry, total: int) -> dict[str, 
     """What is drawn of one side of a comparison over `total` visual tokens."""
     removed, before = pruning.removed, pruning.num_dropped_before
     return {
-        "name": pruning.title,
+        "name": called(pruning.title),
         "dropped_after": list(pruning.dropped_after),
         "rank": list(pruning.rank),
         "tokens": tokens_per_layer(removed, total, before),

@@ -21,6 +21,15 @@ test("a picture fits inside its box, in the middle", () => {
   assert.deepStrictEqual(g.fitInside(10, 100, 100, 100), { scale: 1, left: 45, top: 0 });
 });
 
+test("an area of boxes has edges where nothing lies beside them", () => {
+  assert.deepStrictEqual(g.outlineOf([]), []);
+  assert.strictEqual(g.outlineOf([[0, 0, 10, 10]]).length, 4);
+  const two = g.outlineOf([[0, 0, 10, 10], [10, 0, 10, 10]]);
+  assert.strictEqual(two.length, 6);
+  assert.ok(!two.some(([x0, , x1]) => x0 === 10 && x1 === 10)); // what they share
+  assert.strictEqual(g.outlineOf([[0, 0, 10, 10], [10, 10, 10, 10]]).length, 8); // by a corner alone
+});
+
 test("what was cropped away lies left and right, above and below", () => {
   assert.deepStrictEqual(g.unseenParts(40, 20, [10, 0, 30, 20]), [[0, 0, 10, 20], [30, 0, 40, 20]]);
   assert.deepStrictEqual(g.unseenParts(20, 40, [0, 10, 20, 30]), [[0, 0, 20, 10], [0, 30, 20, 40]]);
@@ -151,16 +160,16 @@ test("where a token looked is told, of a layer and of a patch", () => {
   const trace = { boxes: [[0, 0, 1, 1], [1, 0, 2, 1]], views: ["grid", "grid"], columns: 2, tiles: [] };
   const looked = { side: 1, token: "red", looks: { levels: [[51, 255], [-1, 255]], most: [0.2, 0.0004], share: [0.24, 0.0004] } };
   const told = (layer, marked) => g.describeLooks(trace, looked, layer, marked);
-  assert.strictEqual(told(0, -1), "Right, choosing “red”: 24 % of its attention here goes to visual tokens, 20 % to the brightest.");
+  assert.strictEqual(told(0, -1), "Layer 1, where it looked most. Right, choosing “red”: 24 % of its attention here goes to visual tokens, 20 % to the brightest.");
   assert.strictEqual(told(0, 0), "Row 1, column 1: 4.0 % of the attention.");
-  assert.strictEqual(told(1, 0), "Row 1, column 1: gone before this layer.");
+  assert.strictEqual(told(1, 0), "Row 1, column 1: dropped earlier.");
   assert.strictEqual(told(1, 1), "Row 1, column 2: < 0.1 % of the attention.");
   const little = "Right, choosing “red”: < 0.1 % of its attention here goes to visual tokens, too little for a map. ";
   assert.strictEqual(told(1, -1), little + "Layer 1 gives them most: 24 %.");
   const nothing = { ...looked, looks: { levels: [[0, 255]], most: [1e-8], share: [1e-8] } };
   assert.strictEqual(g.describeLooks(trace, nothing, 0, -1), little + "So it is at all layers.");
   assert.deepStrictEqual([g.mostLooked(looked.looks), g.mostLooked({ share: [0, 0.2, 0.3, 0.3] })], [0, 2]);
-  assert.match(g.describeLooks(trace, { ...looked, side: 0, token: "" }, 0, -1), /^Left, choosing to end: /);
+  assert.match(g.describeLooks(trace, { ...looked, side: 0, token: "" }, 0, -1), / Left, choosing to end: /);
 });
 
 test("a legend has the colours that are drawn, at their places", () => {

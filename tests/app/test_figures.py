@@ -27,7 +27,20 @@ def test_saving(original, pruned, text):
     ],
 )
 def test_speed_says_which_way_or_that_nothing_can_be_said(paired, expected):
-    ratio = figures.speed(paired)
+    ratio = figures.speed(paired, None, None)
     assert (ratio.text, ratio.word) == expected
     if paired and paired.verdict in ("faster", "slower"):
         assert paired.words() == f"{ratio.text[:-1]} times {ratio.word}"
+
+
+@pytest.mark.parametrize(
+    ("medians", "text"),
+    [((24.0, 15.0), "1.6×"), ((149.0, 48.8), "–"), ((15.0, 24.0), "–"), ((24.0, None), "1.6×")],
+)
+def test_a_ratio_that_the_times_beside_it_contradict_is_not_told(medians, text):
+    ratio = figures.speed(make_paired(24.0, 15.0), *medians)
+    assert ratio.text == text and (ratio.word == figures.UNSTEADY) == (text == "–")
+
+
+def test_where_no_difference_was_found_medians_change_nothing():
+    assert figures.speed(make_paired(10.5, 10.0), 149.0, 48.8).word == "no measurable difference"

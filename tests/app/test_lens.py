@@ -53,7 +53,7 @@ def test_a_look_is_the_librarys(tiny_engine):
     (lens,) = look_at(engine, picture, Subject.of(asked, done), 1, 1, lambda: False, clicked=True)
     ways = (Way.of(engine.recipe_for(20), "random:seed=2"), Way.of(engine.recipe_for(40), "fitprune"))
     expected = look(engine.model, engine.processor, picture, QUESTION, ways, done.pruned.token_ids[:1])
-    assert [side.name for side in lens.sides] == ["random(seed=2)", "FitPrune"]
+    assert [side.name for side in lens.sides] == ["Random(seed=2)", "FitPrune"]
     for side, sight in zip(lens.sides, expected.sights, strict=True):
         assert [text for text, _ in side.likeliest] == [text for text, *_ in sight.likeliest]
         assert [float(share) for _, share in side.likeliest] == pytest.approx(

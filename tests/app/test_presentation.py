@@ -52,7 +52,7 @@ def test_verdict_and_truth(answers, verdict, truth):
 @pytest.mark.parametrize(
     ("sides", "percents", "who"),
     [
-        (Sides("random", "fastv"), (60, 60), "fastv"),
+        (Sides("random", "fastv"), (60, 60), "FastV"),
         (Sides("fitprune", "fitprune", 20), (20, 60), "FitPrune 60 %"),
         (Sides("fitprune", "fitprune"), (60, 60), "the right"),
     ],
@@ -97,12 +97,26 @@ def test_sentence_does_not_flatter(percent, prefill, rounds, words):
     assert words in done_board(compared(percent=percent, prefill=prefill, paired=paired), None).sentence
 
 
-def test_what_was_not_measured_is_not_shown():
-    for times, word in ((MEASURING, ""), (UNMEASURED, "not measured")):
-        board = done_board(compared(), None, times=times)
-        rows = [row for row in board.rows if row.label in ("Prefill", "Per token", "Total time")]
-        assert {(row.original, row.pruned, row.ratio, row.word) for row in rows} == {("", "", "", word)}
-        assert all(row.original for row in board.rows if row not in rows)
+def test_what_is_being_measured_is_not_shown():
+    board = done_board(compared(), None, times=MEASURING)
+    rows = [row for row in board.rows if row.pending]
+    assert [row.label for row in rows] == ["Prefill", "Per token", "Total time"]
+    assert {(row.original, row.pruned, row.ratio, row.word) for row in rows} == {("", "", "", "")}
+    assert all(row.original for row in board.rows if row not in rows)
+
+
+def test_times_that_nobody_measured_are_one_line():
+    board = done_board(compared(), None, times=UNMEASURED)
+    labels = ["Visual FLOPs", "Total FLOPs", "Times", "KV cache", "Answer tokens"]
+    assert [row.label for row in board.rows] == labels
+    assert [row.note for row in board.rows if not row.original] == ["press Run to measure them"]
+
+
+def test_medians_and_pairs_that_disagree_are_called_unsteady_in_row_and_sentence():
+    board = done_board(compared(prefill=(149.0, 48.8), paired=make_paired(24.0, 15.0)), None)
+    row = next(row for row in board.rows if row.label == "Prefill")
+    assert (row.original, row.pruned, row.ratio, row.word) == ("149 ms", "48.8 ms", "–", "unsteady: run again")
+    assert board.sentence.endswith("the times to the first token were unsteady.")
 
 
 def test_times_say_where_and_how_they_were_measured_and_flops_that_they_were_counted():

@@ -105,10 +105,10 @@ def parts(comparison):
 def test_the_board_names_both_sides():
     board = done_board(compared("random(seed=3)", first_percent=40.0), "a red car", sides=Sides("random:seed=3"))
     assert [(card.name, card.percent) for card in (board.original, board.pruned)] == [
-        ("random(seed=3)", 40.0),
+        ("Random(seed=3)", 40.0),
         ("FitPrune", 60.0),
     ]
-    assert board.truth == "Only random(seed=3) is right: it is “a red car”." and "on the left" in board.sentence
+    assert board.truth == "Only Random(seed=3) is right: it is “a red car”." and "on the left" in board.sentence
     running = running_board(None, 60, Sides("fitprune", "original", 40))
     assert [(card.name, card.percent) for card in (running.original, running.pruned)] == [
         ("FitPrune", 40),
@@ -194,5 +194,5 @@ def test_the_board_names_a_visitors_recipe():
         ]
     picture = Image.new("RGB", (96, 96))
     trace = trace_of(found, picture, FakeEngine().geometry, sides)
-    assert (trace.against.name, trace.name) == ("mine", "fitprune 60 %")
+    assert (trace.against.name, trace.name) == ("mine", "FitPrune 60 %")
     assert trace_of(found, picture, FakeEngine().geometry, Sides(right="mine", own={"mine": MINE})).name == "mine"

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.browser
 def test_first_result_is_there_without_an_error(page):
     assert page.inner_text(".card[data-side=original] .answer") == "a red car"
     assert page.inner_text(".card[data-side=pruned] .answer") == "a blue car"
-    assert "Different answers" in page.inner_text(".verdict")
+    assert "Different answers" in page.inner_text("#answers .verdict")
     assert "demonstration model" in page.inner_text("#masthead")
     assert page.problems == []
 
@@ -83,6 +83,25 @@ def test_pointing_at_a_patch_tells_where_it_went(page):
     assert re.search(r"dropped after layer \d+, rank \d+ of \d+|kept through all 12", page.inner_text(".detail"))
 
 
+def test_what_a_layer_drops_looks_the_same_at_all_layers_and_has_a_key_only_there(page):
+    looks, key = set(), page.locator("#scrubber .here-key")
+    for layer in range(1, 13):  # each drops something
+        to_layer(page, layer)
+        looks.add(key.locator("i").evaluate("(node) => getComputedStyle(node).background"))
+        assert key.is_visible() and ", none dropped here" not in page.inner_text("#scrubber .count")
+    assert len(looks) == 1
+    for percent, is_told in (("0", False), ("60", True)):
+        page.fill("#budget input[type=number]", percent)
+        page.keyboard.press("Tab")
+        run_with(page, "#run")
+        page.wait_for_function(
+            "is => document.querySelector('#scrubber .count').textContent.endsWith(', none dropped here') !== is",
+            arg=is_told,
+        )
+        assert key.is_visible() == is_told
+    assert page.inner_text("#scrubber .legend").split("\n")[:2] == ["kept", "dropped earlier"]
+
+
 def test_heat_map_colours_by_layer(page):
     before = page.evaluate(BRIGHTNESS)
     page.click("button[data-mode=heat]")
@@ -125,7 +144,7 @@ def test_answers_are_shown_as_text(page, engine):
         run_with(page, "#run")
         assert page.inner_text(".card[data-side=original] .answer").startswith("<img src=x")
         assert page.evaluate("window.hacked") is None
-        assert page.locator(".answer img").count() == 0
+        assert page.locator("#answers .answer img").count() == 0
     finally:
         engine.answers = ("a red car", "a blue car")
 
@@ -199,13 +218,13 @@ def test_an_unsure_answer_says_so_and_why(page, engine):
     """Without moving anything: a word in the heading of its card, and the sentence behind it."""
     assert page.locator(".doubt").all_inner_texts() == ["", ""]
     engine.doubt = "Unsure: of 50 answers as sure, 40 were not the original's."
-    before = [page.locator(".answer").nth(side).bounding_box() for side in (0, 1)]
+    before = [page.locator("#answers .answer").nth(side).bounding_box() for side in (0, 1)]
     run_with(page, "#run")
     page.hover(".card[data-side=pruned] .doubt .fp-info")
     assert page.inner_text("#fp-tip") == engine.doubt
     assert "unsure" in page.inner_text(".card[data-side=pruned] h2")
     assert "unsure" not in page.inner_text(".card[data-side=original] h2")
-    assert [page.locator(".answer").nth(side).bounding_box() for side in (0, 1)] == before
+    assert [page.locator("#answers .answer").nth(side).bounding_box() for side in (0, 1)] == before
     engine.doubt = ""
     run_with(page, "#run")
     assert page.locator(".doubt .fp-info").count() == 0

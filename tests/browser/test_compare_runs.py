@@ -59,6 +59,7 @@ def test_an_error_is_told_and_the_result_stays(page):
 
 
 def test_files_that_are_no_pictures_are_told_and_the_result_stays(page, tmp_path):
+    run_with(page, ".picker button:nth-child(1)")
     answer = page.inner_text(".card[data-side=pruned] .answer")
     for path in bad_files(tmp_path):
         upload(page, path)
@@ -69,6 +70,9 @@ def test_files_that_are_no_pictures_are_told_and_the_result_stays(page, tmp_path
         assert "Traceback" not in page.inner_text("#notice")
         assert page.inner_text(".card[data-side=pruned] .answer") == answer
         assert page.get_attribute(".board", "data-state") == "done"
+        assert (
+            page.locator("#gallery .picker button[aria-pressed=true]").count() == 0
+        )  # another picture is in its place
     run_with(page, ".picker button:nth-child(1)")
 
 

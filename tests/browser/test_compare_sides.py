@@ -24,9 +24,9 @@ def test_other_sides_are_chosen_named_linked_and_scrubbed(browser, url, engine):
     run_with(page, "#run")
     assert engine.sides[-1] == (Side("random:seed=4", 20), "fastv")
     age(page, "")
-    assert page.inner_text(".card[data-side=original] .who") == "random(seed=4)"
+    assert page.inner_text(".card[data-side=original] .who") == "Random(seed=4)"
     assert page.inner_text(".card[data-side=original] .percent") == "20 %"
-    assert page.inner_text("#sides .words") == "random:seed=4 20 % | fastv"
+    assert page.inner_text("#sides .words") == "Random:seed=4 20 % | FastV"
     assert "left=random%3Aseed%3D4" in page.url and "left_budget=20" in page.url and "right=fastv" in page.url
     to_layer(page, 5)
     right = page.inner_text("#scrubber .count")
@@ -65,7 +65,7 @@ def test_a_token_that_is_clicked_or_chosen_by_keyboard_is_looked_at(page, engine
     assert page.inner_text(".card[data-side=pruned] .piece[aria-current]").strip() == "car"
     assert page.locator(".lens li").count() == 10 and "“a blue”" in page.inner_text(".lens .words")
     told = "text => document.querySelector('#scrubber .detail').textContent.startsWith(text)"
-    page.wait_for_function(told, arg="Right, choosing “car”")
+    page.wait_for_function(told, arg="Layer 1, where it looked most. Right, choosing “car”")
     assert page.get_attribute(".scrubber", "data-layer") == "1"  # that gives visual tokens most
     to_layer(page, 8)
     drawn = page.evaluate(BRIGHTNESS)
@@ -125,7 +125,7 @@ def test_patches_are_painted_by_mouse_and_keyboard_and_asked_again(page, engine)
     assert engine.painted[-1] == Paint() and page.inner_text(".card[data-side=pruned] .who") == "FitPrune"
     run_with(page, ".picker button:nth-child(5)")
     page.click("button[data-mode=paint]")
-    assert page.inner_text(".painted").startswith("Paint patches")
+    assert page.inner_text(".painted").startswith("By pointer")
     page.click("button[data-mode=patches]")
     run_with(page, ".picker button:nth-child(1)")
     assert page.problems == []

@@ -10,10 +10,19 @@ import pytest
 from PIL import Image
 
 from fitprune_core.report.drawing import LayerDrawing
+from fitprune_core.report.export import page_of
 from tests.browser.conftest import opened
 from tests.browser.pages import to_layer
 
 pytestmark = pytest.mark.browser
+
+
+# Of each cell, how many lines its text has.
+LINES = """(all) => all.map((node) => {
+  const range = document.createRange();
+  range.selectNodeContents(node);
+  return range.getClientRects().length;
+})"""
 
 
 def saved(page, ending: str) -> bytes:
@@ -44,6 +53,18 @@ def test_a_saved_page_works_offline(browser, url, tmp_path):
     assert f"{kept} of {len(entries['trace']['boxes'])}" in alone.inner_text("#scrubber .count")
     assert alone.evaluate("document.querySelector('#scrubber canvas').width") > 100
     assert alone.locator("#figures tr").count() == 6 and problems == []
+    assert alone.locator(".mark").all_inner_texts() == ["✗ wrong", "✗ wrong"]
+    assert alone.inner_text("#truth") == page.inner_text("#answers .truth") != ""
+    assert alone.locator("thead th").all_inner_texts()[1:3] == ["Original", "FitPrune 60\u00a0%"]
+    entries["comparison"]["paired"] = {}
+    (tmp_path / "untimed.html").write_text(page_of(entries), encoding="utf-8")
+    alone.set_viewport_size({"width": 390, "height": 844})
+    alone.goto(f"file://{tmp_path}/untimed.html")
+    labels = ["Visual FLOPs", "Total FLOPs", "KV cache", "Answer tokens"]
+    assert alone.locator("#figures th").all_inner_texts() == labels  # of one run, times say nothing
+    assert alone.evaluate("document.documentElement.scrollWidth") <= 390
+    lines = alone.locator("#figures td").evaluate_all(LINES)
+    assert set(lines) <= {0, 1}  # no figure is parted from its unit
     page.context.close()
 
 

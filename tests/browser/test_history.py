@@ -68,7 +68,7 @@ def test_sides_that_both_prune_are_both_named_and_so_is_where_one_comes_from(pag
     changed = [{**kept[0], "text": json.dumps(entry), "origin": "Made beforehand"}, *kept[1:]]
     page.evaluate("(list) => { window.fpHistory = list; }", changed)
     open_history(page)
-    assert page.locator("#history .sides", has_text="fastv 40 % | FitPrune 60 %").count() == 1
+    assert page.locator("#history .sides", has_text="FastV 40 % | FitPrune 60 %").count() == 1
     assert page.locator("#history .about", has_text="Made beforehand").count() == 1
     page.click("#history .close")
     page.evaluate("(list) => { window.fpHistory = list; }", kept)
@@ -99,6 +99,28 @@ def test_a_click_right_after_a_name_was_typed_counts(page):
     line = page.locator("#history li", has=page.locator(".name[aria-label='Name of Another']"))
     assert line.locator("[type=checkbox]").get_attribute("aria-label") == "Choose Another"
     line.locator(".pin").click()
+    page.click("#history .close")
+
+
+def test_side_by_side_has_marks_times_and_the_picture_in_its_shape(page):
+    open_history(page)
+    lines = page.locator("#history li")
+    for at in (0, lines.count() - 1):  # of the example's own question the true answer is known
+        lines.nth(at).locator("[type=checkbox]").check()
+    page.click("#history .both")
+    columns = page.locator("#history article")
+    judged = [columns.nth(at).locator(".mark").all_inner_texts() for at in (0, 1)]
+    assert sorted(judged) == [[], ["✗ wrong", "✗ wrong"]]
+    times = page.locator("#history article tr", has_text="Time to the first token").all_inner_texts()
+    assert len(times) == 2 and all(text.count(" ms") == 2 for text in times)
+    size = page.viewport_size
+    page.set_viewport_size({"width": 390, "height": 844})
+    box = page.locator("#history canvas").first.bounding_box()
+    assert abs(box["width"] - box["height"]) < 2  # as the picture
+    page.set_viewport_size(size)
+    page.click("#history .back")
+    for at in (0, lines.count() - 1):
+        lines.nth(at).locator("[type=checkbox]").uncheck()
     page.click("#history .close")
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import re
 from itertools import pairwise
 
 import pytest
 from PIL import Image
 
-from tests.browser.conftest import BRIGHTNESS, per_patch
-from tests.browser.pages import open_results, run_with, sweep_to_the_end, to_layer, to_tab, write_results
+from tests.browser.conftest import BRIGHTNESS, arrived, new_page, per_patch
+from tests.browser.pages import box_of, open_results, run_with, sweep_to_the_end, to_layer, to_tab, write_results
 
 pytestmark = pytest.mark.browser
 
@@ -45,6 +46,16 @@ SMALL_TEXTS = """() => {
   }
   return found;
 }"""
+
+# Parts of the columns that moved without anybody's doing, by their ids.
+SHIFTS = """window.shifts = [];
+new PerformanceObserver((list) => list.getEntries().forEach(({ hadRecentInput, sources }) => {
+  if (hadRecentInput) return;
+  for (const { node, previousRect, currentRect } of sources) {
+    const part = node && node.parentElement && node.parentElement.closest('#columns');
+    if (part && Math.abs(previousRect.y - currentRect.y) > 20) window.shifts.push(node.id || node.className);
+  }
+})).observe({ type: 'layout-shift', buffered: true });"""
 
 OUTLINE = """() => {
   const style = getComputedStyle(document.activeElement);
@@ -129,11 +140,90 @@ def test_the_picture_grows_with_the_window_and_the_page_fills_it(page):
         sides[width] = min(box["width"], box["height"])
         columns = page.locator("#columns").bounding_box()
         assert columns["width"] > 0.95 * width
-    assert sides[1024] > 286 and sides[1440] > 320 and sides[1920] >= 500
+    assert sides[1024] > 286 and sides[1440] > 310 and sides[1920] >= 490
     widths = page.evaluate(
         "[...document.querySelectorAll('#scrubber .frame, #scrubber .side')].map(n => n.offsetWidth)"
     )
     assert widths[0] >= 560
+
+
+@pytest.mark.parametrize("width", [1440, 1920])
+def test_a_screen_shows_the_whole_page(page, width):
+    sized(page, width)
+    assert page.evaluate("document.documentElement.scrollHeight") <= SIZES[width]
+
+
+def test_what_is_drawn_of_a_layer_moves_nothing(page):
+    sized(page, 1440)
+    page.wait_for_selector("button[data-mode=paint]:not([hidden])")
+    places = {}
+    for mode in ("patches", "heat", "looks", "paint"):
+        page.click(f"button[data-mode={mode}]")
+        parts = [box_of(page, f"#scrubber {part}") for part in (".frame", ".strip", ".charts")]
+        places[mode] = [*parts, page.evaluate("document.documentElement.scrollHeight")]
+    page.click("button[data-mode=patches]")
+    assert all(place == places["patches"] for place in places.values()), places
+
+
+def test_the_strip_of_layers_is_one_stop_whose_arrows_go_on(page):
+    sized(page, 1440)
+    to_layer(page, 5)
+    strip = page.locator("#scrubber .strip button")
+    assert strip.evaluate_all("(all) => all.filter((node) => node.tabIndex >= 0).map((node) => node.textContent)") == [
+        "5"
+    ]
+    strip.nth(4).focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_selector(".scrubber[data-layer='7']")
+    assert page.evaluate("document.activeElement.textContent") == "7"
+
+
+def test_tools_come_before_the_columns_and_on_a_phone_after_the_answers_on_one_line(page):
+    sized(page, 1440)
+    page.focus("#presenter .opener")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.closest('#controls') !== null")
+    sized(page, 390)
+    tools = [box_of(page, f"#exports {tool}") for tool in ("#opened", "#saver", "#history", "#presenter")]
+    answers, next_part = box_of(page, "#answers"), box_of(page, "#sides")
+    assert {tool["y"] for tool in tools} == {tools[0]["y"]}
+    assert answers["y"] + answers["height"] <= tools[0]["y"] < next_part["y"]
+    sized(page, 1440)
+
+
+def test_on_a_phone_what_is_going_on_is_said_beside_run(page):
+    sized(page, 390)
+    run, notice = box_of(page, "#run"), box_of(page, "#notice")
+    assert 0 <= notice["y"] - run["y"] - run["height"] < 16
+    sized(page, 1440)
+
+
+def test_nothing_jumps_while_the_page_loads(browser, url):
+    page = new_page(browser, {"width": 390, "height": 844})
+    page.add_init_script(SHIFTS)
+    arrived(page, url)
+    page.wait_for_timeout(1000)
+    assert page.evaluate("window.shifts") == []
+    page.context.close()
+
+
+def test_the_field_of_the_question_shows_its_edge_and_its_ring(page):
+    sized(page, 1440)
+    assert page.evaluate("getComputedStyle(document.querySelector('#question')).overflow") == "visible"
+    edge = page.evaluate("getComputedStyle(document.querySelector('#question textarea')).borderTopColor")
+    assert contrast(edge, (255, 255, 255)) >= 3
+
+
+def contrast(color: str, other: tuple[int, ...]) -> float:
+    """WCAG's contrast of "rgb(...)" and another colour."""
+
+    def luminance(rgb) -> float:
+        linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in (each / 255 for each in rgb)]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    dark, light = sorted((luminance(map(int, re.findall(r"\d+", color)[:3])), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
 
 
 def test_on_a_phone_the_answer_is_in_sight_of_the_example_that_was_tapped(page):
@@ -149,9 +239,11 @@ def test_on_a_phone_the_answer_is_in_sight_of_the_example_that_was_tapped(page):
     whole = (
         "(name) => { const node = document.querySelector(name); return node.scrollHeight <= node.clientHeight + 1; }"
     )
-    page.evaluate("document.querySelector('.truth').textContent = 'Both are right: it is “a brown cloud”. '.repeat(4)")
+    page.evaluate(
+        "document.querySelector('#answers .truth').textContent = 'Both are right: it is “a brown cloud”. '.repeat(4)"
+    )
     page.evaluate("document.querySelector('.sentence').textContent = 'No time was gained at all, and more. '.repeat(5)")
-    assert page.evaluate(whole, ".truth") and page.evaluate(whole, ".board .sentence")
+    assert page.evaluate(whole, "#answers .truth") and page.evaluate(whole, ".board .sentence")
     bars = page.evaluate("[...document.querySelectorAll('#answers .bar > div')].map(bar => bar.offsetWidth)")
     assert min(bars) >= 60
     order = page.evaluate("""['#question', '#budget-card', '#run', '#answers', '#scrubber'].map(

@@ -10,7 +10,7 @@ from app.scenes import load_examples
 from tests.app.fake_engine import FakeEngine, make_comparison
 from tests.app.serving import served
 from tests.browser.conftest import new_page
-from tests.browser.pages import run_with
+from tests.browser.pages import box_of, run_with
 
 pytestmark = pytest.mark.browser
 
@@ -41,9 +41,9 @@ def is_shown(page, number: int) -> bool:
 
 def test_the_first_is_there_without_a_run(page, engine):
     assert is_shown(page, 0) and engine.asked == [] and page.get_attribute(".board", "data-stale") == "false"
-    assert page.inner_text("#answers .sentence").startswith("Made beforehand.")
-    assert "Made beforehand, on 2" in page.inner_text("#notice")
-    assert page.locator("#answers tr", has_text="Prefill").inner_text().count("not measured") == 1
+    assert "Made beforehand, on 2" in page.inner_text("#notice") and "beforehand" not in page.inner_text("#answers")
+    times = page.locator("#answers tbody tr").all_inner_texts()[2]
+    assert " ".join(times.split()) == "Times i press Run to measure them"
     assert page.problems == []
 
 
@@ -57,9 +57,11 @@ def test_both_are_in_the_history(page):
 
 
 def test_run_answers_here_and_measures(page, engine):
+    before = box_of(page, "#scrubber")["y"]
     run_with(page, "#run")
     assert page.inner_text(".card[data-side=pruned] .answer") == "a blue car" and len(engine.asked) == 1
-    assert "not measured" not in page.inner_text("#answers")
+    assert page.locator("#answers tr", has_text="Prefill").count() == 1 and "Times" not in page.inner_text("#answers")
+    assert box_of(page, "#scrubber")["y"] == before  # three rows take the room of the one before
 
 
 def test_what_was_not_made_beforehand_runs(page, engine):

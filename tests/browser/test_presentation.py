@@ -221,10 +221,35 @@ def test_it_says_who_is_right_what_differs_what_the_whole_request_saves_and_whic
     assert screen.inner_text(f"{HALL} .truth") == screen.inner_text("#answers .truth") != ""
     assert [text.strip() for text in screen.locator(f"{HALL} .differs").all_inner_texts()] == ["red", "blue"]
     whole = screen.locator("#answers .hero .ratio b").nth(1).inner_text()
-    assert screen.inner_text(f"{HALL} .whole") == f"{whole} of the whole request"
+    assert screen.inner_text(f"{HALL} .whole") == f"{whole} FLOPs of the whole request"
+    assert screen.inner_text(f"{HALL} .said") == "≠ Different answers"
     assert screen.inner_text(f"{HALL} .model") == "Answered by mini-llava"
     colours = screen.evaluate(f"[...document.querySelectorAll('{HALL} .text')].map((n) => getComputedStyle(n).color)")
     assert colours[0] == colours[1]
+
+
+def test_it_says_what_hatched_means_and_that_times_are_being_measured(screen, engine):
+    entered(screen)
+    keys = screen.locator(f"{HALL} .key span")
+    assert [text.strip() for text in keys.all_inner_texts()] == ["dropped earlier", "dropped here"]
+    engine.measuring = 1.0
+    try:
+        screen.keyboard.press("r")
+        screen.wait_for_function(f"document.querySelector('{HALL} .busy').textContent === 'Measuring…'")
+        assert screen.inner_text(f"{HALL} .said") == "≠ Different answers"
+    finally:
+        engine.measuring = engine.delay
+    screen.wait_for_function(f"document.querySelector('{HALL} .busy').textContent === ''")
+    screen.keyboard.press("Escape")
+    screen.wait_for_selector(HALL, state="hidden")
+
+
+def test_the_keys_cover_nothing_of_the_picture(screen):
+    entered(screen)
+    keys, picture = screen.locator(f"{HALL} .keys").bounding_box(), screen.locator(f"{HALL} canvas").bounding_box()
+    assert picture["y"] + picture["height"] <= keys["y"]
+    screen.keyboard.press("Escape")
+    screen.wait_for_selector(HALL, state="hidden")
 
 
 def test_r_runs_and_a_click_on_a_half_goes_a_layer_back_or_on(screen, engine):

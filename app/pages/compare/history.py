@@ -111,9 +111,8 @@ class Remembering:
 
 
 def create_history(page: ComparePage) -> Remembering:
-    """The button and its events, inside the current Blocks."""
-    parts = page.parts
-    history = History(elem_id="history", elem_classes="bare", min_width=0)
+    """Wire what the history does, inside the current Blocks."""
+    parts, history = page.parts, page.tools.history
     remembering = Remembering(page, history)
     # A run ends with what was found. What is shown without a run comes without Gradio's queue, which alone tells that a
     # state has changed; of that the layers are new.

@@ -11,6 +11,7 @@ from app.engine import LARGEST_PERCENT, Engine
 from app.gallery import Exhibit
 from app.inputs import Picture
 from app.pages.compare.page import FIRST_PERCENT, READY, ComparePage, Parts
+from app.pages.compare.tools import create_tools
 from app.pages.wiring import AT_ONCE, QUIET
 from app.parts.answers import Answers
 from app.parts.budget import Budget, plans_of
@@ -49,6 +50,7 @@ def create_compare(engine: Engine, gallery: tuple[Exhibit, ...] = (), precompute
     page = ComparePage(engine, examples, gallery, load_ready(engine, examples, precomputed))
     first = page.examples[0] if page.examples else new_scene()
     with gr.Row(elem_id="columns", equal_height=False):
+        page.tools = create_tools()
         with gr.Column(elem_id="controls", scale=0):
             controls = _create_controls(engine, page, first)
         with gr.Column(elem_id="results", scale=1):

@@ -20,7 +20,8 @@ from app.inputs import Picture, check_request
 from app.lens import look_at
 from app.objects import with_asked_object
 from app.pages.compare.keeping import Export, Exports
-from app.pages.compare.showing import PICTURE_NOT_HERE, closing_words, showing_ready
+from app.pages.compare.showing import PICTURE_NOT_HERE, closing_words, judged_of, showing_ready
+from app.pages.compare.tools import Tools
 from app.pages.wiring import told, told_number
 from app.parts.answers import Answers, Board
 from app.parts.curves import recipes_of
@@ -122,6 +123,7 @@ class ComparePage:
     """What the page's events do. Handlers yield {component: value}; what they leave out stays as it is."""
 
     parts: Parts  # set by `create_compare`, once the components are there
+    tools: Tools
 
     def __init__(
         self,
@@ -256,20 +258,20 @@ class ComparePage:
                 kept = board(item.comparison, times=UNMEASURED, doubts=doubts).model_copy(update=linked)
                 trace = trace_of(item.comparison, image, self.engine.geometry, sides)
                 trace = with_asked_object(trace, asked.seed, asked.question)
-                found = self._found(item.comparison, image, asked)
+                found = self._found(item.comparison, image, asked, kept)
                 ended = "Stopped before the times were measured."
                 yield Result(early, kept, Message(text=_MEASURING), found, trace, ended)
             elif isinstance(item, Comparison):
                 done = board(item, times=MEASURED, doubts=self.engine.doubts(item)).model_copy(update=linked)
-                found = self._found(item, image, asked)
+                found = self._found(item, image, asked, done)
                 lens = self._first_look(item, image, found.subject, should_stop)
                 yield Result(done, done, closing_words(item), found, lens=lens)
             elif time.monotonic() - last >= _BEAT:
                 last = time.monotonic()
                 yield item
 
-    def _found(self, comparison: Comparison, image: Any, asked: Asked) -> Found:
-        export = self.exports.keep(to_entries(comparison, image, self.engine.geometry))
+    def _found(self, comparison: Comparison, image: Any, asked: Asked, board: Board) -> Found:
+        export = self.exports.keep(to_entries(comparison, image, self.engine.geometry, judged_of(board)))
         return Found(export, Subject.of(asked, comparison) if asked.picture.path else None)
 
     def _first_look(

@@ -14,7 +14,6 @@ from app.pages.compare.showing import PICTURE_NOT_HERE, closing_words, showing
 from app.pages.wiring import AT_ONCE, QUIET, number_or_none, told
 from app.parts.answers import Board
 from app.parts.notice import Message
-from app.parts.presenter import Presenter
 from app.parts.saver import Saved, Saver
 from app.parts.sides import Chosen
 from app.presentation import done_board
@@ -22,7 +21,7 @@ from app.sides import sides_if_known
 from app.words import sentence
 from fitprune_core.checks.files import EXPORTS
 from fitprune_core.report.export import exported
-from fitprune_core.report.reading import ENDINGS, read_export
+from fitprune_core.report.reading import read_export
 
 _DRAWN_AT_ONCE = 2  # animations that are drawn at the same time: each takes a second or two of a processor
 
@@ -98,13 +97,9 @@ def _marked(board: Board, origin: str) -> Board:
 
 
 def create_sharing(page: ComparePage) -> Sharing:
-    """The row of buttons above the results, inside the current Blocks, with its events."""
-    parts = page.parts
-    with gr.Row(elem_id="exports"):
-        opened = gr.UploadButton("Open a saved comparison", file_types=list(ENDINGS), size="sm", elem_id="opened")
-        saver = Saver(elem_id="saver", elem_classes="bare", min_width=0)
-        create_history(page)
-        Presenter(elem_id="presenter", elem_classes="bare", min_width=0)
+    """Wire what the page's tools do, inside the current Blocks."""
+    parts, opened, saver = page.parts, page.tools.opened, page.tools.saver
+    create_history(page)
     sharing = Sharing(page, saver)
     opened.upload(sharing.open, opened, page.all_shown, **AT_ONCE)
     parts.made_elsewhere.pick(sharing.visit, None, page.all_shown, **AT_ONCE)

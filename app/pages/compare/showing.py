@@ -48,7 +48,7 @@ def showing(page: Any, comparison: Comparison, trace: dict[str, Any], board: Boa
         parts.board: board,
         parts.scrubber: Trace(**trace),
         parts.shown: board.model_dump(),
-        parts.found: page.exports.keep(entries_of(comparison, trace)),
+        parts.found: page.exports.keep(entries_of(comparison, trace, judged_of(board))),
         parts.subject: None,
         parts.lens: Lens(),
         parts.notice: message,
@@ -62,12 +62,18 @@ def showing_ready(page: Any, example: Example, ready: Ready) -> dict:
     doubts = page.engine.doubts(comparison)
     board = done_board(comparison, truth, times=UNMEASURED, picture=key_of(example.picture), doubts=doubts)
     link = link_of(page.examples, example.seed, example.question, board.percent)
-    board = board.model_copy(update={"link": link, "origin": BEFOREHAND, "sentence": f"{BEFOREHAND}. {board.sentence}"})
-    words = f"{BEFOREHAND}, on {ready.made}, on {comparison.device}. Press Run to answer here, and to measure times."
+    board = board.model_copy(update={"link": link, "origin": BEFOREHAND})
+    words = f"{BEFOREHAND}, on {ready.made}, on {comparison.device}. Press Run to answer here."
     trace = trace_of(comparison, example.open(), page.engine.geometry)
     shown = showing(page, comparison, trace, board, Message(text=words))
     marked = with_asked_object(shown[parts.scrubber], example.seed, example.question)
     return {**shown, parts.scrubber: marked, parts.is_ready: True}
+
+
+def judged_of(board: Board) -> dict[str, Any] | None:
+    """What a saved file says of the true answer, see `to_entries`; None where nobody knows it."""
+    marks = [board.original.mark, board.pruned.mark]
+    return {"marks": marks, "truth": board.truth} if board.truth else None
 
 
 def key_of(picture: Path | None) -> str:

@@ -1,10 +1,10 @@
 const board = find(".board");
 const body = find("tbody");
 const HEROES = 2; // the first rows are what the page is about
-const MARKS = { right: "✓ right", wrong: "✗ wrong" };
 const EMPTY = { idle: "", queued: "waiting for its turn", waiting: "waiting for the original", running: "…", done: "(empty answer)" };
 
-// The rows are made once for their labels; after that only texts and lengths change, and nothing moves.
+// The rows are made once for their labels; after that only texts and lengths change, and nothing moves. Times that nobody
+// measured have one row, as high as theirs.
 function makeRows(rows) {
   body.replaceChildren(...rows.map((row, index) => {
     const line = make("tr", index < HEROES ? "hero" : "");
@@ -43,10 +43,12 @@ function bar(side) {
 
 function fillRow(line, row) {
   line.toggleAttribute("data-pending", row.pending);
-  setText(line.querySelector(".value.left"), row.original || "–");
-  setText(line.querySelector(".value.right"), row.pruned || "–");
-  setText(line.querySelector(".ratio b"), row.ratio || "–");
-  setText(line.querySelector(".ratio .word"), row.word || "");
+  line.toggleAttribute("data-noted", Boolean(row.note));
+  const blank = row.note ? "" : "–";
+  setText(line.querySelector(".value.left"), row.original || blank);
+  setText(line.querySelector(".value.right"), row.pruned || blank);
+  setText(line.querySelector(".ratio b"), row.ratio || blank);
+  setText(line.querySelector(".ratio .word"), row.note || row.word);
   line.querySelector(".fp-info").dataset.about = row.about;
   for (const bar of line.querySelectorAll(".bar.left .length, .ghost")) bar.style.width = 100 * row.original_share + "%";
   line.querySelector(".bar.right .length").style.width = 100 * row.pruned_share + "%";

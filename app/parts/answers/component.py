@@ -12,7 +12,7 @@ from app.parts.component import BrowserComponent
 class Row(GradioModel):
     """One figure of both runs. `*_share` is the length of its bar, 0 to 1; `about` says what it is.
 
-    pending: it is being measured.
+    pending: it is being measured. note: said in place of figures, where there are none.
     """
 
     label: str
@@ -24,6 +24,7 @@ class Row(GradioModel):
     original_share: float = 0.0
     pruned_share: float = 0.0
     pending: bool = False
+    note: str = ""
 
 
 class Card(GradioModel):

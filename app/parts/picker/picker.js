@@ -15,12 +15,16 @@ function mark(index) {
   tellTitle();
 }
 
-// Which one the result that is shown is of: an example by its link, what was made elsewhere by its question.
+// Which one the result that is shown is of: an example by its link, what was made elsewhere by its question. Where another
+// picture has come into its place meanwhile, a scene or a visitor's own, it is no example's any more.
+let pictured; // the picture that is there now, once the page has told
 function take() {
   const { board } = window.fpShown || {};
   if (!board || board.state !== "done" || !props.value) return;
-  const example = new URLSearchParams(board.link).get("example");
-  if (!props.value.heading) mark(example === null ? -1 : Number(example));
+  const example = new URLSearchParams(board.link).get("example"), index = example === null ? -1 : Number(example);
+  if (!props.value.heading && pictured !== undefined && pictured !== board.picture) {
+    if (chosen === index) mark(-1); // another one may have been chosen, and its result is still to come
+  } else if (!props.value.heading) mark(index);
   else if (board.link || !choicesOf()[chosen] || choicesOf()[chosen].title !== board.question) mark(-1);
 }
 
@@ -51,6 +55,11 @@ onValue((value) => {
 });
 onPage(window, "fitprune:shown", take);
 onPage(window, "fitprune:own", () => mark(-1));
+onPage(window, "fitprune:asked", ({ detail }) => {
+  if (!("picture" in detail)) return;
+  pictured = detail.picture;
+  take();
+});
 // A file that no browser shows says so in its place; whether the server reads it, a run tells.
 onPage(document, "error", ({ target }) => {
   const place = target.closest && target.closest("#picture");

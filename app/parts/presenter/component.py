@@ -12,4 +12,5 @@ class Presenter(BrowserComponent):
     """A button, and what it opens. It has no value: it shows what the answers and the scrubber were given."""
 
     folder = Path(__file__).resolve().parent
+    styles = (str(VIEW / "scrubber" / "swatches.css"),)
     scripts = (str(VIEW / "scrubber" / "geometry.js"), str(VIEW / "scrubber" / "paint.js"))

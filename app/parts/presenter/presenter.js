@@ -1,8 +1,9 @@
 const hall = find(".hall"), stage = find(".stage"), words = find(".words"), keys = find(".keys");
 const BEAT = 420; // milliseconds a layer while playing
 const HINT = 5000; // milliseconds that the keys are told
-const MARKS = { right: "✓ right", wrong: "✗ wrong" };
 const SIZES = [6.4, 5.4, 4.6, 4, 3.6, 3, 2.6]; // of the answers, in hundredths of the height: the largest that fits
+const VERDICTS = { same: "= Same answer", different: "≠ Different answers" };
+const BUSY = { queued: "In line…", running: "Answering…", measuring: "Measuring…" };
 const WAITING = { queued: "waits for its turn", waiting: "comes second", running: "…", done: "(empty answer)" };
 
 const at = {
@@ -66,12 +67,14 @@ function show() {
     node.querySelector(".mark").dataset.mark = card.mark;
     fillText(node.querySelector(".text"), card);
   }
+  setText(find(".said"), isRunning ? "" : VERDICTS[board.verdict] || "");
+  setText(find(".busy"), BUSY[board.original.state === "queued" ? "queued" : board.state] || "");
   setText(find(".truth"), truthOf(board));
   setText(find(".model"), board.model && "Answered by " + board.model);
   const [flops, whole] = board.rows;
   setText(find(".ratio"), flops.ratio || "–");
   setText(find(".what"), flops.label.replace(/^V/, "v"));
-  setText(find(".whole"), whole.ratio ? whole.ratio + " of the whole request" : "");
+  setText(find(".whole"), whole.ratio ? whole.ratio + " FLOPs of the whole request" : "");
   const wrong = document.querySelector("#notice [role=alert]");
   setText(find(".wrong"), wrong ? wrong.textContent : "");
   fit();
@@ -86,6 +89,7 @@ function paint() {
     if (!picture.naturalWidth || !sizeCanvas(canvas, canvas.clientWidth, canvas.clientHeight)) return;
     paintPicture(canvas, trace, picture, { layer: at.layer, mode: "patches", view, tokens: tokensOf(trace, view), marked: -1 });
   });
+  find(".here").style.visibility = at.traces.some((trace) => droppedAt(trace, at.layer) > 0) ? "visible" : "hidden";
   const kept = at.traces.map((trace) => writeCount(trace.tokens[at.layer])).join(" and ");
   const [trace] = at.traces;
   setText(find(".layer"), trace ? "Layer " + (at.layer + 1) + " of " + trace.layers + ": " + kept + " of " + writeCount(trace.boxes.length) + " " + unitOf(trace) + " kept" : "");

@@ -55,4 +55,5 @@ class Scrubber(BrowserComponent):
 
     folder = VIEW / "scrubber"
     scripts = ("geometry.js", "paint.js", "brush.js", "chart.js")
+    styles = ("swatches.css",)
     data_model = Trace

@@ -1,4 +1,3 @@
-const NAMES = { original: "Original", fitprune: "FitPrune" };
 const sideOf = (side) => find(".side[data-side=" + side + "]");
 const kindOf = (name) => props.value.kinds.find((kind) => kind.name === name) || { name, options: "", takes_budget: true };
 const way = (name, options) => name + (options && name !== "original" ? ":" + options.replace(/\s/g, "") : "");
@@ -16,8 +15,8 @@ function tell(value) {
   const left = way(value.left, value.left_options), right = way(value.right, value.right_options);
   const takes = { left: kindOf(value.left).takes_budget, right: kindOf(value.right).takes_budget };
   const percent = !takes.left || value.left_percent === null ? "" : String(value.left_percent);
-  const named = (method) => NAMES[method] || method;
-  setText(find(".words"), named(left) + (percent && " " + percent + " %") + " | " + named(right));
+  const named = (method, name) => (kindOf(name).is_recipe ? method : called(method)); // a recipe has its visitor's name
+  setText(find(".words"), named(left, value.left) + (percent && " " + percent + " %") + " | " + named(right, value.right));
   for (const [side, name] of [["left", value.left], ["right", value.right]]) {
     sideOf(side).querySelector(".method").title = kindOf(name).about || "";
     const field = sideOf(side).querySelector(".options"), { options } = kindOf(name);
@@ -38,7 +37,7 @@ element.addEventListener("change", (event) => {
 onValue((value) => {
   for (const side of ["left", "right"]) {
     const select = sideOf(side).querySelector(".method");
-    select.replaceChildren(...value.kinds.map(({ name, about }) => Object.assign(new Option(NAMES[name] || name, name), { title: about })));
+    select.replaceChildren(...value.kinds.map(({ name, about, is_recipe }) => Object.assign(new Option(is_recipe ? name : called(name), name), { title: about })));
     select.value = value[side];
     const options = sideOf(side).querySelector(".options");
     if (options.value !== value[side + "_options"]) options.value = value[side + "_options"];

@@ -56,6 +56,27 @@ function tellFade(box) {
 // The classes of a line among many: six colours, then the same dashed.
 const styleOf = (order) => "c" + order % 6 + (order >= 6 ? " dashed" : "");
 
+// How an answer is marked, where the true one is known.
+const MARKS = { right: "✓ right", wrong: "✗ wrong" };
+
+// What people call a way to answer, which files call by lower case (report/names.py); with its options, where it has any.
+const NAMES = {
+  original: "Original", fitprune: "FitPrune", "fitprune+": "FitPrune+", fastv: "FastV", divprune: "DivPrune", pyramiddrop: "PyramidDrop",
+  "visionzip-dominant": "VisionZip-dominant", "cross-only": "Cross-only", "self-only": "Self-only", "last-token": "Last-token",
+  random: "Random", uniform: "Uniform",
+};
+function called(label) {
+  const [name] = label.split(/[(: ]/, 1);
+  return (NAMES[name] || name) + label.slice(name.length);
+}
+
+// What a side of a comparison, as exports have it, is called.
+const titleOf = (side) => called(side.method) + (side.method === "original" ? "" : " " + Number((100 * side.reduction).toPrecision(4)) + " %")
+  + (isPainted(side) ? ", painted" : "");
+
+// Left and right of an exported comparison: what each side did, and what came of it.
+const sidesOf = (comparison) => [[comparison.against || { method: "original" }, comparison.original], [comparison, comparison.pruned]];
+
 // Whether somebody told patches of a side, as exports have it, to stay or to go.
 const isPainted = (side) => Boolean((side.stay || []).length || (side.go || []).length);
 
@@ -134,4 +155,4 @@ function hideTip() {
 }
 
 // In Node, where what needs no page is tested on its own.
-if (typeof module !== "undefined" && module.exports) module.exports = { writeGflops, writeCount, writeMargin, writeShare };
+if (typeof module !== "undefined" && module.exports) module.exports = { NAMES, called, writeGflops, writeCount, writeMargin, writeShare };

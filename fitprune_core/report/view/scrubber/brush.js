@@ -8,7 +8,7 @@ function makeBrush(area, ask, changed) {
 
   function tell() {
     const stay = listed("stay").length, go = listed("go").length;
-    setText(area.querySelector(".painted"), stay || go ? writeCount(stay) + " must stay, " + writeCount(go) + " must go" : "Paint patches with a pointer, or by arrows and space.");
+    setText(area.querySelector(".painted"), stay || go ? writeCount(stay) + " must stay, " + writeCount(go) + " must go" : "By pointer, or arrows and space.");
     area.querySelector(".clear").disabled = !marks.size;
     area.querySelector(".rerun").disabled = !marks.size || area.dataset.asks !== "true";
   }

@@ -15,11 +15,6 @@ function viridis(share) {
 
 const rgba = (share, alpha) => "rgba(" + viridis(share).join(",") + "," + alpha + ")";
 
-const DROPPED_HERE = 0.62; // how thick its colour lies on a patch that a layer drops
-function layerColor(layer, layers, alpha) {
-  return rgba(layers > 1 ? layer / (layers - 1) : 0, alpha);
-}
-
 // The colours of the two maps, from the first layer to the last, and from no attention to the most; and as a legend has
 // them, beside each other.
 const heatColor = (share) => rgba(share, 0.86);
@@ -30,6 +25,19 @@ const rampOf = (color) => "linear-gradient(to right, " + VIRIDIS.map((_, i) => c
 function fitInside(width, height, boxWidth, boxHeight) {
   const scale = Math.min(boxWidth / width, boxHeight / height);
   return { scale, left: (boxWidth - width * scale) / 2, top: (boxHeight - height * scale) / 2 };
+}
+
+// The edges of the area that boxes [left, top, width, height] cover together, as [x0, y0, x1, y1]: what two share is inside.
+function outlineOf(boxes) {
+  const edges = new Map();
+  for (const [x, y, width, height] of boxes) {
+    const right = x + width, bottom = y + height;
+    for (const edge of [[x, y, right, y], [x, bottom, right, bottom], [x, y, x, bottom], [right, y, right, bottom]]) {
+      const key = edge.join(" ");
+      if (!edges.delete(key)) edges.set(key, edge);
+    }
+  }
+  return [...edges.values()];
 }
 
 // The parts of a picture outside `seen` [left, top, right, bottom], as rectangles of the same form.
@@ -193,14 +201,14 @@ function describeLooks(trace, { side, token, looks }, layer, marked) {
   const level = marked >= 0 ? looks.levels[layer][marked] : -1;
   if (marked >= 0) {
     const where = nameOf(trace, marked);
-    return level < 0 ? where + ": gone before this layer." : where + ": " + writeShare(looks.most[layer] * level / 255) + " of the attention.";
+    return level < 0 ? where + ": dropped earlier." : where + ": " + writeShare(looks.most[layer] * level / 255) + " of the attention.";
   }
   if (!isMap(looks, layer)) {
     return who + ": " + writeShare(looks.share[layer]) + " of its attention here goes to visual tokens, too little for a map. " +
       (isMap(looks, most) ? "Layer " + (most + 1) + " gives them most: " + writeShare(looks.share[most]) + "." : "So it is at all layers.");
   }
-  return who + ": " + writeShare(looks.share[layer]) + " of its attention here goes to visual tokens, " +
-    writeShare(looks.most[layer]) + " to the brightest.";
+  return (layer === most ? "Layer " + (layer + 1) + ", where it looked most. " : "") + who + ": " + writeShare(looks.share[layer]) +
+    " of its attention here goes to visual tokens, " + writeShare(looks.most[layer]) + " to the brightest.";
 }
 
 const UNPLACED_NAMES = {
@@ -246,7 +254,7 @@ function stepPath(values, most, width, height) {
 // In Node, where these functions are tested on their own.
 if (typeof module !== "undefined" && module.exports) {
   module.exports = {
-    viridis, layerColor, fitInside, unseenParts, tokensOf, viewsOf, lineEndsOf, lineEndAt, tokenAt, tileOf, isKept, placeOf,
+    viridis, fitInside, outlineOf, unseenParts, tokensOf, viewsOf, lineEndsOf, lineEndAt, tokenAt, tileOf, isKept, placeOf,
     droppedAt, describeToken, describeLayer, describeView, stepPath,
     neighbourOf, describeAsked, tracesOf, describeLooks, mostLooked, rampOf, lookColor,
   };

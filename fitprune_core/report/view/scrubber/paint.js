@@ -4,7 +4,7 @@
 function palette() {
   const style = getComputedStyle(element);
   const read = (name) => style.getPropertyValue(name).trim();
-  return { veil: read("--fp-veil"), hatch: read("--fp-hatch"), wash: read("--fp-wash"),
+  return { veil: read("--fp-veil"), hatch: read("--fp-hatch"), hereVeil: read("--fp-here-veil"), here: read("--fp-here"), wash: read("--fp-wash"),
     unseen: read("--fp-unseen"), grid: read("--fp-grid"), accent: read("--fp-accent"), ink: read("--fp-ink-2") };
 }
 
@@ -75,22 +75,24 @@ function paintPicture(canvas, trace, picture, options) {
     pen.drawImage(picture, ...at([0, 0, trace.width, trace.height]));
     paintUnseen(pen, trace, at, colors, gap);
   }), 0, 0);
-  const hatch = hatching(context, colors.hatch, gap, 1);
   const boxes = options.tokens.map((index) => at(trace.boxes[index]));
-  const hatched = boxes.filter((box, place) => paintToken(context, trace, options.tokens[place], box, options, colors));
-  context.fillStyle = hatch; // after all others: a pen that changes colour with every token is slow
-  for (const box of hatched) context.fillRect(...box);
+  const gone = { before: [], here: [] };
+  boxes.forEach((box, place) => {
+    const fate = paintToken(context, trace, options.tokens[place], box, options, colors);
+    if (fate) gone[fate].push(box);
+  });
   context.drawImage(drawnOnce("lines", canvas, [trace, options.view, colors.grid], (pen) => {
     pen.strokeStyle = colors.grid;
     pen.lineWidth = 1;
     for (const [x, y, width, height] of boxes) if (width > 6) pen.strokeRect(x + 0.5, y + 0.5, width, height);
   }), 0, 0);
+  hatchGone(context, gone, colors, gap);
   if (options.view === "tile") for (const tile of trace.tiles) edge(context, at(tile), gap);
   const reach = gutter / place.scale;
   for (const end of lineEndsOf(trace, options.view)) {
     const [x, y, width, height] = at([trace.width, end.top, trace.width + reach, end.bottom]);
     const box = [x + width * 0.3, y + 1, width * 0.6, Math.max(height - 2, 1)];
-    paintLineEnd(context, trace, end.index, box, options, colors, hatch);
+    paintLineEnd(context, trace, end.index, box, options, colors, gap);
     if (end.index >= 0 && end.index === options.marked) markToken(context, box, 1, colors.accent, gap);
   }
   if (options.mode === "paint") paintMarks(context, trace, at, options.marks);
@@ -99,12 +101,29 @@ function paintPicture(canvas, trace, picture, options) {
 }
 
 // A token that ends a line stands beside it, filled while it is kept, as text always is.
-function paintLineEnd(context, trace, index, box, options, colors, hatch) {
+function paintLineEnd(context, trace, index, box, options, colors, gap) {
   context.fillStyle = colors.ink;
   context.fillRect(...box);
-  if (index < 0 || !paintToken(context, trace, index, box, options, colors)) return;
-  context.fillStyle = hatch;
-  context.fillRect(...box);
+  const fate = index < 0 ? "" : paintToken(context, trace, index, box, options, colors);
+  if (fate) hatchGone(context, { before: [], here: [], [fate]: [box] }, colors, gap);
+}
+
+// What has gone is hatched; what this layer drops more densely, in the accent, with a frame round it: told apart by its form
+// on a picture of any colour. After all veils: a pen that changes colour with every token is slow.
+function hatchGone(context, { before, here }, colors, gap) {
+  context.fillStyle = hatching(context, colors.hatch, gap, 1);
+  for (const box of before) context.fillRect(...box);
+  context.fillStyle = hatching(context, colors.here, Math.max(4, Math.round(gap / 2)), 1);
+  for (const box of here) context.fillRect(...box);
+  context.strokeStyle = colors.here;
+  context.lineWidth = Math.max(2, gap / 4);
+  context.lineCap = "square";
+  context.beginPath();
+  for (const [x0, y0, x1, y1] of outlineOf(here)) {
+    context.moveTo(x0, y0);
+    context.lineTo(x1, y1);
+  }
+  context.stroke();
 }
 
 // The edge of a tile is dark and light, so that it shows on any picture.
@@ -116,7 +135,7 @@ function edge(context, [x, y, width, height], gap) {
   }
 }
 
-// Paints what became of a token; returns whether it is to be hatched as well.
+// Paints what became of a token; returns what is hatched as well: "before" or "here" for when it went, else "".
 function paintToken(context, trace, index, box, options, colors) {
   const layer = trace.dropped_after[index];
   if (options.mode === "heat") {
@@ -124,20 +143,21 @@ function paintToken(context, trace, index, box, options, colors) {
       context.fillStyle = heatColor(trace.layers > 1 ? layer / (trace.layers - 1) : 0);
       context.fillRect(...box);
     }
-    return false;
+    return "";
   }
   if (options.mode === "looks") {
     const level = options.looks.levels[options.layer][index];
     if (level >= 0) {
-      if (!isMap(options.looks, options.layer)) return false;
+      if (!isMap(options.looks, options.layer)) return "";
       context.fillStyle = lookColor(level / 255);
       context.fillRect(...box);
-      return false;
+      return "";
     }
-  } else if (isKept(trace, index, options.layer)) return false;
-  context.fillStyle = layer === options.layer && options.mode !== "looks" ? layerColor(layer, trace.layers, DROPPED_HERE) : colors.veil;
+  } else if (isKept(trace, index, options.layer)) return "";
+  const isHere = layer === options.layer && options.mode !== "looks";
+  context.fillStyle = isHere ? colors.hereVeil : colors.veil;
   context.fillRect(...box);
-  return true;
+  return isHere ? "here" : "before";
 }
 
 function paintUnseen(context, trace, at, colors, gap) {

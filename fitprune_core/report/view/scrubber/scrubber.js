@@ -33,13 +33,13 @@ function tell() {
   const facts = () => (describeAsked(trace, layer) + describeView(trace, at.tokens, layer)).trim();
   const told = at.mode === "looks" ? describeLooks(trace, at.looks, layer, marked) : marked >= 0 ? describeToken(trace, marked) : facts();
   setText(find(".detail"), told);
-  setText(find(".how"), "Point at a patch, tap it, or reach it with arrows, to see " + (at.mode === "looks" ? "what it gets." : "where it went."));
+  setText(find(".how"), "Point at a patch, tap it, or reach it with arrows, to see " + (at.mode === "looks" ? "what it gets, mean over heads." : "where it went."));
   root.dataset.map = String(at.mode !== "looks" || isMap(at.looks.looks, layer));
   setText(find("[data-chart=tokens] .now"), writeCount(trace.tokens[layer]) + " of " + writeCount(trace.boxes.length));
   setText(find("[data-chart=flops] .now"), writeGflops(trace.pruned_gflops[layer]) + " of " + writeGflops(trace.original_gflops[layer]));
   range.setAttribute("aria-valuetext", "layer " + (layer + 1) + ", " + describeLayer(trace, layer));
   root.dataset.layer = layer + 1;
-  root.style.setProperty("--now", layerColor(layer, trace.layers, DROPPED_HERE));
+  root.dataset.drops = String(droppedAt(trace, layer) > 0);
 }
 
 function goTo(layer) {
@@ -51,7 +51,10 @@ function goTo(layer) {
   find(".strip").querySelectorAll("button").forEach((button, index) => {
     if (index === at.layer) button.setAttribute("aria-current", "true");
     else button.removeAttribute("aria-current");
+    button.tabIndex = index === at.layer ? 0 : -1; // one stop of the Tab key, at the layer that shows: arrows go on from there
   });
+  const strip = find(".strip");
+  if (strip.contains(document.activeElement)) strip.children[at.layer].focus({ preventScroll: true });
   showInStrip();
   for (const chart of element.querySelectorAll(".chart")) moveChart(chart, at.layer, trace.layers);
   tell();
