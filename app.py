@@ -27,9 +27,9 @@ def main() -> int:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     settings = Settings.read()
     # After the options: what they mean, and what is wrong with them, is told without waiting for torch and Gradio.
+    from app.door.uploads import upload_folder
     from app.engine import Engine
     from app.interface import build_demo, launch_options
-    from app.uploads import upload_folder
 
     # What stops a service: it ends like Ctrl-C, so that uploads are removed.
     signal.signal(signal.SIGTERM, _interrupt)

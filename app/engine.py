@@ -10,8 +10,9 @@ from typing import Any
 
 from PIL import Image
 
-from app.line import Line
+from app.budgets import LARGEST_PERCENT, check_percent
 from app.settings import DEFAULTS, Limits, Settings
+from app.visitors.line import Line
 from app.zero_gpu import borrowing_a_gpu
 from fitprune_core import (
     METHODS,
@@ -44,7 +45,6 @@ from fitprune_core.run.looking import Looked, look
 from fitprune_core.run.results import ORIGINAL
 from fitprune_core.samples.files import SamplesFile
 
-LARGEST_PERCENT = 90
 MOST_WAYS = 60  # of one sweep
 MOST_NAMED = 10 * MOST_WAYS  # budgets or methods in its lists, where some may come again
 
@@ -324,20 +324,6 @@ class Engine:
             progress=progress,
             should_stop=should_stop,
         )
-
-
-def check_percent(value: Any) -> float:
-    """Return a budget in percent as a number, or raise ValueError: 0 or from 1 to 90, neither NaN nor a text."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not 0 <= value <= LARGEST_PERCENT:
-        raise ValueError(
-            f"The budget is the percentage of visual FLOPs to save, a number from 0 to {LARGEST_PERCENT}, not "
-            f"{shown(value)}."
-        )
-    if 0 < value < 1:
-        # A script that means the share, as the library and the command line do, would get nearly unpruned answers.
-        raise ValueError(f"The budget is a percentage: {value:g} % would be nearly nothing; 60 % is written 60.")
-    return value
 
 
 def check_name(method: Any) -> None:

@@ -7,10 +7,12 @@ from typing import Any
 
 import gradio as gr
 
-from app.api import create_api
+from app.asking.gallery import load_gallery
+from app.background.runs import Runs
+from app.door.guard import Guarded
+from app.door.queueing import queue_size
+from app.endpoints.api import create_api
 from app.engine import Engine
-from app.gallery import load_gallery
-from app.guard import Guarded
 from app.middleware import app_options
 from app.pages.compare import RUN_BEGUN, RUN_LINKED, create_compare, create_looking, create_sharing
 from app.pages.inspect import create_inspect
@@ -20,8 +22,6 @@ from app.pages.wiring import AT_ONCE
 from app.parts.guide import Guide, GuideData
 from app.parts.masthead import Identity, Masthead
 from app.precomputed import FOLDER as PRECOMPUTED
-from app.queueing import queue_size
-from app.runs import Runs
 from app.settings import GALLERY, RUNS
 from app.theme import CSS, make_head, make_theme
 from app.zero_gpu import is_zero_gpu
@@ -87,7 +87,7 @@ def launch_options(engine: Engine) -> dict[str, Any]:
         "state_session_capacity": _SESSIONS,
         "enable_monitoring": False,
         "run_history": False,
-        "mcp_server": False,  # `app.agents` has one
+        "mcp_server": False,  # `app.endpoints.agents` has one
         "footer_links": ["api"],  # Gradio's settings speak to whoever writes an app
         "share": False,
         "app_kwargs": app_options(engine),

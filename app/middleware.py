@@ -21,12 +21,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.agents import create_agents
-from app.bodies import FewValues, body_bytes
+from app.door.bodies import FewValues, body_bytes
+from app.door.queueing import FairQueue
+from app.door.stored import UploadsRoom
+from app.door.uploading import UPLOAD, FewUploads
+from app.endpoints.agents import create_agents
 from app.engine import Engine
-from app.queueing import FairQueue
-from app.stored import UploadsRoom
-from app.uploading import UPLOAD, FewUploads
 from fitprune_core.checks.words import cut
 
 logger = logging.getLogger(__name__)

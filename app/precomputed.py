@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from app.asking.scenes import EXAMPLES, Example, load_examples
 from app.engine import Engine
-from app.scenes import EXAMPLES, Example, load_examples
 from app.settings import Settings
 from fitprune_core import MINI_LLAVA, Comparison, LoadOptions, compare
 from fitprune_core.checks.files import read_json, write_whole

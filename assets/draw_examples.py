@@ -13,8 +13,8 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from app.asking.scenes import EXAMPLES, true_answer
 from app.demo_model.crowded import scene_of
-from app.scenes import EXAMPLES, true_answer
 
 SIDE = 480
 

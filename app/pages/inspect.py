@@ -12,11 +12,14 @@ import gradio as gr
 from PIL import Image
 
 from app import figures
-from app.allowance import Asker
+from app.asking.evaluated import evaluation_of
+from app.asking.scenes import KnownAnswer
+from app.asking.sides import check_budgets, methods_of, original_and, placed
+from app.background.runs import EASY_VQA, MOST_QUESTIONS, SCENES, Run, Runs
+from app.background.shown import Shown, is_drawn, outcomes_of, picture_of, read_file
 from app.demo_model.easy_vqa import MISSING, is_installed
+from app.door.guard import NOT_OURS
 from app.engine import Engine
-from app.evaluated import evaluation_of
-from app.guard import NOT_OURS
 from app.pages.compare import ComparePage
 from app.pages.methods import method_fields
 from app.pages.opening import opens_compare
@@ -34,11 +37,8 @@ from app.pages.wiring import (
 from app.parts.notice import Message, Notice
 from app.parts.sides import Chosen
 from app.parts.table import Table, TableData
-from app.runs import EASY_VQA, MOST_QUESTIONS, SCENES, Run, Runs
-from app.scenes import KnownAnswer
-from app.shown import Shown, is_drawn, outcomes_of, picture_of, read_file
-from app.sides import check_budgets, methods_of, original_and, placed
-from app.tables import table_of
+from app.showing.tables import table_of
+from app.visitors.allowance import Asker
 from app.words import counted, sentence
 from fitprune_core.evaluation.lmms_logs import read_lmms_logs
 from fitprune_core.evaluation.outcomes import Outcomes, Side

@@ -11,9 +11,11 @@ from typing import Any
 
 import gradio as gr
 
-from app.allowance import Asker
-from app.engine import LARGEST_PERCENT, Engine
-from app.guard import NOT_OURS
+from app.asking.sides import Sides
+from app.background.runs import CALIBRATE, Run, Runs
+from app.budgets import LARGEST_PERCENT
+from app.door.guard import NOT_OURS
+from app.engine import Engine
 from app.pages.compare import ComparePage
 from app.pages.opening import opens_compare
 from app.pages.run_page import RunPage
@@ -21,8 +23,7 @@ from app.pages.wiring import BUDGETS, LOOK, ONE_LINE, QUIET, told, wrong
 from app.parts.curves import Curve, Curves, CurvesData, curve_of, recipes_of
 from app.parts.notice import Message, Notice
 from app.parts.sides import Chosen
-from app.runs import CALIBRATE, Run, Runs
-from app.sides import Sides
+from app.visitors.allowance import Asker
 from app.words import counted
 from fitprune_core import METHODS, RECIPES, AttentionStatistics, PruningRecipe, fit_recipe
 from fitprune_core.recipes.published import published_recipes

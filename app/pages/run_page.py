@@ -9,12 +9,12 @@ from typing import Any, Protocol
 
 import gradio as gr
 
-from app.allowance import Asker
+from app.background.runs import Run, Runs
 from app.engine import Engine
 from app.pages.wiring import AT_ONCE, wrong
 from app.parts.notice import Message, Notice
-from app.runs import Run, Runs
-from app.visits import asker_of
+from app.visitors.allowance import Asker
+from app.visitors.visits import asker_of
 from app.words import sentence
 
 

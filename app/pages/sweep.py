@@ -10,8 +10,12 @@ from pathlib import Path
 
 import gradio as gr
 
-from app.engine import LARGEST_PERCENT, Engine, check_ways
-from app.inputs import check_request
+from app.asking.inputs import check_request
+from app.asking.scenes import KnownAnswer, is_right, true_answer
+from app.asking.sides import Sides, check_budgets, methods_of, placed
+from app.budgets import LARGEST_PERCENT
+from app.door.uploads import Upload
+from app.engine import Engine, check_ways
 from app.pages.compare import ComparePage
 from app.pages.methods import method_fields
 from app.pages.opening import opens_compare
@@ -19,11 +23,8 @@ from app.pages.wiring import AT_ONCE, BUDGETS, NOT_OURS, QUIET, told, told_numbe
 from app.parts.grid import Cell, Grid, GridData
 from app.parts.notice import Message, Notice
 from app.parts.sides import Chosen
-from app.presentation import data_uri
-from app.scenes import KnownAnswer, is_right, true_answer
-from app.sides import Sides, check_budgets, methods_of, placed
-from app.uploads import Upload
-from app.visits import Waiting, address_of, sweeper, visit
+from app.showing.presentation import data_uri
+from app.visitors.visits import Waiting, address_of, sweeper, visit
 from app.words import duration, failure
 from fitprune_core import Comparison
 

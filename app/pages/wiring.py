@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.guard import NOT_OURS
+from app.door.guard import NOT_OURS
 from app.parts.notice import Message
 from app.words import sentence
 

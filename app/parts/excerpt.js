@@ -18,7 +18,7 @@ function firstDifference(words, originals) {
   return -1;
 }
 
-// For each word of an answer whether the other one lacks it in its place, as app/differing.py tells it: by the longest
+// For each word of an answer whether the other one lacks it in its place, as app/showing/differing.py tells it: by the longest
 // run of words that both have in this order.
 function differingWords(words, others) {
   const mine = words.map(keyOfWord), theirs = others.map(keyOfWord);

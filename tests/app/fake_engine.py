@@ -14,9 +14,10 @@ from itertools import accumulate, pairwise, product
 import numpy as np
 from PIL import Image
 
-from app.engine import LARGEST_PERCENT, Preview, Side, check_percent
-from app.line import Line
+from app.budgets import LARGEST_PERCENT, check_percent
+from app.engine import Preview, Side
 from app.settings import Limits
+from app.visitors.line import Line
 from fitprune_core.cost.decoder import DecoderGeometry, tokens_per_layer, visual_flops, visual_reduction
 from fitprune_core.cost.request import RequestFlops
 from fitprune_core.models.layout import VisualLayout

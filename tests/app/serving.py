@@ -13,8 +13,8 @@ from typing import Any
 
 import httpx
 
+from app.door.uploads import upload_folder
 from app.interface import build_demo, launch_options
-from app.uploads import upload_folder
 
 
 @contextmanager

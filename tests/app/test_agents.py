@@ -13,7 +13,7 @@ import pytest
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 
-from app import agents
+from app.endpoints import agents
 from app.engine import Side
 from app.settings import Limits
 from tests.app.fake_engine import TOKENS, FakeEngine

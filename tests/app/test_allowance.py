@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from app.allowance import WINDOW, Allowance
 from app.settings import Limits
-from app.visits import address_of
+from app.visitors.allowance import WINDOW, Allowance
+from app.visitors.visits import address_of
 
 
 class Clock:

@@ -13,7 +13,7 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-from app.asked import painted
+from app.asking.asked import painted
 from app.engine import Side, check_ways
 from fitprune_core.pruning.paint import Paint
 from tests.app.fake_engine import TOKENS, FakeEngine

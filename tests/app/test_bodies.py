@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from app import uploading
-from app.bodies import bytes_beside_texts
-from app.queueing import Turns
+from app.door import uploading
+from app.door.bodies import bytes_beside_texts
+from app.door.queueing import Turns
 from app.settings import Limits
 from tests.app.fake_engine import FakeEngine
 from tests.app.serving import served, upload

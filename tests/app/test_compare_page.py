@@ -10,14 +10,14 @@ import gradio as gr
 import pytest
 from PIL import Image
 
+from app.asking.sides import Sides
+from app.door.uploads import Upload
 from app.engine import Side
 from app.interface import build_demo
 from app.pages.compare import ComparePage, create_compare
 from app.parts.curves import curve_of
 from app.parts.sides import Chosen
-from app.presentation import idle_board
-from app.sides import Sides
-from app.uploads import Upload
+from app.showing.presentation import idle_board
 from fitprune_core import Comparison
 from fitprune_core.pruning.paint import Paint
 from tests.app.fake_engine import FakeEngine

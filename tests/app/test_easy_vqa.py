@@ -6,9 +6,9 @@ import importlib.util
 
 import pytest
 
+from app.background.runs import EASY_VQA, Runs
 from app.demo_model.easy_vqa import MISSING, spread_questions
 from app.pages.inspect import InspectPage
-from app.runs import EASY_VQA, Runs
 from fitprune_core.evaluation.outcomes import read_results
 from fitprune_core.samples.files import read_samples
 from tests.app.fake_engine import FakeEngine

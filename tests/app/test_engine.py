@@ -16,11 +16,12 @@ import gradio as gr
 import pytest
 
 import fitprune_core as fp
-from app.engine import Engine, Side, check_percent
+from app.budgets import check_percent
+from app.door.uploads import Upload
+from app.engine import Engine, Side
 from app.pages.compare import create_compare
-from app.presentation import idle_board
 from app.settings import Settings
-from app.uploads import Upload
+from app.showing.presentation import idle_board
 from fitprune_core.evaluation.known import Known
 from fitprune_core.evaluation.sureness import Sureness
 from fitprune_core.models.options import LoadOptions

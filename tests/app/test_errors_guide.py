@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 import fitprune_core as fp
+from app.asking.objects import with_asked_object
 from app.demo_model.crowded import scene_of
 from app.demo_model.samples import write_samples
-from app.objects import with_asked_object
 from app.parts.scrubber import Trace
 from fitprune_core import DecoderGeometry
 from fitprune_core.cli.main import COMMANDS

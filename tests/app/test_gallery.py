@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 
-from app import gallery
-from app.gallery import GALLERY, load_gallery
+from app.asking import gallery
+from app.asking.gallery import GALLERY, load_gallery
 from app.interface import build_demo
 from app.pages.compare import create_compare, create_sharing
 from app.settings import Settings
@@ -36,7 +36,7 @@ def sharing(folder):
 
 
 def test_what_is_damaged_is_left_out_with_a_sentence_each(folder, caplog):
-    with caplog.at_level(logging.WARNING, logger="app.gallery"):
+    with caplog.at_level(logging.WARNING, logger="app.asking.gallery"):
         found = load_gallery(folder)
     assert [(e.path.name, e.model) for e in found] == [("a.json", MODEL), ("b.html", "qwen2.5-vl-7b")]
     assert all(e.thumbnail.startswith("data:image/jpeg;base64,") for e in found)

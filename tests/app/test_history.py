@@ -10,12 +10,12 @@ import gradio as gr
 import pytest
 from PIL import Image
 
+from app.asking.scenes import link_of
+from app.door.uploads import Upload
 from app.pages.compare import create_compare
 from app.pages.compare.history import create_history
 from app.pages.compare.keeping import Exports
 from app.pages.compare.showing import key_of
-from app.scenes import link_of
-from app.uploads import Upload
 from fitprune_core.report.export import to_entries
 from tests.app.fake_engine import GEOMETRY, FakeEngine, make_comparison
 

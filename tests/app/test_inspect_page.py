@@ -12,13 +12,13 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 
+from app.asking.evaluated import evaluation_of, find_evaluated
+from app.asking.scenes import KnownAnswer
+from app.background.runs import Runs
+from app.background.shown import outcomes_of
 from app.demo_model.crowded import scene_of
 from app.demo_model.evaluate import scene_items
-from app.evaluated import evaluation_of, find_evaluated
 from app.pages.inspect import InspectPage
-from app.runs import Runs
-from app.scenes import KnownAnswer
-from app.shown import outcomes_of
 from tests.app.fake_engine import FakeEngine
 from tests.browser.pages import write_results
 

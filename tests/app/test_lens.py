@@ -9,15 +9,15 @@ import gradio as gr
 import numpy as np
 import pytest
 
-from app.asked import Asked, Subject
-from app.lens import look_at, looks_of
+from app.asking.asked import Asked, Subject
+from app.asking.sides import Sides
+from app.door.uploads import Upload
 from app.pages.compare import create_compare
 from app.pages.compare.looking import Looking
 from app.parts.notice import Message
-from app.presentation import idle_board
-from app.sides import Sides
-from app.uploads import Upload
-from app.visits import looker
+from app.showing.lens import look_at, looks_of
+from app.showing.presentation import idle_board
+from app.visitors.visits import looker
 from fitprune_core import prune_visual_tokens
 from fitprune_core.pruning.paint import Paint
 from fitprune_core.run.answer import UNPRUNED, Way

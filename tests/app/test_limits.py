@@ -15,7 +15,7 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-from app.bodies import body_bytes
+from app.door.bodies import body_bytes
 from app.settings import Limits
 from fitprune_core.evaluation.outcomes import read_results
 from tests.app.fake_engine import FakeEngine
@@ -163,7 +163,7 @@ def test_what_a_proxy_says_of_an_address_counts_only_where_it_is_believed(monkey
 def test_one_address_does_not_fill_the_queue_of_all(monkeypatch):
     """Events that no allowance counts, from as many sessions as one likes; what was begun goes on to its end."""
     engine, go_on = FakeEngine(limits=TIGHT), threading.Event()
-    monkeypatch.setattr("app.shown.read_results", lambda path: go_on.wait(60) or read_results(path))
+    monkeypatch.setattr("app.background.shown.read_results", lambda path: go_on.wait(60) or read_results(path))
     with served_demo(engine) as (demo, address):
         index, compare = event_named(demo, "open_results"), event_named(demo, "compare")
         body = {"data": [upload(address, b"id\n", "results.csv"), None, None, ""], "fn_index": index}

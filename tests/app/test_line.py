@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from app.line import Line
 from app.settings import Limits
+from app.visitors.line import Line
 
 
 class Clock:

@@ -6,13 +6,13 @@ import random
 
 import pytest
 
+from app.asking.objects import with_asked_object
+from app.asking.scenes import asked_objects
 from app.demo_model.crowded import scene_of as drawn
 from app.demo_model.questions import KINDS
 from app.demo_model.scenes import Scene, SceneObject
-from app.objects import with_asked_object
 from app.parts.scrubber import Trace
-from app.presentation import trace_of
-from app.scenes import asked_objects
+from app.showing.presentation import trace_of
 from tests.app.fake_engine import GEOMETRY, GRID, FakeEngine, make_comparison
 
 
@@ -35,7 +35,7 @@ SCENE = scene_of(("red", "car", 0), ("blue", "car", 2), ("red", "fish", 4), ("gr
 
 @pytest.fixture
 def known(monkeypatch):
-    monkeypatch.setattr("app.scenes.scene_of", lambda seed: SCENE)
+    monkeypatch.setattr("app.asking.scenes.scene_of", lambda seed: SCENE)
 
 
 @pytest.mark.parametrize(

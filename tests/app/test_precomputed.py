@@ -11,13 +11,13 @@ import gradio as gr
 import pytest
 
 from app import precomputed
+from app.asking.scenes import load_examples
+from app.asking.sides import Sides
 from app.engine import Engine
 from app.pages.compare import create_compare
 from app.parts.sides import Chosen
 from app.precomputed import FOLDER, load_ready, read_ready, write_ready
-from app.scenes import load_examples
 from app.settings import Settings
-from app.sides import Sides
 from fitprune_core import MINI_LLAVA, LoadOptions
 from tests.app.fake_engine import FakeEngine, make_comparison
 

@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 from PIL import Image
 
-from app.presentation import MEASURING, UNMEASURED, done_board, idle_board, running_board, trace_of
-from app.sides import Sides
+from app.asking.sides import Sides
+from app.showing.presentation import MEASURING, UNMEASURED, done_board, idle_board, running_board, trace_of
 from fitprune_core.run.comparison import Partial
 from fitprune_core.run.results import Pruning
 from tests.app.fake_engine import GEOMETRY, TOKENS, FakeEngine, Shape, make_comparison, make_paired

@@ -12,10 +12,10 @@ import gradio as gr
 import pytest
 
 import fitprune_core as fp
+from app.background.runs import Runs
 from app.pages.recipes import RecipesPage
 from app.pages.wiring import BUDGETS
 from app.parts.curves import Curve, recipes_of
-from app.runs import Runs
 from fitprune_core.recipes.published import published_recipes
 from tests.tiny import random_picture
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from app.run_folders import PLAN, RunFolders
-from app.runs import Runs
+from app.background.run_folders import PLAN, RunFolders
+from app.background.runs import Runs
 from app.settings import Limits
 from tests.app.fake_engine import FakeEngine
 from tests.app.test_runs import begin, wait_for
@@ -87,7 +87,7 @@ def test_a_run_of_another_server_stays_while_that_works_on_it(tmp_path, monkeypa
 
 def test_one_that_is_being_filled_by_another_server_stays_and_goes_once_that_was_killed(tmp_path):
     """A program of its own holds a folder without a plan; its end, by -9, lets go of it."""
-    program = "import sys, time, pathlib\nfrom app.run_folders import RunFolders\n"
+    program = "import sys, time, pathlib\nfrom app.background.run_folders import RunFolders\n"
     program += "folders = RunFolders(pathlib.Path(sys.argv[1]))\nprint(folders.make(), flush=True)\ntime.sleep(60)\n"
     command = [sys.executable, "-c", program, str(tmp_path)]
     other = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)

@@ -13,10 +13,10 @@ from types import SimpleNamespace
 import pytest
 
 import fitprune_core as fp
-from app import runs as runs_module
+from app.background import runs as runs_module
+from app.background.runs import CALIBRATE, EVALUATE, Pace, Plan, Runs
 from app.pages.inspect import InspectPage
-from app.runs import CALIBRATE, EVALUATE, Pace, Plan, Runs
-from app.tables import table_of
+from app.showing.tables import table_of
 from fitprune_core.evaluation.outcomes import read_results
 from tests.tiny import random_picture
 
@@ -371,7 +371,7 @@ class TestTable:
 
     @pytest.mark.slow
     def test_what_a_browser_cannot_take_is_cut_and_said(self, engine, runs, monkeypatch):
-        monkeypatch.setattr("app.tables.MOST_ANSWERS", 6)
+        monkeypatch.setattr("app.showing.tables.MOST_ANSWERS", 6)
         run = wait_for(begin(runs, count=4))
         table, left_out = table_of(read_results(run.results), "title", has_pictures=True)
         assert len(table.rows) == 2 and table.sums[""][0].right[1] == 4

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from app.background.runs import CALIBRATE, Runs
 from app.pages.inspect import InspectPage
-from app.runs import CALIBRATE, Runs
 from app.words import sentence
 from fitprune_core.evaluation.outcomes import read_results
 from tests.app.fake_engine import FakeEngine
@@ -118,7 +118,7 @@ def _server(folder: Path, begins: str) -> subprocess.Popen:
 import time
 from pathlib import Path
 from app.engine import Engine
-from app.runs import Runs
+from app.background.runs import Runs
 from app.settings import Settings
 runs = Runs(Engine.from_settings(Settings(model="mini-llava")), Path({str(folder)!r}))
 {begins}

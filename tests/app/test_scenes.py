@@ -6,8 +6,7 @@ from urllib.parse import parse_qsl
 
 import pytest
 
-from app.demo_model.crowded import scene_of
-from app.scenes import (
+from app.asking.scenes import (
     _ANSWERABLE,
     Example,
     KnownAnswer,
@@ -20,6 +19,7 @@ from app.scenes import (
     question_key,
     true_answer,
 )
+from app.demo_model.crowded import scene_of
 
 
 def test_every_example_has_a_picture_and_a_known_answer():
@@ -72,7 +72,7 @@ def test_the_questions_about_a_scene_are_drawn_once_however_many_are_asked(monke
     def counted(ask):
         return lambda scene, rng: drawn.append(1) or ask(scene, rng)
 
-    monkeypatch.setattr("app.scenes._ANSWERABLE", tuple(counted(ask) for ask in _ANSWERABLE))
+    monkeypatch.setattr("app.asking.scenes._ANSWERABLE", tuple(counted(ask) for ask in _ANSWERABLE))
     scene = Example("", None, "", 2**40 + 77)
     assert true_answer(scene.seed, "Who painted this?") is None
     once = len(drawn)

@@ -8,8 +8,8 @@ import gradio.utils
 import httpx
 import pytest
 
+from app.asking.sides import Sides
 from app.parts.sides import Chosen
-from app.sides import Sides
 from tests.app.fake_engine import FakeEngine, Shape
 from tests.app.pictures import png
 from tests.app.serving import call, event_named, served_demo, upload

@@ -8,12 +8,12 @@ from urllib.parse import parse_qsl, urlencode
 import pytest
 from PIL import Image
 
-from app.asked import Asked
-from app.differing import differing, pieces_of
+from app.asking.asked import Asked
+from app.asking.sides import Sides, about, original_and, sides_asked, sides_of
 from app.engine import Side
 from app.parts.sides import Chosen
-from app.presentation import done_board, running_board, trace_of
-from app.sides import Sides, about, original_and, sides_asked, sides_of
+from app.showing.differing import differing, pieces_of
+from app.showing.presentation import done_board, running_board, trace_of
 from fitprune_core import METHODS
 from fitprune_core.pruning.paint import Paint
 from fitprune_core.run.results import Pruning

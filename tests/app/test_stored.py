@@ -12,13 +12,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-import app.stored
-from app.line import Line
-from app.runs import Runs
+import app.door.stored
+from app.background.runs import Runs
+from app.door.stored import UploadsRoom, make_room
+from app.door.uploads import Upload, is_held
 from app.settings import Limits, Settings
-from app.stored import UploadsRoom, make_room
-from app.uploads import Upload, is_held
-from app.visits import visit
+from app.visitors.line import Line
+from app.visitors.visits import visit
 from tests.app.fake_engine import FakeEngine
 from tests.app.serving import served_demo
 
@@ -79,8 +79,8 @@ def test_a_link_is_not_followed(tmp_path):
 
 def test_what_was_counted_is_not_walked_through_again_unless_it_changed(tmp_path, monkeypatch):
     room, walked = UploadsRoom(tmp_path, FEW), []
-    measure = app.stored._changed_and_size
-    monkeypatch.setattr(app.stored, "_changed_and_size", lambda entry: walked.append(entry.name) or measure(entry))
+    measure = app.door.stored._changed_and_size
+    monkeypatch.setattr(app.door.stored, "_changed_and_size", lambda entry: walked.append(entry.name) or measure(entry))
     pictures = [stored(tmp_path, str(number), size=MB // 4, age=100 - number) for number in range(4)]
     for number in range(4):
         room.arrived(room.expect(MB // 8))

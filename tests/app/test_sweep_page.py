@@ -10,12 +10,12 @@ import gradio as gr
 import pytest
 from PIL import Image
 
+from app.asking.scenes import KnownAnswer
+from app.door.uploads import Upload
 from app.pages.compare import ComparePage, create_compare
 from app.pages.sweep import SweepPage, create_sweep
 from app.parts.notice import Message
-from app.presentation import idle_board
-from app.scenes import KnownAnswer
-from app.uploads import Upload
+from app.showing.presentation import idle_board
 from tests.app.fake_engine import FakeEngine, make_comparison
 
 pytestmark = pytest.mark.slow

@@ -14,11 +14,11 @@ import pytest
 from gradio.data_classes import ImageData
 from PIL import Image
 
-from app.inputs import Picture
+from app.asking.inputs import Picture
+from app.door.uploads import Refused, Upload, refusal, upload_folder
+from app.door.uploads import check_values as check_values_within
+from app.door.uploads import receive as receive_within
 from app.settings import Limits
-from app.uploads import Refused, Upload, refusal, upload_folder
-from app.uploads import check_values as check_values_within
-from app.uploads import receive as receive_within
 from app.words import sentence
 from tests.app.fake_engine import FakeEngine
 from tests.app.pictures import bad_files, data_url, png
@@ -209,7 +209,7 @@ def test_every_event_of_every_page_refuses_alike(tmp_path):
 @pytest.mark.slow
 def test_uploads_go_with_the_server_and_those_of_a_killed_one_with_the_next(tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    program = "import time\nfrom app.uploads import upload_folder\nwith upload_folder() as f:\n"
+    program = "import time\nfrom app.door.uploads import upload_folder\nwith upload_folder() as f:\n"
     program += "    (f / 'x.png').touch()\n    print(f, flush=True)\n    time.sleep(600)\n"
     other = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     theirs = Path(other.stdout.readline().strip())

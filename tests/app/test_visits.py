@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from app.line import Line
-from app.visits import Waiting, visit
+from app.visitors.line import Line
+from app.visitors.visits import Waiting, visit
 
 
 class Work:

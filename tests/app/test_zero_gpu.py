@@ -17,10 +17,10 @@ import httpx
 import pytest
 from gradio.context import LocalContext
 
-from app.agents import answer
-from app.api import Api
+from app.background.runs import CALIBRATE, EVALUATE, Plan, Runs
+from app.endpoints.agents import answer
+from app.endpoints.api import Api
 from app.engine import Engine
-from app.runs import CALIBRATE, EVALUATE, Plan, Runs
 from app.zero_gpu import borrowing_a_gpu
 from fitprune_core import Comparison
 from tests.tiny import random_picture

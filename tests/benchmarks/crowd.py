@@ -25,7 +25,7 @@ from typing import Any
 
 import httpx
 
-from app.scenes import load_examples
+from app.asking.scenes import load_examples
 from app.settings import Limits
 from tests.benchmarks.serving import running
 

@@ -28,7 +28,7 @@ import torch
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
-from app.scenes import load_examples
+from app.asking.scenes import load_examples
 from tests.app.serving import call
 from tests.benchmarks.serving import running
 

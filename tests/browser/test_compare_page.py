@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from app.scenes import load_examples
+from app.asking.scenes import load_examples
 from tests.app.fake_engine import TOKENS, FakeEngine, Shape
 from tests.app.serving import served
 from tests.browser.conftest import BRIGHTNESS, PHONE, opened

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.scenes import load_examples
+from app.asking.scenes import load_examples
 from tests.app.exhibits import MODEL, write_gallery
 from tests.app.serving import served
 from tests.browser.test_layout import CONTROLS, SIZES, SMALL_TEXTS, overlaps, sized

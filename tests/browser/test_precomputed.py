@@ -5,8 +5,8 @@ from __future__ import annotations
 import httpx
 import pytest
 
+from app.asking.scenes import load_examples
 from app.precomputed import write_ready
-from app.scenes import load_examples
 from tests.app.fake_engine import FakeEngine, make_comparison
 from tests.app.serving import served
 from tests.browser.conftest import new_page

@@ -9,8 +9,11 @@ from urllib.parse import parse_qsl
 import gradio as gr
 
 from app import figures
-from app.asked import link_to
-from app.engine import LARGEST_PERCENT
+from app.asking.asked import link_to
+from app.asking.scenes import Example, linked, true_answer
+from app.asking.sides import sides_if_known
+from app.budgets import LARGEST_PERCENT
+from app.door.uploads import Upload
 from app.pages.compare.keeping import Export
 from app.pages.compare.page import ComparePage
 from app.pages.compare.showing import PICTURE_NOT_HERE, closing_words, key_of, showing
@@ -19,10 +22,7 @@ from app.parts.answers import Board
 from app.parts.history import Finished, History
 from app.parts.notice import Message
 from app.parts.sides import Chosen
-from app.presentation import done_board, is_painted
-from app.scenes import Example, linked, true_answer
-from app.sides import sides_if_known
-from app.uploads import Upload
+from app.showing.presentation import done_board, is_painted
 from app.words import sentence
 from fitprune_core import Comparison
 from fitprune_core.report.reading import parse_export

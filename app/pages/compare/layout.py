@@ -7,9 +7,12 @@ from typing import Any
 
 import gradio as gr
 
-from app.engine import LARGEST_PERCENT, Engine
-from app.gallery import Exhibit
-from app.inputs import Picture
+from app.asking.gallery import Exhibit
+from app.asking.inputs import Picture
+from app.asking.scenes import Example, load_examples, new_scene
+from app.asking.sides import Sides
+from app.budgets import LARGEST_PERCENT
+from app.engine import Engine
 from app.pages.compare.page import FIRST_PERCENT, READY, ComparePage, Parts
 from app.pages.compare.tools import create_tools
 from app.pages.wiring import AT_ONCE, QUIET
@@ -22,9 +25,7 @@ from app.parts.scrubber import Scrubber
 from app.parts.sides import Chosen, SidesPicker
 from app.precomputed import FOLDER as PRECOMPUTED
 from app.precomputed import Ready, load_ready
-from app.presentation import data_uri, idle_board
-from app.scenes import Example, load_examples, new_scene
-from app.sides import Sides
+from app.showing.presentation import data_uri, idle_board
 
 _THUMBNAIL = 96
 CLICK_RUN = "() => document.querySelector('#run').click()"

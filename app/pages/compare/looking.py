@@ -8,13 +8,13 @@ from functools import partial
 
 import gradio as gr
 
-from app.asked import Subject
-from app.lens import look_at
+from app.asking.asked import Subject
 from app.pages.compare.page import ComparePage
 from app.pages.wiring import QUIET, number_or_none
 from app.parts.lens import Lens
 from app.parts.notice import Message
-from app.visits import Waiting, address_of, looker, visit
+from app.showing.lens import look_at
+from app.visitors.visits import Waiting, address_of, looker, visit
 from app.words import failure
 
 

@@ -13,12 +13,14 @@ from typing import Any
 
 import gradio as gr
 
-from app.asked import Asked, Subject, painted
+from app.asking.asked import Asked, Subject, painted
+from app.asking.gallery import Exhibit
+from app.asking.inputs import Picture, check_request
+from app.asking.objects import with_asked_object
+from app.asking.scenes import Example, KnownAnswer, linked, new_scene, true_answer
+from app.asking.sides import Sides, sides_asked
+from app.door.uploads import Upload
 from app.engine import Engine
-from app.gallery import Exhibit
-from app.inputs import Picture, check_request
-from app.lens import look_at
-from app.objects import with_asked_object
 from app.pages.compare.keeping import Export, Exports
 from app.pages.compare.showing import PICTURE_NOT_HERE, closing_words, judged_of, showing_ready
 from app.pages.compare.tools import Tools
@@ -31,7 +33,8 @@ from app.parts.picker import Picker
 from app.parts.scrubber import Scrubber, Trace
 from app.parts.sides import Chosen, SidesPicker
 from app.precomputed import Ready
-from app.presentation import (
+from app.showing.lens import look_at
+from app.showing.presentation import (
     MEASURED,
     MEASURING,
     UNMEASURED,
@@ -40,10 +43,7 @@ from app.presentation import (
     running_board,
     trace_of,
 )
-from app.scenes import Example, KnownAnswer, linked, new_scene, true_answer
-from app.sides import Sides, sides_asked
-from app.uploads import Upload
-from app.visits import Waiting, address_of, looker, sweeper, visit
+from app.visitors.visits import Waiting, address_of, looker, sweeper, visit
 from app.words import failure, sentence
 from app.zero_gpu import is_zero_gpu
 from fitprune_core import Answered, Comparison, Partial

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import gradio as gr
 
+from app.asking.sides import sides_if_known
 from app.pages.compare.history import create_history
 from app.pages.compare.keeping import Export
 from app.pages.compare.page import ComparePage
@@ -16,8 +17,7 @@ from app.parts.answers import Board
 from app.parts.notice import Message
 from app.parts.saver import Saved, Saver
 from app.parts.sides import Chosen
-from app.presentation import done_board
-from app.sides import sides_if_known
+from app.showing.presentation import done_board
 from app.words import sentence
 from fitprune_core.checks.files import EXPORTS
 from fitprune_core.report.export import exported

@@ -7,14 +7,14 @@ from typing import Any
 
 from gradio.processing_utils import hash_file
 
-from app.objects import with_asked_object
+from app.asking.objects import with_asked_object
+from app.asking.scenes import Example, link_of, true_answer
 from app.parts.answers import Board
 from app.parts.lens import Lens
 from app.parts.notice import Message
 from app.parts.scrubber import Trace
 from app.precomputed import Ready
-from app.presentation import UNMEASURED, done_board
-from app.scenes import Example, link_of, true_answer
+from app.showing.presentation import UNMEASURED, done_board
 from app.words import sentence
 from fitprune_core import Comparison
 from fitprune_core.report.export import entries_of

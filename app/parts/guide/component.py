@@ -7,8 +7,8 @@ from pathlib import Path
 from gradio.data_classes import GradioModel
 from pydantic import Field
 
+from app.asking.sides import about
 from app.parts.component import BrowserComponent
-from app.sides import about
 from fitprune_core import METHODS
 
 

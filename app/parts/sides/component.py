@@ -8,8 +8,8 @@ from types import MappingProxyType
 
 from gradio.data_classes import GradioModel
 
+from app.asking.sides import Sides, about
 from app.parts.component import BrowserComponent
-from app.sides import Sides, about
 from fitprune_core import METHODS, PruningRecipe
 from fitprune_core.checks.words import shown
 from fitprune_core.pruning.methods.base import option_defaults

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from transformers.models.pixtral import image_processing_pil_pixtral
 
-from app.presentation import trace_of
+from app.showing.presentation import trace_of
 from fitprune_core import build_inputs, collect_statistics, compare, fit_recipe, load_model, visual_layout
 from fitprune_core.cost.decoder import DecoderGeometry
 from fitprune_core.models.family import family_of, picture_of

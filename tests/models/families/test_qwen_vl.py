@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from app.presentation import trace_of
+from app.showing.presentation import trace_of
 from fitprune_core import build_inputs, collect_statistics, compare, fit_recipe, load_model, prune_visual_tokens
 from fitprune_core.cost.decoder import DecoderGeometry
 from fitprune_core.models.family import family_of

@@ -11,11 +11,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.allowance import Allowance
-from app.bodies import announced, body_bytes
-from app.queueing import Turns
-from app.stored import UploadsRoom
-from app.visits import address_of
+from app.door.bodies import announced, body_bytes
+from app.door.queueing import Turns
+from app.door.stored import UploadsRoom
+from app.visitors.allowance import Allowance
+from app.visitors.visits import address_of
 from app.words import sentence
 
 UPLOAD = "/gradio_api/upload"

@@ -9,13 +9,13 @@ from typing import Any
 
 import gradio as gr
 
-from app.allowance import Asker
-from app.asked import Asked, painted
+from app.asking.asked import Asked, painted
+from app.asking.inputs import Listed, Percent, Picture, check_request
+from app.asking.sides import FITPRUNE, Sides
+from app.door.uploads import Upload
 from app.engine import Engine, check_ways
-from app.inputs import Listed, Percent, Picture, check_request
-from app.sides import FITPRUNE, Sides
-from app.uploads import Upload
-from app.visits import asker_of, visit
+from app.visitors.allowance import Asker
+from app.visitors.visits import asker_of, visit
 from app.words import failure
 from fitprune_core import Comparison
 from fitprune_core.run.results import ORIGINAL

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
+from app.door.uploads import is_held
 from app.settings import Limits
-from app.uploads import is_held
 
 # Gradio's folder for a file, named by what is in it.
 _OF_A_FILE = re.compile(r"[0-9a-f]{64}")

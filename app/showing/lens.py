@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from app.asked import Subject
+from app.asking.asked import Subject
 from app.parts.lens import Lens, LensSide, Looks
 from fitprune_core.run.looking import Looked, Sight
 

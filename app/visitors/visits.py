@@ -17,8 +17,8 @@ from typing import Any
 
 from gradio.context import LocalContext
 
-from app.allowance import Asker
-from app.line import Line, Place
+from app.visitors.allowance import Asker
+from app.visitors.line import Line, Place
 
 # Seconds between two looks at whether it is somebody's turn, or they have gone.
 _LOOK = 0.1

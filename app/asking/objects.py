@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from app.asking.scenes import KnownAnswer, asked_objects
 from app.demo_model.scenes import SceneObject
 from app.demo_model.shapes import plural
 from app.parts.scrubber import AskedObject, Trace
-from app.scenes import KnownAnswer, asked_objects
 
 _MOST_KINDS = 3  # that are named
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from statistics import fmean
 
-from app.allowance import Allowance
 from app.settings import DEFAULTS, Limits
+from app.visitors.allowance import Allowance
 
 # How many turns the expected wait is reckoned from.
 _REMEMBERED = 20

@@ -23,11 +23,12 @@ from starlette.requests import Request
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from app.allowance import Asker
-from app.api import Api
-from app.engine import LARGEST_PERCENT, MOST_WAYS, Engine
-from app.uploads import receive_text
-from app.visits import address_of
+from app.budgets import LARGEST_PERCENT
+from app.door.uploads import receive_text
+from app.endpoints.api import Api
+from app.engine import MOST_WAYS, Engine
+from app.visitors.allowance import Asker
+from app.visitors.visits import address_of
 from app.words import failure
 
 PATH = "/gradio_api/mcp"  # where Gradio's own would be

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app import figures
-from app.engine import LARGEST_PERCENT, Side, check_name, check_percent
-from app.scenes import percent_in
+from app.asking.scenes import percent_in
+from app.budgets import LARGEST_PERCENT, check_percent
+from app.engine import Side, check_name
 from fitprune_core import DecoderGeometry, PruningRecipe
 from fitprune_core.checks.words import shown
 from fitprune_core.pruning.methods import METHODS, find_method

@@ -14,15 +14,15 @@ from urllib.parse import urlencode
 
 from PIL import Image
 
+from app.budgets import LARGEST_PERCENT
 from app.demo_model.crowded import scene_of
 from app.demo_model.questions import KINDS, UNKNOWN_ANSWER, Question, questions_about
 from app.demo_model.scenes import PLACES, SceneObject
 from app.demo_model.shapes import plural
-from app.engine import LARGEST_PERCENT
 from fitprune_core import normalised
 from fitprune_core.run.questions import MAX_QUESTION_CHARACTERS
 
-EXAMPLES = Path(__file__).resolve().parent.parent / "assets" / "examples"
+EXAMPLES = Path(__file__).resolve().parents[2] / "assets" / "examples"
 _DRAWN_SIDE = 576
 
 # Far above the seeds of training, so that nobody has seen these scenes.

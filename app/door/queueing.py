@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.settings import Limits
-from app.visits import address_of
+from app.visitors.visits import address_of
 
 _BURST = 4  # times as many requests as may wait can be on their way to the line, which turns them away in words
 _JOIN, _CALL = "/gradio_api/queue/join", "/gradio_api/call/"

@@ -8,8 +8,8 @@ from typing import Any
 import gradio as gr
 from gradio.exceptions import InvalidPathError
 
+from app.door.uploads import Refused, check_values
 from app.settings import Limits
-from app.uploads import Refused, check_values
 from app.words import sentence
 
 NOT_OURS = "What was sent is not what this page sends."

@@ -7,9 +7,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.allowance import Allowance
 from app.settings import Limits
-from app.visits import address_of
+from app.visitors.allowance import Allowance
+from app.visitors.visits import address_of
 from app.words import sentence
 
 # Bytes of JSON beside its texts. Of pages it is patches that were painted: six for each of the tens of thousands that a

@@ -7,9 +7,9 @@ from typing import Any
 import gradio as gr
 from gradio.data_classes import ImageData
 
-from app.engine import check_percent
+from app.budgets import check_percent
+from app.door.uploads import Upload, receive
 from app.settings import Limits
-from app.uploads import Upload, receive
 from fitprune_core import check_question
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
 
-from app.scenes import Example, KnownAnswer, link_of
-from app.sides import Sides
-from app.uploads import Upload
+from app.asking.scenes import Example, KnownAnswer, link_of
+from app.asking.sides import Sides
+from app.door.uploads import Upload
 from fitprune_core import Comparison
 from fitprune_core.pruning.paint import UNPAINTED, Paint
 from fitprune_core.run.results import ORIGINAL

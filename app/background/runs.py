@@ -16,14 +16,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from app.allowance import Asker
+from app.background.one_by_one import OneByOne
+from app.background.run_folders import PLAN, RunFolders, is_token
+from app.budgets import check_percent
 from app.demo_model.easy_vqa import write_questions
 from app.demo_model.samples import write_samples
-from app.engine import Engine, check_percent
-from app.line import check_room
-from app.one_by_one import OneByOne
-from app.run_folders import PLAN, RunFolders, is_token
-from app.stored import make_room
+from app.door.stored import make_room
+from app.engine import Engine
+from app.visitors.allowance import Asker
+from app.visitors.line import check_room
 from app.words import counted, duration, failure
 from app.zero_gpu import is_zero_gpu
 from fitprune_core.checks.files import read_json, write_whole

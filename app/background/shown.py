@@ -8,10 +8,10 @@ from pathlib import Path
 
 from PIL import Image
 
+from app.asking.evaluated import find_evaluated
+from app.background.runs import Runs
 from app.demo_model.samples import find_drawn
 from app.demo_model.scenes import Scene
-from app.evaluated import find_evaluated
-from app.runs import Runs
 from fitprune_core import open_picture
 from fitprune_core.evaluation.outcomes import AskedQuestion, Outcomes, read_results
 

@@ -9,12 +9,12 @@ from typing import Any
 from PIL import Image
 
 from app import figures
-from app.differing import differing, pieces_of
+from app.asking.scenes import is_right
+from app.asking.sides import Sides, side_name
 from app.engine import Side
 from app.parts.answers import Board, Card, Row
 from app.parts.scrubber import Trace
-from app.scenes import is_right
-from app.sides import Sides, side_name
+from app.showing.differing import differing, pieces_of
 from fitprune_core import Comparison, DecoderGeometry, Partial
 from fitprune_core.checks.units import BLANK, flops, milliseconds, size
 from fitprune_core.report import trace as report

@@ -1,0 +1,1 @@
+"""What comes in: requests, their bodies and files, and what is kept of them."""

@@ -1,0 +1,1 @@
+"""What programs call: the API, and the tools of agents."""

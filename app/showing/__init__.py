@@ -1,0 +1,1 @@
+"""What is shown of an answer: figures, differing words, tables, and where tokens looked."""
