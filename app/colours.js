@@ -1,4 +1,4 @@
-// Light, dark, or as the system has it: what a visitor chose is kept by his browser. Runs before anything is drawn, so that no
+// Light, dark, or as the system has it: what a visitor chose is kept by their browser. Runs before anything is drawn, so that no
 // page appears in the other colours first; the masthead has the button. An address that asks for a theme has its way.
 (() => {
   const KEY = "fitprune:colours", CHOICES = ["system", "light", "dark"], media = matchMedia("(prefers-color-scheme: dark)");

@@ -1,4 +1,4 @@
-"""The history of a visitor's session: his browser keeps it; this hands comparisons over, and shows them again."""
+"""The history of a visitor's session: their browser keeps it; this hands comparisons over, and shows them again."""
 
 from __future__ import annotations
 

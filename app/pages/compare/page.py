@@ -163,7 +163,7 @@ class ComparePage:
         """Answer, streaming, by the sides that were chosen. Whatever goes wrong is told in the notice, and the result
         from before comes back.
 
-        A visitor has one run: what he began before ends here, and says no more. own: his recipes; paint: patches that
+        A visitor has one run: what they began before ends here, and says no more. own: their recipes; paint: patches that
         must stay, or go.
         """
         kept, ended, found = Board(**shown), "Stopped.", None
@@ -297,7 +297,7 @@ class ComparePage:
         self.end(request)
 
     def end(self, request: gr.Request, *, replaced: bool = False) -> None:
-        """The visitor stopped, or (`replaced`) has other plans: nothing that this page began runs for him any more."""
+        """The visitor stopped, or (`replaced`) has other plans: nothing that this page began runs for them any more."""
         for visitor in (str(request.session_hash), looker(request)):
             self.engine.line.end(visitor, replaced=replaced)
 
@@ -314,7 +314,7 @@ class ComparePage:
         self.engine.line.allowance.take("", address_of(request))
 
     def leave(self, request: gr.Request) -> None:
-        """The visitor is gone: nothing runs for him any more, on whatever page he began it."""
+        """The visitor is gone: nothing runs for them any more, on whatever page they began it."""
         self.end(request)
         self.engine.line.end(sweeper(request))
 
@@ -328,7 +328,7 @@ class ComparePage:
             # Nothing runs over what it says.
             return {parts.notice: Message.wrong(sentence(error)), parts.is_ready: True}
         if example is None and self.engine.line.allowance.has_asked(str(request.session_hash)):
-            return {parts.is_ready: True}  # he was quicker than his page, and runs, or ran, what it begins with
+            return {parts.is_ready: True}  # they were quicker than their page, and run, or ran, what it begins with
         if example is None and self.examples and self.examples[0] in self.ready:
             example = self.examples[0]
         if example is None:

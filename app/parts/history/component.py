@@ -1,4 +1,4 @@
-"""The comparisons that a visitor has seen, kept by his browser for as long as its tab is open, and by nobody else.
+"""The comparisons that a visitor has seen, kept by their browser for as long as its tab is open, and by nobody else.
 
 What arrives as a value is remembered. `reopen` is fired with what was sent when a comparison is to be shown again.
 """

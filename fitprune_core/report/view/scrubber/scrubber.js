@@ -265,7 +265,7 @@ onPage(window, "fitprune:look", (event) => {
   const was = at.mode;
   setMode(at.looks && (at.looks.clicked || was === "looks") ? "looks" : was === "looks" ? "patches" : was);
   if (at.mode !== "looks") return;
-  if (was === "looks") at.opened = at.looks; // who goes from word to word stays at his layer
+  if (was === "looks") at.opened = at.looks; // who goes from word to word stays at that layer
   else openLooks();
 });
 // Whether what is painted can be asked: of the picture that is shown, where something prunes it.
