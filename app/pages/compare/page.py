@@ -163,7 +163,7 @@ class ComparePage:
         """Answer, streaming, by the sides that were chosen. Whatever goes wrong is told in the notice, and the result
         from before comes back.
 
-        A visitor has one run: what they began before ends here, and says no more. own: their recipes; paint: patches that
+        A visitor has one run: what they began before ends here, silently. own: their recipes; paint: patches that
         must stay, or go.
         """
         kept, ended, found = Board(**shown), "Stopped.", None
