@@ -144,7 +144,7 @@ def test_the_picture_grows_with_the_window_and_the_page_fills_it(page):
     widths = page.evaluate(
         "[...document.querySelectorAll('#scrubber .frame, #scrubber .side')].map(n => n.offsetWidth)"
     )
-    assert widths[0] >= 560
+    assert widths[0] >= 550
 
 
 @pytest.mark.parametrize("width", [1440, 1920])
