@@ -64,7 +64,7 @@ class Plan:
             raise ValueError(f"a plan needs the budget {KEY_BUDGET:g}, which the report's sentences speak of")
 
 
-# About 120,000 answers of mini-llava and its relatives, and its attention over 21,000 samples: an hour of two cores.
+# About 130,000 answers of mini-llava and its relatives, and its attention over 21,000 samples: an hour of two cores.
 FULL = Plan(
     is_check=False,
     calibration=256,
