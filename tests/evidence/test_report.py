@@ -18,7 +18,7 @@ from app.evidence import plan, report
 from app.evidence.__main__ import main
 from app.evidence.bench import Bench
 from app.evidence.elsewhere import FAMILIES
-from app.evidence.sections import flips
+from app.evidence.sections import flips, methods
 from fitprune_core import METHODS, build_inputs
 from fitprune_core.evaluation import evaluation
 from fitprune_core.evaluation.outcomes import read_results, summaries
@@ -35,8 +35,8 @@ LONGEST = 3  # tokens of an answer of the tiny model, which would never end one
 
 
 def sections_of(text: str) -> dict[str, str]:
-    """The text under each heading."""
-    parts = re.split(r"^## ", text, flags=re.MULTILINE)[1:]
+    """The text under each numbered heading."""
+    parts = re.split(r"^## (?=\d)", text, flags=re.MULTILINE)[1:]
     return {part.partition("\n")[0]: part for part in parts}
 
 
@@ -80,6 +80,10 @@ class TestDrawnWorld:
             assert "Counted: " in part and "Measured: " in part and "Quoted: " in part
         for link in re.findall(r"\]\(([^)#:]+)\)", text):
             assert (out / link).is_file(), link
+        # Each answer of the list leads to its section, by the anchor that Markdown makes of a heading.
+        answers = re.findall(r"^\d+\. \[[^]]+\]\(#([^)]+)\): .*\.$", text, re.MULTILINE)
+        anchors = [re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-") for title in found]
+        assert answers == anchors[:SECTIONS]
         seeds = (plan.CALIBRATION_SEED, plan.CHOICE_SEED, plan.TEST_SEED)
         assert all(f"seed {seed}" in text for seed in seeds) and "seeds 11, 12, 13, 14 and 15" in text
 
@@ -106,16 +110,19 @@ class TestDrawnWorld:
         self.models(found[10], raw)
 
     def shares(self, text, path):
-        counts = defaultdict(lambda: [0, 0, 0])
+        counts, total = defaultdict(lambda: [0, 0, 0]), defaultdict(float)
         for row in rows_of(path):
             counts[row["method"]][0] += row["correct"] == "1"
             counts[row["method"]][1] += row["agrees"] == "1"
             counts[row["method"]][2] += 1
-        assert counts.keys() == {"original", *METHODS}
-        right, same = table_under(text, "right"), table_under(text, "as the original")
+            total[row["method"]] += float(row["total_gflops"])
+        assert counts.keys() == {"original", *METHODS, methods.PAPERS_RULE}
+        right, requests = table_under(text, "right"), table_under(text, "way")
         for name, (is_right, agrees, asked) in counts.items():
             assert right[name][0].startswith(f"{100 * is_right / asked:.1f} [")
-            assert name == "original" or same[name][0].startswith(f"{100 * agrees / asked:.1f} [")
+            if name != "original":
+                same, whole = requests[name]
+                assert same.startswith(f"{100 * agrees / asked:.1f} [") and whole == f"{total[name] / asked:.3f}"
 
     def orders(self, text, rows):
         table, shares = table_under(text, "order"), []
