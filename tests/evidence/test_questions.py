@@ -13,6 +13,7 @@ from app.evidence.plan import FULL, QUICK, Plan
 from app.evidence.questions import (
     CALIBRATION,
     CHOICE,
+    EASY_VQA,
     FEW,
     TEST,
     drawn,
@@ -23,6 +24,7 @@ from app.evidence.questions import (
     world_sets,
 )
 from fitprune_core.samples.files import SamplesFile, read_samples
+from tests.evidence.conftest import SMALLEST
 from tests.tiny import random_picture
 
 
@@ -62,6 +64,14 @@ def test_easy_vqa_is_spread_over_its_split(tmp_path, easy_vqa_package):
     assert [sample.answer for sample in samples] == ["circle", "rectangle", "triangle"]
     assert {sample.kind for sample in samples} == {"shape"} and all(sample.image.is_file() for sample in samples)
     assert "3 of the 12 questions" in found.origin
+
+
+def test_all_of_easy_vqa_is_asked_where_the_plan_says_so(tmp_path, easy_vqa_package, make_bench):
+    found = easy_vqa(None, tmp_path)
+    assert found.count == 12 and found.origin == "all 12 questions of easy-VQA's test split"
+    few, every = (make_bench(replace(SMALLEST, whole_easy_vqa=whole)) for whole in (False, True))
+    assert few.easy_vqa_to_compare() == few.sets[EASY_VQA] and few.sets[EASY_VQA].count == SMALLEST.easy_vqa < 12
+    assert every.easy_vqa_to_compare().count == 12 and every.sets[EASY_VQA].count == SMALLEST.easy_vqa
 
 
 def test_what_calibrates_on_easy_vqa_shows_no_picture_that_is_asked_about(tmp_path, easy_vqa_package):
