@@ -13,7 +13,7 @@ import numpy as np
 from transformers import PreTrainedModel, ProcessorMixin
 
 from fitprune_core.calibration.observe import observe
-from fitprune_core.checks.files import path_of
+from fitprune_core.checks.files import path_of, remove_partials
 from fitprune_core.checks.words import named
 from fitprune_core.cost.decoder import DecoderGeometry
 from fitprune_core.models.decoder_check import check_decoder
@@ -177,6 +177,7 @@ def _finish(task: _Task, conditions: Mapping[str, str], total: int, reason: str)
         tokens = np.array([record.notes["tokens"] for record in _records(task, journal)], dtype=np.int64)
         if len(tokens):
             _write(task, conditions, journal, tokens)
+    remove_partials(task.out)
     remove_journal(path)
     if not len(tokens):
         samples = f"{total} sample{'s' * (total != 1)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import secrets
@@ -19,6 +20,9 @@ LARGEST_JSON = 16 * 2**20
 EXPORTS = (".json", ".html", ".png", ".gif", ".webp")
 # How some of them begin, white space apart; pictures of ours look like anybody's.
 _EXPORT_BEGINS = {".json": b'{"format":"fitprune-comparison"', ".html": b"<!doctypehtml>"}
+
+# Of the name that a writer has for itself.
+_DIGITS = 8
 
 _KINDS = {
     stat.S_ISDIR: "a folder",
@@ -128,7 +132,7 @@ def written_whole(path: str | os.PathLike, mode: str = "wb", **options: Any) -> 
     place = place_of(path)
     # A name for each writer, in the same folder: only there can a file take another's place at once. tempfile would
     # make it for this user alone to read.
-    partial = place.with_name(f"{place.name}.{secrets.token_hex(4)}.partial")
+    partial = place.with_name(f"{place.name}.{secrets.token_hex(_DIGITS // 2)}.partial")
     with writing_explained(path):
         place.parent.mkdir(parents=True, exist_ok=True)
         file = partial.open(mode.replace("w", "x"), **options)
@@ -143,6 +147,13 @@ def written_whole(path: str | os.PathLike, mode: str = "wb", **options: Any) -> 
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def remove_partials(path: str | os.PathLike) -> None:
+    """Remove what writers of a file that were killed have left beside it; for who knows that no other writes it now."""
+    place = place_of(path)
+    for partial in place.parent.glob(f"{glob.escape(place.name)}.{'[0-9a-f]' * _DIGITS}.partial"):
+        partial.unlink(missing_ok=True)
 
 
 def write_whole(path: str | os.PathLike, content: str | bytes) -> None:

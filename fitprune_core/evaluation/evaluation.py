@@ -12,7 +12,7 @@ from typing import Any
 
 from transformers import PreTrainedModel, ProcessorMixin
 
-from fitprune_core.checks.files import path_of
+from fitprune_core.checks.files import path_of, remove_partials
 from fitprune_core.checks.words import shown
 from fitprune_core.cost.decoder import DecoderGeometry
 from fitprune_core.evaluation.table import Score, check_table, export, mark, on_one_line
@@ -232,6 +232,7 @@ def _export(out: Path, samples: SamplesFile, conditions: Mapping[str, str]) -> l
     """Write the table, and sum it up; a journal that nothing could be put into is removed."""
     with Journal(journal_path(out), conditions) as journal:
         scores = export(out, journal, samples, conditions)
+    remove_partials(out)
     if not scores:
         remove_journal(journal_path(out))
     return scores

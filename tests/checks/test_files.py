@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import re
 import socket
@@ -20,6 +21,7 @@ from fitprune_core.checks.files import (
     path_of,
     place_of,
     read_json,
+    remove_partials,
     write_whole,
     written_whole,
 )
@@ -202,3 +204,23 @@ class TestWritingOver:
         path.write_text("# Title")
         with pytest.raises(ValueError, match="README.md is there and is not a file of statistics; name another file"):
             check_output(path, begins=b"PK", what="a file of statistics")
+
+
+def test_what_a_killed_writer_left_of_a_file_goes_and_nothing_else(tmp_path):
+    path = tmp_path / "a[1].json"
+    context = multiprocessing.get_context("fork")
+    process = context.Process(target=_dies_while_writing, args=(path,))
+    process.start()
+    process.join()
+    others = [tmp_path / name for name in ("a1.json.0123abcd.partial", "a[1].json.partial", "b.json.0123abcd.partial")]
+    for other in others:
+        other.touch()
+    assert len(list(tmp_path.iterdir())) == 4 and not path.exists()
+    remove_partials(path)
+    assert sorted(tmp_path.iterdir()) == sorted(others)
+
+
+def _dies_while_writing(path):
+    with written_whole(path) as file:
+        file.write(b"half")
+        os._exit(1)
