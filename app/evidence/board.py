@@ -39,6 +39,11 @@ class Board:
         self.kinds = list(dict.fromkeys(asked.kind for asked in self._outcomes.questions if asked.kind))
         self.count = len(self._outcomes.questions)
 
+    @property
+    def budgets(self) -> list[float]:
+        """Of all ways but the original, the smallest first."""
+        return sorted({reduction for _, reduction in self.ways[1:]})
+
     def right(self, way: Way, kind: str = "") -> Share | None:
         """The share of right answers, among questions of a kind or all; None for a way that did not answer."""
         return summary.right if (summary := self._summary(way, kind)) else None

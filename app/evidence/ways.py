@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -50,14 +50,19 @@ def at_key_budget(board: Board) -> dict[Way, str]:
     return {way: way[0] for way in board.ways if way[1] in (0.0, KEY_BUDGET)}
 
 
-def tests_across(boards: Mapping[str, Board], base_of: Callable[[str], str]) -> Tests:
-    """As `tests_against` on several boards, by name, each against a base of its own; all corrected together."""
+def tests_across(
+    boards: Mapping[str, Board], base_of: Callable[[str], str], without: Collection[tuple[str, Way]] = ()
+) -> Tests:
+    """As `tests_against` on several boards, by name, each against a base of its own; all corrected together.
+
+    without: ways, by the name of their board, that are not tested.
+    """
     return corrected(
         {
             (name, way): board.against(way, (base_of(name), way[1]))
             for name, board in boards.items()
             for way in board.ways[1:]
-            if way[0] != base_of(name)
+            if way[0] != base_of(name) and (name, way) not in without
         }
     )
 

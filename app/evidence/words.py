@@ -33,6 +33,11 @@ def percent_of(share: Share | None) -> str:
     return "unknown" if share is None else percent(share.value)
 
 
+def gflops_cell(value: float | None) -> str:
+    """FLOPs of a whole request, 1e9: "1.234"."""
+    return NOTHING if value is None else f"{value:.3f}"
+
+
 def share_words(share: Share | None) -> str:
     """The same in a sentence: "84.2 % (80.1 to 87.5)"."""
     if share is None:

@@ -14,7 +14,7 @@ from app.evidence.plan import CHOICE_SEED
 from app.evidence.questions import CALIBRATION, CHOICE, TEST, Questions
 from app.evidence.section import Section, Table
 from app.evidence.ways import PLUS, bars_of_right, name_of
-from app.evidence.words import NOTHING, budget, outcomes, percent, sentence, share_cell, test_cell
+from app.evidence.words import NOTHING, budget, gflops_cell, outcomes, percent, sentence, share_cell, test_cell
 from fitprune_core.evaluation.significance import McNemar
 
 TITLE = "Asking again where a pruned answer is unsure"
@@ -177,8 +177,7 @@ def _table(board: Board, plans: Sequence[Plan], once: Once) -> Table:
     p_values = corrected(tests)
 
     def row(way: Way, name: str, asked_again: float, test: str) -> list[str]:
-        total = board.total_gflops(way)
-        return [name, percent(board.saved(way)), NOTHING if total is None else f"{total:.3f}", percent(asked_again),
+        return [name, percent(board.saved(way)), gflops_cell(board.total_gflops(way)), percent(asked_again),
                 share_cell(board.right(way)), test]  # fmt: skip
 
     rows = [row(THE_ORIGINAL, "original", 0.0, NOTHING)]

@@ -17,6 +17,7 @@ from app.evidence.words import (
     NOTHING,
     budget,
     estimate_cell,
+    gflops_cell,
     listed,
     p_cell,
     percent_of,
@@ -161,16 +162,12 @@ def answer_of(board: Board, p_values: dict[tuple[Way, str], float | None], at: f
     return sentence(f"{words}; {listed(found)}")
 
 
-def _budgets(board: Board) -> list[float]:
-    return sorted({reduction for _, reduction in board.ways[1:]})
-
-
 def _names(board: Board) -> list[str]:
     return list(dict.fromkeys(name for name, _ in board.ways[1:]))
 
 
 def _right(board: Board, where: str) -> Table:
-    budgets = _budgets(board)
+    budgets = board.budgets
     rows = [["original", *([share_cell(board.right(THE_ORIGINAL))] * len(budgets))]]
     rows += [[name, *(share_cell(board.right((name, each))) for each in budgets)] for name in _names(board)]
     about = (
@@ -181,22 +178,18 @@ def _right(board: Board, where: str) -> Table:
 
 def _requests(board: Board) -> Table:
     """What answers are the original's, and what a whole request costs."""
-    budgets, full = _budgets(board), board.total_gflops(THE_ORIGINAL)
+    budgets, full = board.budgets, board.total_gflops(THE_ORIGINAL)
     rows = [
         [name, *(share_cell(board.same((name, each))) for each in budgets),
-         *(_gflops(board.total_gflops((name, each))) for each in budgets)]
+         *(gflops_cell(board.total_gflops((name, each))) for each in budgets)]
         for name in _names(board)
     ]  # fmt: skip
     header = ["way", *(f"as the original, {budget(each)}" for each in budgets)]
     about = (
         "The same: percent of answers that are the original's; and the whole request, mean GFLOPs of vision tower, "
-        f"text, scoring and decoding as well (the original: {_gflops(full)})."
+        f"text, scoring and decoding as well (the original: {gflops_cell(full)})."
     )
     return Table([*header, *(f"whole request, {budget(each)}" for each in budgets)], rows, about)
-
-
-def _gflops(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:.3f}"
 
 
 def _tests(board: Board, p_values: dict[tuple[Way, str], float | None]) -> Table:
@@ -221,7 +214,7 @@ def losing_kinds(board: Board) -> list[str]:
     pairs = {
         (kind, reduction, rival): board.against((PLUS, reduction), (rival, reduction), kind)
         for kind in board.kinds
-        for reduction in _budgets(board)
+        for reduction in board.budgets
         for rival in (FITPRUNE, CROSS, RANDOM)
     }
     p_values = corrected(pairs)
@@ -253,7 +246,7 @@ def _by_kind(board: Board, at: float) -> Table:
 def _orders(orders: Board) -> Table:
     """fitprune and every order of random, the mean of the orders below them."""
     rows = way_rows(orders, FITPRUNE, tests_against(orders, FITPRUNE).get)
-    for each in _budgets(orders):
+    for each in orders.budgets:
         names = [name for name in _names(orders) if name != FITPRUNE]
         shares = [share.value for name in names if (share := orders.right((name, each))) is not None]
         mean = estimate_cell(mean_share(shares), 1, 100) if shares else NOTHING

@@ -8,11 +8,11 @@ from itertools import product
 from matplotlib.figure import Figure
 
 from app.evidence.bench import Bench, Variant, variant
-from app.evidence.board import Board, corrected
+from app.evidence.board import Board
 from app.evidence.figures import panels
 from app.evidence.questions import CALIBRATION, CHOICE, TEST
 from app.evidence.section import Section, Table
-from app.evidence.ways import PLUS, Tests, bars_of_right, rows_across, way_rows
+from app.evidence.ways import PLUS, Tests, bars_of_right, rows_across, tests_across, way_rows
 from app.evidence.words import budget, listed, outcomes, percent_of, sentence
 from fitprune_core import DecoderGeometry
 
@@ -100,13 +100,7 @@ def answer_of(boards: dict[str, Board], p_values: Tests, chosen: dict[tuple[str,
 
 def tests_of(boards: dict[str, Board], chosen: dict[tuple[str, float], str]) -> Tests:
     """Each way against the method by its best option; where that is the published one it is not tested with itself."""
-    pairs = {
-        (name, way): board.against(way, (base_of(name), way[1]))
-        for name, board in boards.items()
-        for way in board.ways[1:]
-        if way[0] != base_of(name) and not (way[0] == name and chosen[name, way[1]] == name)
-    }
-    return corrected(pairs)
+    return tests_across(boards, base_of, [(way[0], way) for way, option in chosen.items() if option == way[0]])
 
 
 def _tried(trial: Board) -> Table:

@@ -85,7 +85,7 @@ def answer_of(
         f"with {budget(at)} saved, fitprune's ranking on its recipe against orders at random ({orders.count:,} "
         f"questions, section 1): {outcomes(found, 'than')}"
     ]
-    for each in sorted({reduction for _, reduction in board.ways[1:]}, reverse=True):
+    for each in reversed(board.budgets):
         others = [way for way in board.ways if way[1] == each and way[0].startswith("fitprune, ") and way[0] != BASE]
         schedules = {
             way[0].removeprefix("fitprune, "): (board.against((BASE, each), way), p_values.get(way)) for way in others
@@ -99,7 +99,7 @@ def answer_of(
 
 
 def _table(board: Board, p_values: dict[tuple[str, float], float | None]) -> Table:
-    budgets = sorted({reduction for _, reduction in board.ways[1:]})
+    budgets = board.budgets
     header = ["ranking, schedule"]
     for each in budgets:
         header += [f"right, {budget(each)}", "against fitprune on the recipe"]
