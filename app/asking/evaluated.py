@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import random
 import re
 from functools import lru_cache
 from pathlib import Path
 
-from app.demo_model.crowded import WORLDS
-from app.demo_model.evaluate import TEST_SEED
-from app.demo_model.questions import KINDS, ask
+from app.demo_model.evaluate import held_out
 from app.demo_model.samples import picture_file
 from app.demo_model.scenes import Scene
 from app.engine import Engine
@@ -44,10 +41,8 @@ def find_evaluated(name: str, picture: str, question: str, answer: str) -> Scene
 def _asked() -> tuple[tuple[Scene, str, str, str], ...]:
     """Scene, picture, question and answer of each row, as `scene_items` has them; no scene is drawn."""
     rows: list[tuple[Scene, str, str, str]] = []
-    worlds = tuple(WORLDS.values())
     for number in range(_SCENES):
-        scene, rng = worlds[number % len(worlds)](TEST_SEED + number), random.Random(f"test-{number}")
+        scene, questions = held_out(number)
         picture = picture_file(len(rows))
-        questions = [ask(kind, scene, rng) for kind in KINDS]
-        rows += [(scene, picture, each.text, each.answer) for each in questions if each is not None]
+        rows += [(scene, picture, each.text, each.answer) for _, each in questions]
     return tuple(rows)

@@ -26,9 +26,9 @@ import fitprune_core as fp
 from app.demo_model.crowded import WORLDS, crowded_scene
 from app.demo_model.easy_vqa import spread_questions
 from app.demo_model.foreign import foreign_picture
-from app.demo_model.questions import KINDS, READING, UNKNOWN_ANSWER, ask
+from app.demo_model.questions import KINDS, READING, UNKNOWN_ANSWER, Question, ask
 from app.demo_model.samples import Item, write_items
-from app.demo_model.scenes import random_scene
+from app.demo_model.scenes import Scene, random_scene
 from fitprune_core.evaluation.outcomes import Outcomes, Side, read_results
 from fitprune_core.evaluation.table import ORIGINAL
 
@@ -57,12 +57,17 @@ Explain the theory of relativity|What is the baby holding?|How long is the fligh
 def scene_items(scenes: int, worlds: Sequence[str] = tuple(WORLDS)) -> Iterator[Item]:
     """One question of every kind about each of `scenes` held-out scenes, of these worlds by turns."""
     for number in range(scenes):
-        scene = WORLDS[worlds[number % len(worlds)]](TEST_SEED + number)
-        picture, rng = scene.draw(), random.Random(f"test-{number}")
-        for kind in KINDS:
-            question = ask(kind, scene, rng)
-            if question is not None:
-                yield kind, picture, question.text, question.answer
+        scene, questions = held_out(number, worlds)
+        picture = scene.draw()
+        for kind, question in questions:
+            yield kind, picture, question.text, question.answer
+
+
+def held_out(number: int, worlds: Sequence[str] = tuple(WORLDS)) -> tuple[Scene, list[tuple[str, Question]]]:
+    """A held-out scene by its number, which nothing draws yet, and one question of every kind about it, by kind."""
+    scene, rng = WORLDS[worlds[number % len(worlds)]](TEST_SEED + number), random.Random(f"test-{number}")
+    asked = [(kind, ask(kind, scene, rng)) for kind in KINDS]
+    return scene, [(kind, question) for kind, question in asked if question is not None]
 
 
 def unseen_items() -> Iterator[Item]:
