@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import re
 
+from fitprune_core.checks.words import plural
+
 logger = logging.getLogger(__name__)
 
 # An absolute path of at least one folder: in quotes up to their end, whatever is in its names; else up to what cannot
@@ -36,7 +38,7 @@ def failure(error: Exception, what: str, more: str = "") -> str:
 
 def counted(number: int, what: str = "question") -> str:
     """ "1 question", "2,159 questions"."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+    return f"{number:,} {plural(what, number)}"
 
 
 def duration(seconds: float) -> str:

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from fitprune_core.calibration.observe import observe
 from fitprune_core.checks.files import path_of, remove_partials
-from fitprune_core.checks.words import named
+from fitprune_core.checks.words import named, plural
 from fitprune_core.cost.decoder import DecoderGeometry
 from fitprune_core.models.decoder_check import check_decoder
 from fitprune_core.models.exclusive import free_model
@@ -180,8 +180,8 @@ def _finish(task: _Task, conditions: Mapping[str, str], total: int, reason: str)
     remove_partials(task.out)
     remove_journal(path)
     if not len(tokens):
-        samples = f"{total} sample{'s' * (total != 1)}"
-        raise ValueError(f"none of the {samples} in {task.samples} can be used for statistics; {reason}")
+        samples = plural("sample", total)
+        raise ValueError(f"none of the {total} {samples} in {task.samples} can be used for statistics; {reason}")
     return Calibration(len(tokens), total - len(tokens), int(tokens.min()), int(tokens.max()))
 
 

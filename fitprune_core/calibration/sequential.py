@@ -18,6 +18,7 @@ from PIL import Image
 from transformers import PreTrainedModel, ProcessorMixin
 
 from fitprune_core.calibration.observe import observe
+from fitprune_core.checks.words import plural
 from fitprune_core.cost.decoder import DecoderGeometry, visual_flops, visual_reduction
 from fitprune_core.models.decoder import Attended
 from fitprune_core.models.exclusive import free_model
@@ -119,7 +120,7 @@ def fit_recipe_sequential(
         procedure="sequential",
         attention=attention,
         image_aspect=image_aspect(model.config, processor),
-        source=f"fitted by {len(trials)} runs of the pruned model over {len(pairs)} sample{'s' * (len(pairs) != 1)}",
+        source=f"fitted by {len(trials)} runs of the pruned model over {len(pairs)} {plural('sample', len(pairs))}",
     )
 
 

@@ -53,6 +53,11 @@ def cut(text: str, longest: int = LONGEST_MESSAGE) -> str:
     return _without_middle(re.sub(r"(?<! ) *[^\S ]\s*", " ", text.strip()), longest)
 
 
+def plural(what: str, number: int) -> str:
+    """ "sample" of one, else "samples"."""
+    return what if number == 1 else f"{what}s"
+
+
 def _without_middle(text: str, longest: int) -> str:
     if len(text) <= longest:
         return text

@@ -20,6 +20,7 @@ from typing import Any
 
 from fitprune_core.checks.files import check_export, check_output
 from fitprune_core.checks.program import exit_status
+from fitprune_core.checks.words import plural
 from fitprune_core.cli.options import ORIGINAL, PROGRAM, command_parser
 from fitprune_core.models.options import LoadOptions
 from fitprune_core.recipes.recipe import PruningRecipe
@@ -177,7 +178,7 @@ def run_calibrate(options: argparse.Namespace) -> None:
         left_out = f" ({done.left_out} left out)" if done.left_out else ""
         is_equal = done.fewest_tokens == done.most_tokens
         tokens = f"{done.most_tokens}" if is_equal else f"{done.fewest_tokens} to {done.most_tokens}"
-        samples = f"{done.num_samples} sample{'s' * (done.num_samples != 1)}{left_out}"
+        samples = f"{done.num_samples} {plural('sample', done.num_samples)}{left_out}"
         print(f"{options.out}: {samples}, {tokens} visual tokens each")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from transformers import PreTrainedModel, ProcessorMixin
 
 from fitprune_core.checks.files import path_of, remove_partials
-from fitprune_core.checks.words import shown
+from fitprune_core.checks.words import plural, shown
 from fitprune_core.cost.decoder import DecoderGeometry
 from fitprune_core.evaluation.table import Score, check_table, export, mark, on_one_line
 from fitprune_core.models.decoder_check import check_decoder
@@ -21,8 +21,8 @@ from fitprune_core.models.exclusive import free_model
 from fitprune_core.models.loading import model_name
 from fitprune_core.models.others_code import code_digest
 from fitprune_core.models.provenance import conditions_of
-from fitprune_core.pruning.methods import METHODS, Method
-from fitprune_core.pruning.methods.registry import find_methods
+from fitprune_core.pruning.methods import Method
+from fitprune_core.pruning.methods.registry import find_methods, is_known
 from fitprune_core.recipes.recipe import PruningRecipe, check_share
 from fitprune_core.recipes.store import recipe_source
 from fitprune_core.run.answer import UNPRUNED, Answer, Way, answer
@@ -126,7 +126,7 @@ def evaluate(
             raise
         scores = processes.on_main(partial(_export, out, file, conditions))
     if not scores and not should_stop():
-        raise ValueError(f"none of the {total} sample{'s' * (total != 1)} in {file} could be answered; {walk.reason}")
+        raise ValueError(f"none of the {total} {plural('sample', total)} in {file} could be answered; {walk.reason}")
     return scores
 
 
@@ -180,7 +180,7 @@ def _own_classes(methods: Iterable[Method | None]) -> dict[str, str]:
     return {
         f"class of method {method.label}": f"{type(method).__name__} (code {code_digest(type(method))})"
         for method in methods
-        if method is not None and METHODS.get(method.name) is not type(method)
+        if method is not None and not is_known(method)
     }
 
 

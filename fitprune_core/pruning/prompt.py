@@ -11,7 +11,8 @@ from transformers.masking_utils import create_causal_mask
 
 from fitprune_core.models.decoder import Attended
 from fitprune_core.pruning.attention import LayerAttention, Rows, without_autocast
-from fitprune_core.pruning.methods import METHODS, Candidates, Method
+from fitprune_core.pruning.methods import Candidates, Method
+from fitprune_core.pruning.methods.registry import is_known
 from fitprune_core.pruning.paint import UNPAINTED
 from fitprune_core.pruning.tower import TowerAttention
 from fitprune_core.recipes.schedules import Drops
@@ -249,8 +250,7 @@ class PrunedPrompt(Prompt):
             kind = f"{found.dtype} of shape {tuple(found.shape)}" if is_tensor else type(found).__name__
             raise ValueError(f"{self.method.label} must give a tensor of {count} real numbers, one a token, not {kind}")
         # A look at values waits for the device, so those of the library's own methods are trusted.
-        is_known = METHODS.get(self.method.name) is type(self.method)
-        if not is_known and (missing := int(found.isnan().sum())):
+        if not is_known(self.method) and (missing := int(found.isnan().sum())):
             raise ValueError(f"{self.method.label} gave NaN for {missing} of {count} tokens; each needs a real number")
         return found
 

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from fitprune_core.checks.numbers import whole
-from fitprune_core.checks.words import shown
+from fitprune_core.checks.words import plural, shown
 from fitprune_core.cost.decoder import DecoderGeometry, visual_reduction
 from fitprune_core.recipes.budget import (
     TOLERANCE,
@@ -136,7 +136,7 @@ class Fitter:
         where, self._image_aspect = provenance.get("source"), provenance.get("image_aspect")
         self._least_first_layer = _own_first_layer(provenance, statistics.model, statistics.geometry.num_layers)
         count = len(attention["self"])
-        self._source = f"attention statistics of {count} sample{'s' * (count != 1)}" + (f" ({where})" if where else "")
+        self._source = f"attention statistics of {count} {plural('sample', count)}" + (f" ({where})" if where else "")
         self.geometry = statistics.geometry
         self.model = statistics.model
         self.num_samples, self.num_layers, self.num_visual_tokens = attention["self"].shape

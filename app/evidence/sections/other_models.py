@@ -10,6 +10,7 @@ from app.evidence.section import Section, Table, left_out
 from app.evidence.ways import PLUS, RIVALS, Tests, bars_across, rows_across, tests_across
 from app.evidence.words import budget, outcome, sentence, tally, test_cell
 from fitprune_core import PruningRecipe
+from fitprune_core.checks.words import plural
 
 TITLE = "Other models"
 QUESTION = "Is what holds for one model true of others, each with recipes from its own statistics?"
@@ -65,7 +66,7 @@ def answer_of(boards: dict[str, Board], p_values: Tests, at: float = KEY_BUDGET)
             for name, board in boards.items()
         ]
         said.append(f"against {rival} {tally(found)}")
-    models = f"{len(boards)} other model{'' if len(boards) == 1 else 's'}"
+    models = f"{len(boards)} other {plural('model', len(boards))}"
     return sentence(f"with {budget(at)} of the visual FLOPs saved, {PLUS} in {models}: {'; '.join(said)}")
 
 
@@ -73,7 +74,7 @@ def _grid(boards: dict[str, Board], p_values: Tests) -> Table:
     """fitprune+ against each rival, a row a model and budget."""
     rows = []
     for name, board in boards.items():
-        for at in sorted({way[1] for way in board.ways[1:]}):
+        for at in board.budgets:
             pairs = {rival: board.against((PLUS, at), (rival, at)) for rival in RIVALS}
             cells = [test_cell(pair, p_values.get((name, (rival, at)))) for rival, pair in pairs.items()]
             rows.append([f"{name}, {budget(at)}", *cells])

@@ -25,6 +25,11 @@ _OWN_SCHEDULES = (FastV, PyramidDrop, DivPrune, VisionZipDominant, FitPrunePlus)
 METHODS: dict[str, type[Method]] = {method.name: method for method in (*_RANKINGS, *_OWN_SCHEDULES)}
 
 
+def is_known(method: Method) -> bool:
+    """Whether a method is the library's own, and not one that somebody else wrote."""
+    return METHODS.get(method.name) is type(method)
+
+
 def find_method(method: str | Method | type[Method]) -> Method:
     """A method by its name and options, or as it is; of a class the one with its default options.
 
